@@ -1,0 +1,1 @@
+"""What `bin/verify` costs, against what else reads the same bytes: `python -m benchmarks.verify --help`."""

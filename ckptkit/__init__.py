@@ -1,0 +1,61 @@
+"""Keep fine-tuning runs alive on small disks. `ckptkit.guard(trainer)` is the one line that a training script adds.
+
+The names load on first use: `python -m ckptkit prune` must not pay for what a notebook wants.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
+    from ckptkit.guarding import guard
+    from ckptkit.ops import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
+    from ckptkit.policy import Range, Rules
+
+__version__ = "0.1.0"
+__all__ = [
+    "CkptkitError",
+    "NoIntactCheckpoint",
+    "NoSuchRun",
+    "Range",
+    "Rules",
+    "UsageError",
+    "guard",
+    "latest",
+    "monitor",
+    "plan",
+    "preflight",
+    "prune",
+    "recover",
+    "report",
+    "scan",
+    "strip",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
+    from importlib import import_module
+
+    room = {"guard": "ckptkit.guarding", "Range": "ckptkit.policy", "Rules": "ckptkit.policy"}.get(name, "ckptkit.ops")
+    if name.startswith("No") or name.endswith("Error"):
+        room = "ckptkit.errors"
+    return getattr(import_module(room), name)
+
+
+class _Package(ModuleType):
+    """Importing the room `ckptkit.report` would put it in the place of the function of that name, for good."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

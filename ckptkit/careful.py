@@ -1,0 +1,58 @@
+"""Small files where others may write too: no FIFO is waited for, no link is followed or written through."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+LARGEST_BYTES = 1 << 20  # of a file that a person wrote; /dev/zero has no end
+
+
+def opened(path: str, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError for all else: a FIFO would hang, a device has no end.
+
+    follow: also behind a symlink, where a person may have meant it. Looked at before it is opened, as the same inode:
+    the mere opening of /dev/watchdog restarts a machine.
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(0, "is no regular file")
+        return os.fdopen(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    finally:
+        os.close(found)
+
+
+def content(path: str, follow: bool = False, largest: int = LARGEST_BYTES) -> bytes:
+    """All of a small regular file. Raises OSError, also if it is larger than anybody writes one."""
+    with opened(path, follow) as file:
+        raw = file.read(largest + 1)
+    if len(raw) > largest:
+        raise OSError(0, f"has more than {largest:,} bytes")
+    return raw
+
+
+def replace(directory_fd: int, name: str, raw: bytes) -> None:
+    """Put a file of that name there, durably, whole or not at all. Raises OSError; then what was there still is.
+
+    Its temporary name may be taken: by what a killed writer left, or by a link that somebody else laid there.
+    """
+    temporary = f"{name}.tmp"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory_fd)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory_fd)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(fd)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory_fd)
+        raise

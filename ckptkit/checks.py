@@ -1,0 +1,179 @@
+"""PURE: go or no-go before a training (re)starts. Each check is one function of what was measured."""
+
+from __future__ import annotations
+
+import shlex
+
+from ckptkit.forecast import going_on, next_save_bytes
+from ckptkit.model import Check, Outlook, Plan, Volume
+from ckptkit.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+CRITICAL = 0.90
+FEWEST_INODES = 200  # a save makes about a dozen files
+CLOCK_SECONDS = 120.0
+
+
+class Facts(NamedTuple):
+    """What was measured before the start. Bytes, seconds since the epoch, texts for a person.
+
+    newest: path of the checkpoint that a resume takes, or None; why_none: the reason, "" if the run is new.
+    settings: of the training that will start, None if not known; origin: where from.
+    probe: why a file could not be written and deleted, "" if it could (None: not tried).
+    trainings: other processes at work on the run. watcher: who looks after it (cron, a monitor), or "".
+    session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
+    """
+
+    run: str
+    now: float
+    volume: Volume
+    plan: Plan | None
+    newest: str | None
+    why_none: str
+    keep_last: int
+    settings: Mapping[str, Any] | None
+    origin: str
+    probe: str | None
+    trainings: tuple[str, ...]
+    watcher: str
+    session: str | None
+
+
+def checks(facts: Facts) -> tuple[Check, ...]:
+    """Given what was measured, return every check in the order of reading."""
+    each = (_volume, _inodes, _probe, _headroom, _count, _newest, _config, _clock, _second, _watcher, _session)
+    return tuple(check for one in each for check in one(facts))
+
+
+def is_go(made: tuple[Check, ...]) -> bool:
+    """Whether nothing stands against a start."""
+    return all(check.state != "no-go" for check in made)
+
+
+def _volume(facts: Facts) -> Iterator[Check]:
+    volume, look = facts.volume, f"bin/diskreport {shlex.quote(facts.run)}"
+    if volume.read_only:
+        yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
+    used = f"{volume.mount} is {volume.used_fraction:.0%} used"
+    yield Check("no-go" if volume.used_fraction > CRITICAL else "go", "volume", used, look)
+
+
+def _inodes(facts: Facts) -> Iterator[Check]:
+    if facts.volume.total_inodes:
+        free = facts.volume.free_inodes
+        find = f"du --inodes -x --max-depth=2 {shlex.quote(facts.volume.mount)} | sort -n | tail -20"
+        yield Check("no-go" if free < FEWEST_INODES else "go", "inodes", f"{free:,} inodes are free", find)
+
+
+def _probe(facts: Facts) -> Iterator[Check]:
+    if facts.probe is None:
+        return
+    if facts.probe:
+        yield Check("no-go", "write", f"a file can't be written and deleted: {facts.probe}", f"ls -ld {facts.run}")
+    else:
+        yield Check("go", "write", "a file was written and deleted")
+
+
+def _headroom(facts: Facts) -> Iterator[Check]:
+    """Whether all that will ever be on disk at once fits: the checkpoints that are there make room for the next."""
+    sizes = [d.checkpoint.allocated_bytes for d in facts.plan.decisions] if facts.plan else []
+    if not sizes:
+        yield Check("warn", "headroom", "the size of a checkpoint is not known yet", "bin/plan --help")
+        return
+    peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
+    need, have = peak * save, facts.volume.available_bytes + sum(sizes)
+    told = f"{peak} checkpoints need {_gib(need)}, {_gib(have)} are there for them"
+    yield Check("go" if have >= need else "no-go", "headroom", told, f"bin/diskreport {shlex.quote(facts.run)}")
+
+
+def _count(facts: Facts) -> Iterator[Check]:
+    if facts.plan is None:
+        return
+    going = len(facts.plan.deletions)
+    told = f"{len(facts.plan.decisions)} checkpoints, {going} of them more than the policy keeps"
+    yield Check("no-go" if going else "go", "checkpoints", told, f"bin/prune {shlex.quote(facts.run)}")
+
+
+def _newest(facts: Facts) -> Iterator[Check]:
+    if facts.newest:
+        yield Check("go", "resume", f"resumes from {facts.newest}")
+    elif facts.why_none:
+        yield Check("no-go", "resume", facts.why_none, f"bin/verify {shlex.quote(facts.run)} --explain")
+    else:
+        yield Check("go", "resume", "no checkpoint yet: starts at step 0")
+
+
+def _config(facts: Facts) -> Iterator[Check]:
+    """The Trainer's own limit and interval against the volume: with the Trainer alone, and with the guard."""
+    if facts.settings is None:
+        return
+    how = going_on.saving(facts.settings)
+    told = ", ".join(f"{name} {facts.settings.get(name)}" for name in ("save_total_limit", "save_steps"))
+    told = f"{told} ({facts.origin})"
+    one = "ckptkit.guard(trainer, keep_last=2), or --save-total-limit 2"
+    sizes = [d.checkpoint.allocated_bytes for d in facts.plan.decisions] if facts.plan else []
+    if not how.saves:
+        yield Check("warn", "config", f"{told}: nothing is saved, a crash loses all", "--save-strategy steps")
+    elif not sizes:
+        told = f"{told}: the size of a checkpoint is not known yet"
+        yield Check("go" if how.limit else "warn", "config", told, one if not how.limit else "bin/plan --help")
+    else:
+        yield _against_the_volume(facts, how, sizes, told, one)
+
+
+def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], told: str, one: str) -> Check:
+    standing = going_on.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
+    guarded, alone = (
+        going_on.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
+    )
+    if guarded.full_at is not None:
+        command = f"bin/plan --from {shlex.quote(facts.run)} --max-steps {how.max_steps or 10_000}"
+        return Check("no-go", "config", f"{told}: {_full(guarded, how)}, even with the guard", command)
+    if alone.full_at is not None:
+        return Check("warn", "config", f"{told}: {_full(alone, how)} with the Trainer alone", one)
+    if how.limit is None and not how.max_steps:
+        return Check("warn", "config", f"{told}: nothing is ever deleted but by the guard", one)
+    usable = facts.volume.total_bytes - facts.volume.reserved_bytes  # as df counts
+    most = f"{alone.peak_used_bytes / max(1, usable):.0%}"
+    return Check("go", "config", f"{told}: {facts.volume.mount} peaks at {most}")
+
+
+def _full(seen: Outlook, how: going_on.Saving) -> str:
+    return f"the volume is full at step {seen.full_step}" if how.every else "the volume will be full"
+
+
+def _clock(facts: Facts) -> Iterator[Check]:
+    newest = max((d.checkpoint.modified_at for d in facts.plan.decisions), default=0.0) if facts.plan else 0.0
+    if newest - facts.now > CLOCK_SECONDS:
+        told = f"the clock is {newest - facts.now:.0f} s behind the newest checkpoint"
+        yield Check("warn", "clock", told, "date; timedatectl")
+    else:
+        yield Check("go", "clock", "the clock is not behind the checkpoints")
+
+
+def _second(facts: Facts) -> Iterator[Check]:
+    if facts.trainings:
+        told = f"another process is at work here: {', '.join(facts.trainings)}"
+        yield Check("no-go", "second-training", told, f"fuser -v {shlex.quote(facts.run)}")
+    else:
+        yield Check("go", "second-training", "nobody else is at work on this run")
+
+
+def _watcher(facts: Facts) -> Iterator[Check]:
+    told = f"watched by {facts.watcher}" if facts.watcher else "nobody sweeps or watches while you sleep"
+    yield Check("go" if facts.watcher else "warn", "watch", told, "crontab crontab.example")
+
+
+def _session(facts: Facts) -> Iterator[Check]:
+    if facts.session is None:
+        return
+    told = f"runs on in {facts.session}" if facts.session else "dies with your connection: no tmux, screen or nohup"
+    yield Check("go" if facts.session else "warn", "session", told, "tmux new -s train")
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"

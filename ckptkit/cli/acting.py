@@ -1,0 +1,45 @@
+"""What the verbs that remove something say and do alike: path by path, and what came of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ckptkit.cli.output import Output
+from ckptkit.errors import CkptkitError, DiskError
+from ckptkit.model import Outcome
+from ckptkit.report import text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]], output: Output) -> int:
+    """Act on each path; one that fails does not keep the others from it. Returns the first exit code that is not 0.
+
+    act: returns the exit code, and the document of that path.
+    """
+    codes, documents = [0], []
+    for path in paths:
+        try:
+            code, document = act(path)
+        except (CkptkitError, OSError) as fault:
+            error = fault if isinstance(fault, CkptkitError) else DiskError(fault)
+            output.message(text.printable(str(error)))
+            code = error.exit_code
+            document = {"run": path, "error": {"message": str(error), "exit_code": code}}
+        codes.append(code)
+        documents.append(document)
+    output.document({"runs": documents})
+    return next(filter(None, codes), 0)
+
+
+def say_outcome(done: Outcome | None, stopped: str, told: Callable[[Outcome], str], output: Output) -> None:
+    """Say what came of a plan; of a dry run, which has no outcome, only what the real run would stop at."""
+    if done is None:
+        if stopped:
+            output.message(f"this was a dry run; without it: {stopped}")
+        return
+    output.routine(told(done))
+    for line in text.failures(done):
+        output.message(line)

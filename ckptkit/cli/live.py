@@ -1,0 +1,36 @@
+"""A page on the terminal that is drawn anew at each look."""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ckptkit import ops
+from ckptkit.events import Alert
+from ckptkit.report import watching
+
+Draw = Callable[["ops.Tick", dict[str, str]], None]
+
+
+@contextmanager
+def live(colour: bool) -> Iterator[Draw | None]:
+    """Yield what draws a look and {mount: its state in a word}; None without rich. The terminal is left as it was."""
+    try:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+    except ImportError:
+        yield None
+        return
+    alerts: deque[Alert] = deque(maxlen=watching.LAST_ALERTS)
+    with Live(console=Console(no_color=not colour), auto_refresh=False) as shown:
+
+        def draw(tick: ops.Tick, conditions: dict[str, str]) -> None:
+            alerts.extend(tick.alerts)
+            width = shutil.get_terminal_size((120, 40)).columns
+            page = watching.page(tick.sight, conditions, tick.trail, list(alerts), colour, width)
+            shown.update(Text.from_ansi(page), refresh=True)
+
+        yield draw

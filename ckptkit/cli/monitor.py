@@ -1,0 +1,118 @@
+"""bin/monitor."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ckptkit import ops
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.report import text, watching
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+EXAMPLES = """\
+  bin/monitor /workspace               in a tmux pane: looks every 10 minutes, more often as room runs out
+  bin/monitor --once -q /workspace     for cron: says what changed since the last look, and nothing else
+  bin/monitor --webhook https://hooks.example.org/T0/B0 RUN
+  bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      the alert's JSON on its stdin
+  bin/monitor --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
+WORDS = """\
+Watch a volume and the runs on it, warn, and record. Deletes nothing. Warns once when a threshold is crossed, and once
+when it clears: the volume is above 50, 60, 80 or 90 %, its inodes above 80 or 90 %; it grows by more than 5 GB an hour;
+room for less than two saves, or one; more checkpoints than the policy keeps; the newest one damaged; no save for three
+times the usual interval."""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(verb, WORDS, EXAMPLES, (0, 1, 2, 3, 10, 130, 143))
+    made.add_argument("path", nargs="?", default=".", metavar="PATH", help="a run, or a directory above runs")
+    made.add_argument("--once", action="store_true", help="look once; what was told before is told no more")
+    made.add_argument("--every", default="10m", metavar="DURATION", help="between two looks (10m), when there is room")
+    to = made.add_argument_group("who is told (beside the terminal and --log); one that fails is told of, once")
+    to.add_argument("--exec", dest="command", metavar="CMD", help="run this for each alert, no shell; JSON on stdin")
+    to.add_argument("--webhook", metavar="URL", help="post each alert there as JSON")
+    to.add_argument(
+        "--apprise", action="append", default=[], metavar="URL", help="what Apprise speaks (extra `alerts`)"
+    )
+    to.add_argument("--prom", metavar="FILE", help="each look, for node_exporter's textfile collector")
+    to.add_argument("--ping", metavar="URL", help="ask for it after each look, for URL/fail when nothing can be seen")
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Look once, or until Ctrl-C (130) or SIGTERM (143). An alert is no failure; a sink that fails is one (3)."""
+    every = ops.duration("every", options.every)
+    ops.require_directory(options.path)
+    to = ops.sinks(options.command, options.webhook, options.apprise, options.prom, options.ping)
+    telling = ops.Telling(to, lambda line: output.message(text.printable(line)))
+    if options.once:
+        return _once(options, output, telling, every)
+    ending = _Ending()
+    with _drawn(output) as draw, suppress(KeyboardInterrupt):
+        ops.watch(options.path, lambda tick: _told(tick, output, telling, draw), ending.rest, every=every)
+    return ending.code()
+
+
+def _once(options: argparse.Namespace, output: Output, telling: ops.Telling, every: float) -> int:
+    tick = ops.Watch(options.path, every).tick(time.time())
+    return 0 if _told(tick, output, telling, None) else 3
+
+
+def _told(tick: ops.Tick, output: Output, telling: ops.Telling, draw: object) -> bool:
+    """Say it here, then to the sinks; whether all of them took it."""
+    conditions = ops.conditions(tick)
+    for fault in tick.faults:
+        output.message(text.printable(fault))
+    if callable(draw):
+        draw(tick, conditions)
+    for alert in tick.alerts:
+        output.warn(watching.warning(alert), shown=callable(draw))
+    if not callable(draw):
+        output.routine(watching.lines(tick.sight, conditions))
+    output.document(watching.document(tick.sight, tick.alerts, tick.standing, tick.wait))
+    return telling.tell(tick)
+
+
+@contextmanager
+def _drawn(output: Output) -> Iterator[object]:
+    if not output.shows_progress() or not sys.stdout.isatty():
+        yield None
+        return
+    from ckptkit.cli.live import live
+
+    with live(output.use_colour()) as draw:
+        yield draw
+
+
+class _Ending:
+    """Ctrl-C and SIGTERM end it wherever it is. Both are also remembered: what is raised while Python runs a finaliser
+    goes no further, and the wait that follows must not be an hour."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # in the background of a script, Ctrl-C is not for us
+                signal.signal(number, self._end)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        self.came.append(number)
+        raise KeyboardInterrupt
+
+    def rest(self, seconds: float) -> bool:
+        """Wait so long; whether to end."""
+        if not self.came:
+            time.sleep(seconds)
+        return bool(self.came)
+
+    def code(self) -> int:
+        """The exit code of what came last."""
+        return 128 + self.came[-1]

@@ -1,0 +1,118 @@
+"""Flags that verbs share, and the help that each ends in."""
+
+from __future__ import annotations
+
+import argparse
+
+from ckptkit.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+# Our own words are English, and argparse's translations would load locale and look for catalogues at each start.
+setattr(argparse, "_", str)  # noqa: B010 - mypy knows of no such name
+
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected error",
+    2: "usage or configuration: nothing changed",
+    3: "part of it failed",
+    4: "corruption found, or no intact checkpoint",
+    5: "free target not reachable above the floor, or (plan) it does not fit",
+    10: "no such run",
+    11: "another process holds the lock",
+    25: "mass-delete guard: nothing deleted",
+    130: "ended by Ctrl-C",
+    143: "ended by SIGTERM",
+}
+HELP_COLUMNS = 110
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that tells a fault as every other fault is told: one clear line, as JSON too, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], log: bool = True) -> Parser:
+    """Given a verb's words, return its parser with the flags that all verbs take. log: not where --log reads one."""
+    exits = "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in codes)
+    made = Parser(
+        prog=f"bin/{verb}",
+        description=description,
+        epilog=f"examples:\n{examples}\n\nexit codes:\n{exits}",
+        # With no width given argparse asks shutil for the terminal's, which loads four compression libraries.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=HELP_COLUMNS),
+        allow_abbrev=False,
+    )
+    made.add_argument("-q", "--quiet", action="store_true", help="say nothing when all went well (cron)")
+    made.add_argument("-v", "--verbose", action="store_true", help="say more")
+    made.add_argument("--json", action="store_true", help=f"one JSON document, schema ckptkit.{verb}/1")
+    made.add_argument("--no-color", action="store_true", help="no colour (also NO_COLOR, TERM=dumb, no terminal)")
+    if log:
+        made.add_argument("--log", metavar="FILE", help="write messages there too; rotated at 10 MB, 5 files kept")
+    return made
+
+
+CONFIG = "read this instead of RUN/ckptkit.toml"
+
+
+def add_deleting(made: argparse.ArgumentParser) -> None:
+    """The flags of verbs that delete by the rules."""
+    add_acting(made, "let a mass deletion through")
+    add_rules(made)
+
+
+def add_acting(made: argparse.ArgumentParser, yes: str) -> None:
+    """The flags of verbs that remove something by a plan. yes: what -y lets through."""
+    made.add_argument("-n", "--dry-run", action="store_true", help="the same plan, not executed; touches nothing")
+    made.add_argument("-y", "--yes", action="store_true", help=yes)
+    add_lock(made)
+
+
+def add_lock(made: argparse.ArgumentParser) -> None:
+    """The flag of verbs that change a run."""
+    made.add_argument(
+        "--lock-timeout", type=seconds, default=0.0, metavar="SECONDS", help="wait that long for another sweep"
+    )
+
+
+def seconds(text: str) -> float:
+    """A waiting time in seconds, 0 or more."""
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError
+    return value
+
+
+def count(text: str) -> int:
+    """How many, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
+    """The keep rules. A checkpoint goes only if every rule releases it. config: what --config is for."""
+    group = made.add_argument_group("rules (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
+    group.add_argument("--keep-last", metavar="N[..M]", help="the newest N (default 2); N..M with --free-target")
+    group.add_argument("--keep-best", metavar="METRIC[:min|max][=N]", help="the best N by a logged metric")
+    group.add_argument("--keep-every", metavar="STEPS", help="those at multiples of STEPS")
+    group.add_argument("--keep-within", metavar="DURATION", help="those saved within 2d, 12h, ... of the newest")
+    group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
+    group.add_argument("--max-delete", metavar="N", help="stop (25) if more than N intact ones would go")
+    add_config(group, config)
+
+
+def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:
+    """The flag of verbs that have settings."""
+    made.add_argument("--config", metavar="FILE", help=config)
+
+
+def typed_rules(options: argparse.Namespace) -> dict[str, str | None]:
+    """{setting: text as typed, or None}."""
+    keys = ("keep_last", "keep_best", "keep_every", "keep_within", "free_target", "max_delete")
+    return {key: getattr(options, key) for key in keys}

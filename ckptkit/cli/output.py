@@ -1,0 +1,182 @@
+"""What reaches the person: results on stdout, messages on stderr, a log if asked for, and the exit code.
+
+Nothing here may stop the work: with stdout, stderr or the log on a full disk, a sweep still frees it. What could not
+be said is said at the end, when there may be room again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from contextlib import suppress
+
+from ckptkit.errors import CkptkitError
+from ckptkit.report.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, TextIO
+
+LOG_ROTATION = "10 MB"
+LOG_FILES = 5
+
+
+class Output:
+    """One call's voice."""
+
+    def __init__(self, verb: str, json: bool) -> None:
+        self.verb, self.json = verb, json
+        self.quiet = self.verbose = False
+        self.colour: bool | None = None
+        self._unsaid: list[tuple[TextIO, str]] = []
+        self._log: Any = None
+        for stream in (sys.stdout, sys.stderr):
+            # A name in an unknown encoding must not end a sweep; `reconfigure` exists on every real stream.
+            getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+
+    def configure(self, options: Namespace) -> None:
+        """Take over what the common flags say."""
+        self.quiet, self.verbose = options.quiet, options.verbose
+        self.colour = False if options.no_color else None
+        if options.log and self.verb != "recover":  # there it is the training's own, to be read
+            self._open_log(options.log)
+
+    def result(self, text: str) -> None:
+        """Say on stdout what was asked for; nothing under --json, which says it all in one document."""
+        if text and not self.json:
+            self._say(sys.stdout, text)
+            self._record("INFO", text)
+
+    def routine(self, text: str) -> None:
+        """A result that -q leaves out: all went well."""
+        if not self.quiet:
+            self.result(text)
+        else:
+            self._record("INFO", text)
+
+    def message(self, text: str) -> None:
+        """Say something on stderr that a person should know; no name in it gets at the terminal."""
+        text = "\n".join(map(printable, text.split("\n")))
+        self._say(sys.stderr, f"{self.verb}: {text}")
+        self._record("WARNING", text)
+
+    def warn(self, text: str, shown: bool) -> None:
+        """A message; one that the page on the terminal shows already goes to the log alone."""
+        if shown:
+            self._record("WARNING", text)
+        else:
+            self.message(text)
+
+    def detail(self, text: str) -> None:
+        """A message for -v."""
+        if self.verbose:
+            self.message(text)
+
+    def document(self, content: dict[str, Any]) -> None:
+        """Say the one JSON document of a call, under --json."""
+        if self.json:
+            import json
+
+            self._say(sys.stdout, json.dumps({"schema": f"ckptkit.{self.verb}/1", **content}))
+
+    def error(self, error: CkptkitError) -> int:
+        """Tell an error in one line, as JSON too, and return its exit code."""
+        self.document({"error": {"message": str(error), "exit_code": error.exit_code}})
+        self.message(printable(str(error)))
+        return error.exit_code
+
+    def unexpected(self, error: Exception) -> int:
+        """Tell what nobody thought of, with where it happened, and return exit code 1."""
+        import traceback
+
+        self.document({"error": {"message": f"unexpected: {error!r}", "exit_code": 1}})
+        self.message(f"unexpected: {error!r}\n{traceback.format_exc()}")
+        return 1
+
+    def use_colour(self) -> bool:
+        """Whether the result goes to a terminal that wants colour: NO_COLOR and TERM=dumb are heard."""
+        if self.colour is not None or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+            return False
+        return sys.stdout.isatty()
+
+    def shows_progress(self) -> bool:
+        """Whether a person at a terminal waits for the result."""
+        return sys.stderr.isatty() and not self.quiet and not self.json and os.environ.get("TERM") != "dumb"
+
+    def finish(self, code: int) -> NoReturn:
+        """Say what could not be said before, and exit. What still can't be said turns success into failure."""
+        self._close_log()
+        self._drain()
+        stop(code if not self._unsaid or code else 1)
+
+    def _say(self, stream: TextIO, text: str) -> None:
+        self._unsaid.append((stream, text))
+        self._drain()
+
+    def _drain(self) -> None:
+        """Say all that waits, in order; what a full disk refuses waits on."""
+        waiting, self._unsaid = self._unsaid, []
+        for stream, text in waiting:
+            if any(refused is stream for refused, _ in self._unsaid) or not _print(stream, text):
+                self._unsaid.append((stream, text))
+
+    def _open_log(self, path: str) -> None:
+        try:
+            from loguru import logger
+
+            logger.remove()
+            logger.add(
+                path, rotation=LOG_ROTATION, retention=LOG_FILES, catch=False,
+                format="{time:YYYY-MM-DDTHH:mm:ssZ} {level} {message}",
+            )  # fmt: skip
+            self._log = logger
+        except (OSError, ImportError) as error:
+            self.message(f"--log {path!r}: {error}; going on without it")
+
+    def _record(self, level: str, text: str) -> None:
+        if self._log is not None:
+            with suppress(OSError):  # a full disk: the line waits in the file's buffer for what the sweep frees
+                self._log.log(level, "{}", f"{self.verb}: {text}")
+
+    def _close_log(self) -> None:
+        """What the disk still refuses is lost, and told in one line if there is anybody to tell: the work is done."""
+        log, self._log = self._log, None
+        try:
+            if log is not None:
+                log.remove()
+        except (OSError, ValueError) as error:
+            fault = getattr(error, "strerror", None) or error
+            _print(sys.stderr, f"{self.verb}: --log: {fault}; its last lines are lost")
+
+
+def _print(stream: TextIO, text: str) -> bool:
+    """Whether the text is out, or nobody wants it any more."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        _discard(stream)  # `| head` has read enough
+    except (OSError, ValueError):
+        _discard(stream)
+        return False
+    return True
+
+
+def _discard(stream: TextIO) -> None:
+    """Drop what the stream still holds, so that the interpreter's own flush at exit does not fail on it again."""
+    try:
+        saved = os.dup(stream.fileno())
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), stream.fileno())
+            stream.flush()
+        os.dup2(saved, stream.fileno())
+        os.close(saved)
+    except (OSError, ValueError):
+        pass
+
+
+def stop(code: int, text: str = "") -> NoReturn:
+    """Exit, after a last word: on stdout if all is well, else on stderr."""
+    if text:
+        print(text, file=sys.stderr if code else sys.stdout)
+    sys.exit(code)

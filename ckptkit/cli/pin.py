@@ -1,0 +1,31 @@
+"""bin/pin and bin/unpin."""
+
+import argparse
+
+from ckptkit import ops
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.report import text
+
+EXAMPLES = {
+    "pin": "  bin/pin RUN/checkpoint-5000          keep it whatever the rules say",
+    "unpin": "  bin/unpin RUN/checkpoint-5000        let the rules decide again",
+}
+WORDS = {"pin": "Never delete a checkpoint.", "unpin": "Let the rules decide about a checkpoint again."}
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(verb, WORDS[verb], EXAMPLES[verb], (0, 1, 2, 10, 11))
+    made.add_argument("checkpoints", nargs="+", metavar="CKPT", help="RUN/checkpoint-N")
+    made.set_defaults(act=ops.pin if verb == "pin" else ops.unpin, did=f"{verb}ned")
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Pin or unpin each."""
+    paths = [options.act(path) for path in options.checkpoints]
+    for path in paths:
+        output.routine(f"{options.did} {text.printable(path)}")
+    output.document({"checkpoints": paths})
+    return 0

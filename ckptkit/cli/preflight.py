@@ -1,0 +1,44 @@
+"""bin/preflight."""
+
+import argparse
+
+from ckptkit import ops
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.report import text
+
+EXAMPLES = """\
+  bin/preflight RUN && bin/train --output-dir RUN
+  bin/preflight RUN --config train.yaml    judge the settings that it will start with, not the last ones
+  bin/preflight RUN -q                 say only what stands against a start"""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Go or no-go before a training (re)starts: room for the whole run, the checkpoint to resume from, a file "
+        "really written and deleted, a second training, who watches. Exits 4 if something stands against it.",
+        EXAMPLES,
+        (0, 1, 2, 4),
+    )
+    made.add_argument("run", metavar="RUN", help="the Trainer's output_dir; it need not be there yet")
+    flags.add_rules(
+        made,
+        "a training's settings (.yaml, .yml, .json) to judge instead of those in the newest checkpoint; "
+        "any other file is read instead of RUN/ckptkit.toml",
+    )
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Measure, judge, tell."""
+    training = ops.configured(options.config) if options.config else None
+    rules = ops.rules_where(options.run, flags.typed_rules(options), None if training else options.config)
+    settings, origin = training or (None, "")
+    made = ops.preflight(options.run, rules, settings=settings, origin=origin)
+    against = [check for check in made if check.state == "no-go"]
+    output.result(text.checklist(against if output.quiet else made))
+    output.routine("no-go: see above" if against else "go")
+    output.document({"go": not against, "checks": [check._asdict() for check in made]})
+    return 4 if against else 0

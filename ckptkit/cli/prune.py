@@ -1,0 +1,83 @@
+"""bin/prune."""
+
+import argparse
+
+from ckptkit import ops
+from ckptkit.cli import acting
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.errors import UsageError
+from ckptkit.report import text
+
+EXAMPLES = """\
+  bin/prune RUN --dry-run              what would go, and why
+  bin/prune RUN --keep-last 3          keep the newest 3 intact ones
+  bin/prune RUN --keep-last 2..5 --free-target 20%
+  bin/prune --recursive /workspace -q  every run below; for cron"""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Delete the checkpoints that every rule releases. The newest intact one always stays; torn ones never count.",
+        EXAMPLES,
+        (0, 1, 2, 3, 4, 5, 10, 11, 25),
+    )
+    made.add_argument("runs", nargs="*", metavar="RUN", help="the Trainer's output_dir")
+    made.add_argument("--recursive", metavar="ROOT", help="every run at or below ROOT")
+    flags.add_deleting(made)
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Prune each run; one that fails does not keep the others from being pruned."""
+    if bool(options.runs) == bool(options.recursive):
+        raise UsageError("name RUN..., or --recursive ROOT; see --help")
+    runs = options.runs or ops.find_runs(options.recursive)
+    if not runs:
+        output.detail(f"no run below {options.recursive!r} yet")
+
+    def act(path: str) -> tuple[int, dict[str, object]]:
+        pruned = _prune(path, options, output)
+        return _tell(pruned, output), _document(pruned, output)
+
+    return acting.each(runs, act, output)
+
+
+def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned:
+    def announce(made: ops.Plan) -> None:
+        if options.dry_run or made.deletions or made.leftovers:
+            output.routine(text.plan(made, options.dry_run))
+
+    rules = ops.rules_for(path, flags.typed_rules(options), options.config)
+    return ops.prune(
+        path,
+        rules,
+        dry_run=options.dry_run,
+        yes=options.yes,
+        lock_timeout=options.lock_timeout,
+        announce=announce,
+        by="bin/prune",
+    )
+
+
+def _tell(pruned: ops.Pruned, output: Output) -> int:
+    """Say what came of it and return the exit code."""
+    made, done, stopped = pruned
+    acting.say_outcome(done, stopped, lambda done: text.outcome(made, done), output)
+    if done is None:
+        return 0
+    if made.unreached_bytes:
+        output.message(
+            f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more"
+        )
+    return 3 if done.failures else 5 if made.unreached_bytes else 0
+
+
+def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:
+    if not output.json:
+        return {}
+    from ckptkit.report import documents
+
+    return documents.pruned(*pruned)

@@ -1,0 +1,66 @@
+"""bin/strip."""
+
+import argparse
+
+from ckptkit import ops
+from ckptkit.cli import acting
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.report import stripping
+
+EXAMPLES = """\
+  bin/strip RUN --dry-run              which would become weights-only, and what that frees
+  bin/strip RUN --keep-resumable 2     all but the newest 2; pinned ones and those in use stay as they are
+  bin/strip RUN/checkpoint-5000        that one; refused if it is the newest that can be resumed from
+  bin/latest RUN --weights-only-ok     finds stripped ones too"""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Make old checkpoints weights-only: optimizer, scheduler, scaler and random states go, for good; weights, "
+        "adapter, tokenizer, configuration and trainer_state.json stay. The newest intact resumable one stays whole.",
+        EXAMPLES,
+        (0, 1, 2, 3, 4, 10, 11, 25),
+    )
+    made.add_argument("paths", nargs="+", metavar="RUN|CHECKPOINT", help="the Trainer's output_dir, or one checkpoint")
+    flags.add_acting(made, "strip more than half of the resumable ones although --keep-resumable is not set")
+    group = made.add_argument_group("settings (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
+    group.add_argument("--keep-resumable", metavar="N", help="the newest N intact ones stay resumable (default 1)")
+    flags.add_config(group)
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Strip each; one that fails does not keep the others from being stripped."""
+
+    def act(path: str) -> tuple[int, dict[str, object]]:
+        stripped = _strip(path, options, output)
+        return _tell(stripped, output), stripping.document(*stripped) if output.json else {}
+
+    return acting.each(options.paths, act, output)
+
+
+def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripped:
+    def announce(made: ops.StripPlan) -> None:
+        if options.dry_run or made.strips:
+            output.routine(stripping.plan(made, options.dry_run))
+
+    keep = ops.keep_resumable(path, {"keep_resumable": options.keep_resumable}, options.config)
+    return ops.strip(
+        path,
+        keep,
+        dry_run=options.dry_run,
+        yes=options.yes,
+        lock_timeout=options.lock_timeout,
+        announce=announce,
+        by="bin/strip",
+    )
+
+
+def _tell(stripped: ops.Stripped, output: Output) -> int:
+    """Say what came of it and return the exit code."""
+    made, done, stopped = stripped
+    acting.say_outcome(done, stopped, lambda done: stripping.outcome(made, done), output)
+    return 3 if done and done.failures else 0

@@ -1,0 +1,127 @@
+"""bin/verify."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ckptkit import ops
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.model import Judged, Level
+from ckptkit.report import text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+EXAMPLES = """\
+  bin/verify RUN                          every checkpoint of a run
+  bin/verify RUN/checkpoint-9000 --explain
+  bin/verify --level full RUN -q          read every byte; silent if all are intact
+  bin/verify --level full --sample 1/7 --max-rate 200M /workspace -q      a seventh each night
+  bin/verify --write RUN                  write manifests for older checkpoints
+  bin/verify --write --sha256 RUN         with the digest that the Hub and sha256sum check"""
+LEVELS = "quick: names, sizes, headers, state; full: every byte, against CRC-32 and manifest; deep: the values too"
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Tell which checkpoints are intact. Opens files read-only, loads no pickle, changes nothing (but --write).",
+        EXAMPLES,
+        (0, 1, 2, 3, 4, 10),
+    )
+    made.add_argument("paths", nargs="+", metavar="PATH", help="a checkpoint, a run, or a directory above runs")
+    made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help=LEVELS)
+    made.add_argument("--explain", action="store_true", help="say in plain words what can still be done with each")
+    made.add_argument("--write", action="store_true", help="read whole, and write each intact one's manifest")
+    made.add_argument("--sha256", action="store_true", help="take SHA-256 too; the manifest then holds it")
+    budget = made.add_argument_group("budget (for full and deep)")
+    budget.add_argument("--sample", metavar="N/T", help="read N of T parts of the files, the next ones at each call")
+    budget.add_argument("--max-duration", metavar="DURATION", help="begin no file after 30m, 2h, ...")
+    budget.add_argument("--max-rate", metavar="SIZE", help="read at most 200M, 1G, ... a second")
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Verify each path; exit 4 if any checkpoint is incomplete or corrupt."""
+    budget = ops.budget(options.sample, options.max_duration, options.max_rate)
+    level: Level = "full" if options.write and options.level == "quick" else options.level
+    if level == "quick" and any((*budget, options.sha256)):
+        raise UsageError("--sample, --max-duration, --max-rate and --sha256 need --level full or deep")
+    if options.write and (budget.sample or budget.max_seconds):
+        raise UsageError("--write reads every file: it does not go with --sample or --max-duration")
+    judged, errors = _judged(options, level, budget, output)
+    if lost := ops.record_damage(*judged):
+        output.detail(text.printable(lost))
+    codes = [error["exit_code"] for error in errors]
+    if options.write:
+        codes += _write(judged, output)
+    _show(judged, options, output, errors)
+    if any(j.verdict.damaged for j in judged):
+        return 4
+    return next(filter(None, codes), 0)
+
+
+Errors = list[dict[str, "Any"]]
+
+
+def _judged(
+    options: argparse.Namespace, level: Level, budget: ops.Budget, output: Output
+) -> tuple[list[Judged], Errors]:
+    found: list[Judged] = []
+    errors: Errors = []
+    if level != "quick":
+        ops.yield_to_others()
+    with _progress(options, level, output) as told:
+        reading = ops.reading(options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",))
+        for path in options.paths:
+            try:
+                found += ops.verify(path, level=level, reading=reading)
+            except CkptkitError as error:
+                output.message(text.printable(str(error)))
+                errors.append({"path": path, "message": str(error), "exit_code": error.exit_code})
+    return list(ops.standing_still(found)) if level == "deep" else found, errors
+
+
+def _write(judged: list[Judged], output: Output) -> list[int]:
+    codes = []
+    for one in judged:
+        try:
+            if ops.write_manifest(one):
+                output.routine(f"wrote the manifest of {text.printable(one.checkpoint.path)}")
+        except UsageError as error:
+            output.message(text.printable(str(error)))
+            codes.append(3)
+    return codes
+
+
+def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: Errors) -> None:
+    # -q speaks of what is wrong alone; without it, of all.
+    wrong = [j for j in judged if j.verdict.damaged or j.verdict.state == "unknown"]
+    output.result(text.verdicts(wrong if output.quiet else judged, options.explain))
+    intact = sum(j.verdict.intact for j in judged)
+    level = judged[0].verdict.level if judged else options.level
+    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}")
+    if unread := sum(j.verdict.files_unread for j in judged):
+        output.routine(f"{unread} files were not read whole this time")
+    if output.json:
+        from ckptkit.report import documents
+
+        output.document({"checkpoints": [documents.verified(j) for j in judged], "errors": errors})
+
+
+@contextmanager
+def _progress(options: argparse.Namespace, level: str, output: Output) -> Iterator[Any]:
+    """What to tell each count of bytes to; a bar where a person is looking at a terminal."""
+    if level == "quick" or not output.shows_progress():
+        yield None
+        return
+    from ckptkit.cli.progress import bar
+
+    with bar(sum(ops.bytes_at(path) for path in options.paths)) as told:
+        yield told

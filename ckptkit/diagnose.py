@@ -1,0 +1,79 @@
+"""PURE: what ended a training, from the tail of its log. A full disk has five faces, and none of them says "full disk".
+
+Sources of the words: safetensors 0.4 to 0.8 (its error changed its text and its module), torch's zip writer (it names
+no errno), transformers' resume, the kernel's errno texts; docs of each were run, see tests/test_diagnose.py.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ckptkit.model import Cause
+from ckptkit.tuples import NamedTuple
+
+
+class Sign(NamedTuple):
+    """A pattern of a log line and what it means. {run} stands for the run in the command."""
+
+    code: str
+    pattern: str
+    message: str
+    command: str
+
+
+def _errno(number: int, words: str) -> str:
+    """How Python, Rust and C name an error of the system."""
+    return rf"{words}|os error {number}\b|Errno {number}\b"
+
+
+FULL = "The disk was full, or out of inodes."
+PRUNE, LOOK, KERNEL = "bin/recover {run}", "bin/diskreport {run}", "dmesg | tail -30"
+# The first sign that a line shows is what it counts for.
+SIGNS = (
+    Sign("full-disk", _errno(28, "No space left on device|StorageFull|ENOSPC"), FULL, PRUNE),
+    Sign("full-disk", r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed writing file|basic_ios::clear",
+         f"{FULL} So torch's writer puts it.", PRUNE),
+    Sign("quota", _errno(122, "Disk quota exceeded|EDQUOT"), "Your quota on the volume is used up.", PRUNE),
+    Sign("file-too-large", _errno(27, "File too large"),
+         "A file grew beyond a limit: ulimit -f, or the file system's own.", "ulimit -f; findmnt -T {run}"),
+    Sign("read-only", _errno(30, "Read-only file system"),
+         "The volume turned read-only: the kernel saw an error on it.", KERNEL),
+    Sign("io-error", _errno(5, "Input/output error"),
+         "The disk, or the network behind it, failed to read or write.", KERNEL),
+    Sign("permission", _errno(13, "Permission denied|Operation not permitted"),
+         "A file could not be written or deleted by this user.", "ls -ld {run} {run}/*"),
+    Sign("open-files", _errno(24, "Too many open files"), "The process had too many files open.", "ulimit -n 65536"),
+    Sign("gpu-memory", r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError",
+         "The GPU's memory was used up; the disk has nothing to do with it.", "nvidia-smi"),
+    Sign("killed", r"^\s*Killed\s*$|oom-kill|Out of memory: Killed|exit ?code *:? ?(-9|137)\b|SIGKILL|killed by signal",
+         "It was killed, most likely by the kernel for want of memory.", "dmesg | grep -i -A3 'killed process'"),
+    Sign("torn-checkpoint", r"trainer_state\.json|BadZipFile|PytorchStreamReader failed|not a zip (file|archive)"
+         r"|Header(TooLarge|TooSmall)|InvalidHeader|(Incomplete|Metadata)\w*(Metadata|Buffer)|file not fully covered",
+         "The checkpoint that it wanted to resume from is torn.", PRUNE),
+    Sign("no-checkpoint", r"No valid checkpoint found in output directory|Can't find a valid checkpoint at",
+         "It wanted to resume, and there is no checkpoint that could be.", "bin/verify {run} --explain"),
+    Sign("timeout", r"Watchdog caught collective operation timeout|ProcessGroupNCCL.*[Tt]imeout",
+         "A rank waited for another one that was gone, or stuck: look at the others' logs.", LOOK),
+)  # fmt: skip
+COMPILED = [(sign, re.compile(sign.pattern, re.MULTILINE)) for sign in SIGNS]
+ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt)\b.*", re.ASCII)
+
+
+def causes(text: str, run: str) -> tuple[Cause, ...]:
+    """Given the tail of a log and the run as a shell word, return what ended it, the last and most telling first.
+
+    Only errors count: a line that tells of a save that failed and was written again is told by our own guard.
+    """
+    found: dict[str, Cause] = {}
+    for line in reversed(text.splitlines()):
+        if "ckptkit:" in line:
+            continue
+        sign = next((sign for sign, pattern in COMPILED if pattern.search(line)), None)
+        if sign and sign.code not in found:
+            found[sign.code] = Cause(sign.code, sign.message, line.strip()[:300], sign.command.format(run=run))
+    return tuple(found.values())
+
+
+def last_error(text: str) -> str:
+    """Given the tail of a log, return its last line that names an error, or ""."""
+    return next((line.strip()[:300] for line in reversed(text.splitlines()) if ERROR.match(line.strip())), "")

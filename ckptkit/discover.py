@@ -1,0 +1,185 @@
+"""Run directory → checkpoints. The only place that turns names on disk into checkpoints. By stat alone: opens no file.
+
+What can't be read or isn't plain becomes a finding on the checkpoint, so that one bad entry never stops the scan.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ckptkit import layouts
+from ckptkit.errors import NoSuchRun, UsageError
+from ckptkit.model import ASIDE, DEEPEST, OURS, Checkpoint, File, Finding, Leftover, Run
+
+BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
+
+
+def scan(path: str) -> Run:
+    """Given a run directory, return its checkpoints in the order of their steps. Raises NoSuchRun, UsageError."""
+    path = run_directory(path)
+    checkpoints, leftovers, strays = [], [], []
+    for entry in _listing(path):
+        if found := layouts.step_of(entry.name):
+            with suppress(FileNotFoundError):  # somebody removed it while we looked
+                checkpoints.append(_checkpoint(entry.path, entry.name, found[0].name, found[1]))
+        elif entry.name.startswith(ASIDE):
+            with suppress(FileNotFoundError):
+                leftovers.append(_leftover(entry))
+        elif any(entry.name.startswith(layout.stem) for layout in layouts.LAYOUTS):
+            strays.append(entry.name)
+    checkpoints.sort(key=lambda checkpoint: checkpoint.step)
+    return Run(path, tuple(checkpoints), tuple(sorted(leftovers)), tuple(sorted(strays)))
+
+
+def checkpoint(path: str) -> Checkpoint:
+    """Given a checkpoint's path, return it as it is now. Raises NoSuchRun if nothing is there or its name is none."""
+    path = os.path.abspath(path)
+    if found := layouts.step_of(os.path.basename(path)):
+        with suppress(FileNotFoundError):
+            return _checkpoint(path, os.path.basename(path), found[0].name, found[1])
+    raise NoSuchRun(f"{path!r} is no checkpoint; name a directory such as RUN/checkpoint-1000")
+
+
+def directory(path: str) -> Checkpoint:
+    """Given any directory with a saved model, return it as if it were a checkpoint, of step 0. Raises OSError."""
+    path = os.path.abspath(path)
+    return _checkpoint(path, os.path.basename(path), layouts.LAYOUTS[0].name, 0)
+
+
+def allocated(checkpoint: Checkpoint, files: Iterable[File]) -> int:
+    """Bytes that removing these files of a checkpoint gives back: hard links are counted as of all of it."""
+    found: Found = []
+    for file in files:
+        with suppress(OSError):  # gone already, or told when it is to go
+            status = os.lstat(os.path.join(checkpoint.path, file.name))
+            found.append(((status.st_dev, status.st_ino, status.st_nlink), file))
+    return _allocated(found)
+
+
+def is_checkpoint_name(path: str) -> bool:
+    """Whether the last part of the path is a checkpoint's name."""
+    return layouts.step_of(os.path.basename(os.path.normpath(path))) is not None
+
+
+def run_directory(path: str) -> str:
+    """Given what a person typed as RUN, return its real absolute path. Raises NoSuchRun, UsageError (/, a home)."""
+    real = os.path.realpath(path)
+    if not os.path.lexists(real):
+        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir")
+    if not os.path.isdir(real):
+        raise NoSuchRun(f"no such run: {path!r} is not a directory; RUN is the Trainer's output_dir")
+    refuse_system_directory(path)
+    return real
+
+
+def refuse_system_directory(path: str) -> None:
+    """Given where a run lies or will lie, raise UsageError if nobody can mean that: /, a home, /tmp, ..."""
+    real = os.path.realpath(path)
+    if real in _never_a_run():
+        raise UsageError(f"refusing {path!r}: {real} is a system or home directory; name the Trainer's output_dir")
+
+
+def find_runs(root: str) -> list[str]:
+    """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered."""
+    if not os.path.isdir(root):
+        raise NoSuchRun(f"no such directory: {root!r}")
+    runs, top = [], os.path.realpath(root)
+    for directory, children, _ in os.walk(top):
+        if any(layouts.step_of(child) for child in children):
+            runs.append(directory)
+        deep = directory.count(os.sep) - top.count(os.sep) >= DEEPEST
+        children[:] = [c for c in children if not deep and not layouts.step_of(c) and not c.startswith(ASIDE)]
+    return sorted(runs)
+
+
+def _never_a_run() -> set[str]:
+    """The directories that nobody means, even if a checkpoint lies there: a typo must not cost a home directory."""
+    import pwd
+
+    homes = {entry.pw_dir for entry in pwd.getpwall()} | {os.path.expanduser("~")}
+    return {"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"} | homes - {""}
+
+
+def _listing(path: str) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError as error:
+        raise NoSuchRun(
+            f"can't list {path!r}: {error.strerror}; run as the user who trains, or mend its mode"
+        ) from None
+
+
+def _leftover(entry: "os.DirEntry[str]") -> Leftover:
+    files, _, _ = _contents(entry.path)
+    return Leftover(entry.path, entry.name, _allocated(files))
+
+
+def _checkpoint(path: str, name: str, layout: str, step: int) -> Checkpoint:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # a network disk on a bad day: it is there, and nothing can be said of it
+        problem = Finding("", "unreadable", f"can't be looked at: {error.strerror}")
+        return Checkpoint(path, name, step, layout, 0, 0, (), (), 0, 0.0, (problem,))
+    identity = (path, name, step, layout, status.st_dev, status.st_ino)
+    if not stat.S_ISDIR(status.st_mode):
+        kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "not a directory"
+        problem = Finding("", "not-a-directory", f"{kind}: nothing behind it is judged or deleted")
+        return Checkpoint(*identity, (), (), 0, status.st_mtime, (problem,))
+    files, directories, problems = _contents(path)
+    modified_at = max([status.st_mtime, *(file.modified_at for _, file in files if not file.name.startswith(OURS))])
+    plain = tuple(file for _, file in files)
+    return Checkpoint(*identity, plain, tuple(directories), _allocated(files), modified_at, tuple(problems))
+
+
+Found = list[tuple[tuple[int, int, int], File]]
+
+
+def _contents(top: str) -> tuple[Found, list[str], list[Finding]]:
+    """Given a directory, return ((device, inode, links), file) for each regular file below, directories, problems."""
+    files: Found = []
+    directories: list[str] = []
+    problems: list[Finding] = []
+    for name, status in _walk(top, "", problems):
+        if stat.S_ISREG(status.st_mode):
+            file = File(name, status.st_size, status.st_blocks * BLOCK_BYTES, status.st_mtime)
+            files.append(((status.st_dev, status.st_ino, status.st_nlink), file))
+        elif stat.S_ISDIR(status.st_mode):
+            directories.append(name)
+        else:
+            kind = "symlink" if stat.S_ISLNK(status.st_mode) else "special file"
+            problems.append(Finding(name, "not-a-file", f"a {kind}: never followed or opened, so it can't be judged"))
+    files.sort(key=lambda found: found[1].name)
+    return files, sorted(directories), sorted(problems)
+
+
+def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        device = os.lstat(top).st_dev
+        with os.scandir(os.path.join(top, inside)) as entries:
+            found = [(os.path.join(inside, entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
+    except OSError as error:
+        problems.append(Finding(inside, "unreadable", f"can't be listed: {error.strerror}"))
+        return
+    for name, status in found:
+        if status.st_dev != device:
+            problems.append(Finding(name, "other-device", "another file system is mounted here: never entered"))
+            if stat.S_ISDIR(status.st_mode):
+                yield name, status
+        else:
+            yield name, status
+            if stat.S_ISDIR(status.st_mode) and name.count(os.sep) >= DEEPEST:
+                problems.append(Finding(name, "too-deep", "directories in directories without end: not looked into"))
+            elif stat.S_ISDIR(status.st_mode):
+                yield from _walk(top, name, problems)
+
+
+def _allocated(files: Found) -> int:
+    """Bytes that deleting these files gives back: hard links once, and not while a link outside keeps the bytes."""
+    inside: dict[tuple[int, int], list[int]] = {}
+    for (device, inode, links), file in files:
+        inside.setdefault((device, inode), [links, 0, file.allocated_bytes])[1] += 1
+    return sum(size for links, seen, size in inside.values() if seen >= links)

@@ -1,0 +1,62 @@
+"""What may be used of a volume, where a quota says so. A save fails at it with EDQUOT while `df` shows room.
+
+A user's is asked of `quota` (quota-tools), which knows every file system's way, NFS included, but Btrfs: that limits a
+subvolume, and tells root alone. Project quotas of XFS and ext4 need no asking: statvfs shows them as the volume's size.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from ckptkit.box import Quota
+from ckptkit.model import Volume
+
+COMMAND = ("quota", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device", "--quiet-refuse")
+SUBVOLUME = ("btrfs", "qgroup", "show", "-F", "-re", "--raw")
+SECONDS = 5.0  # a server that does not answer must not hold the report up
+BLOCK_BYTES = 1024  # quota(1) counts these
+# mount point, then blocks, soft and hard limit, grace, and the same of files; * marks what is above its soft limit.
+LINE = re.compile(r"\s*(\S.*?)\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+\d+\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+\d+\s*")
+# of a group: what it refers to, and what nobody else does; the limit of each, or "none"
+GROUP = re.compile(r"\d+/\d+\s+(\d+)\s+(\d+)\s+(\d+|none)\s+(\d+|none)\b")
+
+
+def quotas(volumes: Sequence[Volume]) -> tuple[Quota, ...]:
+    """Given volumes, return the quotas that hold there; none where nobody can tell, or nobody answers."""
+    mounts = {volume.mount for volume in volumes}
+    users = (quota for quota in _told(_said(COMMAND)) if quota.mount in mounts)
+    subvolumes = (quota for volume in volumes if volume.filesystem == "btrfs" for quota in _subvolume(volume))
+    return (*users, *subvolumes)
+
+
+def _said(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,  # it fails where a quota is exceeded, which is when it matters
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return os.fsdecode(done.stdout)
+
+
+def _told(said: str) -> Iterator[Quota]:
+    for line in said.splitlines():
+        if match := LINE.fullmatch(line):
+            used, soft, hard, files, soft_files, hard_files = map(int, match.groups()[1:])
+            limit = (hard or soft) * BLOCK_BYTES  # 0: no limit
+            yield Quota(match[1], used * BLOCK_BYTES, limit, files, hard_files or soft_files)
+
+
+def _subvolume(volume: Volume) -> Iterator[Quota]:
+    """The limits of all groups that the subvolume of a path counts into."""
+    for line in _said((*SUBVOLUME, volume.path)).splitlines():
+        if match := GROUP.match(line):
+            for used, limit in ((match[1], match[3]), (match[2], match[4])):  # what it refers to, what is its own alone
+                if limit != "none":
+                    yield Quota(volume.path, int(used), int(limit), 0, 0, "the subvolume")

@@ -1,0 +1,63 @@
+"""Volumes as the kernel tells them: statvfs and /proc/self/mountinfo. Changes nothing."""
+
+import os
+
+from ckptkit.model import Volume
+
+
+def volume(path: str) -> Volume:
+    """Given any existing path, return the volume it lies on. Raises OSError."""
+    status = os.statvfs(path)
+    mount, device, filesystem = mount_of(os.path.realpath(path))
+    size = status.f_frsize
+    return Volume(
+        path=path,
+        mount=mount,
+        device=device,
+        filesystem=filesystem,
+        total_bytes=status.f_blocks * size,
+        free_bytes=status.f_bfree * size,
+        available_bytes=status.f_bavail * size,
+        total_inodes=status.f_files,
+        free_inodes=status.f_ffree,
+        read_only=bool(status.f_flag & os.ST_RDONLY),
+    )
+
+
+def available_bytes(path: str) -> int:
+    """Given any existing path, return what an ordinary user may still write there. Raises OSError."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def yield_to_others() -> None:
+    """Put this process into the idle I/O class (ioprio_set(2)): it reads only when nobody else wants the disk."""
+    try:
+        import psutil
+
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    except (ImportError, AttributeError, OSError):
+        pass  # a courtesy: without psutil, or where the kernel forbids it, reading goes on as it is
+
+
+def mount_of(path: str) -> tuple[str, str, str]:
+    """(mount point, device, file system) of the longest mount that holds the path, from /proc/self/mountinfo."""
+    best = ("/", "?", "?")
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                left, _, right = line.partition(" - ")
+                mount = _unescape(left.split(" ")[4])
+                if (path + "/").startswith(mount.rstrip("/") + "/") and len(mount) >= len(best[0]):
+                    filesystem, device = right.split(" ")[:2]
+                    best = (mount, _unescape(device), filesystem)
+    except OSError:
+        pass
+    return best
+
+
+def _unescape(field: str) -> str:
+    """mountinfo writes space, tab, newline and backslash as octal escapes (proc(5))."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field

@@ -1,0 +1,45 @@
+"""Everything that ckptkit raises on purpose. Each error knows the exit code that the command line gives it."""
+
+
+class CkptkitError(Exception):
+    """One clear line for a person; `exit_code` is the contract of the command line (README, "Exit codes")."""
+
+    exit_code = 1
+
+
+class DiskError(CkptkitError):
+    """The system refused something that can't be done without, as a volume does that went away or goes bad."""
+
+    def __init__(self, error: OSError) -> None:
+        place = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        super().__init__(f"{place}{error.strerror or error}; what was done until then stands: try again")
+
+
+class UsageError(CkptkitError):
+    """A flag, setting or argument that can't be meant: nothing was changed."""
+
+    exit_code = 2
+
+
+class NoIntactCheckpoint(CkptkitError):
+    """Nothing here that a training could go on from, so nothing was deleted either."""
+
+    exit_code = 4
+
+
+class NoSuchRun(CkptkitError):
+    """The path is not there, not a directory, or holds no checkpoint."""
+
+    exit_code = 10
+
+
+class LockHeld(CkptkitError):
+    """Another process works on this run."""
+
+    exit_code = 11
+
+
+class MassDelete(CkptkitError):
+    """The plan would delete more than the guard against mistyped policies lets through."""
+
+    exit_code = 25

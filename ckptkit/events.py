@@ -1,0 +1,109 @@
+"""More nouns: what happened, as the history keeps it, and what the monitor sees and tells. See `ckptkit.model`.
+
+`at` is always the first item: seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from ckptkit.model import Outlook, Sample, Severity, Volume
+from ckptkit.tuples import NamedTuple
+
+
+class Save(NamedTuple):
+    """A checkpoint that was written. kind: save or weights-only. seconds: for which training stood still for it."""
+
+    at: float
+    run: str
+    checkpoint: str
+    step: int
+    allocated_bytes: int
+    kind: str
+    seconds: float
+
+
+class Deletion(NamedTuple):
+    """A checkpoint that is gone. who: the user; program: what they ran; via: cron, a terminal, or "".
+
+    expected_bytes: what it took. sweep_freed_bytes: what the volume gained by all that went together with it, which
+    are those of the same `at`, `pid` and `run`.
+    """
+
+    at: float
+    user: str
+    program: str
+    via: str
+    pid: int
+    run: str
+    checkpoint: str
+    step: int
+    reasons: tuple[str, ...]
+    expected_bytes: int
+    sweep_freed_bytes: int
+
+
+class Damage(NamedTuple):
+    """A checkpoint that was found incomplete or corrupt, with the first finding about it."""
+
+    at: float
+    run: str
+    checkpoint: str
+    step: int
+    state: str
+    level: str
+    code: str
+    message: str
+
+
+class Alert(NamedTuple):
+    """A threshold was crossed, upward or back. subject: a mount or a run. rung: how many of the code's are exceeded.
+
+    rung 0: all is well again. command: what mends it.
+    """
+
+    at: float
+    subject: str
+    code: str
+    rung: int
+    level: Severity
+    message: str
+    command: str = ""
+
+
+class VolumeSight(NamedTuple):
+    """A volume as the monitor sees it. growth: bytes an hour of the last hour, None if that is not known yet."""
+
+    volume: Volume
+    growth: float | None = None
+
+
+class RunSight(NamedTuple):
+    """A run as the monitor sees it; what can't be told right now is None.
+
+    save_bytes: what the next save will take. over_policy: how many intact ones stand beyond what the rules keep.
+    save_interval: the usual seconds between two saves. newest: the verdict's state of the newest checkpoint.
+    """
+
+    sample: Sample
+    save_bytes: int = 0
+    over_policy: int | None = None
+    last_save_at: float | None = None
+    save_interval: float | None = None
+    newest: str = ""
+    newest_path: str = ""
+    finding: str = ""
+    outlook: Outlook | None = None
+    last_step: int = 0
+
+    @property
+    def saves_that_fit(self) -> float | None:
+        """How many more saves the volume takes."""
+        return self.sample.available_bytes / self.save_bytes if self.save_bytes else None
+
+
+class Sight(NamedTuple):
+    """All that one look saw. errors: (path, why it could not be looked at)."""
+
+    at: float
+    volumes: tuple[VolumeSight, ...] = ()
+    runs: tuple[RunSight, ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()

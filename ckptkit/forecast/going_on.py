@@ -1,0 +1,89 @@
+"""How a training saves, by its own settings, and what that comes to on a volume where checkpoints stand already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ckptkit.errors import UsageError
+from ckptkit.forecast.budget import FLOOR
+from ckptkit.forecast.staircase import outlook
+from ckptkit.model import Outlook, Sample, Volume
+from ckptkit.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NO_SAVES = ("no", "none", "false")
+BY_EPOCH = ("epoch", "best")
+
+
+class Saving(NamedTuple):
+    """every: steps between two saves, 0 if only the training knows (epochs). limit None: all stay.
+
+    max_steps: 0 if not known. saves: whether it saves at all.
+    """
+
+    every: int
+    limit: int | None
+    max_steps: int
+    saves: bool = True
+
+
+class Standing(NamedTuple):
+    """Where a run is: the step of its newest checkpoint, and the bytes of each that stands, oldest first."""
+
+    step: int
+    sizes: tuple[int, ...]
+
+
+def saving(settings: Mapping[str, Any]) -> Saving:
+    """Given the Trainer's settings by name, return how it saves. Raises UsageError for what is no number."""
+    limit, max_steps = _number(settings, "save_total_limit", 0), max(0, int(_number(settings, "max_steps", 0)))
+    every = _number(settings, "save_steps", 500)  # the Trainer's own default
+    if 0 < every < 1:  # a share of all steps
+        every = math.ceil(every * max_steps)
+    strategy = str(getattr(value := settings.get("save_strategy", "steps"), "value", value)).lower()
+    if strategy in BY_EPOCH:
+        every = 0
+    return Saving(max(0, int(every)), int(limit) if limit > 0 else None, max_steps, strategy not in NO_SAVES)
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    value = settings.get(name)
+    try:
+        found = default if value is None else float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UsageError(f"{name} {value!r} is no number")
+    return found
+
+
+def ahead(volume: Volume, standing: Standing, how: Saving, save_bytes: int, guarded: bool) -> Outlook:
+    """Given all that, return when the volume is full, or its peak. guarded: by the guard, else by the Trainer alone.
+
+    More checkpoints than the limit count as gone: whatever prunes, prunes them before it saves the next.
+    """
+    keep = max(FLOOR, how.limit or FLOOR) if guarded else how.limit
+    held = _newest(standing.sizes, keep)
+    gone = sum(standing.sizes) - sum(held)
+    used = volume.total_bytes - volume.free_bytes - gone
+    last = Sample(
+        0.0,
+        volume.mount,
+        volume.total_bytes,
+        used,
+        volume.available_bytes + gone,
+        "",
+        standing.step,
+        len(held),
+        sum(held),
+    )
+    every, last_step = (how.every, how.max_steps) if how.every else (1, 0)
+    return outlook([last], 0.0, save_bytes, every, last_step, keep, 1.0, 0 if guarded else 1)
+
+
+def _newest(sizes: Sequence[int], keep: int | None) -> Sequence[int]:
+    return sizes if keep is None else sizes[-keep:]

@@ -1,0 +1,18 @@
+"""One file format a file, read-only, nothing unpickled. Each reader gives the facts that are wrong, [] if none.
+
+A fault is (code, message); its code says how bad: codes in TORN mean that the writer did not finish, those in HINTS
+are worth telling and nothing against the file, those in UNJUDGED mean that nobody can say, all others that bytes are
+wrong.
+"""
+
+Fault = tuple[str, str]
+
+TORN = frozenset({"empty", "truncated", "missing", "zeroed-header", "zeroed-tail"})
+HINTS = frozenset(
+    {"debris", "other-device", "sparse", "best-missing", "extra-shard", "unknown-global", "stale-manifest",
+     "bad-manifest", "digest-unchecked", "unchanged-weights", "half-stripped"}
+)  # fmt: skip
+UNJUDGED = frozenset(
+    {"unreadable", "not-a-file", "not-a-directory", "foreign-layout", "changed", "too-large", "too-deep",
+     "unknown-dtype"}
+)  # fmt: skip

@@ -1,0 +1,152 @@
+"""The records of a torch archive, as its bytes pass: local headers, CRC-32, and what the pickle inside would call.
+
+Nothing is decompressed (torch stores), nothing is unpickled, no name is used as a path.
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import BinaryIO
+
+from ckptkit.formats import Fault, pickles
+from ckptkit.formats.crc import crc32
+from ckptkit.formats.stream import Part
+from ckptkit.formats.torch_zip import LOCAL, NOTHING, SIZES_FOLLOW, ZIP, Directory, Record
+from ckptkit.formats.values import Values
+from ckptkit.tuples import NamedTuple
+
+PICKLE = b"/data.pkl"
+DATA = "/data/"
+DTYPES = {"torch.FloatStorage": "F32", "torch.DoubleStorage": "F64", "torch.HalfStorage": "F16",
+          "torch.BFloat16Storage": "BF16", "torch.ComplexFloatStorage": "C64"}  # fmt: skip
+
+
+class Placed(NamedTuple):
+    """A record and where its bytes lie in the file."""
+
+    record: Record
+    begin: int
+    end: int
+
+
+class Places:
+    """Where each record of an archive lies, in file order. Sixteen bytes a record: it is made again when asked for."""
+
+    def __init__(self, directory: Directory, entries: "array[int]", begins: "array[int]") -> None:
+        self._directory, self._entries, self._begins = directory, entries, begins
+
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    def __iter__(self) -> Iterator[Placed]:
+        for entry, begin in zip(self._entries, self._begins, strict=True):
+            record = self._directory.record(entry)
+            yield Placed(record, begin, begin + record.stored)
+
+
+def placed(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Places]:
+    """Given an open archive and its directory, return (faults, each record's place in file order).
+
+    Reads the local headers. A record that is compressed, lies in another or is another's by its local header is a
+    fault: torch's own reader would take one for the other. Raises OSError.
+    """
+    entries = array("Q", sorted(directory.offsets(), key=lambda at: directory.record(at).header_at))
+    begins, end = array("Q"), 0
+    for record in map(directory.record, entries):
+        fault, begin = _local(file, record)
+        if not fault and record.header_at < end:
+            fault = "lies inside the record before it"
+        if fault:
+            return [("bad-record", f"{_shown(record.name)} {fault}")], NOWHERE
+        begins.append(begin)
+        end = begin + record.stored
+    told = _name_faults(directory)
+    return told, NOWHERE if told else Places(directory, entries, begins)
+
+
+NOWHERE = Places(NOTHING, array("Q"), array("Q"))
+
+
+class Archive:
+    """What the records of one archive tell each other: the pickle, which torch writes first, of the storages."""
+
+    def __init__(self, values: bool = False) -> None:
+        """values: whether the storages' values are looked at too."""
+        self.values = values
+        self.scan: pickles.Scan | None = None
+
+    def dtype(self, record: Record) -> str | None:
+        """Of a storage's record, as safetensors names it; None if it is no storage, or nobody asked."""
+        storages = self.scan.storages if self.values and self.scan else {}
+        return DTYPES.get(storages.get(_shown(record.name).rpartition(DATA)[2], ""))
+
+
+def parts(places: Iterable[Placed], archive: Archive) -> Iterator[Part]:
+    """Given the places, yield what looks at each as the file passes: CRC-32, the pickle's opcodes, perhaps values."""
+    return (Part(p.begin, p.end, partial(RecordSink, p.record, archive)) for p in places)
+
+
+class RecordSink:
+    """A sink that holds one record's bytes against its CRC-32; it keeps the pickle's own to scan its opcodes."""
+
+    def __init__(self, record: Record, archive: Archive) -> None:
+        self.record, self.archive = record, archive
+        self._crc = 0
+        self._is_pickle = record.name.endswith(PICKLE) and record.name.count(b"/") == 1
+        keep = self._is_pickle and record.size <= pickles.LARGEST_BYTES
+        self._kept: bytearray | None = bytearray() if keep else None
+        dtype = archive.dtype(record)
+        self._values = Values(dtype) if dtype else None
+
+    def feed(self, chunk: memoryview) -> None:
+        """The record's next bytes."""
+        self._crc = crc32(chunk, self._crc)
+        if self._values:
+            self._values.feed(chunk)
+        if self._kept is not None:
+            self._kept += chunk
+
+    def faults(self) -> list[Fault]:
+        """What is wrong with the record."""
+        name = _shown(self.record.name)
+        if self._crc != self.record.crc:
+            return [("bad-record", f"{name}: its CRC-32 is {self._crc:08x}, the archive says {self.record.crc:08x}")]
+        if self._is_pickle and self._kept is None:
+            return [("too-large", f"{name} of {self.record.size:,} bytes, more than is looked at")]
+        found = self._values.faults() if self._values else []
+        if self._kept is not None:
+            self.archive.scan = pickles.scan(self._kept)
+            found = self.archive.scan.faults
+        return [(code, f"{name}: {message}") for code, message in found]
+
+
+def _local(file: BinaryIO, record: Record) -> tuple[str, int]:
+    """(what is wrong with the local header or "", where the record's bytes begin)."""
+    file.seek(record.header_at)
+    raw = file.read(LOCAL.size)
+    if len(raw) < LOCAL.size or not raw.startswith(ZIP):
+        return "has no local header", 0
+    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = LOCAL.unpack(raw)
+    if file.read(name_length) != record.name or flags != record.flags or method != record.method:
+        return "is another by its local header", 0
+    if method or record.stored != record.size or flags & ~(SIZES_FOLLOW | 0x800):
+        return "is compressed or encrypted, which torch never does", 0
+    told = (crc, stored, size) in ((record.crc, record.stored, record.size), (record.crc, 0xFFFFFFFF, 0xFFFFFFFF))
+    if not told and not (flags & SIZES_FOLLOW and (crc, stored, size) == (0, 0, 0)):
+        return "has another size or CRC-32 by its local header", 0
+    return "", record.header_at + LOCAL.size + name_length + extra_length
+
+
+def _name_faults(directory: Directory) -> list[Fault]:
+    names = {record.name for record in directory}
+    if len(names) != len(directory):
+        return [("bad-record", "two records of one name")]
+    for name in names:
+        if name.startswith((b"/", b"\\")) or b".." in name.replace(b"\\", b"/").split(b"/") or b"\0" in name:
+            return [("bad-record", f"{_shown(name)} is named like a path out of the archive")]
+    pickled = sum(name.endswith(PICKLE) and name.count(b"/") == 1 for name in names)
+    return [] if pickled == 1 else [("bad-record", f"{pickled} records data.pkl, torch writes one")]
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")

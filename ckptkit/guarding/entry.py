@@ -1,0 +1,84 @@
+"""`ckptkit.guard(trainer)`: checks what was asked, takes over from the Trainer, says what it will do."""
+
+import math
+from typing import Any
+
+from ckptkit import discover
+from ckptkit.errors import UsageError
+from ckptkit.guarding.saving import Guard
+from ckptkit.guarding.settings import ON_FULL, Settings
+from ckptkit.policy import Best, Range, Rules
+
+DEFAULT_KEEP_LAST = 2
+
+
+def guard(
+    trainer: Any,
+    keep_last: int | None = None,
+    *,
+    keep_every: int | None = None,
+    keep_best: str | None = None,
+    on_full: str = "skip",
+    on_full_timeout: float = 300.0,
+) -> Guard:
+    """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
+
+    keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
+    `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written.
+    keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
+    on_full: when no room can be made above the last intact one: "skip" this save and train on, "wait" up to
+    on_full_timeout seconds, "stop" training cleanly, or save "weights-only" if that fits.
+
+    Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
+    the background work. Raises UsageError at once for what can't be meant.
+    """
+    _require_trainer(trainer)
+    if on_full not in ON_FULL:
+        raise UsageError(f"on_full={on_full!r}: is none of {', '.join(ON_FULL)}")
+    limit, explicit = _keep_last(trainer, keep_last)
+    rules = Rules(Range(limit, limit), _best(keep_best), _positive("keep_every", keep_every))
+    made = Guard(trainer, Settings(rules, limit, explicit, on_full, _seconds("on_full_timeout", on_full_timeout)))
+    made.take_over()
+    return made
+
+
+def _require_trainer(trainer: Any) -> None:
+    if getattr(trainer, "_ckptkit_guard", None) is not None:
+        raise UsageError("this trainer is guarded already: call ckptkit.guard(trainer) once")
+    if not callable(getattr(trainer, "_save_checkpoint", None)) or not hasattr(trainer, "args"):
+        raise UsageError(f"guard() takes a transformers.Trainer or a child of it, not {type(trainer).__name__}")
+    try:
+        discover.refuse_system_directory(trainer.args.output_dir)
+    except UsageError as refused:  # no sweep would delete there, so every checkpoint would stay until the disk is full
+        raise UsageError(f"output_dir: {refused}") from None
+
+
+def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
+    """The limit, and whether a person chose it."""
+    own = trainer.args.save_total_limit
+    if asked is None and (own is None or own <= 0):
+        return DEFAULT_KEEP_LAST, False
+    return _positive("keep_last", own if asked is None else asked) or DEFAULT_KEEP_LAST, True
+
+
+def _positive(name: str, value: int | None) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise UsageError(f"{name}={value!r}: is no whole number above 0; leave it out to not use it")
+    return value
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise UsageError(f"{name}={value!r}: is no number of seconds, 0 or more")
+    return float(value)
+
+
+def _best(text: str | None) -> Best | None:
+    from ckptkit.config import parse_best
+
+    if text is None:
+        return None
+    try:
+        return parse_best(text)
+    except ValueError as error:
+        raise UsageError(f"keep_best={text!r}: {error}") from None

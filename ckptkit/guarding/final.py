@@ -1,0 +1,106 @@
+"""The final model, through the same admission: room first, written aside, verified, then put in place."""
+
+import os
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ckptkit import forecast, lock, ops
+from ckptkit.disk import available_bytes
+from ckptkit.errors import CkptkitError, LockHeld
+from ckptkit.guarding import ranks
+from ckptkit.guarding.attempt import attempt
+from ckptkit.guarding.room import LOCK_SECONDS, existing, short, warn
+from ckptkit.guarding.storage import make_durable
+
+if TYPE_CHECKING:
+    from ckptkit.guarding.saving import Guard
+
+
+def save_model(guard: "Guard", directory: str) -> bool:
+    """Given the guard and where the model should be, write it; on every rank, whether it is there and whole.
+
+    Of what else lies in the directory nothing is touched but an earlier model's weights.
+    """
+    guard.wait()
+    need = forecast.first_save_bytes(*guard.model_bytes(), 0)
+    is_new = ranks.decide(lambda: not os.path.lexists(directory))
+    reason = (
+        ranks.decide(partial(_admit, guard, directory, need))
+        or _write(guard, os.path.join(directory, ops.DRAFT), need)
+        or ranks.decide(partial(_put_in_place, directory))
+    )
+    if reason:
+        ranks.decide(partial(_give_up, directory, is_new, reason))
+    return not reason
+
+
+def _admit(guard: "Guard", directory: str, need: int) -> str:
+    """Make room and the directory; why not, or ""."""
+    try:
+        place = existing(directory)
+        free = available_bytes(place)
+        if free < need and os.stat(place).st_dev == os.stat(existing(guard.room.run)).st_dev:
+            free = guard.room.make(need, guard.settings.on_full)
+        if free < need:
+            return short(place, need, free)
+        os.makedirs(directory, exist_ok=True)
+        ops.remove_draft(os.path.join(directory, ops.DRAFT))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _write(guard: "Guard", draft: str, need: int) -> str:
+    """Write the draft, once more after making room; why it could not be, or "". Every rank takes part."""
+    fault: str | None = ""
+    for _ in range(2):
+        with ExitStack() as held:
+            locked = ranks.decide(partial(_lock, guard.room.run, held))
+            if locked:
+                return str(locked)
+            fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft))
+        if not fault:
+            return ""
+        ranks.decide(partial(_clear_up, guard, draft, fault, need))
+    return str(fault)
+
+
+def _lock(run: str, held: ExitStack) -> str:
+    """Keep sweeps out meanwhile: written into a run itself, the draft would look like a leftover to them."""
+    try:
+        if os.path.isdir(run):
+            held.enter_context(lock.hold(run, LOCK_SECONDS))
+    except LockHeld as error:
+        return str(error)
+    return ""
+
+
+def _clear_up(guard: "Guard", draft: str, fault: str, need: int) -> None:
+    warn(f"writing {draft} failed: {fault}")
+    with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
+        ops.remove_draft(draft)
+        guard.room.make(need, "skip")
+
+
+def _put_in_place(directory: str) -> str:
+    draft = os.path.join(directory, ops.DRAFT)
+    try:
+        make_durable(draft)
+        if faults := ops.weights_findings(draft):
+            return f"{faults[0].file} {faults[0].message}"
+        ops.put_in_place(draft, directory)
+        make_durable(directory, deep=False)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _give_up(directory: str, is_new: bool, reason: str) -> None:
+    warn(f"{directory} is NOT written: {reason}")
+    try:
+        ops.remove_draft(os.path.join(directory, ops.DRAFT))
+        if is_new and os.path.isdir(directory):
+            os.rmdir(directory)
+    except OSError as error:
+        warn(f"{directory} could not be removed again: {error.strerror}")

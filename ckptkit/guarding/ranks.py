@@ -1,0 +1,50 @@
+"""Several ranks, one answer. Alone, everything here is the identity."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ckptkit.errors import CkptkitError
+
+
+def together() -> bool:
+    """Whether other ranks train along."""
+    import torch.distributed as dist
+
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def decide(question: Callable[[], Any]) -> Any:
+    """Ask rank 0 alone and return its answer on every rank; what it raises is raised on every rank.
+
+    Every rank must call it, at the same point.
+    """
+    if not together():
+        return question()
+    import torch.distributed as dist
+
+    box: list[Any] = [_answer(question) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    value, error = box[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _answer(question: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return question(), None
+    except CkptkitError as error:
+        return None, error
+    except Exception as error:  # noqa: BLE001 - another rank may not be able to unpickle it
+        return None, RuntimeError(repr(error))
+
+
+def gather(value: Any) -> list[Any]:
+    """Return every rank's value, by rank, on every rank. Every rank must call it, at the same point."""
+    if not together():
+        return [value]
+    import torch.distributed as dist
+
+    boxes: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(boxes, value)
+    return boxes

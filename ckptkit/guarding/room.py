@@ -1,0 +1,195 @@
+"""Rank 0's hands: makes room in a run, prunes it, discards a save that failed, and tells what could not be done."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from ckptkit import ops
+from ckptkit.disk import available_bytes
+from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
+from ckptkit.guarding.settings import Settings
+from ckptkit.model import Checkpoint, Judged
+from ckptkit.policy import Rules
+from ckptkit.report import text
+
+WHO = "the guard"  # in the history
+LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
+POLL_SECONDS = 0.2
+# What the guard itself can't mend, or does not see at the first save.
+TOLD_AT_START = ("volume", "inodes", "write", "headroom")
+
+
+class Room:
+    """One run's room. Never raises for what a disk does: training never dies of a checkpoint."""
+
+    def __init__(self, run: str, settings: Settings) -> None:
+        self.run, self.settings = run, settings
+        self.predating: dict[str, str] = {}
+        self.source: dict[str, str] = {}
+        self.durable: dict[str, str] = {}
+        self._told: frozenset[str] = frozenset()
+
+    def enter(self, run: str) -> None:
+        """Go on in this run: each trial of a search has one of its own, and names mean other checkpoints there."""
+        if run != self.run:
+            self.run, self.predating, self.source, self.durable = run, {}, {}, {}
+
+    def prune(self, rules: Rules) -> bool:
+        """Delete what the rules release; whether anything was.
+
+        quiet=0: this run's only writer is the training that we are part of. settle=False: nothing waits for the
+        volume to show what was freed, while a neighbour may use it up as fast.
+        """
+        try:
+            pruned = ops.prune(
+                self.run,
+                rules,
+                quiet=0,
+                protected=self._protected(),
+                yes=True,
+                lock_timeout=LOCK_SECONDS,
+                patient=not self._told,  # what was refused at the last save is not waited for at this one
+                settle=False,
+                by=WHO,
+            )
+        except NoSuchRun:
+            return False  # no checkpoint yet
+        except (CkptkitError, OSError) as error:
+            self._tell_once([str(error)])
+            return False
+        stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(pruned.plan)]
+        self._tell_once([*stay, *(text.failures(pruned.outcome) if pruned.outcome else [])])
+        outcome = pruned.outcome
+        return bool(outcome and (outcome.deleted or (pruned.plan.leftovers and not outcome.failures)))
+
+    def make(self, need: int, on_full: str) -> int:
+        """Prune for the next save and return the bytes available then; "wait" waits until it fits or time is up."""
+        deadline = time.monotonic() + (self.settings.on_full_timeout if on_full == "wait" else 0)
+        while True:
+            deleted = self.prune(self.settings.before_a_save)
+            free = self.available()
+            if free < need and deleted:  # btrfs and xfs give bytes back a moment later
+                free = ops.settled_available_bytes(self.run, need)
+            if free >= need or time.monotonic() >= deadline:
+                return free
+            time.sleep(POLL_SECONDS)
+
+    def available(self) -> int:
+        """Bytes available where the run lies or will lie."""
+        return available_bytes(existing(self.run))
+
+    def figures(self) -> dict[str, float]:
+        """What is logged beside the losses. Raises OSError."""
+        checkpoints: tuple[Checkpoint, ...] = ()
+        with suppress(NoSuchRun):
+            checkpoints = ops.scan(self.run).checkpoints
+        return {
+            "disk/free_bytes": float(self.available()),
+            "ckpt/count": float(len(checkpoints)),
+            "ckpt/bytes": float(sum(c.allocated_bytes for c in checkpoints)),
+        }
+
+    def discard(self, name: str) -> bool:
+        """Remove one checkpoint by name, whatever the rules say but never the only intact one; whether it is gone."""
+        path = os.path.join(self.run, name)
+        if not os.path.lexists(path):
+            return True
+        try:
+            outcome = ops.discard(path, lock_timeout=LOCK_SECONDS, by=WHO)
+        except (CkptkitError, OSError) as error:
+            warn(str(error))
+            return False
+        self._tell_once(text.failures(outcome))
+        return not outcome.failures
+
+    def intact(self, name: str) -> bool:
+        """Whether the checkpoint of that name is intact right now."""
+        try:
+            return all(j.verdict.intact for j in ops.verify(os.path.join(self.run, name)))
+        except (CkptkitError, OSError):
+            return False
+
+    def read_back(self, name: str) -> bool:
+        """Read a checkpoint whole, just after it became durable; whether it is intact. Then its manifest is written."""
+        path = os.path.join(self.run, name)
+        try:
+            (judged,) = ops.verify(path, level="full")
+            if judged.verdict.intact:
+                self._write_manifest(judged)
+            _warn_of(ops.record_damage(judged))
+        except (CkptkitError, OSError):
+            return False
+        return judged.verdict.intact
+
+    def record_save(self, name: str, kind: str, seconds: float) -> None:
+        """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
+        _warn_of(ops.record_save(os.path.join(self.run, name), kind, seconds))
+
+    def _write_manifest(self, judged: Judged) -> None:
+        try:
+            ops.write_manifest(judged)
+        except UsageError as error:  # it is intact all the same; a full disk has no room for a manifest either
+            warn(str(error))
+
+    def protect_predating(self) -> None:
+        """Nobody chose a limit, so what was there before and is more than the mass-delete rule allows stays."""
+        try:
+            made = ops.plan(self.run, self.settings.rules, quiet=0)
+        except (CkptkitError, OSError):
+            return
+        going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
+        if len(going) > len(made.intact) // 2:
+            self.predating = dict.fromkeys(going, "was there before the guard, and keep_last was not chosen")
+            warn(f"{self.run}: {len(going)} older checkpoints stay; to let them go: bin/prune {self.run} -y")
+
+    def preflight(self) -> None:
+        """Tell at the start what will stand against a save; training begins all the same."""
+        with suppress(CkptkitError, OSError):
+            for check in ops.preflight(self.run, self.settings.rules):
+                if check.state == "no-go" and check.code in TOLD_AT_START:
+                    warn(f"{check.message} -> {check.command}")
+
+    def _protected(self) -> Mapping[str, str]:
+        return {**self.predating, **self.source, **self.durable}
+
+    def _tell_once(self, lines: list[str]) -> None:
+        """Tell each failure when it appears, not once a save for ever."""
+        for line in lines:
+            if line not in self._told:
+                warn(line)
+        self._told = frozenset(lines)
+
+
+def short(path: str, need: int, free: int) -> str:
+    """The sentence for a save that does not fit."""
+    return f"{path}: the save needs {text.human(need)}, {text.human(free)} are available above the floor"
+
+
+def existing(path: str) -> str:
+    """The path, or the nearest directory above it that is there already."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "."
+    return path
+
+
+def warn(line: str) -> None:
+    """Tell a person, on stderr by default; a log on the full disk must not end training."""
+    _log("WARNING", line)
+
+
+def _warn_of(fault: str) -> None:
+    if fault:
+        warn(fault)
+
+
+def inform(line: str) -> None:
+    """Tell in passing."""
+    _log("INFO", line)
+
+
+def _log(level: str, line: str) -> None:
+    from loguru import logger
+
+    with suppress(OSError):
+        logger.opt(depth=2).log(level, "{}", f"ckptkit: {line}")

@@ -1,0 +1,22 @@
+"""What a guard was asked for."""
+
+from ckptkit.policy import Range, Rules
+from ckptkit.tuples import NamedTuple
+
+ON_FULL = ("skip", "wait", "stop", "weights-only")
+
+
+class Settings(NamedTuple):
+    """rules: with `keep_last` as the range; explicit: whether a person chose keep_last; timeout: seconds to wait."""
+
+    rules: Rules
+    keep_last: int
+    explicit: bool
+    on_full: str
+    on_full_timeout: float
+
+    @property
+    def before_a_save(self) -> Rules:
+        """What may stay while the next one is written: one slot fewer, never less than the floor."""
+        rest = max(1, self.keep_last - 1)
+        return self.rules._replace(keep_last=Range(rest, rest))

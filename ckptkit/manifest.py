@@ -1,0 +1,102 @@
+"""`.ckptkit-manifest.json` in a checkpoint: what its files were when it was complete and durable.
+
+It lies inside, so that it moves, is copied and is deleted with the checkpoint, and a new checkpoint of the same name
+has none. The directory's mtime is put back after writing, since the Trainer's rotation sorts by it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+
+from ckptkit import careful
+from ckptkit.errors import UsageError
+from ckptkit.model import OURS, Checkpoint, FileDigest, Manifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FILE = f"{OURS}manifest.json"
+SCHEMA = "ckptkit.manifest/1"
+LARGEST_BYTES = 2 << 20  # 15,000 files; as JSON objects it becomes 30 times as much
+
+
+def read(checkpoint: str) -> Manifest | None:
+    """Given a checkpoint's path, return its manifest, or None if there is none. Raises ValueError if it is no manifest.
+
+    What can't be read speaks for nothing: also ValueError, with the reason.
+    """
+    try:
+        with careful.opened(os.path.join(checkpoint, FILE)) as file:
+            return _parsed(file.read(LARGEST_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ValueError(f"can't be read: {error.strerror}") from None
+
+
+def forget(checkpoint: str, gone: Callable[[str], bool]) -> None:
+    """Given a checkpoint's path, take those files out of its manifest, durably; the rest of it stays as it is.
+
+    Where there is none, or one that speaks for nothing, nothing is to do. Raises OSError; then it still lists them.
+    """
+    try:
+        with careful.opened(os.path.join(checkpoint, FILE)) as file:
+            raw = file.read(LARGEST_BYTES)
+    except FileNotFoundError:
+        return
+    try:
+        known = _parsed(raw).files
+    except ValueError:
+        return
+    if any(map(gone, known)):
+        table = json.loads(raw)
+        files = {name: entry for name, entry in table["files"].items() if not gone(name)}
+        _replace(checkpoint, json.dumps(table | {"files": files}, indent=1).encode())
+
+
+def _parsed(raw: bytes) -> Manifest:
+    try:
+        table = json.loads(raw)
+        files = {name: _entry(entry) for name, entry in table["files"].items()}
+        return Manifest(float(table["written_at"]), files, dict(table.get("versions") or {}))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"is no manifest: {error!r}") from None
+
+
+def _entry(entry: Mapping[str, Any]) -> FileDigest:
+    digests = {name: value for name, value in entry.items() if name not in ("bytes", "mtime_ns")}
+    if not all(isinstance(value, str) for value in digests.values()):
+        raise ValueError("a digest that is no text")
+    return FileDigest(int(entry["bytes"]), int(entry["mtime_ns"]), digests)
+
+
+def write(
+    checkpoint: Checkpoint, digests: Iterable[tuple[str, FileDigest]], versions: Mapping[str, str], now: float
+) -> None:
+    """Given a checkpoint that was just read whole, write down what its files are, durably.
+
+    now: seconds since the epoch. Raises OSError (a full disk: then what was there before still is), UsageError if a
+    file changed since it was read.
+    """
+    files = dict(digests)
+    for name, digest in files.items():
+        status = os.lstat(os.path.join(checkpoint.path, name))
+        if (status.st_size, status.st_mtime_ns) != (digest.size, digest.modified_ns):
+            raise UsageError(f"{os.path.join(checkpoint.path, name)} changed while it was read: no manifest written")
+    entries = {n: {"bytes": d.size, "mtime_ns": d.modified_ns, **d.digests} for n, d in files.items()}
+    table = {"schema": SCHEMA, "written_at": now, "versions": dict(versions), "files": entries}
+    _replace(checkpoint.path, json.dumps(table, indent=1).encode())
+
+
+def _replace(directory: str, content: bytes) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        before = os.fstat(fd)
+        careful.replace(fd, FILE, content)
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,297 @@
+"""The nouns. Frozen values that every room shares; no behaviour beyond what follows from the fields.
+
+They are NamedTuples because `bin/prune` starts from cron every ten minutes: `dataclasses` imports `inspect`, which
+alone costs as much as the interpreter's own start.
+
+Paths are absolute strings. Bytes are integers. Times are seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptkit.tuples import NamedTuple
+
+TYPE_CHECKING = False  # typing takes as long to load as Python itself: for whoever checks the types alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
+    Action = Literal["keep", "delete", "leave"]
+    Level = Literal["quick", "full", "deep"]
+    Severity = Literal["red", "yellow", "green"]
+else:
+    State = Action = Level = Severity = str
+
+# A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
+ASIDE = ".ckptkit-deleting-"
+# What we write into a checkpoint begins so: it is nobody's part of it.
+OURS = ".ckptkit-"
+# Directories within one another that are looked into: no framework makes more than a handful, a hostile one thousands.
+DEEPEST = 64
+
+
+class Finding(NamedTuple):
+    """One fact about one file of a checkpoint; `file` is relative to it, "" for the checkpoint itself."""
+
+    file: str
+    code: str
+    message: str
+
+
+class File(NamedTuple):
+    """One regular file of a checkpoint, by stat alone; `name` is relative to the checkpoint."""
+
+    name: str
+    apparent_bytes: int
+    allocated_bytes: int
+    modified_at: float
+
+
+class Checkpoint(NamedTuple):
+    """A directory that the layout's name pattern matches. `problems` says what stat could not tell about it.
+
+    `device` and `inode` are its identity: what was judged is what gets deleted, or nothing is.
+    """
+
+    path: str
+    name: str
+    step: int
+    layout: str
+    device: int
+    inode: int
+    files: tuple[File, ...]
+    directories: tuple[str, ...]
+    allocated_bytes: int
+    modified_at: float
+    problems: tuple[Finding, ...] = ()
+
+    @property
+    def apparent_bytes(self) -> int:
+        return sum(file.apparent_bytes for file in self.files)
+
+
+class Leftover(NamedTuple):
+    """What a killed sweep set aside and did not finish: `.ckptkit-deleting-<name>`."""
+
+    path: str
+    name: str
+    allocated_bytes: int
+
+
+class Run(NamedTuple):
+    """A Trainer's output_dir. Checkpoints come in the order of their steps; `strays` look like one but are none."""
+
+    path: str
+    checkpoints: tuple[Checkpoint, ...]
+    leftovers: tuple[Leftover, ...] = ()
+    strays: tuple[str, ...] = ()
+
+
+class TrainerState(NamedTuple):
+    """What `trainer_state.json` tells. `history` holds (step, fingerprint of the losses logged at it).
+
+    max_steps: that it trains for, 0 if it does not say.
+    """
+
+    step: int
+    saved_at: float
+    history: tuple[tuple[int, int], ...] = ()
+    metrics: Mapping[str, float] = {}
+    best_checkpoint: str | None = None
+    max_steps: int = 0
+
+
+class FileDigest(NamedTuple):
+    """What one file was: its size, its mtime in nanoseconds, and {algorithm: digest in hexadecimal}."""
+
+    size: int
+    modified_ns: int
+    digests: Mapping[str, str]
+
+
+class Manifest(NamedTuple):
+    """What a checkpoint's files were when it was complete and durable. `versions`: of the programs that wrote it."""
+
+    written_at: float
+    files: Mapping[str, FileDigest]
+    versions: Mapping[str, str] = {}
+
+
+class Verdict(NamedTuple):
+    """What verification says of one checkpoint. `resumable` is true only of an intact one.
+
+    weights_intact: the weights can be used, also where the checkpoint can't be resumed from. digests: of the files
+    that were read whole. files_unread: those that the level would have read, had there been time.
+    """
+
+    state: State
+    resumable: bool
+    level: Level
+    findings: tuple[Finding, ...] = ()
+    bytes_read: int = 0
+    trainer_state: TrainerState | None = None
+    # Whether it holds, or held before it broke, optimizer state: a torn one with it outranks a weights-only intact one.
+    optimizer_state: bool = False
+    weights_intact: bool = False
+    digests: tuple[tuple[str, FileDigest], ...] = ()
+    files_unread: int = 0
+
+    @property
+    def intact(self) -> bool:
+        return self.state == "intact"
+
+    @property
+    def damaged(self) -> bool:
+        return self.state in ("incomplete", "corrupt")
+
+
+class Judged(NamedTuple):
+    checkpoint: Checkpoint
+    verdict: Verdict
+
+
+class Decision(NamedTuple):
+    """What happens to one checkpoint, and every reason for it in the user's words."""
+
+    checkpoint: Checkpoint
+    verdict: Verdict
+    action: Action
+    reasons: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """Decisions for one run, made once and executed at most once: identity is checked again before each removal.
+
+    `unreached_bytes` is what the free target still lacks after all that the rules allow (0: it holds or none was set).
+    """
+
+    run: str
+    decisions: tuple[Decision, ...]
+    leftovers: tuple[Leftover, ...] = ()
+    unreached_bytes: int = 0
+
+    @property
+    def deletions(self) -> tuple[Decision, ...]:
+        return tuple(d for d in self.decisions if d.action == "delete")
+
+    @property
+    def intact(self) -> tuple[Decision, ...]:
+        return tuple(d for d in self.decisions if d.verdict.intact)
+
+    @property
+    def expected_freed_bytes(self) -> int:
+        set_aside = sum(leftover.allocated_bytes for leftover in self.leftovers)
+        return set_aside + sum(d.checkpoint.allocated_bytes for d in self.deletions)
+
+
+class Failure(NamedTuple):
+    """Something that was to be removed and was not. `held_by` names the process in the way, where one was found."""
+
+    path: str
+    error: str
+    held_by: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What an executed plan did. `freed_bytes` is measured on the volume; `notes` explain a difference."""
+
+    deleted: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    freed_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Volume(NamedTuple):
+    """A mounted file system as statvfs tells it. `free_bytes` includes root's reserve, `available_bytes` does not."""
+
+    path: str
+    mount: str
+    device: str
+    filesystem: str
+    total_bytes: int
+    free_bytes: int
+    available_bytes: int
+    total_inodes: int
+    free_inodes: int
+    read_only: bool
+
+    @property
+    def reserved_bytes(self) -> int:
+        return self.free_bytes - self.available_bytes
+
+    @property
+    def used_fraction(self) -> float:
+        """As `df` counts it: of what an ordinary user could ever use."""
+        usable = self.total_bytes - self.reserved_bytes
+        return 1.0 if usable <= 0 else (self.total_bytes - self.free_bytes) / usable
+
+    @property
+    def inodes_used_fraction(self) -> float:
+        return 0.0 if self.total_inodes == 0 else 1 - self.free_inodes / self.total_inodes
+
+
+class OpenFile(NamedTuple):
+    """A file that a live process holds open; `deleted` ones keep their bytes until it closes them."""
+
+    path: str
+    pid: int
+    command: str
+    deleted: bool = False
+
+    @property
+    def holder(self) -> str:
+        return f"{self.command} (pid {self.pid})"
+
+
+class Sample(NamedTuple):
+    """A volume at one moment, and what of it the checkpoints of one run take; `step` is that of the newest one."""
+
+    at: float
+    mount: str
+    total_bytes: int
+    used_bytes: int
+    available_bytes: int
+    run: str = ""
+    step: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+
+
+class Outlook(NamedTuple):
+    """When a volume is full, or that it never is. `full_step` and `full_at` are None if it is not.
+
+    peak_used_bytes: the most that will be used, at `peak_step`, if nothing changes.
+    """
+
+    full_at: float | None
+    full_step: int | None
+    peak_used_bytes: int
+    peak_step: int | None
+
+
+class Flag(NamedTuple):
+    """One thing that a person should know about a volume or a run, and the command that mends it."""
+
+    level: Severity
+    code: str
+    message: str
+    command: str = ""
+
+
+class Check(NamedTuple):
+    """One line of preflight's list. state: go, warn (goes, but look) or no-go. command: what mends it."""
+
+    state: str
+    code: str
+    message: str
+    command: str = ""
+
+
+class Cause(NamedTuple):
+    """One thing that ended a training: its code, in plain words, the line that says so, and what to type."""
+
+    code: str
+    message: str
+    line: str
+    command: str

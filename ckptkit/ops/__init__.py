@@ -1,0 +1,148 @@
+"""The verbs, composed: discover → verify → decide → act. The only room that calls the others."""
+
+from __future__ import annotations
+
+from ckptkit.model import Plan
+from ckptkit.ops.looking import (
+    Latest,
+    PassedOver,
+    bytes_at,
+    find_runs,
+    judge,
+    latest,
+    plan,
+    rules_for,
+    rules_where,
+    runs_at,
+    scan,
+    verify,
+)
+from ckptkit.ops.pruning import Pruned, discard, prune
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ckptkit.ops.foreseeing import foreseen
+    from ckptkit.ops.monitoring import Monitor, Telling, duration, monitor, require_directory, sinks, watch
+    from ckptkit.ops.pinning import pin, unpin
+    from ckptkit.ops.placing import DRAFT, put_in_place, remove_draft, weights_findings
+    from ckptkit.ops.preflighting import configured, preflight
+    from ckptkit.ops.recalling import deletions, samples
+    from ckptkit.ops.recording import record_damage, record_save
+    from ckptkit.ops.recovering import Recovered, diagnosed, recover
+    from ckptkit.ops.removing import settled_available_bytes
+    from ckptkit.ops.reporting import Report, report
+    from ckptkit.ops.stripping import Stripped, keep_resumable, strip
+    from ckptkit.ops.verifying import Budget, budget, reading, standing_still, write_manifest, yield_to_others
+    from ckptkit.ops.watching import Tick, Watch, conditions
+    from ckptkit.strips import StripPlan
+
+ROOMS = {
+    "settled_available_bytes": "removing",
+    "foreseen": "foreseeing",
+    "configured": "preflighting",
+    "preflight": "preflighting",
+    "diagnosed": "recovering",
+    "recover": "recovering",
+    "Recovered": "recovering",
+    "Monitor": "monitoring",
+    "Telling": "monitoring",
+    "duration": "monitoring",
+    "monitor": "monitoring",
+    "require_directory": "monitoring",
+    "sinks": "monitoring",
+    "watch": "monitoring",
+    "Tick": "watching",
+    "Watch": "watching",
+    "conditions": "watching",
+    "deletions": "recalling",
+    "samples": "recalling",
+    "pin": "pinning",
+    "unpin": "pinning",
+    "record_damage": "recording",
+    "record_save": "recording",
+    "Report": "reporting",
+    "report": "reporting",
+    "StripPlan": "stripping",
+    "Stripped": "stripping",
+    "keep_resumable": "stripping",
+    "strip": "stripping",
+    "DRAFT": "placing",
+    "put_in_place": "placing",
+    "remove_draft": "placing",
+    "weights_findings": "placing",
+    "Budget": "verifying",
+    "budget": "verifying",
+    "reading": "verifying",
+    "yield_to_others": "verifying",
+    "standing_still": "verifying",
+    "write_manifest": "verifying",
+}
+__all__ = [
+    "DRAFT",
+    "Budget",
+    "Latest",
+    "Monitor",
+    "PassedOver",
+    "Plan",
+    "Pruned",
+    "Recovered",
+    "Report",
+    "StripPlan",
+    "Stripped",
+    "Telling",
+    "Tick",
+    "Watch",
+    "budget",
+    "bytes_at",
+    "conditions",
+    "configured",
+    "diagnosed",
+    "deletions",
+    "discard",
+    "duration",
+    "find_runs",
+    "foreseen",
+    "judge",
+    "keep_resumable",
+    "latest",
+    "monitor",
+    "pin",
+    "plan",
+    "preflight",
+    "prune",
+    "put_in_place",
+    "reading",
+    "recover",
+    "record_damage",
+    "record_save",
+    "remove_draft",
+    "report",
+    "require_directory",
+    "rules_for",
+    "rules_where",
+    "runs_at",
+    "samples",
+    "scan",
+    "settled_available_bytes",
+    "sinks",
+    "standing_still",
+    "strip",
+    "unpin",
+    "verify",
+    "watch",
+    "weights_findings",
+    "write_manifest",
+    "yield_to_others",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What prune has no use for loads when it is asked for: a sweep starts every ten minutes."""
+    room = ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module 'ckptkit.ops' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ckptkit.ops.{room}"), name)

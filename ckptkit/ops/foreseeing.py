@@ -1,0 +1,68 @@
+"""When a run's volume is full, from what was seen of it and by the rules that hold for it."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from ckptkit import config, disk
+from ckptkit.box import Trail
+from ckptkit.errors import CkptkitError
+from ckptkit.forecast import staircase
+from ckptkit.history import records
+from ckptkit.model import Outlook, Plan, Sample, Volume
+from ckptkit.ops import measuring
+from ckptkit.policy import Rules
+
+DAY = 86400.0
+FEWEST = 3  # samples: fewer show no growth
+
+
+def foreseen(seen: Sequence[Sample], rules: Rules | None = None, last_step: int = 0) -> Outlook | None:
+    """Given samples of one run, oldest first, return when its volume is full if all goes on; None if too few.
+
+    rules: that hold for the run, by default those of its ckptkit.toml and the environment. last_step: 0 if not known.
+    """
+    if len(seen) < FEWEST or not seen[-1].run:
+        return None
+    rules = rules or _rules(seen[-1].run)
+    keep = rules.keep_last.high if rules and rules.keep_last else None
+    found = staircase.outlook(seen, seen[-1].at, keep=keep, max_steps=last_step)
+    return found if last_step or found.full_at else found._replace(peak_step=None)  # as far as anybody looked
+
+
+def last_step(made: Plan) -> int:
+    """Given a run's plan, return the step at which its newest intact checkpoint says that training ends; 0 if none."""
+    states = [decision.verdict.trainer_state for decision in made.intact]
+    return states[-1].max_steps if states and states[-1] else 0
+
+
+def trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> tuple[Trail, ...]:
+    """Given what stands there now, return each volume's last day and each run's with its outlook; none without a past.
+
+    Each ends with what stands there now: what a monitor saw before somebody made room is no outlook.
+    """
+    return tuple(trail for trail in _trails(volumes, plans, now) if len(trail.samples) > 1)
+
+
+def _trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> Iterator[Trail]:
+    for volume in volumes:
+        yield Trail(_past(volume.mount, "", now, measuring.of_volume(volume, now)))
+    for made, rules in plans:
+        with suppress(OSError):  # it vanished meanwhile
+            volume = disk.volume(made.run)
+            if made.decisions:
+                seen = _past(volume.mount, made.run, now, measuring.of_run(made, volume, now))
+                yield Trail(seen, foreseen(seen, rules, last_step(made)))
+
+
+def _past(mount: str, run: str, now: float, here: Sample) -> tuple[Sample, ...]:
+    """Samples of the last day, oldest first, and the one of now; what a wrong clock dated later is left out."""
+    known, _ = records.recall(Sample, now - DAY, mount=mount, run=run)
+    return (*(sample for sample in known if sample.at < now), here)
+
+
+def _rules(run: str) -> Rules | None:
+    """None, by which nothing is deleted, where they can't be read."""
+    with suppress(CkptkitError, OSError):
+        return config.rules(run, {}, os.environ, 0)
+    return None

@@ -1,0 +1,46 @@
+"""What of a checkpoint only continues training: the part that strip removes, and that a killed strip left behind."""
+
+import os
+from collections.abc import Container
+
+from ckptkit import discover, layouts
+from ckptkit.model import OURS, Checkpoint, Leftover, Plan
+from ckptkit.strips import Part
+
+
+def part_of(checkpoint: Checkpoint) -> Part | None:
+    """Given a checkpoint, return the part that strip removes, or None if there is none.
+
+    The smallest file takes the mark's name, the largest goes first: where one of them resists, most is freed all the
+    same, and what stays as the mark is small.
+    """
+    layout = layouts.by_name(checkpoint.layout)
+    begun = layout.mark(frozenset(file.name for file in checkpoint.files))
+    going = sorted((f for f in checkpoint.files if layout.only_continues(f.name)), key=lambda f: f.apparent_bytes)
+    first = [file for file in checkpoint.files if file.name == begun] if begun else going[:1]
+    if not first:
+        return None
+    mark = begun or layouts.STRIPPED + first[0].name
+    # Of an earlier strip that another save wrote over.
+    others = [file for file in checkpoint.files if file.name.startswith(layouts.STRIPPED) and file.name != mark]
+    files = (*first, *(file for file in reversed(going) if file not in first), *others)
+    return Part(files, mark, discover.allocated(checkpoint, files), bool(begun))
+
+
+def leftovers(made: Plan, held: Container[str], before: float) -> list[Leftover]:
+    """Given a plan, return what killed strips left in those that it keeps, but in nothing that is held.
+
+    before: seconds since the epoch; where a file is younger, somebody may be saving there again.
+    """
+    return [
+        Leftover(os.path.join(decision.checkpoint.path, part.mark), f"{decision.checkpoint.name}/{part.mark}",
+                 part.allocated_bytes)
+        for decision in made.decisions
+        if decision.action == "keep" and decision.checkpoint.name not in held and standing(decision.checkpoint, before)
+        and (part := part_of(decision.checkpoint)) and part.begun
+    ]  # fmt: skip
+
+
+def standing(checkpoint: Checkpoint, before: float) -> bool:
+    """Whether nobody has written a file of it since."""
+    return all(f.modified_at <= before for f in checkpoint.files if not f.name.startswith(OURS))

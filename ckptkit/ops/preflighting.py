@@ -1,0 +1,190 @@
+"""preflight: measures what a start depends on, really writing and deleting a file, and has it judged."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ckptkit import careful, checks, discover, disk
+from ckptkit.checks import Facts
+from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.forecast import going_on
+from ckptkit.formats import training_args, training_config
+from ckptkit.model import Check, Plan
+from ckptkit.ops.looking import latest, plan
+from ckptkit.policy import DEFAULT_RULES, Rules
+
+PROBE = ".ckptkit-probe"
+PROBE_BYTES = 1 << 16
+MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
+
+
+def preflight(
+    path: str,
+    rules: Rules = DEFAULT_RULES,
+    now: float | None = None,
+    probe: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    origin: str = "as given",
+) -> tuple[Check, ...]:
+    """Given a run, or where one will be, and its rules, return go or no-go, line by line. Raises UsageError.
+
+    probe: really write a file and delete it; without it nothing is touched, and nothing said of that.
+    settings: of the training that will start, {name as in TrainingArguments: value}; else the last training's are read.
+    origin: what to call them.
+    """
+    run = os.path.realpath(path)
+    discover.refuse_system_directory(run)
+    if os.path.lexists(run) and not os.path.isdir(run):
+        raise UsageError(f"{path!r} is not a directory; RUN is the Trainer's output_dir")
+    place = _existing(run)
+    newest, why_none = _newest(run)
+    return checks.checks(
+        Facts(
+            run=run,
+            now=time.time() if now is None else now,
+            volume=disk.volume(place),
+            plan=_plan(run, rules, now),
+            newest=newest,
+            why_none=why_none,
+            keep_last=rules.keep_last.high if rules.keep_last else 2,
+            settings=_settings(newest) if settings is None else settings,
+            origin="of the last training" if settings is None else origin,
+            probe=_probe(place) if probe else None,
+            trainings=tuple(_trainings(run)),
+            watcher=_watcher(),
+            session=_session(),
+        )
+    )
+
+
+def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
+    """Given what --config names, return a training's settings and what to call them; None if it holds ours.
+
+    Raises UsageError.
+    """
+    if not training_config.is_one(file):
+        return None
+    settings = training_config.settings(file)
+    try:
+        going_on.saving(settings)
+    except UsageError as error:
+        raise UsageError(f"--config {file!r}: {error}") from None
+    return settings, os.path.basename(file)
+
+
+def _existing(path: str) -> str:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _plan(run: str, rules: Rules, now: float | None) -> Plan | None:
+    try:
+        return plan(run, rules, now=now)
+    except CkptkitError:
+        return None
+
+
+def _newest(run: str) -> tuple[str | None, str]:
+    try:
+        return latest(run).path, ""
+    except NoSuchRun:
+        return None, ""
+    except NoIntactCheckpoint as error:
+        return None, str(error)
+
+
+def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
+    if checkpoint is None:
+        return None
+    with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged
+        with careful.opened(os.path.join(checkpoint, "training_args.bin")) as file:
+            found = training_args.settings(file, os.fstat(file.fileno()).st_size)
+        going_on.saving(found)
+        return found or None
+    return None
+
+
+def _probe(directory: str) -> str:
+    """Write a file, durably, and let go of it: why that failed, or ""."""
+    try:
+        fd = _nameless(directory)
+        try:
+            os.write(fd, b"\1" * PROBE_BYTES)
+            os.fsync(fd)
+        finally:
+            os.close(fd)  # a network disk tells here that nothing arrived
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _nameless(directory: str) -> int:
+    """A file that no kill can leave behind; where the file system has none (NFS, FUSE), its name goes at once."""
+    try:
+        return os.open(directory, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    path = os.path.join(directory, f"{PROBE}-{os.getpid()}")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def _trainings(run: str) -> Iterator[str]:
+    """Other processes that hold something of the run open; not we, nor whoever started us."""
+    told = set(_ancestors())
+    for file in disk.open_files(run):
+        if file.pid not in told and file.path != run:  # a sweep holds the directory itself, for its lock
+            told.add(file.pid)
+            yield file.holder
+
+
+def _ancestors() -> Iterator[int]:
+    """We and whoever started us, from /proc: a box in need has no psutil yet."""
+    pid = os.getpid()
+    while pid > 0:
+        yield pid
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
+                pid = int(status.read().rpartition(")")[2].split()[1])  # after the name, which may hold anything
+        except (OSError, ValueError, IndexError):
+            return
+
+
+def _watcher() -> str:
+    """The monitor or the cron daemon with a line of ours, if one lives."""
+    cron = False
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as command:
+            words = command.read().split("\0")
+            if any(tuple(words[i : i + len(MONITOR)]) == MONITOR for i in range(len(words))):
+                return f"a monitor (pid {pid})"
+            cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
+    return "cron" if cron and _in_a_crontab() else ""
+
+
+def _in_a_crontab() -> bool:
+    for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/cron.d"):
+        with suppress(OSError):
+            for entry in os.scandir(directory):
+                with suppress(OSError), open(entry.path, encoding="utf-8", errors="replace") as crontab:
+                    if "bin/prune" in crontab.read():
+                        return True
+    return False
+
+
+def _session() -> str | None:
+    """What keeps us alive when the line drops; None where there is no line to drop."""
+    if os.environ.get("TMUX"):
+        return "tmux"
+    if os.environ.get("STY"):
+        return "screen"
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return "nohup"
+    return "" if os.environ.get("SSH_CONNECTION") or os.isatty(0) else None

@@ -1,0 +1,119 @@
+"""prune: the plan, the guards in front of it, its execution, and the account of what the volume gained."""
+
+import os
+from collections.abc import Callable, Mapping
+
+from ckptkit import discover, history, lock, pins, policy
+from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
+from ckptkit.model import Decision, Outcome, Plan
+from ckptkit.ops.looking import QUIET_SECONDS, judge, nothing_intact, plan, scan
+from ckptkit.policy import DEFAULT_RULES, Rules
+from ckptkit.tuples import NamedTuple
+
+
+class Pruned(NamedTuple):
+    """A plan and what came of it. A dry run has no outcome; `stopped` says what the real run would stop at."""
+
+    plan: Plan
+    outcome: Outcome | None
+    stopped: str = ""
+
+
+def prune(
+    path: str,
+    rules: Rules = DEFAULT_RULES,
+    *,
+    now: float | None = None,
+    quiet: float = QUIET_SECONDS,
+    protected: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+    patient: bool = True,
+    settle: bool = True,
+    announce: Callable[[Plan], None] = lambda plan: None,
+    by: str = "",
+) -> Pruned:
+    """Delete what the rules release, under the run's lock; `announce` gets the plan before anything is done.
+
+    yes: lets a mass deletion through. patient: tries what is refused again, for under a second.
+    settle: waits until the volume shows the freed bytes, so that the account is true; without it that is at once.
+    by: what the history calls the program that deleted, default its own name.
+    Failures to delete are data in the outcome.
+    Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was deleted.
+    """
+    run = discover.run_directory(path)
+    if dry_run:
+        made = plan(run, rules, now=now, quiet=quiet, protected=protected)
+        announce(made)
+        _require_intact(made)
+        return Pruned(made, None, "" if yes else _mass_delete(made, rules))
+    with lock.hold(run, lock_timeout) as run_fd:
+        made = plan(run, rules, now=now, quiet=quiet, protected=protected)
+        announce(made)
+        _require_intact(made)
+        if not yes and (stop := _mass_delete(made, rules)):
+            raise MassDelete(stop)
+        outcome = _executed(run_fd, made, patient, settle)
+        history.remember_policy(run, rules)
+    return Pruned(made, _recorded(made, outcome, by))
+
+
+def discard(path: str, *, lock_timeout: float = 0.0, by: str = "") -> Outcome:
+    """Remove one checkpoint that its own writer gives up: a failed save's remains, or an older one in its way.
+
+    Raises NoIntactCheckpoint if it is the only intact one, UsageError if it is pinned or could not be judged.
+    """
+    run, name = os.path.split(os.path.abspath(path))
+    with lock.hold(run, lock_timeout) as run_fd:
+        judged = judge(scan(run), quiet=0)
+        target = next((j for j in judged if j.checkpoint.name == name), None)
+        if target is None:
+            return Outcome()
+        if name in pins.read(run) or target.verdict.state == "unknown":
+            raise UsageError(f"{path} is {'pinned' if name in pins.read(run) else 'unknown'}: left alone")
+        if target.verdict.intact and sum(j.verdict.intact for j in judged) == 1:
+            raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
+        from ckptkit.ops.removing import account, remove
+
+        before = os.fstatvfs(run_fd)
+        failures = remove(run_fd, run, target.checkpoint)
+        decision = Decision(*target, "delete", ("given up by its writer",))
+        made = Plan(run, (decision,))
+        outcome = account(run_fd, before, [] if failures else [decision], failures, made, settle=False)
+    return _recorded(made, outcome, by)
+
+
+def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
+    """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
+    if not outcome.deleted and not made.leftovers:
+        return outcome
+    from ckptkit.ops.recording import record_deletions  # SQLite takes longer to load than an idle sweep takes in all
+
+    fault = record_deletions(made, outcome, by)
+    return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
+
+
+def _require_intact(made: Plan) -> None:
+    if nothing_intact(d.verdict for d in made.decisions):
+        raise NoIntactCheckpoint(f"no intact checkpoint in {made.run}: nothing deleted; see bin/verify {made.run}")
+
+
+def _mass_delete(made: Plan, rules: Rules) -> str:
+    going = sum(d.verdict.intact for d in made.deletions)
+    previous = history.recall_policy(made.run)
+    limit = policy.delete_limit(made, rules, None if previous is None else policy.from_json(previous))
+    if limit is None or going <= limit:
+        return ""
+    return (
+        f"{made.run}: the plan deletes {going} of {len(made.intact)} intact checkpoints, the limit is {limit}: "
+        f"nothing deleted; if it is right, add --max-delete {going} (or -y)"
+    )
+
+
+def _executed(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
+    if not made.deletions and not made.leftovers:
+        return Outcome()
+    from ckptkit.ops.removing import execute
+
+    return execute(run_fd, made, patient, settle)

@@ -1,0 +1,73 @@
+"""What is written into the history, after it happened. Nothing here raises, and each call is bounded in time."""
+
+import os
+import time
+from collections.abc import Iterator
+
+from ckptkit import discover, layouts
+from ckptkit.errors import CkptkitError
+from ckptkit.events import Damage, Deletion, Save
+from ckptkit.history import records
+from ckptkit.history.who import who
+from ckptkit.model import ASIDE, Judged, Outcome, Plan
+from ckptkit.strips import StripPlan
+
+
+def record_deletions(made: Plan, done: Outcome, by: str, now: float | None = None) -> str:
+    """Given an executed plan, keep what is gone because of it. Returns "" or, once a process, why that is lost."""
+    at = time.time() if now is None else now
+    gone = list(_gone(made, done, (at, *who(by))))
+    return records.record(*gone) if gone else ""
+
+
+def record_strips(made: StripPlan, done: Outcome, by: str, now: float | None = None) -> str:
+    """Given an executed plan of strips, keep what is gone of which checkpoint. Returns as above."""
+    at = time.time() if now is None else now
+    signature, stripped = (at, *who(by)), frozenset(done.deleted)
+    gone = [
+        Deletion(*signature, made.run, d.checkpoint.name, d.checkpoint.step,
+                 (f"stripped to its weights: {'; '.join(d.reasons)}",), d.part.allocated_bytes, done.freed_bytes)
+        for d in made.strips
+        if d.part and d.checkpoint.path in stripped
+    ]  # fmt: skip
+    return records.record(*gone) if gone else ""
+
+
+def _gone(made: Plan, done: Outcome, signature: tuple[float, str, str, str, int]) -> Iterator[Deletion]:
+    deleted = frozenset(done.deleted)
+    for checkpoint, _, _, reasons in made.deletions:
+        if checkpoint.path in deleted:
+            what = (checkpoint.name, checkpoint.step, reasons, checkpoint.allocated_bytes)
+            yield Deletion(*signature, made.run, *what, done.freed_bytes)
+    for left in made.leftovers:
+        # One of a killed strip is a file's, and stands for others beside it.
+        top = os.path.dirname(left.path) if "/" in left.name else left.path
+        if not any((failure.path + "/").startswith(top + "/") for failure in done.failures):
+            name = left.name.removeprefix(ASIDE).split("/")[0]
+            step = (layouts.step_of(name) or ("", 0))[1]
+            what = (name, step, ("a killed sweep did not finish it",), left.allocated_bytes)
+            yield Deletion(*signature, made.run, *what, done.freed_bytes)
+
+
+def record_save(path: str, kind: str, seconds: float) -> str:
+    """Given a checkpoint that was just written, keep that. kind: save or weights-only. Returns as above."""
+    try:
+        found = discover.checkpoint(path)
+    except (CkptkitError, OSError):
+        return ""
+    run = os.path.dirname(found.path)
+    return records.record(Save(time.time(), run, found.name, found.step, found.allocated_bytes, kind, seconds))
+
+
+def record_damage(*judged: Judged, now: float | None = None) -> str:
+    """Given verdicts, keep those that say incomplete or corrupt. Returns as above."""
+    at = time.time() if now is None else now
+    damage = [_damage(one, at) for one in judged if one.verdict.damaged]
+    return records.record(*damage) if damage else ""
+
+
+def _damage(judged: Judged, at: float) -> Damage:
+    checkpoint, verdict = judged
+    code, message = (verdict.findings[0].code, verdict.findings[0].message) if verdict.findings else ("", "")
+    run = os.path.dirname(checkpoint.path)
+    return Damage(at, run, checkpoint.name, checkpoint.step, verdict.state, verdict.level, code, message)

@@ -1,0 +1,82 @@
+"""recover: after a crash, all steps in order, each told before it runs, to the line that resumes."""
+
+import os
+import shlex
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ckptkit import careful, diagnose
+from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
+from ckptkit.model import Cause, Check
+from ckptkit.ops.looking import Latest, latest
+from ckptkit.ops.preflighting import preflight
+from ckptkit.ops.pruning import Pruned, prune
+from ckptkit.ops.reporting import Report, report
+from ckptkit.policy import Rules
+
+TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
+
+
+class Recovered(NamedTuple):
+    """What each step came to. `line` is what to type to go on, "" if there is nothing to go on from."""
+
+    report: Report
+    pruned: Pruned | None
+    latest: Latest | None
+    checks: tuple[Check, ...]
+    line: str
+
+
+def recover(
+    path: str,
+    rules: Rules,
+    *,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+    tell: Callable[[str, object], None] = lambda step, value: None,
+) -> Recovered:
+    """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
+
+    tell: gets ("step", its words) before each step, ("plan", plan) before anything is deleted, and what came of each:
+    "report", "pruned" (or "kept", the reason), "latest", "checks". Raises NoSuchRun, UsageError, LockHeld, MassDelete.
+    """
+    tell("step", "1. what is on the disk")
+    found = report([path], lambda run: rules)
+    tell("report", found)
+    tell("step", f"2. torn checkpoints, and what the policy frees{' (dry run)' if dry_run else ''}")
+    pruned = None
+    try:
+        pruned = prune(
+            path, rules, dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, announce=lambda plan: tell("plan", plan)
+        )
+        tell("pruned", pruned)
+    except NoIntactCheckpoint as error:
+        tell("kept", str(error))
+    tell("step", "3. the newest intact checkpoint, every byte of it read")
+    newest = _newest(path)
+    tell("latest", newest)
+    tell("step", "4. whether it can start")
+    checks = preflight(path, rules, probe=not dry_run)
+    tell("checks", checks)
+    tell("step", "5. go on with")
+    line = f"--resume_from_checkpoint {shlex.quote(newest.path)}" if newest else ""
+    return Recovered(found, pruned, newest, checks, line)
+
+
+def _newest(path: str) -> Latest | None:
+    try:
+        return latest(path, level="full")
+    except (NoIntactCheckpoint, NoSuchRun):
+        return None
+
+
+def diagnosed(log: str, run: str) -> tuple[tuple[Cause, ...], str]:
+    """Given a log's path and the run, return what ended the training, and its last error. Raises NoSuchRun."""
+    try:
+        with careful.opened(log, follow=True) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise NoSuchRun(f"--log {log!r}: {error.strerror}") from None
+    return diagnose.causes(text, shlex.quote(run)), diagnose.last_error(text)

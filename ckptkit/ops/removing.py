@@ -1,0 +1,156 @@
+"""The execution of a plan, and the account of what the volume gained. Loaded only where something is to go."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from ckptkit import delete, disk, layouts, lock, manifest
+from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
+from ckptkit.model import Checkpoint, Decision, Failure, Leftover, Outcome, Plan, Verdict
+from ckptkit.ops.looking import judge_again
+from ckptkit.strips import Part, Strip
+
+# What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.
+ENOUGH = 0.9
+
+
+def settled_available_bytes(path: str, wanted: int) -> int:
+    """Bytes available where a run lies, after waiting a moment for `wanted` where a deletion's bytes come late."""
+    with lock.open_directory(path) as fd:
+        missing = wanted - disk.available_bytes(path)
+        delete.settled_free_bytes(fd, delete.free_bytes(fd) + missing)
+        return disk.available_bytes(path)
+
+
+def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
+    """Given the locked run and its plan, remove what it says, and account for it."""
+    pauses = list(delete.RETRY_SECONDS) if patient else []
+    before = os.fstatvfs(run_fd)
+    _survivors_still_intact(made)
+    failures, deleted = [], []
+    for leftover in made.leftovers:
+        failures += _finish(run_fd, leftover, made, pauses)
+    # Damaged ones first: should something fail or kill us halfway, the most intact ones are left.
+    for decision in sorted(made.deletions, key=lambda d: d.verdict.intact):
+        failed = _removed(run_fd, decision.checkpoint, pauses)
+        failures += failed
+        deleted += [] if failed else [decision]
+    return account(run_fd, before, deleted, with_holders(made.run, failures), made, settle)
+
+
+def _finish(run_fd: int, leftover: Leftover, made: Plan, pauses: list[float]) -> list[Failure]:
+    """What a killed sweep left: a checkpoint under its aside name, or within one that it was stripping."""
+    from ckptkit.ops.parts import part_of
+
+    inside = os.path.dirname(leftover.name)
+    for decision in made.decisions if inside else ():
+        if decision.checkpoint.name == inside and (part := part_of(decision.checkpoint)):
+            return strip(run_fd, decision.checkpoint, part, pauses)
+    return delete.remove_leftover(run_fd, leftover, pauses)
+
+
+def strip(run_fd: int, checkpoint: Checkpoint, part: Part, pauses: list[float]) -> list[Failure]:
+    """Given the locked run and the part of a checkpoint that goes, make it weights-only, its manifest too."""
+    layout = layouts.by_name(checkpoint.layout)
+
+    def forget() -> None:
+        manifest.forget(checkpoint.path, layout.only_continues)
+
+    return delete.strip_checkpoint(run_fd, checkpoint, part, forget, pauses)
+
+
+def remove(run_fd: int, run: str, checkpoint: Checkpoint) -> tuple[Failure, ...]:
+    """Given the locked run, remove one checkpoint; () means it is gone."""
+    return with_holders(run, _removed(run_fd, checkpoint, list(delete.RETRY_SECONDS)))
+
+
+def _removed(run_fd: int, checkpoint: Checkpoint, pauses: list[float]) -> list[Failure]:
+    return delete.remove_checkpoint(run_fd, checkpoint, pauses, layouts.by_name(checkpoint.layout).marker)
+
+
+def _survivors_still_intact(made: Plan) -> None:
+    """The newest one kept is read again, right before the first removal: the verdict may be minutes old by now."""
+    kept = [d for d in made.decisions if d.action == "keep"]
+    if not kept:
+        return
+    require_still_intact(max(kept, key=lambda d: (d.verdict.resumable, d.checkpoint.step)))
+
+
+def require_still_intact(survivor: Decision | Strip) -> None:
+    """Read it again. Raises NoIntactCheckpoint if it is less now than its verdict says."""
+    try:
+        found = judge_again(survivor.checkpoint, survivor.verdict.level)
+    except NoSuchRun:
+        found = Verdict("incomplete", resumable=False, level="quick")
+    if not found.intact or found.resumable < survivor.verdict.resumable:
+        raise NoIntactCheckpoint(f"{survivor.checkpoint.path} is intact no more: nothing deleted; run it again")
+
+
+def with_holders(run: str, failures: Sequence[Failure]) -> tuple[Failure, ...]:
+    """Given what could not be removed, name the process in the way of each, where one is found."""
+    if not failures:
+        return ()
+    holders = {file.path: file.holder for file in disk.open_files(run)}
+    return tuple(failure._replace(held_by=_holder(failure.path, holders)) for failure in failures)
+
+
+def _holder(path: str, holders: Mapping[str, str]) -> str | None:
+    return next((who for held, who in holders.items() if (held + "/").startswith(path + "/")), None)
+
+
+def account(
+    run_fd: int,
+    before: os.statvfs_result,
+    deleted: Sequence[Decision],
+    failures: tuple[Failure, ...],
+    made: Plan,
+    settle: bool,
+) -> Outcome:
+    """As `measured`, of what is gone of a plan."""
+    expected = sum(d.checkpoint.allocated_bytes for d in deleted)
+    expected += 0 if failures else sum(leftover.allocated_bytes for leftover in made.leftovers)
+    return measured(run_fd, before, made.run, [d.checkpoint.path for d in deleted], expected, failures, settle)
+
+
+def measured(
+    run_fd: int,
+    before: os.statvfs_result,
+    run: str,
+    done: Sequence[str],
+    expected: int,
+    failures: tuple[Failure, ...],
+    settle: bool,
+) -> Outcome:
+    """Given the volume before it and what was done to which paths, return that with what the volume really gained.
+
+    Where it gained less than expected, a note says why. A volume that can't be asked is a failure.
+    """
+    try:
+        freed, notes = _gained(run_fd, before, run, expected, settle)
+    except OSError as error:
+        unknown = Failure(run, f"what was freed can't be measured: {error.strerror}")
+        return Outcome(tuple(done), (*failures, unknown))
+    return Outcome(tuple(done), failures, freed, tuple(notes))
+
+
+def _gained(run_fd: int, before: os.statvfs_result, run: str, expected: int, settle: bool) -> tuple[int, list[str]]:
+    free_before = before.f_bfree * before.f_frsize
+    enough = free_before + int(expected * ENOUGH)
+    freed = (delete.settled_free_bytes(run_fd, enough) if settle else delete.free_bytes(run_fd)) - free_before
+    notes = []
+    if settle and freed < expected * ENOUGH:
+        notes += _why_less(run, expected, freed)
+    if expected and os.fstatvfs(run_fd).f_bavail <= before.f_bavail and freed > 0:
+        notes.append("none of it is available yet: root's reserve on this volume fills up first")
+    return max(0, freed), notes
+
+
+def _why_less(run: str, expected: int, freed: int) -> list[str]:
+    held = [file for file in disk.open_files(run) if file.deleted]
+    if held:
+        return [
+            f"{file.path} is deleted but {file.holder} keeps it open: its bytes come back when it closes"
+            for file in held
+        ]
+    return [
+        f"expected {expected} bytes, the volume gained {freed}: somebody else wrote meanwhile, or a snapshot holds them"
+    ]

@@ -1,0 +1,148 @@
+"""diskreport: volumes, runs with what prune would do, what else takes room, and the flags, as one value."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from ckptkit import config, discover, disk, flags
+from ckptkit.box import Box, Eaters, Trail
+from ckptkit.disk.training import environment, working_directory
+from ckptkit.errors import CkptkitError, NoSuchRun
+from ckptkit.model import Flag, Plan, Volume
+from ckptkit.ops import foreseeing
+from ckptkit.ops.looking import plan
+from ckptkit.policy import Rules
+
+DEPTH, TOP = 3, 10  # what a person can take in
+
+
+class Report(Box):
+    """All that diskreport tells. A notebook shows it as the page of `bin/diskreport --html`."""
+
+    def _repr_html_(self) -> str:
+        from ckptkit.report.html import fragment
+
+        return fragment(self)
+
+
+def report(
+    paths: Sequence[str] = (".",),
+    rules_of: Callable[[str], Rules] = lambda run: default_rules(run),
+    now: float | None = None,
+    *,
+    depth: int = 0,
+    top: int = TOP,
+    told: Callable[[int, str], None] | None = None,
+    trails: Sequence[Trail] | None = None,
+) -> Report:
+    """Given directories (runs, or roots above runs), return what stands there and what else takes room on the box.
+
+    rules_of: the rules that hold for a run's path; by default those of its ckptkit.toml and the environment.
+    depth: name the `top` largest directories that far below each volume's mount point, and the largest files; 0: don't,
+    it walks the whole volume. told: called while it walks with the bytes seen so far and a path. trails: the past
+    of volumes and runs, default: what the history knows of them. Raises NoSuchRun, UsageError.
+    """
+    moment = time.time() if now is None else now
+    runs = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
+    volumes = _volumes([*paths, *runs])
+    planned, errors = _planned(runs, rules_of, now)
+    trainings = disk.trainings(runs, [v.mount for v in volumes])
+    caches = disk.caches(runs, *_started_from(paths, [t.pid for t in trainings]))
+    seen = _volumes([*paths, *runs, *(c.path for c in caches)])  # a cache on another volume is worth a look at it
+    found = Report(
+        seen,
+        tuple(made for made, _ in planned),
+        (),
+        errors,
+        tuple(_eaten(volumes, depth, top, told)),
+        caches,
+        disk.open_deleted(),
+        tuple(t for t in trainings if t.run or t.on_volume),
+        tuple(foreseeing.trails(volumes, planned, moment) if trails is None else trails),
+        disk.quotas(seen),
+        moment,
+    )
+    order = ("red", "yellow", "green")
+    raised = sorted(_flags(found, planned), key=lambda flag: order.index(flag.level))
+    return found._replace(flags=tuple(raised))
+
+
+def default_rules(run: str) -> Rules:
+    """Given a run, return the rules that hold without flags."""
+    status = os.statvfs(run)
+    return config.rules(run, {}, os.environ, status.f_blocks * status.f_frsize)
+
+
+def _volumes(paths: Sequence[str]) -> tuple[Volume, ...]:
+    """One a file system, in the order of the paths; what vanished meanwhile is left out."""
+    found: dict[int, Volume] = {}
+    for path in paths:
+        try:
+            found.setdefault(os.stat(path).st_dev, disk.volume(path))
+        except OSError:
+            continue
+    return tuple(found.values())
+
+
+Planned = list[tuple[Plan, Rules]]
+
+
+def _planned(
+    runs: Sequence[str], rules_of: Callable[[str], Rules], now: float | None
+) -> tuple[Planned, tuple[tuple[str, str], ...]]:
+    planned, errors = [], []
+    for run in runs:
+        try:
+            rules = rules_of(run)
+            planned.append((plan(run, rules, now=now), rules))
+        except CkptkitError as error:  # one bad run never hides the others
+            errors.append((run, str(error)))
+    return planned, tuple(errors)
+
+
+def _started_from(paths: Sequence[str], pids: Sequence[int]) -> tuple[list[str], list[dict[str, str]]]:
+    """(directories, environments) of this process and of those that train, who may keep their caches elsewhere."""
+    folders = [*map(os.path.abspath, paths), os.getcwd(), *filter(None, (working_directory(str(p)) for p in pids))]
+    return folders, [dict(os.environ), *(dict(environment(str(pid))) for pid in pids)]
+
+
+def _eaten(
+    volumes: Sequence[Volume], depth: int, top: int, told: Callable[[int, str], None] | None
+) -> Iterator[Eaters]:
+    for volume in volumes if depth else ():
+        try:
+            yield disk.eaters(volume.mount, depth, top, told)
+        except OSError as error:  # a mount that went away
+            yield Eaters(volume.mount, unreadable=1, first_unreadable=str(error))
+
+
+def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
+    for volume in found.volumes:
+        yield from flags.of_volume(volume)
+    for made, rules in planned:
+        yield from flags.of_run(made, rules)
+        for volume in _volumes([made.run]):  # none if it vanished meanwhile
+            yield from flags.of_place(made.run, volume)
+    for quota in found.quotas:
+        yield from flags.of_quota(quota)
+    for eaten in found.eaters:
+        yield from flags.of_eaters(eaten)
+    yield from flags.of_caches(found.caches, found.volumes)
+    yield from flags.of_open_deleted(found.open_deleted, found.volumes)
+    for training in found.processes:
+        yield from flags.of_training(training, found.at)
+    for trail in found.trails:
+        yield from flags.of_trail(trail, found.at)
+
+
+def _runs_at(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+    real = os.path.realpath(path)
+    try:
+        found = discover.scan(real)
+        if found.checkpoints or found.leftovers:
+            return [real]
+    except CkptkitError:
+        pass  # a root such as / or a home is no run, but runs may lie below it
+    return discover.find_runs(real)

@@ -1,0 +1,89 @@
+"""One look at a volume and the runs on it: reads only, and tells what could not be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from statistics import median
+
+from ckptkit import discover, disk, forecast, policy, thresholds
+from ckptkit.errors import CkptkitError, NoSuchRun
+from ckptkit.events import RunSight, Save, Sight, VolumeSight
+from ckptkit.history import records
+from ckptkit.model import Decision, Outlook, Plan, Sample, Volume
+from ckptkit.ops import measuring
+from ckptkit.ops.foreseeing import foreseen, last_step
+from ckptkit.ops.looking import plan
+from ckptkit.ops.reporting import default_rules
+
+GRACE_SECONDS = 120.0  # in which whoever prunes after a save may still be at it
+SAVES = 10  # of the history, for the usual interval
+
+OutlookOf = Callable[[Sequence[Sample]], "Outlook | None"]
+SamplesOf = Callable[[str, str], Sequence[Sample]]  # (mount, run, or "" for the volume's own) → oldest first
+
+
+def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None = None) -> Sight:
+    """Given a directory, return what stands at and below it. Raises NoSuchRun.
+
+    samples_of: what was seen before. outlook: another forecast than ours.
+    """
+    if not os.path.isdir(path):
+        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+    runs, errors = [], []
+    volumes = {volume.mount: volume for volume in [disk.volume(path)]}
+    for run in discover.find_runs(path):
+        try:
+            volume = disk.volume(run)
+            runs.append(_run(run, volume, now))
+            volumes.setdefault(volume.mount, volume)
+        except (CkptkitError, OSError) as error:  # one bad run never hides the others
+            errors.append((run, str(error)))
+    seen = (VolumeSight(v, _growth(v, now, samples_of(v.mount, ""))) for v in volumes.values())
+    return Sight(now, tuple(seen), tuple(_with_outlook(runs, samples_of, outlook)), tuple(errors))
+
+
+def _growth(volume: Volume, now: float, before: Sequence[Sample]) -> float | None:
+    return thresholds.growth([*before, measuring.of_volume(volume, now)])
+
+
+def _with_outlook(runs: Iterable[RunSight], samples_of: SamplesOf, outlook: OutlookOf | None) -> Iterable[RunSight]:
+    for seen in runs:
+        samples = [*samples_of(seen.sample.mount, seen.sample.run), seen.sample]
+        yield seen._replace(outlook=outlook(samples) if outlook else foreseen(samples, last_step=seen.last_step))
+
+
+def _run(run: str, volume: Volume, now: float) -> RunSight:
+    made = plan(run, default_rules(run), now=now)
+    if not made.decisions:
+        raise NoSuchRun(f"no checkpoint in {run!r} any more")
+    newest = max(made.decisions, key=lambda d: d.checkpoint.modified_at)
+    whole = [d.checkpoint.allocated_bytes for d in made.decisions if d.verdict.intact]
+    at = newest.checkpoint.modified_at
+    return RunSight(
+        measuring.of_run(made, volume, now),
+        save_bytes=forecast.next_save_bytes(whole[-1]) if whole else 0,
+        over_policy=_over(made, now - at),
+        last_save_at=at,
+        save_interval=_interval(run, made.decisions, now),
+        newest=newest.verdict.state,
+        newest_path=newest.checkpoint.path,
+        finding=policy.first_finding(newest) if newest.verdict.findings else "",
+        last_step=last_step(made),
+    )
+
+
+def _over(made: Plan, age: float) -> int | None:
+    busy = age < GRACE_SECONDS or any(d.verdict.state == "in_progress" for d in made.decisions)
+    return None if busy else sum(d.verdict.intact for d in made.deletions)
+
+
+def _interval(run: str, decisions: Sequence[Decision], now: float) -> float | None:
+    """The median of the times between two saves: those that the guard recorded, else of what is on disk."""
+    saves, _ = records.recall(Save, now - 30 * records.DAY, SAVES, run=run)
+    times = {save.checkpoint: save.at for save in saves}
+    times |= {d.checkpoint.name: d.checkpoint.modified_at for d in decisions if d.verdict.intact}
+    moments = sorted(times.values())
+    between = [later - earlier for earlier, later in pairwise(moments)]
+    return median(between) if between else None

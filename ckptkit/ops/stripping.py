@@ -1,0 +1,151 @@
+"""strip: old checkpoints become weights-only, under the run's lock, while a newer one can be resumed from."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from ckptkit import config, delete, discover, lock, pins, strip_policy
+from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
+from ckptkit.model import Failure, Outcome
+from ckptkit.ops.looking import QUIET_SECONDS, in_use, judge, moment, nothing_intact, scan
+from ckptkit.ops.parts import part_of, standing
+from ckptkit.strips import Strip, StripPlan
+from ckptkit.tuples import NamedTuple
+
+DEFAULT_KEEP = 1
+
+
+class Stripped(NamedTuple):
+    """A plan and what came of it. A dry run has no outcome; `stopped` says what the real run would stop at."""
+
+    plan: StripPlan
+    outcome: Outcome | None
+    stopped: str = ""
+
+
+def strip(
+    path: str,
+    keep_resumable: int | None = None,
+    *,
+    now: float | None = None,
+    quiet: float = QUIET_SECONDS,
+    protected: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+    announce: Callable[[StripPlan], None] = lambda plan: None,
+    by: str = "",
+) -> Stripped:
+    """Given a run, or one checkpoint of it, remove what only continues training; weights, tokenizer and state stay.
+
+    keep_resumable: the newest so many intact ones can still be resumed from. None is 1, and then stripping more than
+    half of those that can be takes `yes`. by: what the history calls the program, default its own name.
+    Failures to remove are data in the outcome.
+    Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
+    """
+    run, only = _target(path)
+    if keep_resumable is not None and keep_resumable < 1:
+        raise UsageError(f"keep-resumable {keep_resumable}: at least one checkpoint stays resumable")
+
+    def planned() -> StripPlan:
+        made = _plan(run, keep_resumable or DEFAULT_KEEP, moment(now), quiet, protected or {}, only)
+        announce(made)
+        _require(made, only)
+        return made
+
+    if dry_run:
+        made = planned()
+        return Stripped(made, None, _too_many(made, keep_resumable, yes, only))
+    with lock.hold(run, lock_timeout) as run_fd:
+        made = planned()
+        if stop := _too_many(made, keep_resumable, yes, only):
+            raise MassDelete(stop)
+        outcome = _executed(run_fd, made)
+    return Stripped(made, _recorded(made, outcome, by))
+
+
+def keep_resumable(path: str, flags: Mapping[str, str | None], file: str | None = None) -> int | None:
+    """Given RUN or CHECKPOINT and the flags typed, return the setting from all places, None if it is in none."""
+    return config.keep_resumable(_target(path)[0], flags, os.environ, file)
+
+
+def _target(path: str) -> tuple[str, str | None]:
+    """The run, and the checkpoint's name if one was meant."""
+    if not discover.is_checkpoint_name(path):
+        return discover.run_directory(path), None
+    found = discover.checkpoint(os.path.normpath(path))
+    return discover.run_directory(os.path.dirname(found.path)), found.name
+
+
+def _plan(run: str, keep: int, now: float, quiet: float, protected: Mapping[str, str], only: str | None) -> StripPlan:
+    judged = judge(scan(run), now, quiet=quiet)
+    parts = {j.checkpoint.name: part for j in judged if (part := part_of(j.checkpoint))}
+    held = dict.fromkeys(pins.read(run), "pinned") | dict(protected)
+    begun = [j.checkpoint for j in judged if (part := parts.get(j.checkpoint.name)) and part.begun]
+    held |= {c.name: "somebody may be saving there again" for c in begun if not standing(c, now - quiet)}
+    made = strip_policy.plan(run, judged, parts, keep, held, only)
+    if not made.strips:
+        return made
+    # Looked for only when something is to go: it costs a walk over /proc.
+    return strip_policy.plan(run, judged, parts, keep, in_use(run) | held, only)
+
+
+def _require(made: StripPlan, only: str | None) -> None:
+    """Raise where nobody can mean it: nothing intact in the run, or the one asked for has to stay as it is."""
+    if only is None:
+        if nothing_intact(d.verdict for d in made.decisions):
+            raise NoIntactCheckpoint(f"no intact checkpoint in {made.run}: nothing stripped; see bin/verify {made.run}")
+        return
+    asked = next(d for d in made.decisions if d.checkpoint.name == only)
+    if asked.action == "strip" or asked.reasons == (strip_policy.ALREADY,):
+        return
+    why = f"{asked.checkpoint.path} stays as it is: {'; '.join(asked.reasons)}"
+    raise NoIntactCheckpoint(why) if asked.verdict.damaged else UsageError(why)
+
+
+def _too_many(made: StripPlan, keep: int | None, yes: bool, only: str | None) -> str:
+    going, most = sum(d.verdict.resumable for d in made.strips), strip_policy.limit(made)
+    if yes or only or keep or going <= most:
+        return ""
+    return (
+        f"{made.run}: strips {going} of {len(made.resumable)} resumable checkpoints, unasked it is {most} at most: "
+        f"nothing stripped; if it is right, add --keep-resumable {DEFAULT_KEEP} (or -y)"
+    )
+
+
+def _executed(run_fd: int, made: StripPlan) -> Outcome:
+    if not made.strips:
+        return Outcome()
+    from ckptkit.ops import removing
+
+    pauses = list(delete.RETRY_SECONDS)
+    before = os.fstatvfs(run_fd)
+    if made.floor and any(d.verdict.resumable for d in made.strips):
+        removing.require_still_intact(made.floor)
+    failures: list[Failure] = []
+    done: list[Strip] = []
+    for decision in made.strips:
+        failed = removing.strip(run_fd, decision.checkpoint, decision.part, pauses) if decision.part else []
+        failures += failed
+        done += [] if failed else [decision]
+    return _account(run_fd, before, made, done, failures)
+
+
+def _account(
+    run_fd: int, before: os.statvfs_result, made: StripPlan, done: Sequence[Strip], failures: Sequence[Failure]
+) -> Outcome:
+    from ckptkit.ops import removing
+
+    expected = sum(d.part.allocated_bytes for d in done if d.part)
+    paths = [d.checkpoint.path for d in done]
+    told = removing.with_holders(made.run, failures)
+    return removing.measured(run_fd, before, made.run, paths, expected, told, settle=True)
+
+
+def _recorded(made: StripPlan, outcome: Outcome, by: str) -> Outcome:
+    """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
+    if not outcome.deleted:
+        return outcome
+    from ckptkit.ops.recording import record_strips
+
+    fault = record_strips(made, outcome, by)
+    return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome

@@ -1,0 +1,32 @@
+"""What was deleted: when, by whom, why, and what that gave back."""
+
+from collections.abc import Sequence
+
+from ckptkit.events import Deletion
+from ckptkit.report.documents import Document, iso
+from ckptkit.report.text import human, printable
+
+
+def page(deletions: Sequence[Deletion]) -> str:
+    """Given deletions, oldest first, return three lines for each: what, who, why."""
+    return "\n".join(line for gone in deletions for line in _lines(gone)) or "no deletion is on record"
+
+
+def _lines(gone: Deletion) -> tuple[str, str, str]:
+    sizes = f"{human(gone.expected_bytes)}; its sweep freed {human(gone.sweep_freed_bytes)}"
+    return (
+        f"{iso(gone.at)}  {printable(gone.run)}/{printable(gone.checkpoint)}  {sizes}",
+        f"    by  {printable(who(gone))}",
+        f"    why {printable('; '.join(gone.reasons))}",
+    )
+
+
+def who(gone: Deletion) -> str:
+    """Given a deletion, return who did it in words."""
+    via = f", started by {gone.via}" if gone.via == "cron" else f", at {gone.via}" if gone.via else ""
+    return f"{gone.user}, with {gone.program} (process {gone.pid}){via}"
+
+
+def document(deletions: Sequence[Deletion]) -> Document:
+    """Given the same, return it as JSON values."""
+    return {"deletions": [{**gone._asdict(), "at": iso(gone.at), "reasons": list(gone.reasons)} for gone in deletions]}

@@ -1,0 +1,75 @@
+"""Pictures as inline SVG: when checkpoints were saved, how a volume filled. Shapes stretch with the page, letters
+don't."""
+
+from collections.abc import Sequence
+
+from ckptkit.model import Decision, Outlook, Plan, Sample
+from ckptkit.report.documents import iso
+from ckptkit.report.parts import text
+
+EDGE = 4.0  # per cent of the width that stay free on either side
+LABELS = 6  # more would run into one another on a telephone
+TONES = {"intact": "green", "incomplete": "red", "corrupt": "red", "in_progress": "blue", "unknown": "yellow"}
+STRETCHED = 'height="150" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"'
+MARKS = (0.60, 0.90)
+
+
+def timeline(made: Plan) -> str:
+    """Given a run's plan, return its checkpoints on a line of time: filled ones stay, crossed ones would go."""
+    places = _places([d.checkpoint.modified_at for d in made.decisions])
+    every = -(-len(places) // LABELS) or 1
+    shapes = []
+    for index, (decision, x) in enumerate(zip(made.decisions, places, strict=True)):
+        shapes.append(_checkpoint(decision, x))
+        if (len(places) - 1 - index) % every == 0:
+            shapes.append(f'<text x="{x:.2f}%" y="52" text-anchor="middle">{decision.checkpoint.step}</text>')
+    line = '<line x1="0" x2="100%" y1="22" y2="22" stroke="var(--line)" stroke-width="2"/>'
+    label = f"{len(places)} checkpoints of {made.run} by the time they were saved"
+    return f'<svg height="60" role="img" aria-label="{text(label)}">{line}{"".join(shapes)}</svg>'
+
+
+def _places(moments: Sequence[float]) -> list[float]:
+    """Per cent from the left; evenly where all were saved at once, as after a copy."""
+    if not moments:
+        return []
+    first, width = min(moments), max(moments) - min(moments)
+    if width < 1:
+        shares = [(i + 0.5) / len(moments) for i in range(len(moments))]
+    else:
+        shares = [(moment - first) / width for moment in moments]
+    return [EDGE + share * (100 - 2 * EDGE) for share in shares]
+
+
+def _checkpoint(decision: Decision, x: float) -> str:
+    checkpoint, verdict, action, reasons = decision
+    told = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
+    fill = "var(--page)" if action == "delete" else "var(--tone)"
+    dot = f'<circle cx="{x:.2f}%" cy="22" r="8" fill="{fill}" stroke="var(--tone)" stroke-width="2.5"/>'
+    cross = f'<text x="{x:.2f}%" y="26.5" text-anchor="middle" style="fill:var(--tone)">×</text>'
+    inside = dot + (cross if action == "delete" else "")
+    return f'<g class="{TONES[verdict.state]}"><title>{text(told)}</title>{inside}</g>'
+
+
+def use(samples: Sequence[Sample], outlook: Outlook | None) -> str:
+    """Given samples of one volume, oldest first, return its use over time, and dashed on to when it is full."""
+    if len(samples) < 2:
+        return ""
+    first, last = samples[0].at, samples[-1].at
+    end = max(last, outlook.full_at or last) if outlook else last
+    total, width = max(1, samples[-1].total_bytes), max(1.0, end - first)
+    points = [(100 * (s.at - first) / width, 100 - 100 * s.used_bytes / total) for s in samples]
+    line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
+    area = f'<polygon points="0,100 {line} {points[-1][0]:.2f},100" fill="var(--blue)" opacity=".18"/>'
+    drawn = _line(line, "var(--blue)", 2.5)
+    if end > last:
+        drawn += _line(f"{points[-1][0]:.2f},{points[-1][1]:.2f} 100,0", "var(--red)", 2, "5 4")
+    marks = "".join(_line(f"0,{100 - m * 100:.0f} 100,{100 - m * 100:.0f}", "var(--line)", 1, "3 3") for m in MARKS)
+    told = f"full {iso(end)}" if end > last else iso(last)
+    ends = f'<div class="ends soft"><span>{iso(first)}</span><span>{told}</span></div>'
+    return f'<svg {STRETCHED} aria-label="use over time">{marks}{area}{drawn}</svg>{ends}'
+
+
+def _line(points: str, colour: str, width: float, dashes: str = "") -> str:
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    style = f'stroke="{colour}" stroke-width="{width}"{dashed} vector-effect="non-scaling-stroke"'
+    return f'<polyline points="{points}" fill="none" {style}/>'

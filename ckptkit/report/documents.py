@@ -1,0 +1,75 @@
+"""Values → what json.dumps takes, by the contract `ckptkit.<verb>/1`: bytes as integers, times ISO 8601 UTC."""
+
+from typing import Any
+
+from ckptkit.events import Alert
+from ckptkit.model import Decision, Failure, Judged, Outcome, Plan, Verdict
+
+Document = dict[str, Any]
+
+
+def iso(moment: float) -> str:
+    """Given seconds since the epoch, return ISO 8601 in UTC."""
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def pruned(made: Plan, done: Outcome | None, stopped: str = "") -> Document:
+    """One run of `ckptkit.prune/1`."""
+    return {
+        "run": made.run,
+        "dry_run": done is None,
+        "decisions": [decision(d) for d in made.decisions],
+        "leftovers": [{"path": left.path, "allocated_bytes": left.allocated_bytes} for left in made.leftovers],
+        "expected_freed_bytes": made.expected_freed_bytes,
+        "freed_bytes": done.freed_bytes if done else 0,
+        "unreached_bytes": made.unreached_bytes,
+        "failures": [failure(f) for f in done.failures] if done else [],
+        "notes": list(done.notes) if done else [stopped] if stopped else [],
+    }
+
+
+def decision(made: Decision) -> Document:
+    """One checkpoint of a plan."""
+    checkpoint, verdict, action, reasons = made
+    return {
+        "name": checkpoint.name,
+        "path": checkpoint.path,
+        "step": checkpoint.step,
+        "verdict": verdict.state,
+        "action": action,
+        "reasons": list(reasons),
+        "allocated_bytes": checkpoint.allocated_bytes,
+    }
+
+
+def failure(failed: Failure) -> Document:
+    """One thing that could not be removed."""
+    return {"path": failed.path, "error": failed.error, "held_by": failed.held_by}
+
+
+def verified(judged: Judged) -> Document:
+    """One checkpoint of `ckptkit.verify/1`."""
+    checkpoint, verdict = judged
+    return {"path": checkpoint.path, "name": checkpoint.name, "step": checkpoint.step, **judgement(verdict)}
+
+
+def judgement(verdict: Verdict) -> Document:
+    """A verdict, without whose."""
+    return {
+        "verdict": verdict.state,
+        "resumable": verdict.resumable,
+        "weights_intact": verdict.weights_intact,
+        "level": verdict.level,
+        "findings": [{"file": f.file, "code": f.code, "message": f.message} for f in verdict.findings],
+        "bytes_read": verdict.bytes_read,
+        "files_unread": verdict.files_unread,
+        "digests": {name: dict(digest.digests) for name, digest in verdict.digests if digest.digests},
+    }
+
+
+def alert(told: Alert) -> Document:
+    """One alert of `ckptkit.monitor/1`, and what a webhook or a command is given."""
+    state = "raised" if told.rung else "cleared"
+    return {"schema": "ckptkit.alert/1", **told._asdict(), "at": iso(told.at), "state": state}

@@ -1,0 +1,120 @@
+"""diskreport as one page that needs nothing else: no script, no network, no picture. For a browser and a notebook."""
+
+from collections.abc import Iterator
+
+from ckptkit.box import Box, Cache, Eater, Eaters, Trail
+from ckptkit.model import Decision, Flag, Plan, Volume
+from ckptkit.report import charts, rows
+from ckptkit.report.documents import iso
+from ckptkit.report.outlook import of_trail
+from ckptkit.report.parts import bar, bars, section, soft, table, text
+from ckptkit.report.rows import age, what
+from ckptkit.report.style import CSS, PAGE_CSS
+from ckptkit.report.text import human
+
+# No script may run, even if a name found a way past the escaping.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+WORDS = {"red": "RED", "yellow": "YELLOW", "green": "ok"}
+ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}
+MARKS = (0.60, 0.90)
+
+
+def page(box: Box) -> str:
+    """Given what was found, return the whole document."""
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>diskreport {iso(box.at)}</title><style>{PAGE_CSS}</style>"
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{fragment(box)}</body></html>\n'
+
+
+def fragment(box: Box) -> str:
+    """Given what was found, return it as a part of somebody else's page; its style touches nothing outside."""
+    return f'<style>{CSS}</style><div class="ckptkit">{"".join(_sections(box))}</div>'
+
+
+def _sections(box: Box) -> Iterator[str]:
+    yield f"<h1>diskreport</h1>{soft(iso(box.at))}"
+    yield "".join(map(_flag, box.flags))
+    yield "".join(soft(f"{run}: {fault}") for run, fault in box.errors)
+    yield section("Volumes", f'<div class="volumes">{"".join(map(_volume, box.volumes))}</div>')
+    yield section("Use over time", *(_trail(trail, box.at) for trail in _drawn(box)))
+    yield section("Checkpoints", *(_run(made, box.at) for made in box.plans))
+    yield from map(_eaters, box.eaters)
+    yield section("Caches and debris", _caches(box.caches))
+    for made in (rows.open_deleted(box), rows.processes(box)):
+        cells = [[text(cell) for cell in row] for row in made.rows]
+        yield section(made.title.capitalize(), table(made.columns, cells) if cells else "", soft(made.note))
+
+
+def _flag(flag: Flag) -> str:
+    command = f"<code>{text(flag.command)}</code>" if flag.command else ""
+    return f'<div class="flag {flag.level}"><b>{WORDS[flag.level]}</b>{text(flag.message)}{command}</div>'
+
+
+def _volume(v: Volume) -> str:
+    tone = "red" if v.used_fraction > MARKS[1] else "yellow" if v.used_fraction > MARKS[0] else "green"
+    inodes = f"{v.inodes_used_fraction:.0%} of inodes used" if v.total_inodes else "no inode limit"
+    reserve = f"{human(v.reserved_bytes)} reserved for root" if v.reserved_bytes else ""
+    facts = [inodes, reserve, f"{v.filesystem} on {v.device}", "READ-ONLY" if v.read_only else ""]
+    return (
+        f'<div class="card {tone}"><code>{text(v.mount)}</code><div class="big">{v.used_fraction:.0%} used</div>'
+        f"{bar(v.used_fraction, tone, MARKS, 'gauge')}"
+        f"<div>{human(v.available_bytes)} available of {human(v.total_bytes)}</div>"
+        f"{soft(' · '.join(filter(None, facts)))}</div>"
+    )
+
+
+def _drawn(box: Box) -> list[Trail]:
+    """A line for each run, and for each volume on which none is: a run's shows its volume's use."""
+    runs = [trail for trail in box.trails if trail.run]
+    theirs = {trail.mount for trail in runs}
+    return [trail for trail in box.trails if trail.run or trail.mount not in theirs]
+
+
+def _trail(trail: Trail, now: float) -> str:
+    drawn = charts.use(trail.samples, trail.outlook)
+    return f"<h3>{text(trail.run or trail.mount)}</h3>{soft(of_trail(trail, now))}{drawn}" if drawn else ""
+
+
+def _run(made: Plan, now: float) -> str:
+    would = f"prune would free {human(made.expected_freed_bytes)}" if made.deletions else "prune would delete nothing"
+    columns = ("checkpoint", "size", "age", "verdict", "prune would", "because")
+    drawn = charts.timeline(made) if made.decisions else ""
+    cells = [_cells(decision, now) for decision in made.decisions]
+    legend = "left to right by the time of the save; × would be deleted" if made.deletions else ""
+    return f"<h3>{text(made.run)}</h3>{soft(would)}{drawn}{soft(legend)}{table(columns, cells)}"
+
+
+def _cells(decision: Decision, now: float) -> list[str]:
+    checkpoint, verdict, action, reasons = decision
+    kind = "intact, weights only" if verdict.intact and not verdict.resumable else verdict.state
+    state = f'<b class="{charts.TONES[verdict.state]}">{text(kind)}</b>'
+    act = f'<b class="{ACTIONS[action]}">{action}</b>'
+    size, old = human(checkpoint.allocated_bytes), age(now - checkpoint.modified_at)
+    return [text(checkpoint.name), size, old, state, act, text("; ".join(reasons))]
+
+
+def _eaters(eaters: Eaters) -> str:
+    parts = [
+        f"<h3>{name}</h3>{_largest(found, eaters.allocated_bytes)}"
+        for name, found in (("Directories", eaters.directories), ("Files", eaters.files))
+        if found
+    ]
+    unseen = rows.directories(eaters).note
+    return section(f"What eats {eaters.root} ({human(eaters.allocated_bytes)})", *parts, soft(unseen))
+
+
+def _largest(found: tuple[Eater, ...], total: int) -> str:
+    """Bars against the largest of them: against the whole volume all but the first would be a hair."""
+    most = max(1, found[0].allocated_bytes)
+    drawn = [(e.path, f"{human(e.allocated_bytes)} · {e.allocated_bytes / max(1, total):.0%}", e) for e in found]
+    return bars([(path, size, e.allocated_bytes / most, "") for path, size, e in drawn])
+
+
+def _caches(caches: tuple[Cache, ...]) -> str:
+    most = caches[0].allocated_bytes if caches else 1
+    shown = caches[: rows.TOP]
+    drawn = [(f"{c.kind}: {what(c)}", human(c.allocated_bytes), c.allocated_bytes / most, c.command) for c in shown]
+    return bars(drawn)

@@ -1,0 +1,44 @@
+"""When a volume is full, in words: for a terminal, a log, a mail."""
+
+import time
+
+from ckptkit.box import Box, Trail
+from ckptkit.model import Outlook
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def of_run(box: Box, run: str) -> str:
+    """Given what was found and a run of it, return when its volume is full; "" if that can't be told."""
+    return next((of_trail(trail, box.at) for trail in box.trails if trail.run == run), "")
+
+
+def of_trail(trail: Trail, now: float) -> str:
+    """Given a run's past and outlook, return that in words, with the volume; "" without one."""
+    last = trail.samples[-1]
+    if trail.outlook is None:
+        return ""
+    return f"{trail.mount}: {outlook(trail.outlook, now, last.used_bytes + last.available_bytes)}"
+
+
+def outlook(seen: Outlook, now: float, total_bytes: int) -> str:
+    """Given an outlook and the volume's bytes, return a sentence such as: full at step 9000, about 03:10 UTC (...)."""
+    if seen.full_at is None:
+        share = f"{seen.peak_used_bytes / total_bytes:.0%}" if total_bytes else "unknown"
+        return f"never, peak {share}" + (f" at step {seen.peak_step}" if seen.peak_step else "")
+    moment = time.gmtime(seen.full_at)
+    clock = time.strftime("%H:%M" if seen.full_at - now < DAY else "%Y-%m-%d %H:%M", moment)
+    step = f"full at step {seen.full_step}" if seen.full_step else "full"
+    return f"{step}, about {clock} UTC (in {span(seen.full_at - now)})"
+
+
+def span(seconds: float) -> str:
+    """Given a duration, return it as a person says it: 2 h 10 min, 3 d 4 h, 40 s."""
+    whole = max(0, round(seconds))
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min"
+    if whole < DAY:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // DAY} d {whole % DAY // HOUR} h"

@@ -1,0 +1,113 @@
+"""Plain lines for a terminal, a log or a mail: aligned, no colour, no control code of a hostile name."""
+
+from collections.abc import Iterable, Sequence
+
+from ckptkit.model import Check, Checkpoint, Decision, Judged, Outcome, Plan, Verdict
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def printable(name: str) -> str:
+    """Given any name from a disk, return it safe for a terminal: control codes and broken bytes become escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+
+
+def human(size: int) -> str:
+    """Given bytes, return them as a person reads them, such as 2.9 GiB."""
+    value, unit = float(size), 0
+    while abs(value) >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{size} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}"
+
+
+def plan(made: Plan, dry_run: bool) -> str:
+    """Given a plan, return it line by line: what happens to each checkpoint, and why."""
+    rows = [_row(decision) for decision in made.decisions]
+    for left in made.leftovers:
+        rows.append(("delete", left.name, human(left.allocated_bytes), "leftover", "a killed sweep did not finish it"))
+    would = "would free" if dry_run else "to free"
+    head = f"{printable(made.run)}: {would} {human(made.expected_freed_bytes)}"
+    return "\n".join([head, *table(rows)])
+
+
+def _row(decision: Decision) -> tuple[str, ...]:
+    checkpoint, verdict, action, reasons = decision
+    return action, checkpoint.name, human(checkpoint.allocated_bytes), verdict.state, "; ".join(reasons)
+
+
+def outcome(made: Plan, done: Outcome) -> str:
+    """Given a plan and what came of it, return what was deleted, and what that really freed."""
+    if not made.deletions and not made.leftovers:
+        head = f"{printable(made.run)}: {count(len(made.decisions), 'checkpoint')}, nothing to delete"
+        return "\n".join([head, *table([(d.checkpoint.name, "; ".join(d.reasons)) for d in in_the_way(made)])])
+    told = f"{printable(made.run)}: deleted {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
+    return "\n".join([told, *(f"  note: {printable(note)}" for note in done.notes)])
+
+
+def in_the_way(made: Plan) -> list[Decision]:
+    """Given a plan, return what stays although no rule asks for it: left alone for a reason, or held open."""
+    return [d for d in made.decisions if d.action == "leave" or all(r.startswith("held open") for r in d.reasons)]
+
+
+def failures(done: Outcome) -> list[str]:
+    """Given an outcome, return one line for each thing that could not be removed."""
+    return [
+        f"can't delete {printable(f.path)}: {printable(f.error)}"
+        + (f"; held by {printable(f.held_by)}" if f.held_by else "")
+        for f in done.failures
+    ]
+
+
+def verdicts(judged: Iterable[Judged], explained: bool = False) -> str:
+    """Given checkpoints with their verdicts, return a line each and one for each finding; explained: in words too."""
+    lines: list[str] = []
+    for one in judged:
+        checkpoint, verdict = one
+        lines.append(f"{verdict.state:<12} {printable(checkpoint.path)}{_kind(verdict)}")
+        lines += [f"    {finding(f.file, f.code, f.message)}" for f in verdict.findings]
+        lines += [f"    {printable(line)}" for line in _explanation(one)] if explained else []
+    return "\n".join(lines)
+
+
+def _explanation(judged: Judged) -> list[str]:
+    from ckptkit.report.explain import explain
+
+    return explain(judged)
+
+
+def checklist(made: Iterable[Check]) -> str:
+    """Given checks, return a line each: go, warn or no-go, and what mends what is not right."""
+    lines = []
+    for check in made:
+        lines.append(f"{check.state:<6} {check.code:<16} {printable(check.message)}")
+        if check.state != "go" and check.command:
+            lines.append(f"       -> {printable(check.command)}")
+    return "\n".join(lines)
+
+
+def finding(file: str, code: str, message: str) -> str:
+    """Given the parts of a finding, return its line."""
+    return f"{code}: {printable(f'{file} {message}'.strip())}"
+
+
+def passed_over(checkpoint: Checkpoint, reason: str) -> str:
+    """Given a checkpoint that `latest` did not take and why, return its line."""
+    return f"passed over {printable(checkpoint.path)}: {printable(reason)}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Given rows of cells, return them aligned, two spaces in; the last column runs free."""
+    clean = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in clean) for i in range(len(clean[0]) - 1)] if clean else []
+    return ["  " + "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in clean]
+
+
+def _kind(verdict: Verdict) -> str:
+    if not verdict.intact:
+        return " (weights intact, not resumable)" if verdict.weights_intact else ""
+    return " (resumable)" if verdict.resumable else " (weights only)"
+
+
+def count(number: int, noun: str) -> str:
+    """Given how many, return that with the noun, such as 1 checkpoint or 2 checkpoints."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,26 @@
+"""Where the monitor's alerts go. Each sink raises what went wrong; whoever calls it goes on. One kind a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ckptkit.events import Alert, Sight
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ANSWER_SECONDS = 5.0  # for which a host may be silent
+WHOLE_SECONDS = 20.0  # for which all of one delivery may last, name look-up and retries included
+
+
+class Sink:
+    """Takes alerts as they come, and every look. `name` says which one it is in a message: no secret of an address."""
+
+    name = ""
+
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+        """One alert, and the same as its JSON document."""
+
+    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
+        """One look, after its alerts; standing: {(subject, code): rung} of all that is exceeded."""

@@ -1,0 +1,42 @@
+"""--apprise URL: whatever Apprise speaks: mail, Slack, Discord, Telegram, ntfy and some hundred more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ckptkit.errors import UsageError
+from ckptkit.events import Alert
+from ckptkit.patience import Patience
+from ckptkit.sinks import WHOLE_SECONDS, Sink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+KINDS = {"red": "failure", "yellow": "warning", "green": "success"}
+
+
+class Chat(Sink):
+    """One message an alert, to all addresses."""
+
+    name = "--apprise"
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Raises UsageError if Apprise is not there, or does not know an address."""
+        try:
+            import apprise
+        except ImportError:
+            raise UsageError("--apprise needs Apprise: pip install 'ckptkit[alerts]'") from None
+        self._to = apprise.Apprise()
+        for url in urls:
+            if not self._to.add(url):
+                raise UsageError(f"--apprise: no address that Apprise knows begins with {url.partition('://')[0]!r}")
+        self._patience = Patience(WHOLE_SECONDS)
+
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+        """Raises RuntimeError or TimeoutError."""
+        body = alert.message + (f"\n-> {alert.command}" if alert.command else "")
+        title = f"ckptkit: {alert.code}"
+        kind = KINDS[alert.level]
+        if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
+            raise RuntimeError("at least one address did not take it")

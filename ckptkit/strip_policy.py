@@ -1,0 +1,65 @@
+"""PURE: which checkpoints become weights-only. No clock, no disk, no log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ckptkit.model import Judged
+from ckptkit.policy import first_finding, in_line
+from ckptkit.strips import Part, Strip, StripPlan
+
+ALREADY = "weights-only already"
+FLOOR = "newest intact resumable"
+
+
+def plan(
+    run: str,
+    judged: Sequence[Judged],
+    parts: Mapping[str, Part],
+    keep: int,
+    protected: Mapping[str, str],
+    only: str | None = None,
+) -> StripPlan:
+    """Given every checkpoint of a run with its verdict, return what to do with each and why.
+
+    parts: {name: what of it would go}. keep: how many intact resumable ones stay so, the newest. protected: {name:
+    reason} from outside (pins, open files). only: the name of the one that a person asked for.
+    """
+    resumable = [j for j in in_line([j for j in judged if j.verdict.intact]) if j.verdict.resumable]
+    kept = {j.checkpoint.name: f"keep-resumable {keep}" for j in resumable[-keep:]}
+    kept |= {j.checkpoint.name: FLOOR for j in resumable[-1:]}
+    ordered = sorted(judged, key=lambda j: j.checkpoint.step)
+    decisions = tuple(_decide(j, parts.get(j.checkpoint.name), kept, protected, only) for j in ordered)
+    floor = next((d for d in decisions if d.reasons == (FLOOR,)), None)
+    return StripPlan(run, decisions, floor)
+
+
+def _decide(
+    judged: Judged, part: Part | None, kept: Mapping[str, str], protected: Mapping[str, str], only: str | None
+) -> Strip:
+    name, verdict = judged.checkpoint.name, judged.verdict
+    if not verdict.intact:
+        return Strip(*judged, "leave", (_why_not_intact(judged),))
+    if name in kept:
+        return Strip(*judged, "keep", (kept[name],))
+    if part is None or not (verdict.resumable or part.begun):
+        return Strip(*judged, "leave", (ALREADY,))
+    if name in protected:
+        return Strip(*judged, "keep", (protected[name],))
+    if only not in (None, name):
+        return Strip(*judged, "keep", ("not named",))
+    why = "a killed strip did not finish it" if part.begun else "newer ones can be resumed from"
+    return Strip(*judged, "strip", (why,), part)
+
+
+def _why_not_intact(judged: Judged) -> str:
+    if judged.verdict.state == "in_progress":
+        return "somebody is writing it"
+    if judged.verdict.state == "unknown":
+        return f"could not be judged: {first_finding(judged)}"
+    return f"{judged.verdict.state}: {first_finding(judged)}"
+
+
+def limit(made: StripPlan) -> int:
+    """The most of them that a plan may strip unasked: half of what could be resumed from."""
+    return len(made.resumable) // 2

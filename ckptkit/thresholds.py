@@ -1,0 +1,201 @@
+"""PURE: what the monitor warns of, and when it stops warning.
+
+Each gauge climbs a ladder. It takes a rung as soon as its value exceeds the rung's threshold, and gives it up only
+when the value is a whole band below: what flutters at 60 % makes one alert, not one at each look.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
+from statistics import median
+
+from ckptkit.events import Alert, RunSight, Sight, VolumeSight
+from ckptkit.model import Sample, Severity
+from ckptkit.tuples import NamedTuple
+
+HOUR = 3600.0
+GROWTH = 5e9  # bytes an hour
+SHORTEST_TREND = HOUR / 2  # of samples from which a growth is told
+MOST_SAMPLES = 60  # for the slopes between all pairs of them
+LATE = 3  # intervals without a save
+SHORTEST_INTERVAL = 60.0  # copied checkpoints have times within one second of one another
+ASLEEP = 86_400.0  # a run that nobody saved to for longer, and for ten intervals, is not being trained
+STABLE = 0.05  # of the volume: less movement than that
+STABLE_SECONDS = 6 * HOUR  # for so long, or since it is watched
+HEALTHY = (0.30, 0.40)
+PACE_SAVES = 2.0  # below so much headroom the monitor looks more often
+SHORTEST_WAIT = 5.0  # seconds
+
+
+class Ladder(NamedTuple):
+    """thresholds, rising, each with its level and its words; band: how far below one it is given up."""
+
+    thresholds: tuple[float, ...]
+    levels: tuple[Severity, ...]
+    words: tuple[str, ...]
+    well: str
+    band: float = 0.0
+
+
+LADDERS = {
+    "used": Ladder(
+        (0.50, 0.60, 0.80, 0.90),
+        ("yellow", "yellow", "red", "red"),
+        ("above 50%", "above 60%", "above 80%", "above 90%: the next save may fail"),
+        "below 50% again",
+        0.02,
+    ),
+    "inodes": Ladder((0.80, 0.90), ("yellow", "red"), ("above 80%", "above 90%"), "below 80% again", 0.02),
+    "read-only": Ladder((0,), ("red",), ("no save can succeed",), "can be written again"),
+    "growth": Ladder((GROWTH,), ("yellow",), ("more than 5 GB an hour",), "less than 5 GB an hour again", 1e9),
+    # Of the saves that fit, with a minus: fewer are worse.
+    "headroom": Ladder(
+        (-2.0, -1.0),
+        ("yellow", "red"),
+        ("less than two saves", "less than one save: the next one will fail"),
+        "at least two again",
+        0.2,
+    ),
+    "count": Ladder((0,), ("yellow",), ("nothing prunes here",), "as the policy says again"),
+    "no-save": Ladder((LATE,), ("yellow",), ("training hangs, has died, or is done",), "saving again"),
+    "damaged": Ladder((0,), ("red",), ("a restart can't go on from it",), "intact again"),
+    # Hours until the volume is full, with a minus: fewer are worse.
+    "full-soon": Ladder((-24.0, -2.0), ("yellow", "red"), ("within a day", "within two hours"), "not soon", 1.0),
+    "unreadable": Ladder((0,), ("yellow",), ("it is not watched",), "is watched again"),
+}  # fmt: skip
+
+
+class Gauge(NamedTuple):
+    """One value to judge; None: it can't be told right now, so what stands stays. message: what was seen, in words."""
+
+    subject: str
+    code: str
+    value: float | None
+    message: str
+    command: str = ""
+
+
+def judge(sight: Sight, standing: Mapping[tuple[str, str], int]) -> tuple[Alert, ...]:
+    """Given what is seen and {(subject, code): rung} as told before, return an alert for each rung that changed."""
+    found = []
+    for gauge in gauges(sight):
+        before = standing.get((gauge.subject, gauge.code), 0)
+        after = before if gauge.value is None else rung(LADDERS[gauge.code], gauge.value, before)
+        if after != before:
+            found.append(alert(sight.at, gauge, after))
+    return tuple(found)
+
+
+def rung(ladder: Ladder, value: float, before: int) -> int:
+    """Given a value and the rung it stood on, return the one it stands on now."""
+    up = sum(value > threshold for threshold in ladder.thresholds)
+    down = sum(value > threshold - ladder.band for threshold in ladder.thresholds)
+    return max(up, min(before, down))
+
+
+def alert(at: float, gauge: Gauge, rung: int) -> Alert:
+    """Given a gauge and the rung that it stands on now, return how that is told."""
+    ladder = LADDERS[gauge.code]
+    level: Severity = ladder.levels[rung - 1] if rung else "green"
+    message = f"{gauge.message}: {ladder.words[rung - 1] if rung else ladder.well}"
+    return Alert(at, gauge.subject, gauge.code, rung, level, message, gauge.command if rung else "")
+
+
+def gauges(sight: Sight) -> Iterator[Gauge]:
+    """Given what is seen, yield each value that has a ladder."""
+    for volume in sight.volumes:
+        yield from _of_volume(volume)
+    for run in sight.runs:
+        yield from _of_run(run, sight.at)
+    for path, why in sight.errors:
+        yield Gauge(path, "unreadable", 1, why)
+    failed = {path for path, _ in sight.errors}
+    for subject in dict.fromkeys([*(v.volume.path for v in sight.volumes), *(r.sample.run for r in sight.runs)]):
+        if subject not in failed:
+            yield Gauge(subject, "unreadable", 0, subject)
+
+
+def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
+    volume, mount = seen.volume, seen.volume.mount
+    look = f"bin/diskreport {quote(mount)}"
+    yield Gauge(mount, "used", volume.used_fraction, f"{mount}: {volume.used_fraction:.0%} used", look)
+    inodes = volume.inodes_used_fraction
+    find = f"du --inodes -x --max-depth=2 {quote(mount)} | sort -n | tail -20"
+    yield Gauge(mount, "inodes", inodes, f"{mount}: {inodes:.0%} of its inodes used", find)
+    state = "read-only" if volume.read_only else "writable"
+    yield Gauge(mount, "read-only", float(volume.read_only), f"{mount} is mounted {state}", "dmesg | tail -30")
+    grows = f"{mount} grows by {max(0.0, seen.growth or 0) / 1e9:.1f} GB an hour"
+    yield Gauge(mount, "growth", seen.growth, grows, look)
+
+
+def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
+    run = seen.sample.run
+    prune, verify = f"bin/prune {quote(run)} --dry-run", f"bin/verify {quote(run)} --explain"
+    fit = seen.saves_that_fit
+    yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {fit or 0:.1f} saves", prune)
+    over = seen.over_policy
+    yield Gauge(run, "count", over, f"{run}: {over or 0} checkpoints more than the policy keeps", prune)
+    yield _no_save(seen, now, f"bin/latest {quote(run)}")
+    damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(seen.newest)
+    told = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
+    yield Gauge(run, "damaged", damaged, told, verify)
+    if seen.outlook is not None:
+        full_at = seen.outlook.full_at
+        hours = float("inf") if full_at is None else (full_at - now) / HOUR
+        told = "its volume is never full" if full_at is None else f"its volume is full in {hours:.1f} hours"
+        yield Gauge(run, "full-soon", -hours, f"{run}: {told}", prune)
+
+
+def _no_save(seen: RunSight, now: float, command: str) -> Gauge:
+    run, value, told = seen.sample.run, None, ""
+    if seen.save_interval is not None and seen.last_save_at is not None:
+        interval = max(SHORTEST_INTERVAL, seen.save_interval)
+        silent = now - seen.last_save_at
+        value = None if silent > max(ASLEEP, 10 * interval) else silent / interval
+        told = f"{run}: the last save is {silent / 60:.0f} minutes old, the usual interval is {interval / 60:.0f}"
+    return Gauge(run, "no-save", value, told, command)
+
+
+def growth(samples: Sequence[Sample]) -> float | None:
+    """Given samples of one volume, oldest first, return bytes an hour over the last hour, None if they are too few.
+
+    The median of the slopes between all pairs (Theil and Sen): saving and pruning is a saw, whose teeth do not count.
+    """
+    last = [s for s in samples if s.at > samples[-1].at - HOUR - 1] if samples else []
+    last = last[:: 1 + len(last) // MOST_SAMPLES]
+    if len(last) < 3 or last[-1].at - last[0].at < SHORTEST_TREND:
+        return None
+    slopes = [
+        (b.used_bytes - a.used_bytes) / (b.at - a.at) for i, a in enumerate(last) for b in last[i + 1 :] if b.at > a.at
+    ]
+    return median(slopes) * HOUR
+
+
+def condition(samples: Sequence[Sample], seen: VolumeSight) -> str:
+    """Given a volume's last samples, oldest first, return its state in a word: healthy, stable, growing, shrinking."""
+    if between := steady(samples):
+        return "healthy" if is_healthy(*between) else "stable"
+    if seen.growth is None:
+        return "no trend yet"
+    return f"growing {seen.growth / 1e9:.1f} GB an hour" if seen.growth > 0 else "shrinking"
+
+
+def steady(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    """Given a volume's last samples, oldest first, return the least and the most used of it lately, as df counts.
+
+    None if that is more apart than a steady volume moves, or too little was seen.
+    """
+    last = [s for s in samples if s.at > samples[-1].at - STABLE_SECONDS]
+    used = [s.used_bytes / (s.used_bytes + s.available_bytes) for s in last if s.used_bytes + s.available_bytes]
+    return (min(used), max(used)) if len(used) >= 3 and max(used) - min(used) <= STABLE else None
+
+
+def is_healthy(least: float, most: float) -> bool:
+    """Whether a volume that was used so much wants nothing."""
+    return HEALTHY[0] <= least and most <= HEALTHY[1]
+
+
+def wait(every: float, sight: Sight) -> float:
+    """Given the usual seconds between two looks, return those until the next: fewer as room for saves runs out."""
+    fits = [fit for fit in (run.saves_that_fit for run in sight.runs) if fit is not None]
+    share = min([1.0, *(fit / PACE_SAVES for fit in fits)])
+    return max(min(SHORTEST_WAIT, every), every * share)

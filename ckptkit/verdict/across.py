@@ -1,0 +1,156 @@
+"""What the files of a checkpoint say of one another: shards and index, adapter and its configuration, optimizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from ckptkit.formats.safetensors import Tensor
+from ckptkit.layouts import Layout
+from ckptkit.model import Checkpoint, Finding
+from ckptkit.verdict.examine import Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+INDEXES = (".safetensors.index.json", ".bin.index.json")
+LORA = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
+
+
+def across_findings(checkpoint: Checkpoint, layout: Layout, seen: dict[str, Seen]) -> Iterator[Finding]:
+    """Given a checkpoint and what each file tells, yield where they contradict one another."""
+    for name, index in seen.items():
+        if name.endswith(INDEXES) and not index.faults:
+            yield from _index(name, index.table, seen)
+    for name, config in seen.items():
+        if os.path.basename(name) == "adapter_config.json" and not config.faults:
+            if not isinstance(config.table, Mapping) or not config.table.get("peft_type"):
+                yield Finding(name, "bad-config", "names no peft_type, so nothing can load the adapter")
+            weights = seen.get(os.path.join(os.path.dirname(name), "adapter_model.safetensors"))
+            if weights and weights.header:
+                yield from _adapter(os.path.join(os.path.dirname(name), "adapter_model.safetensors"), config.table,
+                                    weights.header.tensors)  # fmt: skip
+    yield from _config(seen)
+    yield from _optimizer(layout, seen)
+    state = next((s.state for s in seen.values() if s.state), None)
+    best = state.best_checkpoint if state else None
+    if best and not os.path.lexists(os.path.join(os.path.dirname(checkpoint.path), best)):
+        yield Finding(layout.marker, "best-missing", f"names {best} as the best one, which is not there")
+
+
+def _index(name: str, table: Any, seen: dict[str, Seen]) -> Iterator[Finding]:
+    """Each tensor in the shard that the index names, and in no other. Shards that hold no header name no tensor."""
+    try:
+        where = {str(tensor): str(shard) for tensor, shard in table["weight_map"].items()}
+    except (KeyError, TypeError, AttributeError):
+        yield Finding(name, "truncated", "is no whole index of shards")
+        return
+    for shard in sorted(set(where.values()) - seen.keys()):
+        yield Finding(name, "missing", f"names {shard}, which is not there")
+    holders: dict[str, list[str]] = {}
+    for shard in sorted(set(where.values()) & seen.keys()):
+        header = seen[shard].header
+        for tensor in header.tensors if header else ():
+            holders.setdefault(tensor.name, []).append(shard)
+    yield from _displaced(holders, where)
+    headed = {shard for shard in where.values() if shard in seen and seen[shard].header}
+    lost = [t for t, shard in where.items() if shard in headed and t not in holders]
+    if lost:
+        yield Finding(where[lost[0]], "lost-tensor", f"should hold {lost[0]}" + _more(lost))
+    stem = name.split(".")[0] + "-"
+    for extra in sorted(n for n in seen if n.startswith(stem) and n.endswith((".safetensors", ".bin"))):
+        if extra not in where.values():
+            yield Finding(extra, "extra-shard", "is named by no index: an earlier save's, never loaded")
+
+
+def _displaced(holders: Mapping[str, list[str]], where: Mapping[str, str]) -> Iterator[Finding]:
+    """One line a shard: a shard that took another's place holds a thousand tensors that are not its own."""
+    told: set[str] = set()
+    for tensor, shards in holders.items():
+        if len(shards) > 1 and shards[1] not in told:
+            told.add(shards[1])
+            yield Finding(shards[1], "doubled-tensor", f"holds {tensor}, which lies in {shards[0]} too")
+        elif where.get(tensor) != shards[0] and shards[0] not in told:
+            told.add(shards[0])
+            yield Finding(shards[0], "misplaced-tensor", f"holds {tensor}, which belongs into {where.get(tensor)}")
+
+
+def _adapter(name: str, config: Any, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
+    """LoRA pairs of the rank that the configuration says. Other kinds of adapters, and stacked experts, differ."""
+    if not isinstance(config, Mapping) or config.get("peft_type") != "LORA" or config.get("target_parameters"):
+        return
+    pairs = [t for t in tensors if t.name.endswith(LORA)]
+    ranks = {r for r in (config.get("r"), *_values(config.get("rank_pattern"))) if isinstance(r, int)}
+    for tensor in pairs:
+        rank = tensor.shape[0 if tensor.name.endswith(("A.weight", "embedding_A")) else -1] if tensor.shape else None
+        if len(tensor.shape) == 2 and rank not in ranks and config.get("r"):
+            told = (
+                f"{tensor.name} has rank {rank}, {name.replace('model.safetensors', 'config.json')} says {config['r']}"
+            )
+            yield Finding(name, "adapter-mismatch", told)
+            return
+    names = {t.name for t in pairs}
+    lonely = [n for n in sorted(names) if _other_half(n) not in names]
+    if lonely:
+        yield Finding(name, "adapter-mismatch", f"{lonely[0]} is there without its other half" + _more(lonely))
+    if not pairs:
+        yield Finding(name, "adapter-mismatch", "holds no LoRA tensor, and its configuration says LoRA")
+
+
+def _other_half(name: str) -> str:
+    for one, other in (("lora_A", "lora_B"), ("lora_embedding_A", "lora_embedding_B")):
+        if one in name:
+            return name.replace(one, other)
+        if other in name:
+            return name.replace(other, one)
+    return name
+
+
+def _config(seen: dict[str, Seen]) -> Iterator[Finding]:
+    """A full model against config.json: the embedding's width, and no layer left out."""
+    table = seen["config.json"].table if "config.json" in seen else None
+    config = table if isinstance(table, Mapping) else {}
+    tensors = {t.name: t for n, s in seen.items() if n.startswith("model") and s.header for t in s.header.tensors}
+    width = config.get("hidden_size")
+    for name, tensor in tensors.items():
+        if (
+            name.endswith("model.embed_tokens.weight")
+            and len(tensor.shape) == 2
+            and width not in (None, tensor.shape[1])
+        ):
+            yield Finding("config.json", "config-mismatch", f"says hidden_size {width}, {name} has {tensor.shape[1]}")
+    count = config.get("num_hidden_layers")
+    there = {int(part) for n in tensors for before, part in _numbers(n) if before == "model.layers"}
+    lost = sorted(set(range(count)) - there) if isinstance(count, int) and there and count < 10_000 else []
+    if lost:
+        yield Finding("config.json", "config-mismatch", f"says {count} layers, none of number {lost[0]} has weights")
+
+
+def _numbers(name: str) -> Iterator[tuple[str, str]]:
+    head, _, rest = name.partition(".layers.")
+    number = rest.split(".")[0]
+    if number.isdecimal() and len(number) < 10:  # a number that nobody wrote costs time, or is refused
+        yield f"{head}.layers", number
+
+
+def _optimizer(layout: Layout, seen: dict[str, Seen]) -> Iterator[Finding]:
+    """The optimizer's state against what is trained, where all of both was read."""
+    name = next((n for n in layout.resume[0] if n in seen and seen[n].pickled), None)
+    weights = layout.weights_file(frozenset(seen))
+    if name is None or weights is None or not seen[weights].header:
+        return
+    from ckptkit.formats import optimizer
+
+    states, header = optimizer.states(seen[name].pickled.value), seen[weights].header
+    if states and header:
+        for code, message in optimizer.faults(states, [t.shape for t in header.tensors]):
+            yield Finding(name, code, message)
+
+
+def _values(table: Any) -> list[Any]:
+    return list(table.values()) if isinstance(table, Mapping) else []
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,0 +1,115 @@
+"""One file read whole, once: its digests, its records, its values, and whether its end ever reached the disk."""
+
+import os
+from functools import partial
+from typing import BinaryIO
+
+from ckptkit.formats import Fault, stream, torch_legacy
+from ckptkit.formats.digests import Digests
+from ckptkit.formats.safetensors import Tensor
+from ckptkit.formats.torch_records import Archive, parts, placed
+from ckptkit.formats.values import Values
+from ckptkit.formats.zero_tail import ZeroTail
+from ckptkit.model import FileDigest, Level
+from ckptkit.tuples import NamedTuple
+from ckptkit.verdict.examine import Reading, Seen
+
+UNLIMITED = stream.Pace()
+MOST_HOLES = 16 << 30  # bytes; even zeros that need no reading take their time to look at
+
+
+class Looking(NamedTuple):
+    """Who looks at the file as it passes, and what was wrong before it began."""
+
+    sinks: list[stream.Sink]
+    faults: list[Fault]
+    archive: Archive | None = None
+
+
+def read_whole(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Reading, known: FileDigest | None) -> Seen:
+    """Given an open file and what the quick look saw, return what all of its bytes tell. Raises OSError."""
+    before = os.fstat(file.fileno())
+    if (holes := stream.hole_bytes(file, before.st_size)) > MOST_HOLES:
+        return seen._replace(faults=(*seen.faults, ("too-large", f"{holes:,} bytes of holes, more than are looked at")))
+    digests = Digests({*reading.digests, *(set(known.digests) & {"crc32"} if known else ())})
+    looking = _looking(file, name, seen, level)
+    count = stream.read_all(file, [digests, *looking.sinks], reading.pace or UNLIMITED)
+    after = os.fstat(file.fileno())
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, count):
+        return seen._replace(faults=(("changed", "changed while it was read: somebody is at work here"),))
+    faults = [*looking.faults, *(fault for sink in looking.sinks for fault in sink.faults())]
+    return seen._replace(
+        faults=(*seen.faults, *faults),
+        bytes_read=seen.bytes_read + count,
+        whole=True,
+        digest=FileDigest(count, after.st_mtime_ns, digests.values()),
+        pickled=looking.archive.scan if looking.archive else None,
+    )
+
+
+def _looking(file: BinaryIO, name: str, seen: Seen, level: Level) -> Looking:
+    if seen.damaged:
+        return Looking([], [])
+    if seen.header:
+        return _at_tensors(seen, level)
+    if seen.records:
+        archive = Archive(values=level == "deep")
+        faults, places = placed(file, seen.records)
+        return Looking([stream.Parts(parts(places, archive))], faults, archive)
+    if seen.size and _is_legacy(file, name):
+        return Looking([], torch_legacy.faults(file, seen.size, full=True)[0])
+    return Looking([], [])
+
+
+def _is_legacy(file: BinaryIO, name: str) -> bool:
+    """Whether torch wrote it before its archives were ZIP: what is no archive of that name was let through for it."""
+    if not name.endswith((".pt", ".pth", ".bin")):
+        return False
+    file.seek(0)
+    return True
+
+
+def _at_tensors(seen: Seen, level: Level) -> Looking:
+    assert seen.header
+    tensors = [t for t in seen.header.tensors if t.end > t.begin]
+    sinks: list[stream.Sink] = [ZeroTail([t.begin for t in tensors])]
+    if level == "deep":
+        zeros, names = AllZero(), {t.name for t in tensors}
+        each = (stream.Part(t.begin, t.end, partial(TensorValues, t.name, _dtype(t, names), zeros)) for t in tensors)
+        sinks += [stream.Parts(each), zeros]
+    return Looking(sinks, [])
+
+
+def _dtype(tensor: Tensor, names: set[str]) -> str:
+    """The dtype of its values. Weights packed in 4 bits lie in any dtype (bitsandbytes' quant_storage): no floats."""
+    return "U8" if f"{tensor.name}.absmax" in names else tensor.dtype
+
+
+class AllZero:
+    """A sink that looks at nothing itself: a file of which all tensors are zeros holds no weights."""
+
+    def __init__(self) -> None:
+        self.tensors = self.zero = 0
+
+    def feed(self, chunk: memoryview) -> None:
+        """The tensors see it."""
+
+    def faults(self) -> list[Fault]:
+        """One fault if there are tensors and all are zeros."""
+        if self.tensors and self.zero == self.tensors:
+            return [("all-zeros", f"each of its {self.tensors} tensors holds zeros alone")]
+        return []
+
+
+class TensorValues:
+    """A sink for one tensor's bytes; its faults carry the tensor's name, and `zeros` learns whether it is all zeros."""
+
+    def __init__(self, name: str, dtype: str, zeros: AllZero) -> None:
+        self.name, self.zeros, self.values = name, zeros, Values(dtype)
+        self.feed = self.values.feed
+
+    def faults(self) -> list[Fault]:
+        """NaN or Inf, if there is one."""
+        self.zeros.tensors += 1
+        self.zeros.zero += self.values.all_zero
+        return [(code, f"{self.name}: {message}") for code, message in self.values.faults()]

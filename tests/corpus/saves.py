@@ -1,0 +1,27 @@
+"""Saves that were torn for real: see torn_saves.py, which a Trainer's own process is killed and starved in."""
+
+from collections.abc import Iterator
+
+from tests.corpus.damage import Damage, torn
+
+# The order in which the Trainer writes a LoRA checkpoint; the state comes last.
+ORDER = ("README.md", "adapter_model.safetensors", "adapter_config.json", "training_args.bin", "optimizer.pt",
+         "scheduler.pt", "rng_state.pth", "trainer_state.json")  # fmt: skip
+HOWS = {
+    "killed_before": "a save killed before a file, in the Trainer's order",
+    "killed_within": "a save killed within a file",
+    "full_disk_at": "a save that met a full disk at a file",
+}
+
+
+def damages() -> Iterator[Damage]:
+    """Every file, three ways. Nothing is left to do to the copy: the harm was done while it was written."""
+    for how, name in torn_kinds():
+        claims = torn("empty" if name == ORDER[-1] and how != "killed_before" else "missing")
+        yield Damage(f"save/{how}/{name}", f"torn/{how}/{name}", lambda path: None, claims, HOWS[how],
+                     needs_root=how == "full_disk_at")  # fmt: skip
+
+
+def torn_kinds() -> list[tuple[str, str]]:
+    """(how, the file at which) of each."""
+    return [(how, name) for how in HOWS for name in ORDER]

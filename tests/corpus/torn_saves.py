@@ -1,0 +1,121 @@
+"""Run as a script: a real Trainer's save, killed and starved at each of its files, below the directory named.
+
+One process trains; for each way and file it forks a child that saves, under strace that kills it where it opens or
+writes the file (-P), or on a tmpfs that is full there. Makes TOP/torn/<way>/<file>/checkpoint-100 and TOP/rank8.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.corpus.bytes import PAGE
+from tests.corpus.saves import ORDER, torn_kinds
+
+SYSCALLS = {
+    "killed_before": "openat,open,rename,renameat,renameat2",
+    "killed_within": "write,writev,pwrite64,ftruncate,fallocate,rename,renameat,renameat2",
+}
+
+
+def main(top: str) -> None:
+    """All of them, and one whole save of rank 8 whose parts others borrow."""
+    import torch
+
+    torch.set_num_threads(1)
+    trainer = _trained(8)
+    trainer.args.output_dir = os.path.join(top, "rank8")
+    trainer._save_checkpoint(trainer.model, None)
+    trainer = _trained(4)
+    sizes = {file.name: file.stat().st_size for file in _whole(trainer, Path(top, "torn/whole")).iterdir()}
+    for how, name in torn_kinds():
+        run = Path(top, "torn", how, name)
+        run.mkdir(parents=True)
+        if how == "full_disk_at":
+            if os.geteuid() == 0:  # else nobody may mount
+                _starved(trainer, run, name, sizes)
+        else:
+            _killed(trainer, run, name, SYSCALLS[how])
+
+
+def _trained(rank: int) -> Any:
+    """A Trainer after step 100 that has not saved yet."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+    shape = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    base = LlamaForCausalLM(LlamaConfig(num_attention_heads=2, **shape))
+    model = get_peft_model(base, LoraConfig(r=rank, target_modules="all-linear"))
+    args = TrainingArguments(
+        tempfile.gettempdir(), max_steps=100, save_strategy="no", logging_steps=10, report_to="none", use_cpu=True,
+        disable_tqdm=True, dataloader_pin_memory=False, per_device_train_batch_size=1,
+    )  # fmt: skip
+    data = [{"input_ids": row, "labels": row} for row in torch.arange(64).view(8, 8)]
+    trainer = Trainer(model=model, args=args, train_dataset=data)
+    trainer.train()
+    return trainer
+
+
+def _whole(trainer: Any, run: Path) -> Path:
+    _save(trainer, run)
+    return run / "checkpoint-100"
+
+
+def _save(trainer: Any, run: Path) -> None:
+    trainer.args.output_dir = str(run)
+    trainer._save_checkpoint(trainer.model, None)
+
+
+def _killed(trainer: Any, run: Path, name: str, syscalls: str) -> None:
+    """A child saves once strace watches it, which kills it at the first of the calls on that file."""
+    path = run / "checkpoint-100" / name
+    watched, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(watched, 1)
+        _save(trainer, run)
+        os._exit(0)
+    command = ["strace", "-f", "-p", str(child), "-o", "/dev/null", "-P", str(path), "-e", f"trace={syscalls}"]
+    strace = subprocess.Popen([*command, "-e", f"inject={syscalls}:signal=KILL:when=1"], stderr=subprocess.PIPE)
+    assert strace.stderr and b"attached" in strace.stderr.readline()
+    os.write(ready, b"x")
+    status = os.waitpid(child, 0)[1]
+    strace.wait()
+    os.close(watched), os.close(ready)
+    assert os.WIFSIGNALED(status), f"{name}: {syscalls}: nothing killed the save"
+
+
+def _starved(trainer: Any, run: Path, name: str, sizes: dict[str, int]) -> None:
+    """A child saves onto a tmpfs that has room for the files before this one, and for half of it."""
+    volume = run / "volume"
+    volume.mkdir()
+    size = PAGE * max(1, sum(_pages(sizes[n]) for n in ORDER[: ORDER.index(name)]) + _pages(sizes[name]) // 2)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(volume)], check=True)
+    try:
+        _in_a_child(trainer, volume, name)
+        shutil.copytree(volume / "checkpoint-100", run / "checkpoint-100")
+    finally:
+        subprocess.run(["umount", str(volume)], check=True)
+
+
+def _in_a_child(trainer: Any, run: Path, name: str) -> None:
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(Exception):
+            _save(trainer, run)
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, f"{name}: the save did not fail"
+
+
+def _pages(size: int) -> int:
+    return -(-size // PAGE)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,69 @@
+"""Counts what was really run, over all workers, and prints it as one table at the end."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+ROW = "{:44} {:>9} {:>11}"
+
+
+class Tally:
+    """What one test ran, and what it saw go wrong: `ran` a trial, `violation` a promise that it broke."""
+
+    def __init__(self, node: pytest.Item) -> None:
+        self.node, self.violations = node, list[str]()
+
+    def ran(self, what: str, times: int = 1) -> None:
+        self.node.user_properties.append(("faults", [what, times, 0]))
+
+    def violation(self, what: str, told: str) -> None:
+        self.node.user_properties.append(("faults", [what, 0, 1]))
+        self.violations.append(f"{what}: {told}")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts trials by kind; a test that saw a violation fails when it ends, with all of them told."""
+    tally = Tally(request.node)
+    yield tally
+    assert not tally.violations, "\n".join([f"{len(tally.violations)} violations", *tally.violations[:20]])
+
+
+@pytest.fixture
+def staged(real: str, mount: Any, tmp_path: Path) -> Any:
+    """staged("prune") builds that subject's run on a tmpfs of its own; product: what to put on PYTHONPATH instead."""
+    from tests.faults.stage import CHECKOUT, Stage
+    from tests.faults.subjects import SUBJECTS
+
+    return lambda name, product=str(CHECKOUT): Stage(SUBJECTS[name], real, mount("tmpfs"), tmp_path, product)
+
+
+@pytest.fixture(scope="session")
+def exhaustive() -> bool:
+    """All trials, as `bin/test --exhaustive` asks, or a sample of them that takes minutes in all."""
+    return os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
+
+
+class Sum(NamedTuple):
+    ran: int = 0
+    violations: int = 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    sums: dict[str, Sum] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") != "teardown":  # each phase carries the same list: the last has all of it
+                continue
+            for name, value in report.user_properties:
+                if name == "faults":
+                    what, ran, violations = value
+                    sums[what] = Sum(sums.get(what, Sum()).ran + ran, sums.get(what, Sum()).violations + violations)
+    if sums:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(ROW.format("what was done on purpose", "times", "violations"))
+        for what, (ran, violations) in sorted(sums.items()):
+            terminalreporter.write_line(ROW.format(what, ran, violations))

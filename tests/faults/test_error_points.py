@@ -1,0 +1,45 @@
+"""Each call that changes the run or the state, or that asks the volume, fails with each error, once and for ever."""
+
+import errno
+import os
+
+import pytest
+
+from tests.faults.subjects import SUBJECTS
+from tests.faults.trials import SEED, chosen, failed
+
+ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EBUSY", "ESTALE", "ENOTEMPTY")
+ASKS = ("statfs", "fstatfs")
+MOST = 14  # points of a subject in the sample
+
+pytestmark = pytest.mark.mounts
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_no_error_of_a_change_costs_what_stays_or_passes_for_success(name, staged, tally, exhaustive):
+    stage = staged(name)
+    points = [
+        (lane, call, error, ever)
+        for lane in stage.command.lanes(stage.afresh())
+        for call in lane.calls if call.changes or call.name in ASKS or call in closing(lane)
+        for error in ERRORS
+        for ever in (False, True)
+    ]  # fmt: skip
+    assert points, "strace saw no call that changes anything"
+    try_each(name, stage, tally, chosen(points, lambda point: point[1].removes, MOST, exhaustive))
+
+
+def closing(lane):
+    """The closes of what was written."""
+    written = {call.told.partition("<")[2] for call in lane.calls if "write" in call.name}
+    return [call for call in lane.calls if call.name == "close" and call.told.partition("<")[2].strip(">") in written]
+
+
+def try_each(name, stage, tally, points):
+    """Count each trial, and each promise that it breaks."""
+    for lane, call, error, ever in points:
+        tally.ran(f"error points: {name}")
+        word = os.strerror(getattr(errno, error))
+        for fault in failed(stage, lane, call, error, word, ever):
+            where = f"{error} {'for ever from' if ever else 'once at'} {call.told} (no. {call.number}, seed {SEED})"
+            tally.violation(f"error points: {name}", f"{where}: {fault}")

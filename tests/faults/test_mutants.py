@@ -1,0 +1,102 @@
+"""Each promise is broken on purpose, in one line of the product: what holds it must go red."""
+
+import os
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.mutants import broken, goes_red, run_tests
+
+
+class Mutant(NamedTuple):
+    """In `file`, `old` becomes `new`; `test` must notice. often: also in the sample."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+    often: bool = False
+
+
+HERE = "tests/faults"
+PLANS, ATTACKS, NAMES = (f"{HERE}/test_{name}.py::test" for name in ("properties", "attacks", "hostile_names"))
+MUTANTS = {
+    "floor removed": Mutant(
+        "policy.py", "    if live:\n", "    if False:\n",
+        f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
+    "torn one counted": Mutant(
+        "policy.py", "line = in_line([j for j in ordered if j.verdict.intact])",
+        "line = in_line([j for j in ordered if j.verdict.intact or j.verdict.damaged])",
+        f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
+    "unreadable one deleted": Mutant(
+        "policy.py", 'if verdict.state == "unknown":', "if False:",
+        f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
+    "pins ignored": Mutant(
+        "policy.py", "kept = [always_kept(line, stale), dict(protected)]", "kept = [always_kept(line, stale)]",
+        f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
+    "stale one outranks": Mutant(
+        "policy.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step)",
+        "key=lambda j: j.checkpoint.step", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
+    "clock believed": Mutant(
+        "policy.py", "_saved_at(newer) > _saved_at(older) and not _one_history(newer, older)",
+        "_saved_at(newer) > _saved_at(older)",
+        f"{PLANS}_clock_jumps_change_nothing_for_count_rules"),
+    "range below its low end": Mutant(
+        "policy.py", "line[: -rules.keep_last.low]", "line[:-1]", f"{PLANS}_free_target_never_goes_below_the_low_end"),
+    "plan deleted though dry": Mutant(
+        "ops/pruning.py", "    if dry_run:\n", "    if False:\n",
+        f"{PLANS}_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes"),
+    "oldest kept": Mutant("policy.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
+    "deleted before verified": Mutant(
+        "ops/removing.py", "    _survivors_still_intact(made)\n", "",
+        "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
+    "error swallowed": Mutant(
+        "delete.py", "            yield Failure(path, _words(error))\n", "            yield from ()\n",
+        "tests/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
+    "unreadable pins taken for none": Mutant(
+        "pins.py", "    except FileNotFoundError:\n", "    except OSError:\n",
+        f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
+    "written through a link": Mutant(
+        "careful.py", "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC", "os.O_WRONLY | os.O_CREAT | os.O_TRUNC",
+        f"{ATTACKS}_link_swapped_in_before_any_call_reaches_nothing_outside[pin-pins-hard link]"),
+    "temporary name trusted": Mutant(
+        "careful.py", "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644,",
+        "    os.link(name, temporary, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)\n"
+        "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644,",
+        f"{ATTACKS}_pins_and_manifests_write_through_no_link[hard link]"),
+    "special file opened": Mutant(
+        "careful.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
+        f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
+    "two dots accepted": Mutant(
+        "verdict/against.py", "        if name not in seen:\n",
+        '        if ".." in name:\n            continue\n        if name not in seen:\n',
+        f"{ATTACKS}_lying_manifest_touches_nothing_and_makes_nothing_outside_count[quick]", often=True),
+    "names printed raw": Mutant(
+        "report/text.py",
+        'c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name', "name",
+        f"{NAMES}_no_hostile_name_reaches_the_terminal"),
+    "nested without end": Mutant(
+        "model.py", "DEEPEST = 64", "DEEPEST = 10**6",
+        f"{ATTACKS}_directories_nested_without_end_are_told_and_break_nothing"),
+}  # fmt: skip
+EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
+CHOSEN = [name for name, mutant in MUTANTS.items() if mutant.often or EXHAUSTIVE]
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("name", CHOSEN)
+def test_product_broken_in_one_line_is_noticed(real, tmp_path, monkeypatch, tally, name):
+    mutant = MUTANTS[name]
+    monkeypatch.delenv("CKPTKIT_EXHAUSTIVE", raising=False)
+    if unnoticed := goes_red(broken(tmp_path, *mutant[:3]), real, mutant.test):
+        tally.violation("products broken in one line", unnoticed)
+    tally.ran("products broken in one line")
+
+
+@pytest.mark.mounts
+def test_same_tests_are_green_on_the_product_as_it_is(real, tmp_path, monkeypatch, tally):
+    monkeypatch.delenv("CKPTKIT_EXHAUSTIVE", raising=False)
+    whole = broken(tmp_path, "pins.py", "\nFILE = ", "\n\nFILE = ")  # one more empty line breaks nothing
+    code, said = run_tests(whole, real, *{MUTANTS[name].test for name in CHOSEN})
+    assert code == 0, said[-3000:]
+    tally.ran("whole products tested as the broken ones are")

@@ -1,0 +1,67 @@
+"""What can't be meant is refused when the guard is made, with the reason; nothing was changed then."""
+
+import pytest
+
+import ckptkit
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory):
+    import tiny
+
+    return tiny.trainer(tmp_path_factory.mktemp("run"), save_total_limit=3)
+
+
+WRONG = {
+    "keep_last_0": (dict(keep_last=0), "keep_last=0: is no whole number above 0"),
+    "keep_last_negative": (dict(keep_last=-1), "keep_last=-1"),
+    "keep_last_text": (dict(keep_last="2"), "keep_last='2'"),
+    "keep_last_true": (dict(keep_last=True), "keep_last=True"),
+    "keep_last_fraction": (dict(keep_last=1.5), "keep_last=1.5"),
+    "keep_every_0": (dict(keep_every=0), "keep_every=0"),
+    "keep_best_nonsense": (dict(keep_best="=="), "keep_best='=='"),
+    "on_full_unknown": (dict(on_full="pray"), "on_full='pray': is none of skip, wait, stop, weights-only"),
+    "on_full_none": (dict(on_full=None), "on_full=None"),
+    "timeout_negative": (dict(on_full_timeout=-1), "on_full_timeout=-1"),
+    "timeout_nan": (dict(on_full_timeout=float("nan")), "on_full_timeout=nan"),
+    "timeout_text": (dict(on_full_timeout="soon"), "on_full_timeout='soon'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refused(trainer, name):
+    arguments, words = WRONG[name]
+    with pytest.raises(ckptkit.UsageError) as refused:
+        ckptkit.guard(trainer, **arguments)
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+    assert trainer.args.save_total_limit == 3, "rotation is still the Trainer's"
+    assert "_save_checkpoint" not in vars(trainer)
+
+
+def test_something_else_than_a_trainer_is_refused():
+    with pytest.raises(ckptkit.UsageError, match="Trainer"):
+        ckptkit.guard(object())
+
+
+@pytest.mark.parametrize("place", ["/", "/tmp", "/root"])
+def test_an_output_dir_that_no_sweep_may_touch_is_refused(place):
+    """Said at the start: found out at the first deletion, every checkpoint would stay until the disk is full."""
+    import tiny
+
+    with pytest.raises(ckptkit.UsageError, match="output_dir"):
+        ckptkit.guard(tiny.trainer(place))
+
+
+def test_a_second_guard_is_refused(tmp_path):
+    import tiny
+
+    twice = tiny.trainer(tmp_path)
+    ckptkit.guard(twice)
+    with pytest.raises(ckptkit.UsageError, match="guarded already"):
+        ckptkit.guard(twice)
+
+
+def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path):
+    import tiny
+
+    assert ckptkit.guard(tiny.trainer(tmp_path, save_total_limit=0)).settings.explicit is False

@@ -1,0 +1,175 @@
+"""Resuming: from the newest intact one, told what was passed over; and what was resumed from stays until it may go."""
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+import ckptkit
+from ckptkit import ops
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of checkpoints 10 to 60, without the guard, and the losses of a training that was never interrupted."""
+    import tiny
+
+    run = str(tmp_path_factory.mktemp("trained") / "run")
+    trainer = tiny.trainer(run, max_steps=60)
+    trainer.train()
+    return run, tiny.losses(trainer)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """The run with checkpoints 10, 20 and 30; 30 was torn in the middle of its save."""
+    path = tmp_path / "run"
+    for step in (10, 20, 30):
+        shutil.copytree(os.path.join(trained[0], f"checkpoint-{step}"), path / f"checkpoint-{step}")
+    for name in ("trainer_state.json", "rng_state.pth"):
+        os.unlink(path / "checkpoint-30" / name)
+    return str(path)
+
+
+def left(run):
+    return [c.name for c in ops.scan(run).checkpoints]
+
+
+def test_true_means_the_newest_intact_one_and_the_losses_go_on_to_the_last_digit(trained, run, told, watch):
+    import tiny
+
+    trainer = tiny.trainer(run, max_steps=60)
+    ckptkit.guard(trainer, 2)
+    seen = watch(run)
+    trainer.train(resume_from_checkpoint=True)
+    assert any("passed over" in line and "checkpoint-30" in line and "trainer_state.json" in line for line in told)
+    assert any(line.endswith(f"resuming from {run}/checkpoint-20") for line in told)
+    assert tiny.losses(trainer) == trained[1]
+    assert "checkpoint-30" in seen.begun, "the torn one was removed, never written into"
+    assert left(run) == ["checkpoint-50", "checkpoint-60"]
+
+
+def test_true_without_an_intact_one_is_a_clear_error(run):
+    import tiny
+
+    for name in ("checkpoint-10", "checkpoint-20"):
+        shutil.rmtree(os.path.join(run, name))
+    trainer = tiny.trainer(run)
+    ckptkit.guard(trainer)
+    with pytest.raises(ckptkit.NoIntactCheckpoint, match="checkpoint-30"):
+        trainer.train(resume_from_checkpoint=True)
+    assert left(run) == ["checkpoint-30"]
+
+
+def test_true_without_a_run_is_a_clear_error(tmp_path):
+    import tiny
+
+    trainer = tiny.trainer(tmp_path / "none")
+    ckptkit.guard(trainer)
+    with pytest.raises(ckptkit.NoSuchRun, match="none"):
+        trainer.train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize("how", ["positional", "keyword"])
+def test_a_path_is_left_alone(run, how):
+    import tiny
+
+    trainer = tiny.trainer(run, max_steps=20)
+    ckptkit.guard(trainer, 3)
+    begun = []
+    trainer.add_callback(tiny.At(11, lambda: begun.append(trainer.state.global_step)))
+    path = os.path.join(run, "checkpoint-10")
+    trainer.train(path) if how == "positional" else trainer.train(resume_from_checkpoint=path)
+    assert begun == [11]
+    assert tiny.losses(trainer).keys() == {5, 10, 15, 20}
+
+
+def test_an_intact_one_of_that_step_is_replaced_and_never_written_into(run, watch):
+    import tiny
+
+    before = os.stat(os.path.join(run, "checkpoint-20", "optimizer.pt")).st_mtime_ns
+    trainer = tiny.trainer(run, max_steps=20)
+    guard, seen = ckptkit.guard(trainer, 3), watch(run)
+    trainer.train(resume_from_checkpoint=os.path.join(run, "checkpoint-10"))
+    assert "checkpoint-20" in seen.gone and guard.skipped == 0
+    assert os.stat(os.path.join(run, "checkpoint-20", "optimizer.pt")).st_mtime_ns > before
+
+
+def test_the_only_intact_one_is_not_removed_for_a_new_one_of_its_step(run, told):
+    import tiny
+
+    for name in ("checkpoint-10", "checkpoint-30"):
+        shutil.rmtree(os.path.join(run, name))
+    before = os.stat(os.path.join(run, "checkpoint-20")).st_mtime_ns
+    trainer = tiny.trainer(run, max_steps=20, save_steps=20)
+    guard = ckptkit.guard(trainer)
+    trainer.train()
+    assert (guard.skipped, left(run)) == (1, ["checkpoint-20"])
+    assert os.stat(os.path.join(run, "checkpoint-20")).st_mtime_ns == before
+    assert any("step 20 is NOT saved" in line and "checkpoint-20" in line for line in told)
+
+
+SWEEP = [sys.executable, "-m", "ckptkit", "prune", "--keep-last", "1", "-y"]
+
+
+def test_a_sweep_beside_training_leaves_what_it_resumed_from(run):
+    """Somebody copied a newer checkpoint in: by the rules the sweep would take the one that training depends on."""
+    import tiny
+
+    during, after = [], []
+
+    def sweep(into):
+        done = subprocess.run([*SWEEP, run], check=False, capture_output=True, text=True)
+        into.append((done.returncode, left(run)))
+
+    callbacks = [tiny.At(12, lambda: sweep(during)), tiny.At(35, lambda: sweep(after))]
+    trainer = tiny.trainer(run, max_steps=40, callbacks=callbacks)
+    ckptkit.guard(trainer, 3)
+    trainer.train(resume_from_checkpoint=os.path.join(run, "checkpoint-10"))
+    assert during[0][0] == 0 and "checkpoint-10" in during[0][1]
+    assert after == [(0, ["checkpoint-30"])], "a newer one is intact by now: let go of"
+
+
+@pytest.mark.parametrize("limit, stay", [(None, True), (2, False)])
+def test_older_ones_stay_where_nobody_chose_a_limit(trained, tmp_path, told, limit, stay):
+    import tiny
+
+    run = str(tmp_path / "run")
+    shutil.copytree(trained[0], run)
+    trainer = tiny.trainer(run, max_steps=80)
+    ckptkit.guard(trainer, limit)
+    trainer.train(resume_from_checkpoint=True)
+    old = [f"checkpoint-{step}" for step in (10, 20, 30, 40)] if stay else []
+    assert left(run) == [*old, "checkpoint-70", "checkpoint-80"]
+    assert any(f"bin/prune {run} -y" in line and "4 older checkpoints stay" in line for line in told) == stay
+
+
+def test_the_trainers_own_limit_counts_as_chosen(trained, tmp_path):
+    import tiny
+
+    run = str(tmp_path / "run")
+    shutil.copytree(trained[0], run)
+    trainer = tiny.trainer(run, max_steps=70, save_total_limit=2)
+    ckptkit.guard(trainer)
+    trainer.train(resume_from_checkpoint=True)
+    assert left(run) == ["checkpoint-60", "checkpoint-70"]
+
+
+def test_a_process_forked_during_a_sweep_does_not_keep_its_lock(run):
+    """Data loader workers are forked at an epoch's start, just when the save at the last epoch's end is followed up."""
+    from ckptkit import lock
+
+    context = multiprocessing.get_context("fork")
+    with lock.hold(run):
+        child = context.Process(target=time.sleep, args=(600,))
+        child.start()
+    try:
+        with lock.hold(run, timeout=0):
+            pass
+    finally:
+        child.kill()
+        child.join()

@@ -1,0 +1,1 @@
+"""What tests share: real checkpoints, real small disks, the command line as a person calls it."""

@@ -1,0 +1,60 @@
+"""Runs made of real checkpoints, in any state."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+OLD = 3600  # seconds: nobody has written there for longer than the quiet period
+
+
+def make_run(real: str, run: str, states: dict[int, str], kind: str = "lora", age: float = OLD) -> str:
+    """Given real checkpoints, make `run` with one a step: intact, torn (no state yet), corrupt (step belied) or young.
+
+    Each is a copy of a real one with the state's step and log changed to its own; saved one second after the other.
+    """
+    now = time.time()
+    for at, (step, state) in enumerate(states.items()):
+        path = os.path.join(run, f"checkpoint-{step}")
+        shutil.copytree(os.path.join(real, kind, "checkpoint-100"), path)
+        restep(path, step if state != "corrupt" else step + 1)
+        if state in ("torn", "young"):
+            os.unlink(os.path.join(path, "trainer_state.json"))
+        set_age(path, now, 1 if state == "young" else age - at)
+    return run
+
+
+def restep(path: str, step: int) -> None:
+    """Make the state that of `step`, with the log of a run that came there: a line every ten steps."""
+    file = os.path.join(path, "trainer_state.json")
+    with open(file) as read:
+        state = json.load(read)
+    state["global_step"] = step
+    state["max_steps"] = 10 * step  # training goes on
+    state["log_history"] = [{"step": s, "loss": 5 - s / 1e6, "epoch": s / 8} for s in range(10, step + 1, 10)]
+    with open(file, "w") as write:
+        json.dump(state, write)
+
+
+def set_age(path: str, now: float, seconds: float) -> None:
+    """Make everything of a checkpoint `seconds` old."""
+    for parent, _, names in os.walk(path):
+        for name in (*names, ""):
+            os.utime(os.path.join(parent, name), (now - seconds, now - seconds))
+
+
+def names(run: str) -> list[str]:
+    """What stands in the run, hidden names too, checkpoints in the order of their steps."""
+    return sorted(os.listdir(run), key=lambda name: (len(name), name))
+
+
+def tree(run: str) -> dict[str, tuple[int, int]]:
+    """{path: (inode, mtime)} of all below: equal before and after means that nothing was touched."""
+    found = {}
+    for parent, directories, files in os.walk(run):
+        for name in (*directories, *files):
+            status = os.lstat(os.path.join(parent, name))
+            found[os.path.join(parent, name)] = (status.st_ino, status.st_mtime_ns)
+    return found

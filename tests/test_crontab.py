@@ -1,0 +1,102 @@
+"""crontab.example under the real cron daemon: each line does its work, in silence, and mails failures."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.runs import make_run, names
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+EXAMPLE = (CHECKOUT / "crontab.example").read_text()
+LINES = [line for line in EXAMPLE.splitlines() if re.match(r"[*0-9]", line)]
+LONGEST_SECONDS = 130  # cron looks once a minute; its first look may be a minute away, and the work takes a moment
+
+# In a mount namespace of its own, so that the machine's cron, crontabs and mail stay what they are.
+SCENE = """
+set -e
+mount -t tmpfs tmpfs /var/spool/cron; mkdir -m 1730 /var/spool/cron/crontabs
+mount -t tmpfs tmpfs /etc/cron.d
+mount -t tmpfs tmpfs /run
+install -m 600 "$1/crontab" /var/spool/cron/crontabs/root
+mkdir "$1/upper" "$1/work" "$1/sbin"
+mount -t tmpfs tmpfs "$1/sbin"; mkdir "$1/sbin/upper" "$1/sbin/work"
+install -m 755 "$1/sendmail" "$1/sbin/upper/sendmail"
+mount -t overlay -o "lowerdir=/usr/sbin,upperdir=$1/sbin/upper,workdir=$1/sbin/work" overlay /usr/sbin
+exec cron -f
+"""
+
+
+def every_minute(text, values):
+    """The example with its times made `* * * * *` and its values ours; each must be there to be replaced."""
+    for name, value in values.items():
+        text, count = re.subn(rf"(?m)^{name}=.*$", f"{name}={value}", text)
+        assert count == 1, name
+    return re.sub(r"(?m)^(\S+ ){5}(?=timeout)", "* * * * * ", text)
+
+
+def test_every_line_is_explained_and_has_its_safeguards():
+    assert len(LINES) == 3
+    for line in LINES:
+        assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log" in line
+    for name in ("SHELL", "PATH", "MAILTO", "CKPTKIT", "RUNS", "LOGS"):
+        assert re.search(rf"(?m)^# .*\n(?:.*\n)*?{name}=", EXAMPLE)
+    assert all(len(line) < 1000 for line in EXAMPLE.splitlines())  # cron cuts longer ones
+
+
+@pytest.mark.mounts
+@pytest.mark.slow
+def test_under_a_real_cron(real, tmp_path):
+    good, bad = tmp_path / "good runs", tmp_path / "bad"
+    make_run(real, str(good / "run"), {100: "intact", 200: "intact", 300: "intact"})
+    make_run(real, str(bad / "run"), {100: "torn"})
+    sections = []
+    for who, runs in (("good", good), ("bad", bad)):
+        values = {"MAILTO": who, "CKPTKIT": CHECKOUT, "RUNS": f'"{runs}"', "LOGS": tmp_path / f"logs-{who}"}
+        sections.append(every_minute(EXAMPLE, values))
+    python = f"CKPTKIT_PYTHON={sys.executable}\nCKPTKIT_STATE={tmp_path}/state\n"
+    (tmp_path / "crontab").write_text(python + "\n".join(sections))
+    mails = tmp_path / "mails"
+    mails.mkdir()
+    (tmp_path / "sendmail").write_text(f'#!/bin/bash\ncat >>"{mails}/$$"\n')
+    daemon = subprocess.Popen(["unshare", "-m", "bash", "-c", SCENE, "scene", str(tmp_path)], stderr=subprocess.PIPE)
+    try:
+        pruned, verified, monitored = (tmp_path / f"logs-good/{verb}.log" for verb in ("prune", "verify", "monitor"))
+        done = {pruned: "deleted", verified: "intact", monitored: "% used"}
+        wait_for(daemon, lambda: len(of_failures(mails)) >= 2 and all(says(log, word) for log, word in done.items()))
+    finally:
+        daemon.terminate()
+        daemon.wait()
+    assert names(str(good / "run")) == ["checkpoint-200", "checkpoint-300"]
+    assert "deleted 1 checkpoint" in pruned.read_text()
+    # All lines start at the same second, so the verify may see the third one or not.
+    assert re.search(r"([23]) of \1 checkpoints are intact", verified.read_text())
+    told = of_failures(mails)
+    assert all("To: bad" in mail for mail in told), "success must be silent"
+    assert any("no intact checkpoint" in mail for mail in told) and any("incomplete" in mail for mail in told)
+    assert names(str(bad / "run")) == ["checkpoint-100"]
+
+
+def wait_for(daemon, condition):
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while not condition():
+        assert daemon.poll() is None, daemon.stderr.read().decode()
+        assert time.monotonic() < deadline, "cron did not run the lines in time"
+        time.sleep(0.5)
+    time.sleep(1)  # a success that was not silent would mail now
+
+
+def all_mails(folder):
+    return [file.read_text() for file in folder.iterdir()]
+
+
+def of_failures(folder):
+    """The monitor may have something to say of good runs too, such as that the machine's own disk is half full."""
+    return [mail for mail in all_mails(folder) if "bin/monitor" not in mail]
+
+
+def says(log, word):
+    return log.exists() and word in log.read_text()

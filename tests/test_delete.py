@@ -1,0 +1,134 @@
+"""The only room that removes, on file systems that resist."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ckptkit import ops
+from ckptkit.policy import Range, Rules
+from tests.support.runs import make_run, names, tree
+
+THREE = {100: "intact", 200: "intact", 300: "intact"}
+
+
+def test_no_symlink_is_followed_out_of_the_run(run_of, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("kept")
+    run = run_of(THREE)
+    (Path(run) / "checkpoint-100" / "link").symlink_to(outside)
+    (Path(run) / "checkpoint-100" / "inside").mkdir()
+    (Path(run) / "checkpoint-100" / "inside" / "link").symlink_to(outside / "precious")
+    # A symlink makes it unknown, so it stays; the removal itself is asked for by name.
+    assert ops.prune(run).outcome.deleted == ()
+    from ckptkit import delete, discover, lock
+
+    with lock.hold(run) as fd:
+        assert delete.remove_checkpoint(fd, discover.checkpoint(f"{run}/checkpoint-100"), []) == []
+    assert (outside / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("target", ["checkpoint-200", "/tmp", "nowhere"])
+def test_checkpoint_that_is_a_symlink_is_unknown_and_stays(run_of, target):
+    run = run_of({200: "intact", 300: "intact"})
+    os.symlink(target, f"{run}/checkpoint-100")
+    assert [d.verdict.state for d in ops.plan(run, Rules(Range(1, 1))).decisions] == ["unknown", "intact", "intact"]
+    ops.prune(run, Rules(Range(1, 1)))
+    assert names(run) == ["checkpoint-100", "checkpoint-300"]
+    assert os.path.basename(ops.latest(run).path) == "checkpoint-300"
+
+
+def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of, tmp_path):
+    run = run_of(THREE)
+    before = ops.plan(run).expected_freed_bytes
+    os.link(f"{run}/checkpoint-100/optimizer.pt", tmp_path / "kept.pt")
+    assert ops.plan(run).expected_freed_bytes < before
+    ops.prune(run)
+    assert (tmp_path / "kept.pt").exists()
+
+
+@pytest.mark.mounts
+def test_mount_inside_is_never_entered_and_the_checkpoint_stays_whole(run_of, mount):
+    run = run_of(THREE)
+    point = mount("tmpfs", at=f"{run}/checkpoint-100/mounted")
+    Path(point, "precious").write_text("kept")
+    before = tree(run)
+    outcome = ops.prune(run).outcome
+    assert "another file system is mounted inside" in outcome.failures[0].error
+    assert tree(run) == before
+
+
+@pytest.mark.mounts
+def test_immutable_file_is_told_and_what_is_left_of_it_looks_dead(mount, real):
+    run = make_run(real, os.path.join(mount("ext4"), "run"), THREE)
+    subprocess.run(["chattr", "+i", f"{run}/checkpoint-100/optimizer.pt"], check=True)
+    outcome = ops.prune(run).outcome
+    assert outcome.failures[0].path.endswith(".ckptkit-deleting-checkpoint-100/optimizer.pt")
+    assert "Operation not permitted" in outcome.failures[0].error
+    assert names(run) == ["checkpoint-200", "checkpoint-300", ".ckptkit-deleting-checkpoint-100"]
+    subprocess.run(["chattr", "-i", f"{run}/.ckptkit-deleting-checkpoint-100/optimizer.pt"], check=True)
+    assert ops.prune(run).outcome.failures == ()
+    assert names(run) == ["checkpoint-200", "checkpoint-300"]
+
+
+@pytest.mark.mounts
+def test_directory_that_refuses_gets_its_name_back_whole(mount, real):
+    run = make_run(real, os.path.join(mount("ext4"), "run"), THREE)
+    subprocess.run(["chattr", "+a", f"{run}/checkpoint-100"], check=True)  # append-only: nothing in it can go
+    try:
+        outcome = ops.prune(run).outcome
+    finally:
+        subprocess.run(["chattr", "-a", f"{run}/checkpoint-100"], check=True)
+    assert "Operation not permitted" in outcome.failures[0].error
+    assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
+    assert all(j.verdict.intact for j in ops.judge(ops.scan(run)))
+
+
+@pytest.mark.mounts
+def test_read_only_volume_deletes_nothing_and_says_so(mount, real):
+    point = mount("ext4")
+    run = make_run(real, os.path.join(point, "run"), THREE)
+    subprocess.run(["mount", "-o", "remount,ro", point], check=True)
+    assert "Read-only file system" in ops.prune(run).outcome.failures[0].error
+
+
+@pytest.mark.mounts
+def test_bytes_that_a_process_keeps_are_told_with_its_name(real, mount):
+    """Held open under another name: the plan can't see it, so the volume's own word counts."""
+    run = make_run(real, f"{mount('tmpfs', 'size=40m')}/run", THREE)
+    holder = open(f"{run}/checkpoint-100/optimizer.pt", "rb")  # noqa: SIM115 - closed below, after the prune
+    held = os.fstat(holder.fileno()).st_size
+
+    from ckptkit.ops import looking
+
+    original = looking.in_use
+    looking.in_use = lambda run: {}
+    try:
+        expected = ops.plan(run).expected_freed_bytes
+        outcome = ops.prune(run).outcome
+    finally:
+        looking.in_use = original
+        holder.close()
+    assert 0 < outcome.freed_bytes < expected - held
+    assert any(f"(pid {os.getpid()}) keeps it open" in note for note in outcome.notes)
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("filesystem", ["ext4", "xfs", "btrfs"])
+def test_freed_bytes_on_each_file_system(filesystem, real, tmp_path):
+    if filesystem != "ext4" and not any(Path(p, f"mkfs.{filesystem}").exists() for p in ("/usr/sbin", "/sbin")):
+        pytest.fail(f"mkfs.{filesystem} is missing: apt-get install {filesystem}progs")
+    image, point = tmp_path / "image", tmp_path / "point"
+    point.mkdir()
+    subprocess.run(["truncate", "-s", "400M", image], check=True)
+    subprocess.run([f"mkfs.{filesystem}", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, point], check=True)
+    try:
+        run = make_run(real, str(point / "run"), THREE, kind="full")
+        os.sync()
+        pruned = ops.prune(run)
+        assert pruned.outcome.failures == () and pruned.outcome.freed_bytes >= 0.9 * pruned.plan.expected_freed_bytes
+    finally:
+        subprocess.run(["umount", "-l", point], check=True)

@@ -1,0 +1,181 @@
+"""Volumes as df(1) prints them, and open files as their holders have them."""
+
+import mmap
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptkit import disk
+
+HOLD = """
+import mmap, sys, time
+file = open(sys.argv[1], "rb")
+if sys.argv[2] == "mapped":
+    kept = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    file.close()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder():
+    """holder(path, how) is another process that has the file open ("open") or only mapped ("mapped")."""
+    started = []
+
+    def hold(path, how="open"):
+        command = [sys.executable, "-c", HOLD, str(path), how]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def df(path, *columns):
+    return said("df", "-B1", f"--output={','.join(columns)}", path).splitlines()[-1].split()
+
+
+def stat_f(path, columns):
+    return said("stat", "-f", "-c", columns, path).split()
+
+
+def said(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+# --- volumes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize(("filesystem", "options"), [("ext4", ("-m", "20")), ("ext4", ("-m", "0")), ("tmpfs", ())])
+def test_volume_is_what_df_says(mount, filesystem, options):
+    point = mount(filesystem, megabytes=32, options=options)
+    Path(point, "some").write_bytes(b"\1" * 3_000_000)
+    found = disk.volume(point)
+    size, available, percent = df(point, "size", "avail", "pcent")
+    inodes, free_inodes = df(point, "itotal", "iavail")
+    assert (found.total_bytes, found.available_bytes) == (int(size), int(available))
+    assert (found.total_inodes, found.free_inodes) == (int(inodes), int(free_inodes))
+    assert 0 <= int(percent.rstrip("%")) - 100 * found.used_fraction < 1, "df rounds up"
+    assert (found.mount, found.filesystem, found.read_only) == (point, filesystem, False)
+    free, available, block = map(int, stat_f(point, "%f %a %S"))
+    assert found.reserved_bytes == (free - available) * block
+
+
+@pytest.mark.mounts
+def test_full_volume_has_nothing_available_and_the_reserve_is_told_apart(mount):
+    point = mount("ext4", megabytes=16, options=("-m", "20"))
+    os.chmod(point, 0o777)
+    # An ordinary user stops at the reserve; root would eat into it.
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    full = subprocess.run(
+        [*user, "dd", "if=/dev/zero", "of=file", "bs=4k"], cwd=point, capture_output=True, text=True, check=False
+    )
+    assert "No space left on device" in full.stderr
+    found = disk.volume(point)
+    assert found.available_bytes == 0 < found.reserved_bytes == found.free_bytes
+    assert found.used_fraction == 1.0
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("name", ["a b", "a\nb", "a\tb", "a\\b", "a\\040b", "ünïcode"])
+def test_mount_point_of_any_name_is_found(mount, tmp_path, name):
+    point = mount("tmpfs", at=tmp_path / name)
+    Path(point, "deep").mkdir()
+    assert disk.volume(f"{point}/deep").mount == point
+
+
+@pytest.mark.mounts
+def test_innermost_mount_counts_and_a_neighbours_name_does_not(mount, tmp_path):
+    outer = mount("tmpfs", at=tmp_path / "vol")
+    neighbour = mount("tmpfs", at=tmp_path / "volume")
+    inner = mount("tmpfs", at=Path(outer, "inner"))
+    top = mount("tmpfs", "size=3m", at=tmp_path / "volume")  # over the neighbour
+    assert [disk.volume(p).mount for p in (outer, inner, top)] == [outer, inner, neighbour]
+    assert disk.volume(top).total_bytes == 3 << 20
+
+
+@pytest.mark.mounts
+def test_read_only_volume_says_so(mount):
+    point = mount("ext4")
+    subprocess.run(["mount", "-o", "remount,ro", point], check=True)
+    assert disk.volume(point).read_only
+
+
+def test_path_behind_a_symlink_is_on_the_volume_that_it_leads_to(tmp_path):
+    (tmp_path / "link").symlink_to("/proc")
+    assert disk.volume(str(tmp_path / "link")).filesystem == "proc"
+
+
+def test_missing_path_is_an_os_error(tmp_path):
+    with pytest.raises(OSError):
+        disk.volume(str(tmp_path / "missing"))
+
+
+# --- open files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["open", "mapped"])
+def test_holder_of_a_file_is_named_as_long_as_it_lives(tmp_path, holder, how):
+    held = tmp_path / "run" / "checkpoint-1" / "a file"
+    held.parent.mkdir(parents=True)
+    held.write_bytes(b"\1" * 5000)
+    process = holder(held, how)
+    (found,) = disk.open_files(str(tmp_path / "run"))
+    assert (found.path, found.pid, found.deleted) == (str(held), process.pid, False)
+    assert found.command == Path(f"/proc/{process.pid}/comm").read_text().strip()
+    process.kill()
+    process.wait()
+    assert disk.open_files(str(tmp_path / "run")) == ()
+
+
+def test_deleted_file_keeps_the_name_that_it_had(tmp_path, holder):
+    held = tmp_path / "run" / "gone"
+    held.parent.mkdir()
+    held.write_bytes(b"\1")
+    holder(held)
+    held.unlink()
+    (found,) = disk.open_files(str(tmp_path / "run"))
+    assert (found.path, found.deleted) == (str(held), True)
+
+
+def test_neighbour_whose_name_begins_alike_is_not_below(tmp_path, holder):
+    for name in ("run", "run-2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"\1")
+    holder(tmp_path / "run-2" / "file")
+    assert disk.open_files(str(tmp_path / "run")) == ()
+
+
+def test_own_process_and_directories_count(tmp_path):
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert [(f.path, f.pid) for f in disk.open_files(str(tmp_path))] == [(str(tmp_path), os.getpid())]
+    finally:
+        os.close(fd)
+    assert disk.open_files(str(tmp_path)) == ()
+
+
+def test_run_behind_a_symlink_is_looked_for_by_its_real_name(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "file").write_bytes(b"\1")
+    (tmp_path / "link").symlink_to("run")
+    with open(tmp_path / "run" / "file", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        assert [f.pid for f in disk.open_files(str(tmp_path / "link"))] == [os.getpid()]
+
+
+def test_anothers_processes_are_no_error_to_an_ordinary_user(tmp_path):
+    code = f"from ckptkit import disk; import os; os.setuid(65534); print(len(disk.open_files({str(tmp_path)!r})))"
+    if os.geteuid():
+        code = code.replace("os.setuid(65534)", "None")
+    checkout = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.stdout == "0\n", done.stderr

@@ -1,0 +1,174 @@
+"""The walk counts as du(1) and a slow sum over lstat do, whatever lies in the tree."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ckptkit import disk
+from ckptkit.disk import du, walking
+
+MB = 1 << 20
+WALKS = {"du": du.walk, "python": walking.walk}
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(params=WALKS)
+def walk(request):
+    """Both walks: what holds of one must hold of the other."""
+    return WALKS[request.param]
+
+
+def fill(path, megabytes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\1" * int(megabytes * MB))
+    return path
+
+
+def oracle(root):
+    """Allocated bytes by hand: each inode once, one device."""
+    device, found = os.lstat(root).st_dev, {}
+    for parent, directories, files in os.walk(root):
+        for name in ("", *directories, *files):
+            status = os.lstat(os.path.join(parent, name))
+            if status.st_dev == device:
+                found[status.st_ino] = status.st_blocks * 512
+        directories[:] = [d for d in directories if os.lstat(os.path.join(parent, d)).st_dev == device]
+    return sum(found.values())
+
+
+def listed(walked, directory):
+    return {row.path: row.allocated_bytes for row in walked.rows if row.directory is directory}
+
+
+def test_bytes_are_those_of_the_oracle_with_sparse_small_and_empty_files(tmp_path, walk):
+    fill(tmp_path / "a" / "large", 3)
+    fill(tmp_path / "a" / "b" / "c" / "deep", 2)
+    (tmp_path / "a" / "empty").touch()
+    (tmp_path / "a" / "one").write_bytes(b"\1")
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+    walked = walk(str(tmp_path), 2, MB)
+    assert walked.allocated_bytes == oracle(tmp_path)
+    assert listed(walked, False) == {f"{tmp_path}/a/large": 3 * MB, f"{tmp_path}/a/b/c/deep": 2 * MB}
+    assert listed(walked, True).keys() == {str(tmp_path), f"{tmp_path}/a", f"{tmp_path}/a/b"}, "c is deeper than 2"
+    assert listed(walked, True)[f"{tmp_path}/a/b"] >= 2 * MB, "what lies deeper counts for it"
+
+
+def test_hard_links_count_once(tmp_path, walk):
+    os.link(fill(tmp_path / "a" / "file", 4), tmp_path / "a" / "again")
+    (tmp_path / "b").mkdir()
+    os.link(tmp_path / "a" / "file", tmp_path / "b" / "too")
+    walked = walk(str(tmp_path), 3, MB)
+    assert walked.allocated_bytes == oracle(tmp_path) < 5 * MB
+    assert len(listed(walked, False)) == 1
+
+
+def test_symlinks_are_not_followed(tmp_path, walk):
+    fill(tmp_path / "elsewhere" / "file", 4)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to("../elsewhere")
+    (tmp_path / "root" / "loop").symlink_to(".")
+    (tmp_path / "root" / "file").symlink_to("../elsewhere/file")
+    assert walk(str(tmp_path / "root"), 3, 4096).allocated_bytes < MB
+
+
+@pytest.mark.mounts
+def test_another_file_system_inside_is_not_entered(mount, walk, tmp_path):
+    outer = mount("tmpfs", "size=20m", at=tmp_path / "outer")
+    inner = mount("tmpfs", "size=20m", at=Path(outer, "inner"))
+    fill(Path(inner, "file"), 5)
+    fill(Path(outer, "file"), 1)
+    walked = walk(outer, 3, 4096)
+    assert walked.allocated_bytes == MB
+    assert not any(path.startswith(inner) for path in listed(walked, False))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "total", "ünï", "-x", "a b", "\udcff"])
+def test_any_name_is_found_as_it_is(tmp_path, walk, name):
+    fill(tmp_path / name / name, 2)
+    walked = walk(str(tmp_path), 3, MB)
+    assert listed(walked, False) == {f"{tmp_path}/{name}/{name}": 2 * MB}
+    assert f"{tmp_path}/{name}" in listed(walked, True)
+
+
+@pytest.mark.mounts
+def test_unreadable_directories_are_counted_and_told(mount):
+    root = mount("tmpfs")
+    for name in ("a", "b", "open"):
+        fill(Path(root, name, "file"), 0.1)
+    for name in ("a", "b"):
+        os.chmod(f"{root}/{name}", 0o700)
+    code = f"""
+import os
+from ckptkit.disk import du, walking
+os.chdir({root!r})  # nobody may not even pass through pytest's folders
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for walk in (du.walk, walking.walk):
+    walked = walk('.', 3, 4096)
+    print(walked.unreadable, "Permission denied" in walked.first_unreadable, walked.unfinished)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout == "2 True False\n" * 2
+
+
+def test_files_that_come_and_go_meanwhile_are_no_error(tmp_path, walk):
+    churn = "while :; do mkdir -p d/e; for i in 1 2 3 4 5 6 7 8; do echo x > d/e/$i; done; rm -rf d; done"
+    fill(tmp_path / "stays", 2)
+    churning = subprocess.Popen(["sh", "-c", churn], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(30):
+            walked = walk(str(tmp_path), 3, MB)
+            assert (walked.unreadable, walked.unfinished) == (0, False)
+            assert listed(walked, False) == {f"{tmp_path}/stays": 2 * MB}
+    finally:
+        churning.kill()
+        churning.wait()
+
+
+def test_walk_that_runs_out_of_time_tells_what_it_saw(tmp_path, monkeypatch):
+    fill(tmp_path / "file", 2)
+    assert walking.walk(str(tmp_path), 3, 4096, time.monotonic() - 1).unfinished
+    # A du that hangs, as on a dead network file system.
+    (tmp_path / "du").write_text(f"#!/bin/sh\nprintf '2097152\\t{tmp_path}/file\\0'; exec /bin/sleep 60\n")
+    (tmp_path / "du").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    began = time.monotonic()
+    walked = du.walk(str(tmp_path), 3, 4096, began + 1)
+    assert time.monotonic() - began < 10
+    assert walked == ((walking.Row(f"{tmp_path}/file", 2 * MB, False),), 2 * MB, 0, "", True)
+
+
+def test_progress_tells_bytes_and_where(tmp_path, walk):
+    for name in ("a", "b", "c"):
+        fill(tmp_path / name / "file", 1)
+    told = []
+    walked = walk(str(tmp_path), 3, 4096, told=lambda seen, path: told.append((seen, path)))
+    assert max(seen for seen, _ in told) == walked.allocated_bytes
+    assert all(path.startswith(str(tmp_path)) for _, path in told)
+
+
+@pytest.mark.mounts
+def test_directory_that_is_nearly_all_one_child_is_left_out_for_it(mount, tmp_path):
+    mount("tmpfs", "size=20m", at=tmp_path)
+    fill(tmp_path / "home" / "user" / "cache" / "one", 5)
+    fill(tmp_path / "home" / "user" / "cache" / "two", 4)
+    fill(tmp_path / "other" / "file", 1)
+    found = disk.eaters(str(tmp_path), depth=3, top=10)
+    names = [os.path.relpath(e.path, tmp_path) for e in found.directories if e.allocated_bytes >= MB]
+    assert names == ["home/user/cache"], "other is nearly all its file, home is all user"
+    assert [os.path.basename(e.path) for e in found.files if e.allocated_bytes >= MB] == ["one", "two", "file"]
+    assert len(disk.eaters(str(tmp_path), top=2).files) == 2
+
+
+def test_box_without_gnu_du_is_walked_by_python(tmp_path, monkeypatch):
+    fill(tmp_path / "file", 2)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert disk.eaters(str(tmp_path)).allocated_bytes >= 2 * MB
+    # BusyBox: it knows no --threshold, complains and ends.
+    (tmp_path / "du").write_text("#!/bin/sh\necho 'du: unrecognized option' >&2; exit 1\n")
+    (tmp_path / "du").chmod(0o755)
+    assert disk.eaters(str(tmp_path)).allocated_bytes >= 2 * MB

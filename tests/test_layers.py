@@ -1,0 +1,129 @@
+"""Who may import whom: the table of the house, and the weight of the ops path."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
+NOUNS = {"model", "sizing", "box", "strips", "events", "errors", "tuples"}
+MAY = {
+    "tuples": set(),
+    "model": {"tuples"},
+    "sizing": {"tuples"},
+    "errors": set(),
+    "box": {"model", "tuples"},
+    "events": {"model", "tuples"},
+    "strips": {"model", "tuples"},
+    "patience": set(),
+    "careful": set(),
+    "policy": NOUNS,
+    "strip_policy": NOUNS | {"policy"},
+    "forecast": NOUNS,
+    "checks": NOUNS | {"forecast"},
+    "diagnose": NOUNS,
+    "flags": NOUNS | {"policy", "thresholds"},
+    "thresholds": NOUNS,
+    "sinks": NOUNS | {"patience", "__version__"},
+    "config": NOUNS | {"policy", "careful"},
+    "layouts": NOUNS,
+    "formats": NOUNS,
+    "verdict": NOUNS | {"formats", "layouts", "careful"},
+    "discover": NOUNS | {"layouts"},
+    "disk": NOUNS | {"careful"},
+    "delete": NOUNS,
+    "history": NOUNS | {"patience"},
+    "lock": NOUNS,
+    "manifest": NOUNS | {"careful"},
+    "pins": NOUNS | {"careful"},
+    "report": NOUNS,
+    "cli": {"ops", "report", "errors", "model", "events"},
+}  # fmt: skip
+PURE = {
+    "policy", "strip_policy", "forecast", "flags", "checks", "diagnose", "thresholds",
+    "model", "sizing", "box", "strips", "events", "errors",
+}  # fmt: skip
+IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}
+
+
+def imports(file):
+    """Every module that a file imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "ckptkit":
+            yield from (f"ckptkit.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def room_of(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_room_is_in_the_table():
+    free = {"ops", "guarding", "__init__", "__main__"}
+    assert {room_of(file) for file in FILES} == set(MAY) | free
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_room_imports_only_what_it_may(file):
+    room = room_of(file)
+    rooms = {name.split(".")[1] for name in imports(file) if name.startswith("ckptkit.")} - {room}
+    if room in MAY:
+        assert rooms <= MAY[room]
+    if room in PURE:
+        assert not {name.split(".")[0] for name in imports(file)} & IMPURE
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if room_of(f) != "guarding"], ids=lambda f: f.name)
+def test_nothing_heavy_is_imported_outside_of_the_guard(file):
+    assert not {name.split(".")[0] for name in imports(file)} & {"torch", "transformers", "numpy", "peft"}
+
+
+@pytest.mark.parametrize(
+    "words", [(verb, "--help") for verb in ("prune", "strip", "verify", "latest")] + [("prune", "."), ("strip", ".")]
+)
+def test_ops_path_loads_nothing_heavy(words, tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "ckptkit", *words]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "argparse" in loaded
+    assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "dataclasses", "typing"}
+
+
+def test_public_names_load_on_first_use_and_are_what_they_say():
+    code = """
+import sys, ckptkit
+assert "ckptkit.ops" not in sys.modules
+for name in ckptkit.__all__:
+    if name != "guard":
+        assert callable(getattr(ckptkit, name)), name
+import ckptkit.report.text
+assert callable(ckptkit.report) and callable(ckptkit.verify) and "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)
+
+
+def test_only_the_output_room_prints_or_exits():
+    for file in FILES:
+        names = {
+            n.func.id
+            for n in ast.walk(ast.parse(file.read_text()))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        }
+        assert "print" not in names or file.name == "output.py", file
+
+
+def test_functions_stay_short_and_files_too():
+    for file in FILES:
+        text = file.read_text()
+        assert text.count("\n") <= 300, file
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 50, f"{file}: {node.name}"

@@ -1,0 +1,155 @@
+"""The lock on the run itself: at 0 bytes, between real processes, and after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ckptkit import lock
+from ckptkit.errors import LockHeld, NoSuchRun
+from tests.support.runs import names, tree
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+THREE = {100: "intact", 200: "intact", 300: "intact"}
+HOLD = """
+import sys, time
+from ckptkit import lock
+with lock.hold(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder():
+    """holder(run) is another process that holds the run's lock for a minute, or until it is killed."""
+    started = []
+
+    def hold(run):
+        process = subprocess.Popen([sys.executable, "-c", HOLD, run], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def is_free(run):
+    """As flock(1) sees it: another program's word for it."""
+    return subprocess.run(["flock", "-n", run, "true"], check=False).returncode == 0
+
+
+def test_lock_creates_nothing_and_is_gone_after_use(tmp_path):
+    before = os.stat(tmp_path)
+    with lock.hold(str(tmp_path)):
+        assert not is_free(str(tmp_path))
+    assert is_free(str(tmp_path))
+    assert os.listdir(tmp_path) == [] and os.stat(tmp_path).st_mtime_ns == before.st_mtime_ns
+
+
+def test_lock_is_let_go_when_the_work_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with lock.hold(str(tmp_path)):
+            raise ZeroDivisionError
+    assert is_free(str(tmp_path))
+
+
+def test_holder_is_named_and_waiting_ends_on_time(tmp_path, holder):
+    other = holder(str(tmp_path))
+    began = time.monotonic()
+    with pytest.raises(LockHeld, match=f"process {other.pid}:"):
+        with lock.hold(str(tmp_path), timeout=0.5):
+            pass
+    assert 0.5 <= time.monotonic() - began < 5
+
+
+def test_kill_9_lets_go_of_the_lock(tmp_path, holder):
+    other = holder(str(tmp_path))
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    with lock.hold(str(tmp_path)):
+        pass
+
+
+def test_child_that_outlives_the_work_does_not_keep_the_lock(tmp_path):
+    with lock.hold(str(tmp_path)):
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+    try:
+        assert is_free(str(tmp_path))
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_every_name_of_a_run_is_one_lock(run_of, tmp_path, holder, ckptkit):
+    run = run_of(THREE)
+    os.symlink(run, tmp_path / "link")
+    holder(run)
+    for path in (tmp_path / "link", f"{run}/../{os.path.basename(run)}", f"{run}/"):
+        assert ckptkit("prune", path).code == 11
+
+
+def test_missing_directory_and_file_are_no_run(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("missing", "file"):
+        with pytest.raises(NoSuchRun):
+            with lock.hold(str(tmp_path / name)):
+                pass
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+def test_lock_works_where_nothing_can_be_written(mount, fill, what):
+    volume = mount("ext4", megabytes=8, options=("-m", "0", "-N", "64"))
+    if what == "bytes":
+        fill(volume)
+    else:
+        while os.statvfs(volume).f_ffree:
+            Path(volume, f"file{len(os.listdir(volume))}").touch()
+    room = os.statvfs(volume)
+    assert (room.f_bavail if what == "bytes" else room.f_ffree) == 0
+    with lock.hold(volume):
+        assert not is_free(volume)
+
+
+@pytest.mark.mounts
+def test_lock_works_on_a_read_only_volume(mount):
+    volume = mount("ext4")
+    subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
+    with lock.hold(volume):
+        assert not is_free(volume)
+
+
+def test_second_sweep_while_the_first_deletes_exits_11_with_its_pid_and_touches_nothing(run_of, ckptkit):
+    run = run_of(THREE)
+    # Each unlink of the first one takes 0.3 s, so it is in the middle of its deletion for seconds.
+    slow = ["strace", "-f", "-o", "/dev/null", "-e", "inject=unlinkat:delay_enter=300000"]
+    command = [*slow, sys.executable, "-m", "ckptkit", "prune", run]
+    first = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while ".ckptkit-deleting-checkpoint-100" not in os.listdir(run):
+        assert time.monotonic() < deadline, "the first sweep never began"
+        time.sleep(0.01)
+    kept = {path: seen for path, seen in tree(run).items() if ".ckptkit-deleting-" not in path}
+    second = ckptkit("prune", run)
+    assert first.poll() is None, "the first sweep was over too soon to prove anything"
+    assert second.code == 11 and second.out == "" and second.err.count("\n") == 1
+    assert "is locked by process" in second.err and "--lock-timeout" in second.err
+    assert {path: seen for path, seen in tree(run).items() if ".ckptkit-deleting-" not in path} == kept
+    assert first.wait(30) == 0 and "deleted 1 checkpoint" in first.stdout.read()
+    assert names(run) == ["checkpoint-200", "checkpoint-300"]
+
+
+def test_dry_run_and_latest_ask_for_no_lock(run_of, holder, ckptkit):
+    run = run_of(THREE)
+    holder(run)
+    assert ckptkit("prune", run, "--dry-run").code == 0
+    assert ckptkit("latest", run).out == f"{run}/checkpoint-300\n"
+    assert ckptkit("verify", run, "-q") == (0, "", "")

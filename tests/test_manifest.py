@@ -1,0 +1,198 @@
+"""The manifest: what a checkpoint's files were. Real checkpoints, real disks, other programs' word for the digests."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ckptkit import manifest, ops
+from ckptkit.errors import UsageError
+from tests.support.runs import make_run, names, restep, set_age, tree
+
+ONE = {100: "intact"}
+
+
+def full(path, **more):
+    (judged,) = ops.verify(str(path), level="full", now=time.time() + 3600, **more)
+    return judged
+
+
+def written(run):
+    """The run's only checkpoint, with a manifest."""
+    path = Path(run, "checkpoint-100")
+    assert ops.write_manifest(full(path))
+    return path
+
+
+def codes(judged):
+    return [(f.file, f.code) for f in judged.verdict.findings]
+
+
+def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of):
+    run = run_of(ONE)
+    judged = full(run, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
+    ops.write_manifest(judged)
+    path = Path(run, "checkpoint-100")
+    table = json.loads((path / manifest.FILE).read_text())
+    assert table["schema"] == "ckptkit.manifest/1" and table["versions"]["ckptkit"]
+    assert table["files"].keys() == {file.name for file in path.iterdir()} - {manifest.FILE}
+    for name, entry in table["files"].items():
+        raw = (path / name).read_bytes()
+        summed = subprocess.run(["sha256sum", path / name], capture_output=True, text=True, check=True).stdout
+        assert (entry["bytes"], entry["crc32"], entry["sha256"]) == (len(raw), f"{zlib.crc32(raw):08x}", summed[:64])
+
+
+def test_writing_it_changes_no_time_that_a_rotation_sorts_by(run_of):
+    run = run_of(ONE)
+    before = tree(run)
+    path = written(run)
+    after = tree(run)
+    del after[str(path / manifest.FILE)]
+    assert after == before
+    (found,) = ops.scan(run).checkpoints
+    assert found.modified_at < time.time() - 3000, "the manifest's own time makes no checkpoint younger"
+
+
+def test_it_is_read_back_as_it_was_written(run_of):
+    path = written(run_of(ONE))
+    known = manifest.read(str(path))
+    assert known.files == dict(full(path).verdict.digests) and abs(known.written_at - time.time()) < 60
+
+
+def test_one_that_says_the_same_is_left_alone_and_a_new_digest_is_added(run_of):
+    run = run_of(ONE)
+    path = written(run)
+    assert ops.write_manifest(full(path)) is False
+    more = full(path, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
+    assert ops.write_manifest(more) is True
+    assert all("sha256" in entry for entry in json.loads((path / manifest.FILE).read_text())["files"].values())
+
+
+def flip(path, at=-1):
+    """Change a byte and nothing that stat tells."""
+    status = path.stat()
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "README.md", "optimizer.pt"])
+def test_a_changed_file_is_corrupt_and_both_digests_are_told(run_of, name):
+    path = written(run_of(ONE))
+    before = json.loads((path / manifest.FILE).read_text())["files"][name]["crc32"]
+    flip(path / name)
+    judged = full(path)
+    assert judged.verdict.state == "corrupt" and (name, "changed-since-manifest") in codes(judged)
+    told = next(f.message for f in judged.verdict.findings if f.code == "changed-since-manifest")
+    assert before in told and f"{zlib.crc32((path / name).read_bytes()):08x}" in told
+
+
+def test_another_size_is_seen_without_reading(run_of):
+    path = written(run_of(ONE))
+    with open(path / "README.md", "a") as file:
+        file.write("more")
+    (judged,) = ops.verify(str(path), now=time.time() + 3600)
+    assert codes(judged) == [("README.md", "changed-since-manifest")]
+
+
+def test_a_file_that_went_is_missed(run_of):
+    path = written(run_of(ONE))
+    (path / "README.md").unlink()
+    assert codes(full(path)) == [("README.md", "missing")]
+
+
+def test_a_copy_with_new_times_is_held_against_it_all_the_same(run_of, tmp_path):
+    path = written(run_of(ONE))
+    copied = tmp_path / "copied" / "checkpoint-100"
+    copied.parent.mkdir()
+    subprocess.run(["cp", "-r", path, copied], check=True)
+    assert full(copied).verdict.findings == ()
+    flip(copied / "adapter_model.safetensors")
+    assert full(copied).verdict.state == "corrupt"
+
+
+def test_a_save_over_it_makes_it_stale_and_no_file_corrupt(run_of):
+    path = written(run_of(ONE))
+    restep(str(path), 100)
+    state = json.loads((path / "trainer_state.json").read_text())
+    (path / "trainer_state.json").write_text(json.dumps(state | {"epoch": 7.5}))
+    os.utime(path / "trainer_state.json", (time.time() + 60, time.time() + 60))
+    flip(path / "adapter_model.safetensors")
+    judged = full(path)
+    assert judged.verdict.state == "intact" and codes(judged) == [("", "stale-manifest")]
+
+
+BROKEN = {
+    "nothing": b"", "no_json": b"{", "a_list": b"[]", "no_files": b"{}", "nested_too_deep": b"[" * 100_000,
+    "a_number_for_a_digest": b'{"written_at": 1, "files": {"a": {"bytes": 1, "mtime_ns": 1, "crc32": 7}}}',
+    "no_size": b'{"written_at": 1, "files": {"a": {}}}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_one_is_told_and_speaks_for_nothing(run_of, name):
+    path = Path(run_of(ONE), "checkpoint-100")
+    (path / manifest.FILE).write_bytes(BROKEN[name])
+    judged = full(path)
+    assert judged.verdict.state == "intact" and codes(judged) == [(manifest.FILE, "bad-manifest")]
+    assert ops.write_manifest(judged) is True, "and a new one takes its place"
+
+
+def test_only_an_intact_one_that_was_read_whole_gets_one(run_of):
+    run = run_of({100: "torn", 200: "intact"})
+    torn, whole = ops.verify(run, level="full")
+    with pytest.raises(UsageError, match="incomplete"):
+        ops.write_manifest(torn)
+    with pytest.raises(UsageError, match="not read whole"):
+        ops.write_manifest(ops.verify(run)[1])
+    assert ops.write_manifest(whole)
+
+
+def test_a_file_that_changed_since_it_was_read_stops_it(run_of):
+    run = run_of(ONE)
+    judged = full(run)
+    Path(run, "checkpoint-100", "README.md").write_text("another")
+    with pytest.raises(UsageError, match=r"README\.md changed while it was read"):
+        ops.write_manifest(judged)
+    assert manifest.FILE not in names(f"{run}/checkpoint-100")
+
+
+@pytest.mark.mounts
+def test_on_a_full_disk_none_is_written_and_the_old_one_stays(real, mount, fill):
+    run = make_run(real, os.path.join(mount("tmpfs", "size=2m"), "run"), ONE)
+    path = written(run)
+    before = (path / manifest.FILE).read_bytes()
+    fill(os.path.dirname(run))
+    more = full(path, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
+    with pytest.raises(UsageError, match="No space left on device"):
+        ops.write_manifest(more)
+    assert (path / manifest.FILE).read_bytes() == before
+    assert not [name for name in os.listdir(path) if name.endswith(".tmp")]
+
+
+def test_it_goes_with_its_checkpoint(run_of):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+    for judged in ops.verify(run, level="full"):
+        ops.write_manifest(judged)
+    ops.prune(run)
+    assert names(run) == ["checkpoint-200", "checkpoint-300"]
+
+
+def test_what_a_killed_writer_left_of_it_is_nobodys_part_of_the_checkpoint(run_of):
+    path = written(run_of(ONE))
+    shutil.copy(path / manifest.FILE, path / f"{manifest.FILE}.tmp")
+    set_age(str(path), time.time(), 3600)
+    assert full(path).verdict.findings == () and ops.write_manifest(full(path)) is False
+
+
+def test_a_symlink_in_its_place_is_not_followed(run_of, tmp_path):
+    path = Path(run_of(ONE), "checkpoint-100")
+    (tmp_path / "outside").write_text("{}")
+    (path / manifest.FILE).symlink_to(tmp_path / "outside")
+    assert "unknown" in full(path).verdict.state

@@ -1,0 +1,29 @@
+"""When a volume is full, in words."""
+
+import pytest
+
+from ckptkit.model import Outlook
+from ckptkit.report.outlook import outlook, span
+
+NOW = 1_000_000_000.0  # 2001-09-09 01:46:40 UTC
+SENTENCES = {
+    "full at step 9000, about 03:56 UTC (in 2 h 10 min)": Outlook(NOW + 7_800, 9_000, 100, 9_000),
+    "full at step 12, about 2001-09-12 05:46 UTC (in 3 d 4 h)": Outlook(NOW + 273_600, 12, 100, 12),
+    "full, about 01:47 UTC (in 40 s)": Outlook(NOW + 40, None, 100, None),
+    "full at step 3, about 01:46 UTC (in 0 s)": Outlook(NOW - 10, 3, 100, 3),
+    "never, peak 41% at step 700": Outlook(None, None, 41, 700),
+    "never, peak 41%": Outlook(None, None, 41, None),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_outlook_in_words(sentence):
+    assert outlook(SENTENCES[sentence], NOW, 100) == sentence
+
+
+def test_a_volume_of_unknown_size_has_no_share():
+    assert outlook(Outlook(None, None, 5, None), NOW, 0) == "never, peak unknown"
+
+
+def test_minutes():
+    assert span(119.6) == "2 min"

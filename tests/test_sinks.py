@@ -1,0 +1,276 @@
+"""Where alerts go: real commands, a real HTTP server, a real file; and one that fails stops nothing."""
+
+import json
+import os
+import re
+import stat
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from ckptkit import ops
+from ckptkit.errors import UsageError
+from ckptkit.events import Alert, RunSight, Sight, VolumeSight
+from ckptkit.model import Sample, Volume
+from ckptkit.ops.watching import Tick
+from ckptkit.report import documents, prometheus
+from ckptkit.sinks.command import Command
+from ckptkit.sinks.textfile import Textfile
+from ckptkit.sinks.web import Ping, Webhook
+
+NOW = 1_800_000_000.0
+EVIL = "/v/$(touch pwned)`touch pwned`; touch pwned\n\"'\\{} \x1b[31m"
+ALERT = Alert(NOW, EVIL, "used", 4, "red", f"{EVIL}: 95% used", "bin/diskreport /v")
+DOCUMENT = documents.alert(ALERT)
+
+
+def sight(mount="/v", run="/v/run"):
+    volume = Volume(mount, mount, "dev", "ext4", 1000, 300, 250, 100, 90, False)
+    taken = Sample(NOW, mount, 1000, 700, 250, run, 900, 2, 400)
+    seen = RunSight(taken, 100, 0, NOW - 60, 600.0, "intact", f"{run}/checkpoint-900")
+    return Sight(NOW, (VolumeSight(volume),), (seen,))
+
+
+def tick(*alerts):
+    return Tick(sight(), alerts, (), 600.0, {}, {})
+
+
+# --- --exec ---------------------------------------------------------------------------------------------------------
+
+
+def test_command_gets_json_and_variables_and_no_shell_sees_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = "import os, sys; open('got', 'w').write(sys.stdin.read() + '\\0' + os.environ['CKPTKIT_ALERT_MESSAGE'])"
+    Command(f'{sys.executable} -c "{script}" $(touch pwned) ; touch pwned').alert(ALERT, DOCUMENT)
+    document, message = Path("got").read_text().split("\0")
+    assert json.loads(document) == DOCUMENT and message == ALERT.message
+    assert json.loads(document)["state"] == "raised"
+    assert os.listdir() == ["got"]
+
+
+def test_command_whose_alert_names_what_is_no_text(tmp_path):
+    odd = ALERT._replace(subject=os.fsdecode(b"/\xff"))
+    Command(f"{sys.executable} -c 'import json, sys; json.load(sys.stdin)'").alert(odd, documents.alert(odd))
+
+
+def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
+    mark = tmp_path / "alive"
+    script = tmp_path / "hang"
+    script.write_text(f"#!/bin/bash\n(sleep 3; touch {mark}) &\nsleep 60\n")
+    script.chmod(0o755)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match="did not end within 0.5 s"):
+        Command(str(script), seconds=0.5).alert(ALERT, DOCUMENT)
+    assert time.monotonic() - began < 3
+    time.sleep(3.2)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("text, fault", [("false", RuntimeError), ("/nowhere/program", FileNotFoundError)])
+def test_command_that_fails_is_told(text, fault):
+    with pytest.raises(fault):
+        Command(text).alert(ALERT, DOCUMENT)
+
+
+# --- --webhook, --ping, --apprise -----------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got, self.answers, self.silent = [], [], 0.0
+        self.url = f"http://127.0.0.1:{self.server_port}/hook?secret=1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.got.append((self.command, self.path, body))
+        time.sleep(self.server.silent)
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_webhook_posts_the_document(server):
+    Webhook(server.url).alert(ALERT, DOCUMENT)
+    ((method, path, body),) = server.got
+    assert (method, path, json.loads(body)) == ("POST", "/hook?secret=1", DOCUMENT)
+
+
+def test_webhook_tries_again_three_times_in_all(server):
+    server.answers = [500, 503]
+    rests = []
+    Webhook(server.url, rests.append).alert(ALERT, DOCUMENT)
+    assert len(server.got) == 3 and rests == [1.0, 2.0]
+    server.answers = [500] * 9
+    with pytest.raises(OSError, match="500"):
+        Webhook(server.url, rests.append).alert(ALERT, DOCUMENT)
+    assert len(server.got) == 6
+
+
+def test_host_that_is_silent_costs_a_bounded_time(server, monkeypatch):
+    monkeypatch.setattr("ckptkit.sinks.web.ANSWER_SECONDS", 0.2)
+    server.silent = 2.0
+    began = time.monotonic()
+    with pytest.raises(OSError):
+        Webhook(server.url, lambda seconds: None).alert(ALERT, DOCUMENT)
+    assert time.monotonic() - began < 2
+
+
+def test_ping_says_fail_only_when_nothing_could_be_seen(server):
+    ping = Ping(f"http://127.0.0.1:{server.server_port}/uuid")
+    ping.look(sight(), {})
+    ping.look(Sight(NOW, errors=(("/v", "gone"),)), {})
+    assert [(method, path) for method, path, _ in server.got] == [("GET", "/uuid"), ("GET", "/uuid/fail")]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "http://", "hooks.example.org/x", "http://[x"])
+def test_addresses_that_are_none_are_refused(url):
+    for sink in (Webhook, Ping):
+        with pytest.raises(UsageError, match="is no http"):
+            sink(url)
+
+
+def test_apprise_delivers_and_an_address_it_does_not_know_is_refused(server):
+    (chat,) = ops.sinks(apprise=[f"json://127.0.0.1:{server.server_port}/"])
+    chat.alert(ALERT, DOCUMENT)
+    ((method, _, body),) = server.got
+    assert (
+        method == "POST" and json.loads(body)["title"] == "ckptkit: used" and "95% used" in json.loads(body)["message"]
+    )
+    with pytest.raises(UsageError, match="begins with 'nonsense'"):
+        ops.sinks(apprise=["nonsense://token"])
+
+
+# --- --prom ---------------------------------------------------------------------------------------------------------
+
+LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\\\|\\"|\\n)*)"'
+LINE = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{({LABEL}(?:,{LABEL})*)\}})? (\S+)")
+
+UNESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+
+
+def parse(text):
+    """The exposition format, strictly: {(name, labels): value}; HELP then TYPE before the rows of each family."""
+    found, family, typed = {}, None, None
+    assert text.endswith("\n")
+    for line in text[:-1].split("\n"):
+        if line.startswith("# HELP "):
+            family, typed = line.split(" ", 3)[2], None
+        elif line.startswith("# TYPE "):
+            _, _, typed, kind = line.split(" ")
+            assert typed == family and kind == "gauge"
+        else:
+            match = LINE.fullmatch(line)
+            assert match and match.group(1) == family == typed, line
+            labels = tuple(
+                (key, re.sub(r'\\[\\"n]', lambda m: UNESCAPED[m.group()], value))
+                for key, value in re.findall(LABEL, match.group(2) or "")
+            )
+            assert (family, labels) not in found
+            found[family, labels] = float(line.rpartition(" ")[2])
+    return found
+
+
+def test_prom_page_is_valid_and_tells_what_was_seen():
+    rows = parse(prometheus.page(sight(), {("/v", "used"): 2}))
+    assert rows["ckptkit_volume_size_bytes", (("mount", "/v"),)] == 1000
+    assert rows["ckptkit_run_saves_that_fit", (("run", "/v/run"),)] == 2.5
+    assert rows["ckptkit_alert_rung", (("subject", "/v"), ("code", "used"))] == 2
+    assert rows["ckptkit_last_look_timestamp_seconds", ()] == NOW
+
+
+@pytest.mark.parametrize("name", ['/a "b" \\ c\nd', "/ü€", os.fsdecode(b"/\xff"), EVIL])
+def test_prom_labels_are_escaped(name):
+    rows = parse(prometheus.page(sight(run=name), {(name, "used"): 1}))
+    told = {dict(labels)["run"] for _, labels in rows if labels and labels[0][0] == "run"}
+    assert told == {name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\x1b", "\\x1b")}
+
+
+def test_prom_page_without_a_run_or_a_volume_is_valid():
+    assert parse(prometheus.page(Sight(NOW), {})) == {("ckptkit_last_look_timestamp_seconds", ()): NOW}
+
+
+def test_prom_file_is_replaced_whole_and_readable_by_all(tmp_path):
+    path, old = tmp_path / "ckptkit.prom", os.umask(0o077)
+    try:
+        Textfile(str(path), prometheus.page).look(sight(), {})
+    finally:
+        os.umask(old)
+    first = path.stat()
+    assert stat.S_IMODE(first.st_mode) == 0o644 and parse(path.read_text())
+    Textfile(str(path), prometheus.page).look(sight("/other"), {})
+    assert path.stat().st_ino != first.st_ino and os.listdir(tmp_path) == ["ckptkit.prom"]
+
+
+@pytest.mark.mounts
+def test_prom_file_on_a_full_disk_stays_the_one_before(mount, fill):
+    volume = mount("tmpfs", "size=1m")
+    sink = Textfile(f"{volume}/ckptkit.prom", prometheus.page)
+    sink.look(sight(), {})
+    before = Path(volume, "ckptkit.prom").read_text()
+    fill(volume)
+    with pytest.raises(OSError, match="No space left"):
+        sink.look(sight("/other"), {})
+    assert Path(volume, "ckptkit.prom").read_text() == before
+    assert sorted(os.listdir(volume)) == ["ballast", "ckptkit.prom"]
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+def test_sink_that_fails_is_told_once_and_keeps_no_other_from_being_told(tmp_path):
+    said, page = [], tmp_path / "p.prom"
+    telling = ops.Telling(ops.sinks(command="false", prom=str(page)), said.append)
+    assert [telling.tell(tick(ALERT)) for _ in range(3)] == [False] * 3
+    assert len(said) == 1 and said[0].startswith("--exec false: exit code 1") and page.exists()
+
+
+def test_sink_that_worked_meanwhile_is_told_of_again(tmp_path):
+    said, script = [], tmp_path / "script"
+    telling = ops.Telling(ops.sinks(command=f"/bin/sh {script}"), said.append)
+    for code in (1, 1, 0, 1):
+        script.write_text(f"exit {code}")
+        telling.tell(tick(ALERT))
+    assert len(said) == 2
+
+
+def test_no_secret_of_an_address_is_told(server):
+    said = []
+    url = f"http://user:hunter2@127.0.0.1:{server.server_port}/T0/B0/hunter2?token=hunter2"
+    server.answers = [500] * 9
+    sinks = ops.sinks(ping=url)
+    ops.Telling(sinks, said.append).tell(tick(ALERT))
+    assert len(said) == 1 and "127.0.0.1" in said[0] and "hunter2" not in said[0]
+
+
+def test_as_typed_all_sinks_get_it_and_one_that_fails_exits_3(run_of, ckptkit, server, tmp_path):
+    run = run_of({100: "torn"})
+    hook = ("--webhook", server.url, "--ping", f"http://127.0.0.1:{server.server_port}/ping")
+    prom = ("--prom", tmp_path / "ckptkit.prom", "--exec", f'{sys.executable} -c \'open("ran", "a").write("x")\'')
+    called = ckptkit("monitor", "--once", "-q", run, *hook, *prom)
+    assert called.code == 0 and called.err.count("\n") == len([1 for m, *_ in server.got if m == "POST"])
+    assert ("GET", "/ping", b"") in server.got and parse((tmp_path / "ckptkit.prom").read_text())
+    assert (tmp_path / "ran").read_text() == "x" * called.err.count("\n")
+    called = ckptkit("monitor", "--once", "-q", run, "--prom", "/proc/nowhere/x.prom")
+    assert called.code == 3 and called.err.count("\n") == 1 and "going on without it" in called.err

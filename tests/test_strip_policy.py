@@ -1,0 +1,70 @@
+"""Which checkpoints become weights-only: values in, values out."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckptkit.model import Checkpoint, File, Finding, Judged, TrainerState, Verdict
+from ckptkit.strip_policy import plan
+from ckptkit.strips import Part
+
+STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
+
+
+def judged(step, state="intact", resumable=True):
+    """A checkpoint of the run's one history."""
+    known = TrainerState(step, float(step), tuple((s, s) for s in range(10, step + 1, 10)))
+    findings = () if state == "intact" else (Finding("optimizer.pt", "truncated", "ends early"),)
+    verdict = Verdict(state, state == "intact" and resumable, "quick", findings, 0, known)
+    name = f"checkpoint-{step}"
+    return Judged(Checkpoint(f"/run/{name}", name, step, "hf-trainer", 1, step, (), (), 10, 1.0), verdict)
+
+
+def made(entries, keep=1, protected=(), only=None):
+    parts = {j.checkpoint.name: Part((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
+    return plan("/run", entries, parts, keep, dict.fromkeys(protected, "pinned"), only)
+
+
+def stripped(plan):
+    return {d.checkpoint.step for d in plan.strips}
+
+
+RUNS = st.lists(
+    st.tuples(st.integers(1, 40), st.sampled_from(STATES), st.booleans()), unique_by=lambda entry: entry[0], max_size=9
+).map(lambda entries: [judged(step * 10, state, resumable) for step, state, resumable in entries])
+KEEP = st.integers(1, 5)
+
+
+@given(RUNS, KEEP)
+def test_the_newest_n_resumable_ones_stay_and_every_other_one_goes(entries, keep):
+    can = sorted(j.checkpoint.step for j in entries if j.verdict.resumable)
+    assert stripped(made(entries, keep)) == set(can[:-keep])
+
+
+@given(RUNS, KEEP)
+def test_each_checkpoint_has_one_decision_with_a_reason_whatever_the_order(entries, keep):
+    plans = made(entries, keep), made(entries[::-1], keep)
+    assert plans[0] == plans[1] and all(d.reasons for d in plans[0].decisions)
+    assert sorted(d.checkpoint.step for d in plans[0].decisions) == sorted(j.checkpoint.step for j in entries)
+
+
+@given(RUNS, KEEP)
+def test_keeping_more_strips_no_other_one(entries, keep):
+    assert stripped(made(entries, keep + 1)) <= stripped(made(entries, keep))
+
+
+@given(RUNS, KEEP, st.sets(st.integers(1, 40)))
+def test_what_is_protected_stays_and_changes_nothing_for_the_others(entries, keep, steps):
+    protected = {step * 10 for step in steps}
+    found = stripped(made(entries, keep, [f"checkpoint-{step}" for step in protected]))
+    assert found == stripped(made(entries, keep)) - protected
+
+
+@given(RUNS, KEEP)
+def test_the_floor_is_the_newest_resumable_one_and_stays(entries, keep):
+    found = made(entries, keep)
+    can = [j.checkpoint.step for j in entries if j.verdict.resumable]
+    assert (found.floor.checkpoint.step if found.floor else None) == max(can, default=None)
+
+
+def test_of_one_that_was_named_the_others_stay():
+    assert stripped(made([judged(10), judged(20), judged(30)], only="checkpoint-20")) == {20}
