@@ -34,6 +34,12 @@ def codes(tick):
     return {(a.code, a.rung) for a in tick.alerts}
 
 
+@pytest.fixture
+def calm(mount):
+    """A volume with room to spare, whatever the machine's own disk holds: no word of it is due."""
+    return mount("tmpfs", "size=64m")
+
+
 # --- alerts on real volumes -----------------------------------------------------------------------------------------
 
 
@@ -123,22 +129,24 @@ def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of, real):
     assert ("no-save", 0) in codes(watch.tick(now + 1400))
 
 
-def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(tmp_path):
-    (tmp_path / "here").mkdir()
-    watch = ops.Watch(str(tmp_path / "here"), 600.0)
+@pytest.mark.mounts
+def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm):
+    here, gone = Path(calm, "here"), Path(calm, "gone")
+    here.mkdir()
+    watch = ops.Watch(str(here), 600.0)
     assert watch.tick(NOW).alerts == ()
-    (tmp_path / "here").rename(tmp_path / "gone")
+    here.rename(gone)
     assert codes(watch.tick(NOW)) == {("unreadable", 1)} and watch.tick(NOW).alerts == ()
-    (tmp_path / "gone").rename(tmp_path / "here")
+    gone.rename(here)
     assert codes(watch.tick(NOW)) == {("unreadable", 0)}
 
 
-def test_run_with_a_broken_configuration_hides_no_other(run_of, tmp_path):
-    run_of({100: "intact"}, at=tmp_path / "runs/good")
-    bad = run_of({100: "intact"}, at=tmp_path / "runs/bad")
+@pytest.mark.mounts
+def test_run_with_a_broken_configuration_hides_no_other(run_of, calm):
+    good, bad = run_of({100: "intact"}, at=f"{calm}/good"), run_of({100: "intact"}, at=f"{calm}/bad")
     Path(bad, "ckptkit.toml").write_text("keep_lats = 1")
-    tick = ops.Watch(str(tmp_path / "runs"), 600.0).tick(time.time())
-    assert [r.sample.run for r in tick.sight.runs] == [str(tmp_path / "runs/good")]
+    tick = ops.Watch(calm, 600.0).tick(time.time())
+    assert [r.sample.run for r in tick.sight.runs] == [good]
     assert [(a.code, a.subject) for a in tick.alerts] == [("unreadable", bad)]
 
 
@@ -227,9 +235,10 @@ def until(condition, seconds=20):
         time.sleep(0.02)
 
 
-def test_notebooks_handle_tells_alerts_and_stops(run_of):
+@pytest.mark.mounts
+def test_notebooks_handle_tells_alerts_and_stops(run_of, calm):
     alerts = []
-    watching = kit.monitor(run_of({100: "torn"}), every="1s", alerted=alerts.append)
+    watching = kit.monitor(run_of({100: "torn"}, at=f"{calm}/run"), every="1s", alerted=alerts.append)
     until(lambda: alerts and watching.last)
     assert watching.running and alerts[0].code == "damaged"
     watching.stop()
@@ -253,8 +262,9 @@ def test_notebook_is_told_at_once_what_can_not_be_meant(tmp_path):
 # --- as typed -------------------------------------------------------------------------------------------------------
 
 
-def test_once_and_quiet_is_silent_on_a_healthy_run_and_speaks_once_of_a_change(run_of, ckptkit, real):
-    run = run_of({100: "intact", 200: "intact"})
+@pytest.mark.mounts
+def test_once_and_quiet_is_silent_on_a_healthy_run_and_speaks_once_of_a_change(run_of, ckptkit, real, calm):
+    run = run_of({100: "intact", 200: "intact"}, at=f"{calm}/run")
     now = time.time()
     set_age(f"{run}/checkpoint-100", now, 600)
     set_age(f"{run}/checkpoint-200", now, 300)
@@ -297,10 +307,11 @@ def begin(*words, **options):
     return subprocess.Popen([sys.executable, "-m", "ckptkit", "monitor", *map(str, words)], env=environment, **options)
 
 
+@pytest.mark.mounts
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_end_it_cleanly(run_of, number, code):
+def test_signals_end_it_cleanly(run_of, calm, number, code):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = begin(run_of({100: "intact"}), "--every", "1h", **pipes)
+    process = begin(run_of({100: "intact"}, at=f"{calm}/run"), "--every", "1h", **pipes)
     assert "% used" in process.stdout.readline() and "step 100" in process.stdout.readline()
     process.send_signal(number)
     assert process.communicate(timeout=20) == ("", "") and process.returncode == code
