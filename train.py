@@ -310,6 +310,7 @@ def preflight(args: Any) -> int:
 def finish(trainer: Any, guard: Any, final: str) -> None:
     """Write the model and say where it is; exit 1 if there was no room for it."""
     written = guard.save_model(final)
+    trainer.accelerator.end_training()  # ranks leave together: one that is gone already makes gloo abort the other
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     say(f"step {trainer.state.global_step}, loss {losses[0]:.3f} -> {losses[-1]:.3f}" if losses else "no loss yet")
     if not written:

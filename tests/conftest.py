@@ -15,6 +15,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from tests.support.runs import make_run
 
+pytest_plugins = ["tests.faults.counting"]
 ROOT = os.geteuid() == 0
 MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
 

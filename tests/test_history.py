@@ -239,8 +239,9 @@ def test_user_without_a_home_loses_samples_and_leaves_nothing_about(tmp_path, ho
 # --- what sweeps record ---------------------------------------------------------------------------------------------
 
 
-def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit):
-    run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
+@pytest.mark.mounts  # what was freed is measured: nobody else may write there
+def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
+    run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"}, at=f"{mount('tmpfs')}/run")
     assert ckptkit("prune", run).code == 0
     gone, fault = records.recall(Deletion)
     assert fault == "" and [d.checkpoint for d in gone] == ["checkpoint-100", "checkpoint-200"]

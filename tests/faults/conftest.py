@@ -1,13 +1,11 @@
-"""Counts what was really run, over all workers, and prints it as one table at the end."""
+"""Counts what was really run; counting.py adds it up over all workers."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-
-ROW = "{:44} {:>9} {:>11}"
 
 
 class Tally:
@@ -45,25 +43,3 @@ def staged(real: str, mount: Any, tmp_path: Path) -> Any:
 def exhaustive() -> bool:
     """All trials, as `bin/test --exhaustive` asks, or a sample of them that takes minutes in all."""
     return os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
-
-
-class Sum(NamedTuple):
-    ran: int = 0
-    violations: int = 0
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    sums: dict[str, Sum] = {}
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") != "teardown":  # each phase carries the same list: the last has all of it
-                continue
-            for name, value in report.user_properties:
-                if name == "faults":
-                    what, ran, violations = value
-                    sums[what] = Sum(sums.get(what, Sum()).ran + ran, sums.get(what, Sum()).violations + violations)
-    if sums:
-        terminalreporter.section("faults")
-        terminalreporter.write_line(ROW.format("what was done on purpose", "times", "violations"))
-        for what, (ran, violations) in sorted(sums.items()):
-            terminalreporter.write_line(ROW.format(what, ran, violations))
