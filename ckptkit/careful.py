@@ -37,6 +37,18 @@ def content(path: str, follow: bool = False, largest: int = LARGEST_BYTES) -> by
     return raw
 
 
+def ensure_directory(path: str) -> None:
+    """Make it, for its owner alone, if it is not there. Raises OSError in the disk's own words.
+
+    A disk that can't be read makes `os.makedirs` say "File exists" of what it could not look at.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise
+
+
 def replace(directory_fd: int, name: str, raw: bytes) -> None:
     """Put a file of that name there, durably, whole or not at all. Raises OSError; then what was there still is.
 

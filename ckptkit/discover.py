@@ -57,6 +57,17 @@ def allocated(checkpoint: Checkpoint, files: Iterable[File]) -> int:
     return _allocated(found)
 
 
+def is_gone(path: str) -> bool:
+    """Whether nothing is there. What the disk can't tell is there still."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def is_checkpoint_name(path: str) -> bool:
     """Whether the last part of the path is a checkpoint's name."""
     return layouts.step_of(os.path.basename(os.path.normpath(path))) is not None
@@ -64,10 +75,14 @@ def is_checkpoint_name(path: str) -> bool:
 
 def run_directory(path: str) -> str:
     """Given what a person typed as RUN, return its real absolute path. Raises NoSuchRun, UsageError (/, a home)."""
-    real = os.path.realpath(path)
-    if not os.path.lexists(real):
-        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir")
-    if not os.path.isdir(real):
+    try:
+        real = os.path.realpath(path, strict=True)  # else an error of the disk would read as "does not exist"
+        directory = stat.S_ISDIR(os.stat(real).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir") from None
+    except OSError as error:
+        raise NoSuchRun(f"no such run: {path!r} can't be looked at: {error.strerror}; try again") from None
+    if not directory:
         raise NoSuchRun(f"no such run: {path!r} is not a directory; RUN is the Trainer's output_dir")
     refuse_system_directory(path)
     return real

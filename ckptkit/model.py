@@ -145,6 +145,11 @@ class Verdict(NamedTuple):
     def damaged(self) -> bool:
         return self.state in ("incomplete", "corrupt")
 
+    @property
+    def unread(self) -> bool:
+        """Whether nobody knows because the disk, or its permissions, did not let something be read."""
+        return self.state == "unknown" and any(finding.code == "unreadable" for finding in self.findings)
+
 
 class Judged(NamedTuple):
     checkpoint: Checkpoint

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ckptkit.errors import UsageError
-from ckptkit.model import Decision, Judged, Leftover, Plan, Verdict
+from ckptkit.model import Decision, Judged, Leftover, Plan
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ckptkit.strips import Strip
 
 Kept = dict[str, str]
 
@@ -59,6 +61,7 @@ class Rules(NamedTuple):
 
 
 DEFAULT_RULES = Rules()
+UNJUDGED = "could not be judged"
 
 
 def plan(
@@ -231,18 +234,19 @@ def _decide(
             return Decision(checkpoint, verdict, "keep", tuple(reasons[checkpoint.name]))
         why = "left by an earlier run" if checkpoint.name in stale else "no rule keeps it"
         return Decision(checkpoint, verdict, "delete", (why,))
-    reason = protected.get(checkpoint.name) or _reason_to_leave(verdict, intact)
+    reason = protected.get(checkpoint.name) or _reason_to_leave(judged, intact)
     if reason:
         return Decision(checkpoint, verdict, "leave", (reason,))
     return Decision(checkpoint, verdict, "delete", (f"{verdict.state}: {first_finding(judged)}",))
 
 
-def _reason_to_leave(verdict: Verdict, intact: Sequence[Judged]) -> str | None:
+def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
     """Why one that is not intact stays; None if it is damaged and something at least as resumable is there."""
+    verdict = judged.verdict
     if verdict.state == "in_progress":
         return "somebody is writing it"
     if verdict.state == "unknown":
-        return "could not be judged"
+        return f"{UNJUDGED}: {first_finding(judged)}"
     if not intact:
         return "no intact one to go on from"
     if verdict.optimizer_state and not any(j.verdict.resumable for j in intact):
@@ -250,7 +254,7 @@ def _reason_to_leave(verdict: Verdict, intact: Sequence[Judged]) -> str | None:
     return None
 
 
-def first_finding(judged: Judged | Decision) -> str:
+def first_finding(judged: Judged | Decision | Strip) -> str:
     """The finding that decided, for a person: the file and what is wrong with it."""
     finding = judged.verdict.findings[0]
     return f"{finding.file} {finding.message}".strip()

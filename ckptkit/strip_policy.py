@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ckptkit.model import Judged
-from ckptkit.policy import first_finding, in_line
+from ckptkit.policy import UNJUDGED, first_finding, in_line
 from ckptkit.strips import Part, Strip, StripPlan
 
 ALREADY = "weights-only already"
@@ -56,7 +56,7 @@ def _why_not_intact(judged: Judged) -> str:
     if judged.verdict.state == "in_progress":
         return "somebody is writing it"
     if judged.verdict.state == "unknown":
-        return f"could not be judged: {first_finding(judged)}"
+        return f"{UNJUDGED}: {first_finding(judged)}"
     return f"{judged.verdict.state}: {first_finding(judged)}"
 
 

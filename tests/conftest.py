@@ -123,6 +123,12 @@ def mount(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
+def calm(mount: Any) -> Any:
+    """A volume with room to spare, whatever the machine's own disk holds: no word of it is due."""
+    return mount("tmpfs", "size=64m")
+
+
+@pytest.fixture
 def subvolume(tmp_path: Path) -> Any:
     """subvolume("40M") may hold so much, on a Btrfs of 320 MB: a quota that needs no option of the kernel."""
     points: list[Path] = []

@@ -242,6 +242,19 @@ def test_recursive_finds_every_run_and_is_silent_where_there_is_none_yet(run_of,
     assert len(names(first)) == len(names(second)) == 2
 
 
+@pytest.mark.parametrize("verb", ["prune", "strip", "recover"])
+def test_one_that_can_not_be_read_is_left_alone_told_and_no_success(run_of, verb):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+    refused = f"{run}/checkpoint-100/optimizer.pt"
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", refused, "-e", "inject=openat:error=EIO"]
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    command = [*strace, sys.executable, "-m", "ckptkit", verb, run, "-y", "-q"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    left = f"{verb}: {run}/checkpoint-100 was left alone: could not be judged: optimizer.pt can't be read: Input/output"
+    assert done.returncode == 3 and left in done.stderr, done.stderr
+    assert os.path.exists(refused)
+
+
 def test_quiet_failures_are_told(run_of, ckptkit):
     run = run_of({100: "torn"})
     called = ckptkit("prune", run, "-q")

@@ -34,12 +34,6 @@ def codes(tick):
     return {(a.code, a.rung) for a in tick.alerts}
 
 
-@pytest.fixture
-def calm(mount):
-    """A volume with room to spare, whatever the machine's own disk holds: no word of it is due."""
-    return mount("tmpfs", "size=64m")
-
-
 # --- alerts on real volumes -----------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,9 @@ def states(run, rules=DEFAULT_RULES, **more):
     return {check.code: check.state for check in ops.preflight(str(run), rules, **more)}
 
 
-def test_a_healthy_run_goes(run_of, ckptkit):
-    run = run_of(TWO)
+@pytest.mark.mounts
+def test_a_healthy_run_goes(run_of, ckptkit, calm):
+    run = run_of(TWO, at=f"{calm}/run")
     assert "no-go" not in states(run).values()
     called = ckptkit("preflight", run)
     assert called.code == 0 and called.out.splitlines()[-1] == "go"
@@ -183,8 +184,9 @@ def test_before_the_first_save_only_the_limit_is_judged(tmp_path, ckptkit):
         assert line.split()[0] == state and line.endswith("the size of a checkpoint is not known yet")
 
 
-def test_any_other_config_is_ours_and_holds_the_rules(run_of, ckptkit, tmp_path):
-    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+@pytest.mark.mounts
+def test_any_other_config_is_ours_and_holds_the_rules(run_of, ckptkit, tmp_path, calm):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
     (tmp_path / "mine.toml").write_text("keep_last = 3\n")
     assert ckptkit("preflight", run).code == 4
     assert ckptkit("preflight", run, "--config", tmp_path / "mine.toml").code == 0
@@ -221,14 +223,16 @@ def test_settings_that_cant_be_read_are_one_line(run_of, ckptkit, tmp_path, name
     assert not (tmp_path / "pwned").exists()
 
 
-def test_yaml_without_pyyaml_is_one_line_that_says_what_to_do(run_of, ckptkit, tmp_path):
+@pytest.mark.mounts
+def test_yaml_without_pyyaml_is_one_line_that_says_what_to_do(run_of, ckptkit, tmp_path, calm):
     (tmp_path / "yaml.py").write_text("raise ImportError('a box without it')")
     (tmp_path / "train.yaml").write_text(yaml(2))
     (tmp_path / "train.json").write_text('{"save_total_limit": 2}')
     env = {"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"}
-    called = ckptkit("preflight", run_of(TWO), "--config", tmp_path / "train.yaml", env=env)
+    run = run_of(TWO, at=f"{calm}/run")
+    called = ckptkit("preflight", run, "--config", tmp_path / "train.yaml", env=env)
     assert called.code == 2 and called.err.count("\n") == 1 and "pip install pyyaml, or give" in called.err
-    assert ckptkit("preflight", tmp_path / "run", "--config", tmp_path / "train.json", env=env).code == 0
+    assert ckptkit("preflight", run, "--config", tmp_path / "train.json", env=env).code == 0
 
 
 @pytest.mark.mounts
@@ -320,7 +324,8 @@ def test_a_system_directory_is_refused(ckptkit, path):
     assert called.code == 2 and called.err.count("\n") == 1
 
 
-def test_quiet_says_only_what_stands_against_it(run_of, ckptkit, tmp_path):
-    assert ckptkit("preflight", run_of(TWO), "-q").out == ""
-    called = ckptkit("preflight", run_of({100: "torn"}, at=tmp_path / "torn"), "-q")
+@pytest.mark.mounts
+def test_quiet_says_only_what_stands_against_it(run_of, ckptkit, calm):
+    assert ckptkit("preflight", run_of(TWO, at=f"{calm}/run"), "-q").out == ""
+    called = ckptkit("preflight", run_of({100: "torn"}, at=f"{calm}/torn"), "-q")
     assert called.code == 4 and called.out.startswith("no-go  resume")

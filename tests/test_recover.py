@@ -12,8 +12,9 @@ from tests.support.runs import CHECKOUT, make_run, names, tree
 DEAD = {100: "intact", 200: "intact", 300: "torn"}
 
 
-def test_a_dead_run_is_brought_to_where_it_can_go_on(run_of, ckptkit):
-    run = run_of(DEAD)
+@pytest.mark.mounts
+def test_a_dead_run_is_brought_to_where_it_can_go_on(run_of, ckptkit, calm):
+    run = run_of(DEAD, at=f"{calm}/run")
     called = ckptkit("recover", run, "--keep-last", "1", "-y")
     assert called.code == 0, called.out + called.err
     assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-200"
@@ -23,8 +24,9 @@ def test_a_dead_run_is_brought_to_where_it_can_go_on(run_of, ckptkit):
     assert called.out.index("delete  checkpoint-300") < called.out.index("deleted 2 checkpoints")
 
 
-def test_a_second_call_finds_nothing_left_to_do(run_of, ckptkit):
-    run = run_of(DEAD)
+@pytest.mark.mounts
+def test_a_second_call_finds_nothing_left_to_do(run_of, ckptkit, calm):
+    run = run_of(DEAD, at=f"{calm}/run")
     ckptkit("recover", run)
     before = tree(run)
     again = ckptkit("recover", run)

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
+from ckptkit.errors import NoSuchRun
+from ckptkit.verdict import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
@@ -103,6 +106,20 @@ def test_a_rate_is_kept(run_of, ckptkit):
     began = time.monotonic()
     assert ckptkit("verify", run, "--level", "full", "--max-rate", rate).code == 0
     assert time.monotonic() - began > 0.9
+
+
+def test_one_that_a_sweep_removes_while_it_is_read_is_no_finding(run_of):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+
+    def wanted(path):
+        if "checkpoint-100" in path:
+            shutil.rmtree(f"{run}/checkpoint-100", ignore_errors=True)
+        return True
+
+    judged = ops.verify(run, level="full", reading=Reading(wanted))
+    assert [(j.checkpoint.step, j.verdict.state) for j in judged] == [(200, "intact"), (300, "intact")]
+    with pytest.raises(NoSuchRun):
+        ops.verify(f"{run}/checkpoint-100")
 
 
 def test_reading_yields_to_others(run_of):

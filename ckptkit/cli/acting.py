@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ckptkit import ops
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError
 from ckptkit.model import Outcome
@@ -32,6 +33,14 @@ def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]],
         documents.append(document)
     output.document({"runs": documents})
     return next(filter(None, codes), 0)
+
+
+def say_unread(decisions: Iterable[Any], output: Output) -> int:
+    """Say of each checkpoint that was left alone because it could not be read; exit code 3 if there is one, else 0."""
+    left = ops.unread(decisions)
+    for decision in left:
+        output.message(f"{decision.checkpoint.path} was left alone: {'; '.join(decision.reasons)}")
+    return 3 if left else 0
 
 
 def say_outcome(done: Outcome | None, stopped: str, told: Callable[[Outcome], str], output: Output) -> None:

@@ -68,11 +68,12 @@ def _tell(pruned: ops.Pruned, output: Output) -> int:
     acting.say_outcome(done, stopped, lambda done: text.outcome(made, done), output)
     if done is None:
         return 0
+    unread = acting.say_unread(made.decisions, output)
     if made.unreached_bytes:
         output.message(
             f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more"
         )
-    return 3 if done.failures else 5 if made.unreached_bytes else 0
+    return 3 if done.failures or unread else 5 if made.unreached_bytes else 0
 
 
 def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:

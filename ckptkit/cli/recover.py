@@ -65,11 +65,10 @@ def _say_pruned(pruned: ops.Pruned, options: argparse.Namespace, output: Output)
     acting.say_outcome(pruned.outcome, pruned.stopped, lambda done: text.outcome(pruned.plan, done), output)
 
 
-def _say_latest(found: ops.Latest | None, options: argparse.Namespace, output: Output) -> None:
-    for passed in found.passed_over if found else ():
+def _say_latest(found: ops.Latest, options: argparse.Namespace, output: Output) -> None:
+    for passed in found.passed_over:
         output.message(text.passed_over(passed.checkpoint, passed.reason))
-    if found:
-        output.routine(f"{text.printable(found.path)} is intact")
+    output.routine(f"{text.printable(found.path)} is intact")
 
 
 SAY: dict[str, Callable[..., None]] = {
@@ -89,7 +88,8 @@ def _tell(done: ops.Recovered, output: Output) -> int:
         output.message("nothing to resume from; weights that are intact: bin/latest RUN --weights-only-ok")
         return 4
     output.result(done.line)
-    if done.pruned and done.pruned.outcome and done.pruned.outcome.failures:
+    unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0
+    if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
         return 3
     return 4 if any(check.state == "no-go" for check in done.checks) else 0
 

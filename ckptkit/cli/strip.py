@@ -63,4 +63,5 @@ def _tell(stripped: ops.Stripped, output: Output) -> int:
     """Say what came of it and return the exit code."""
     made, done, stopped = stripped
     acting.say_outcome(done, stopped, lambda done: stripping.outcome(made, done), output)
-    return 3 if done and done.failures else 0
+    unread = acting.say_unread(made.decisions, output) if done else 0
+    return 3 if done and done.failures else unread

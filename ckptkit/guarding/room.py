@@ -10,7 +10,7 @@ from ckptkit.disk import available_bytes
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.guarding.settings import Settings
 from ckptkit.model import Checkpoint, Judged
-from ckptkit.policy import Rules
+from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
 
 WHO = "the guard"  # in the history
@@ -110,17 +110,20 @@ class Room:
         except (CkptkitError, OSError):
             return False
 
-    def read_back(self, name: str) -> bool:
-        """Read a checkpoint whole, just after it became durable; whether it is intact. Then its manifest is written."""
+    def read_back(self, name: str) -> str:
+        """Read a checkpoint whole, just after it became durable; "" if it is intact, and then its manifest is written,
+
+        else what is wrong with it.
+        """
         path = os.path.join(self.run, name)
         try:
             (judged,) = ops.verify(path, level="full")
             if judged.verdict.intact:
                 self._write_manifest(judged)
             _warn_of(ops.record_damage(judged))
-        except (CkptkitError, OSError):
-            return False
-        return judged.verdict.intact
+        except (CkptkitError, OSError) as error:
+            return str(error)
+        return "" if judged.verdict.intact else f"{judged.verdict.state}: {first_finding(judged)}"
 
     def record_save(self, name: str, kind: str, seconds: float) -> None:
         """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""

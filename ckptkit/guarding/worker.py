@@ -45,8 +45,8 @@ def _secure(room: Room, name: str, when_intact: Callable[[], None]) -> None:
         warn(f"{path} may not be durable: {error.strerror}; an earlier one stays until the next save is")
         return
     room.durable = {name: "the last one known to be durable"}
-    if not room.read_back(name):
-        warn(f"{path} was written but is not intact; earlier ones stay")
+    if fault := room.read_back(name):
+        warn(f"{path} was written but is not intact ({fault}); earlier ones stay")
         return
     when_intact()
     room.prune(room.settings.rules)

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from ckptkit import careful
 from ckptkit.events import Alert, Damage, Deletion, Save
 from ckptkit.history.place import state_directory
 from ckptkit.model import Sample
@@ -100,7 +101,7 @@ def _path() -> str:
 
 
 def _write(path: str, events: Sequence[Event]) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    careful.ensure_directory(os.path.dirname(path))
     with _opened(path) as db, db:  # the inner one commits, or rolls back
         db.execute("BEGIN IMMEDIATE")
         _prepare(db)

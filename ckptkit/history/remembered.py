@@ -9,6 +9,7 @@ import os
 import zlib
 from contextlib import suppress
 
+from ckptkit import careful
 from ckptkit.history.place import state_directory
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ def remember_policy(run: str, policy: Any) -> None:
 def _replace(path: str, content: dict[str, Any]) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        careful.ensure_directory(os.path.dirname(path))
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(content, file)
         os.replace(temporary, path)

@@ -15,6 +15,7 @@ from ckptkit.ops.looking import (
     rules_where,
     runs_at,
     scan,
+    unread,
     verify,
 )
 from ckptkit.ops.pruning import Pruned, discard, prune
@@ -130,6 +131,7 @@ __all__ = [
     "standing_still",
     "strip",
     "unpin",
+    "unread",
     "verify",
     "watch",
     "weights_findings",

@@ -1,15 +1,21 @@
 """Verbs that only read: scan, judge, verify, plan, latest."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterable, Mapping
 
 from ckptkit import config, discover, manifest, pins, policy, verdict
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
-from ckptkit.model import Checkpoint, Finding, Judged, Level, Plan, Run, Verdict
+from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
 from ckptkit.verdict import WHOLE, Reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ckptkit.strips import Strip, StripPlan
 
 QUIET_SECONDS = verdict.QUIET_SECONDS
 
@@ -70,15 +76,30 @@ def judge(
     quiet: float = QUIET_SECONDS,
     reading: Reading = WHOLE,
 ) -> tuple[Judged, ...]:
-    """Given a run, return each checkpoint with its verdict."""
+    """Given a run, return each checkpoint with its verdict; one that a sweep removed meanwhile is none any more."""
     at = moment(now)  # one for all
-    return tuple(_judged(c, at, level, quiet, reading) for c in run.checkpoints)
+    judged = (_judged(c, at, level, quiet, reading) for c in run.checkpoints)
+    return tuple(j for j in judged if j.verdict.intact or not discover.is_gone(j.checkpoint.path))
 
 
-def nothing_intact(verdicts: Iterable[Verdict]) -> bool:
-    """Whether there are checkpoints, none of them intact, and not all still being written."""
-    states = {verdict.state for verdict in verdicts}
-    return bool(states) and "intact" not in states and states != {"in_progress"}
+def require_intact(made: Plan | StripPlan, done: str) -> None:
+    """Raise NoIntactCheckpoint, which says why the newest is none, if none is and not all are still being written.
+
+    done: what was not, such as "deleted".
+    """
+    states = {decision.verdict.state for decision in made.decisions}
+    if states and "intact" not in states and states != {"in_progress"}:
+        newest = made.decisions[-1]
+        why = f"{newest.checkpoint.name}, the newest, is {newest.verdict.state}: {policy.first_finding(newest)}"
+        told = f"no intact checkpoint in {made.run} ({why}): nothing {done}; see bin/verify {made.run}"
+        raise NoIntactCheckpoint(told)
+
+
+def unread(decisions: Iterable[Decision | Strip]) -> list[Decision | Strip]:
+    """Given what was decided, return those that were left alone only because they could not be read."""
+    return [
+        d for d in decisions if d.action == "leave" and d.verdict.unread and d.reasons[0].startswith(policy.UNJUDGED)
+    ]
 
 
 def moment(now: float | None) -> float:
@@ -101,8 +122,14 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
 def verify(
     path: str, *, level: Level = "quick", now: float | None = None, reading: Reading = WHOLE
 ) -> tuple[Judged, ...]:
-    """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict."""
-    return tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
+    """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict.
+
+    Raises NoSuchRun if there is none, or none any more.
+    """
+    judged = tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
+    if not judged:
+        raise NoSuchRun(f"no checkpoint at or below {path!r} any more: removed while it was looked at")
+    return judged
 
 
 def runs_at(path: str) -> list[Run]:

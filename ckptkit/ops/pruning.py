@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from ckptkit import discover, history, lock, pins, policy
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model import Decision, Outcome, Plan
-from ckptkit.ops.looking import QUIET_SECONDS, judge, nothing_intact, plan, scan
+from ckptkit.ops.looking import QUIET_SECONDS, judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
 
@@ -46,12 +46,12 @@ def prune(
     if dry_run:
         made = plan(run, rules, now=now, quiet=quiet, protected=protected)
         announce(made)
-        _require_intact(made)
+        require_intact(made, "deleted")
         return Pruned(made, None, "" if yes else _mass_delete(made, rules))
     with lock.hold(run, lock_timeout) as run_fd:
         made = plan(run, rules, now=now, quiet=quiet, protected=protected)
         announce(made)
-        _require_intact(made)
+        require_intact(made, "deleted")
         if not yes and (stop := _mass_delete(made, rules)):
             raise MassDelete(stop)
         outcome = _executed(run_fd, made, patient, settle)
@@ -92,11 +92,6 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
 
     fault = record_deletions(made, outcome, by)
     return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
-
-
-def _require_intact(made: Plan) -> None:
-    if nothing_intact(d.verdict for d in made.decisions):
-        raise NoIntactCheckpoint(f"no intact checkpoint in {made.run}: nothing deleted; see bin/verify {made.run}")
 
 
 def _mass_delete(made: Plan, rules: Rules) -> str:

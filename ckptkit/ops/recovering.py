@@ -54,8 +54,7 @@ def recover(
     except NoIntactCheckpoint as error:
         tell("kept", str(error))
     tell("step", "3. the newest intact checkpoint, every byte of it read")
-    newest = _newest(path)
-    tell("latest", newest)
+    newest = _newest(path, tell)
     tell("step", "4. whether it can start")
     checks = preflight(path, rules, probe=not dry_run)
     tell("checks", checks)
@@ -64,11 +63,14 @@ def recover(
     return Recovered(found, pruned, newest, checks, line)
 
 
-def _newest(path: str) -> Latest | None:
+def _newest(path: str, tell: Callable[[str, object], None]) -> Latest | None:
     try:
-        return latest(path, level="full")
-    except (NoIntactCheckpoint, NoSuchRun):
+        newest = latest(path, level="full")
+    except (NoIntactCheckpoint, NoSuchRun) as nothing:
+        tell("kept", str(nothing))
         return None
+    tell("latest", newest)
+    return newest
 
 
 def diagnosed(log: str, run: str) -> tuple[tuple[Cause, ...], str]:

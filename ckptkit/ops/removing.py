@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from ckptkit import delete, disk, layouts, lock, manifest
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
-from ckptkit.model import Checkpoint, Decision, Failure, Leftover, Outcome, Plan, Verdict
+from ckptkit.model import Checkpoint, Decision, Failure, Finding, Judged, Leftover, Outcome, Plan, Verdict
 from ckptkit.ops.looking import judge_again
+from ckptkit.policy import first_finding
 from ckptkit.strips import Part, Strip
 
 # What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.
@@ -80,9 +81,11 @@ def require_still_intact(survivor: Decision | Strip) -> None:
     try:
         found = judge_again(survivor.checkpoint, survivor.verdict.level)
     except NoSuchRun:
-        found = Verdict("incomplete", resumable=False, level="quick")
+        found = Verdict("incomplete", resumable=False, level="quick", findings=(Finding("", "missing", "is gone"),))
     if not found.intact or found.resumable < survivor.verdict.resumable:
-        raise NoIntactCheckpoint(f"{survivor.checkpoint.path} is intact no more: nothing deleted; run it again")
+        why = first_finding(Judged(survivor.checkpoint, found)) if found.findings else "not resumable"
+        told = f"{survivor.checkpoint.path} is intact no more ({why}): nothing deleted; run it again"
+        raise NoIntactCheckpoint(told)
 
 
 def with_holders(run: str, failures: Sequence[Failure]) -> tuple[Failure, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ckptkit import config, delete, discover, lock, pins, strip_policy
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model import Failure, Outcome
-from ckptkit.ops.looking import QUIET_SECONDS, in_use, judge, moment, nothing_intact, scan
+from ckptkit.ops.looking import QUIET_SECONDS, in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
 from ckptkit.tuples import NamedTuple
@@ -92,8 +92,7 @@ def _plan(run: str, keep: int, now: float, quiet: float, protected: Mapping[str,
 def _require(made: StripPlan, only: str | None) -> None:
     """Raise where nobody can mean it: nothing intact in the run, or the one asked for has to stay as it is."""
     if only is None:
-        if nothing_intact(d.verdict for d in made.decisions):
-            raise NoIntactCheckpoint(f"no intact checkpoint in {made.run}: nothing stripped; see bin/verify {made.run}")
+        require_intact(made, "stripped")
         return
     asked = next(d for d in made.decisions if d.checkpoint.name == only)
     if asked.action == "strip" or asked.reasons == (strip_policy.ALREADY,):

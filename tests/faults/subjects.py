@@ -50,7 +50,7 @@ NONE: frozenset[int] = frozenset()
 SUBJECTS = {
     "prune": Subject(lambda run: ("prune", run, "-y", "--json"), goes=(200, 300), leftover=True),
     "prune --free-target": Subject(
-        lambda run: ("prune", run, "-y", "--json", "--keep-last", "1..4", "--free-target", free_target(run)),
+        lambda run: ("prune", run, "-y", "--json", "--keep-last", "2..4", "--free-target", free_target(run)),
         dict.fromkeys((100, 200, 300, 400, 500), "intact"),
         (100, 400, 500), (200, 300),
     ),

@@ -1,7 +1,8 @@
-"""Each call that changes the run or the state, or that asks the volume, fails with each error, once and for ever."""
+"""Each call that changes the run or the state, or that looks at them, fails with each error, once and for ever."""
 
 import errno
 import os
+from itertools import cycle, product
 
 import pytest
 
@@ -9,6 +10,9 @@ from tests.faults.subjects import SUBJECTS
 from tests.faults.trials import SEED, chosen, failed
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EBUSY", "ESTALE", "ENOTEMPTY")
+HOW = tuple(product(ERRORS, (False, True)))
+# A disk that can't be read says one of these to whoever looks.
+SEEN = tuple(product(("EIO", "ESTALE", "EACCES"), (False, True)))
 ASKS = ("statfs", "fstatfs")
 MOST = 14  # points of a subject in the sample
 
@@ -19,14 +23,29 @@ pytestmark = pytest.mark.mounts
 def test_no_error_of_a_change_costs_what_stays_or_passes_for_success(name, staged, tally, exhaustive):
     stage = staged(name)
     points = [
-        (lane, call, error, ever)
+        (lane, call, *how)
         for lane in stage.command.lanes(stage.afresh())
         for call in lane.calls if call.changes or call.name in ASKS or call in closing(lane)
-        for error in ERRORS
-        for ever in (False, True)
+        for how in HOW
     ]  # fmt: skip
     assert points, "strace saw no call that changes anything"
     try_each(name, stage, tally, chosen(points, lambda point: point[1].removes, MOST, exhaustive))
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_no_error_of_a_look_costs_what_stays_or_passes_for_success(name, staged, tally, exhaustive):
+    """Looks are many: each fails once, in turn with each error, once and for ever."""
+    stage = staged(name)
+    looks = [(lane, call) for lane in stage.command.lanes(stage.afresh()) for call in lane.calls if is_look(lane, call)]
+    turns = {"openat": cycle(HOW)}
+    points = [(lane, call, *next(turns.setdefault(call.name, cycle(SEEN)))) for lane, call in looks]
+    assert points, "strace saw no call that looks at anything"
+    try_each(name, stage, tally, chosen(points, lambda point: point[1].name, MOST, exhaustive))
+
+
+def is_look(lane, call):
+    """What is neither a change, nor a question to the volume, nor the end of a descriptor."""
+    return not call.changes and call.name not in (*ASKS, "close")
 
 
 def closing(lane):
