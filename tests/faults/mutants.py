@@ -35,7 +35,7 @@ def run_tests(top: str, real: str, *tests: str, mutant: str = "") -> tuple[int, 
         copy(source, os.path.join(top, name))
     shared = Path(real).parent  # where one of several workers looks for real checkpoints
     environment = os.environ | {"PYTHONPATH": top, "PYTEST_XDIST_WORKER": "mutant", "CKPTKIT_MUTANT": mutant}
-    base = f"--basetemp={shared / ('mutant-' + Path(top).parent.name)}"
+    base = f"--basetemp={shared}/mutant-{os.getpid()}-{Path(top).parent.name}"  # two workers number theirs alike
     command = [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:xdist", base, *tests]
     done = subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr

@@ -9,17 +9,20 @@ from tests.faults.mutants import broken, goes_red, run_tests
 
 
 class Mutant(NamedTuple):
-    """In `file`, `old` becomes `new`; `test` must notice. often: also in the sample."""
+    """In `file`, `old` becomes `new`; `test` must notice. often: also in the sample. whole: by all of its trials."""
 
     file: str
     old: str
     new: str
     test: str
     often: bool = False
+    whole: bool = False
 
 
 HERE = "tests/faults"
-PLANS, ATTACKS, NAMES = (f"{HERE}/test_{name}.py::test" for name in ("properties", "attacks", "hostile_names"))
+PLANS, ATTACKS, NAMES, KILLS, ERRORS = (
+    f"{HERE}/test_{name}.py::test" for name in ("properties", "attacks", "hostile_names", "kill_points", "error_points")
+)
 MUTANTS = {
     "floor removed": Mutant(
         "policy.py", "    if live:\n", "    if False:\n",
@@ -53,6 +56,22 @@ MUTANTS = {
     "error swallowed": Mutant(
         "delete.py", "            yield Failure(path, _words(error))\n", "            yield from ()\n",
         "tests/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
+    "removed under its own name": Mutant(
+        "delete.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n", "        aside = checkpoint.name\n",
+        f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[prune]", whole=True),
+    "pins written in place": Mutant(
+        "careful.py", '    temporary = f"{name}.tmp"\n', "    temporary = name\n",
+        f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[pin]", often=True),
+    "error of any call swallowed": Mutant(
+        "delete.py", "            yield Failure(path, _words(error))\n", "            yield from ()\n",
+        f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
+    "unreadable one no failure": Mutant(
+        "cli/acting.py", "    return 3 if left else 0\n", "    return 0\n",
+        "tests/test_cli.py::test_one_that_can_not_be_read_is_left_alone_told_and_no_success[prune]", often=True),
+    "symlink followed by the removal": Mutant(
+        "delete.py", "            yield from self.attempt(path, lambda: os.unlink(name, dir_fd=fd))\n",
+        "            yield from self.attempt(path, lambda: os.unlink(os.path.realpath(path)))\n",
+        f"{ATTACKS}_link_swapped_in_before_any_call_reaches_nothing_outside[prune-file-symlink]", often=True),
     "unreadable pins taken for none": Mutant(
         "pins.py", "    except FileNotFoundError:\n", "    except OSError:\n",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
@@ -87,7 +106,7 @@ CHOSEN = [name for name, mutant in MUTANTS.items() if mutant.often or EXHAUSTIVE
 @pytest.mark.parametrize("name", CHOSEN)
 def test_product_broken_in_one_line_is_noticed(real, tmp_path, monkeypatch, tally, name):
     mutant = MUTANTS[name]
-    monkeypatch.delenv("CKPTKIT_EXHAUSTIVE", raising=False)
+    monkeypatch.setenv("CKPTKIT_EXHAUSTIVE", str(int(mutant.whole)))
     if unnoticed := goes_red(broken(tmp_path, *mutant[:3]), real, mutant.test):
         tally.violation("products broken in one line", unnoticed)
     tally.ran("products broken in one line")
