@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-BESIDE = ("tests", "pyproject.toml", "train.py", "bin", "README.md")  # what a checkout needs beside ckptkit/ for its tests to run
+# What a checkout needs beside ckptkit/ for its tests to run.
+BESIDE = ("tests", "pyproject.toml", "train.py", "bin", "README.md")
 UNPROVEN = re.compile(r"(ImportError|ModuleNotFoundError|SyntaxError|NameError|^E +fixture )", re.MULTILINE)
 ASSERTED = re.compile(r"^[ |E]*(AssertionError|assert |Failed: )", re.MULTILINE)
 
