@@ -48,7 +48,10 @@ else:
             return dict(zip(self._fields, self, strict=True))
 
         def _replace(self, **named: Any) -> Any:
-            return type(self)(**{**self._asdict(), **named})
+            items = [named.pop(field, item) for field, item in zip(self._fields, self, strict=True)]
+            if named:
+                raise TypeError(f"{type(self).__name__} has no {', '.join(named)}")
+            return tuple.__new__(type(self), items)
 
 
 __all__ = ["NamedTuple"]

@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LOSSES = ("loss", "eval_loss")
 LARGEST_PARTS = 1_000_000  # about eight a log line: 125,000 lines, of plain numbers
 
 
@@ -32,7 +31,7 @@ def parse(raw: bytes, saved_at: float) -> TrainerState:
         return TrainerState(
             step=int(content["global_step"]),
             saved_at=saved_at,
-            history=tuple(_fingerprint(entry) for entry in log if any(key in entry for key in LOSSES)),
+            history=_history(log),
             metrics=_metrics_at(int(content["global_step"]), log),
             best_checkpoint=os.path.basename(os.path.normpath(best)) if best else None,
             max_steps=max(0, last) if type(last := content.get("max_steps")) is int else 0,
@@ -42,20 +41,28 @@ def parse(raw: bytes, saved_at: float) -> TrainerState:
 
 
 def _require_no_later_line(step: int, log: list[dict[str, Any]]) -> None:
-    last = max((int(entry["step"]) for entry in log), default=0)
+    last = max([int(entry["step"]) for entry in log], default=0)
     if last > step:
         raise BeyondStepError(f"is of step {step}, its log goes to step {last}")
 
 
-def _fingerprint(entry: dict[str, Any]) -> tuple[int, int]:
-    """(step, hash of the losses): two runs that share a directory differ here, a resumed run does not."""
-    return int(entry["step"]), hash(tuple(repr(entry.get(key)) for key in LOSSES))
+def _history(log: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
+    """(step, hash of the losses): two runs that share a directory differ here, a resumed run does not.
+
+    One expression, as a log has thousands of lines in each checkpoint. repr, since no NaN equals another.
+    """
+    return tuple(
+        [
+            (int(line["step"]), hash((repr(line.get("loss")), repr(line.get("eval_loss")))))
+            for line in log
+            if "loss" in line or "eval_loss" in line
+        ]
+    )
 
 
 def _metrics_at(step: int, log: list[dict[str, Any]]) -> dict[str, float]:
     """What was measured at the step itself: an older measurement belongs to other weights."""
     metrics: dict[str, float] = {}
-    for entry in log:
-        if entry.get("step") == step:
-            metrics.update((key, float(value)) for key, value in entry.items() if isinstance(value, (int, float)))
+    for entry in [entry for entry in log if entry.get("step") == step]:
+        metrics.update((key, float(value)) for key, value in entry.items() if isinstance(value, (int, float)))
     return metrics
