@@ -3,7 +3,9 @@
 As in `model`: frozen, paths absolute, bytes integers and allocated (hard links once), times seconds since the epoch.
 """
 
-from ckptkit.model import Flag, Outlook, Plan, Sample, Volume
+from ckptkit.advice import Flag
+from ckptkit.events import Outlook, Sample
+from ckptkit.model import Plan, Volume
 from ckptkit.tuples import NamedTuple
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 
+from ckptkit.advice import Check
+from ckptkit.events import Outlook
 from ckptkit.forecast import going_on, next_save_bytes
-from ckptkit.model import Check, Outlook, Plan, Volume
+from ckptkit.model import Plan, Volume
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False

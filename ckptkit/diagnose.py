@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ckptkit.model import Cause
+from ckptkit.advice import Cause
 from ckptkit.tuples import NamedTuple
 
 

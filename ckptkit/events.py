@@ -5,8 +5,34 @@
 
 from __future__ import annotations
 
-from ckptkit.model import Outlook, Sample, Severity, Volume
+from ckptkit.model import Severity, Volume
 from ckptkit.tuples import NamedTuple
+
+
+class Sample(NamedTuple):
+    """A volume at one moment, and what of it the checkpoints of one run take; `step` is that of the newest one."""
+
+    at: float
+    mount: str
+    total_bytes: int
+    used_bytes: int
+    available_bytes: int
+    run: str = ""
+    step: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+
+
+class Outlook(NamedTuple):
+    """When a volume is full, or that it never is. `full_step` and `full_at` are None if it is not.
+
+    peak_used_bytes: the most that will be used, at `peak_step`, if nothing changes.
+    """
+
+    full_at: float | None
+    full_step: int | None
+    peak_used_bytes: int
+    peak_step: int | None
 
 
 class Save(NamedTuple):

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from ckptkit import thresholds
+from ckptkit.advice import Flag
 from ckptkit.box import Cache, Eaters, OpenDeleted, Quota, Trail, Training
-from ckptkit.model import Flag, Plan, Volume
+from ckptkit.model import Plan, Volume
 from ckptkit.policy import Rules, first_finding
 
 NOTICED, WARM, HOT, CRITICAL = 0.50, 0.60, 0.80, 0.90  # of a volume's bytes or inodes

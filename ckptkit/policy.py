@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ckptkit.errors import UsageError
+from ckptkit.lineage import in_line, saved_at, stale_names
 from ckptkit.model import Decision, Judged, Leftover, Plan
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ckptkit.strips import Strip
 
 Kept = dict[str, str]
@@ -123,8 +122,8 @@ def keep_every(line: Sequence[Judged], steps: int) -> Kept:
 
 def keep_within(line: Sequence[Judged], seconds: float) -> Kept:
     """Those saved at most `seconds` before the newest checkpoint: a paused training loses nothing to the clock."""
-    newest = _saved_at(line[-1]) if line else 0.0
-    return {j.checkpoint.name: f"keep-within {seconds:g}s" for j in line if newest - _saved_at(j) <= seconds}
+    newest = saved_at(line[-1]) if line else 0.0
+    return {j.checkpoint.name: f"keep-within {seconds:g}s" for j in line if newest - saved_at(j) <= seconds}
 
 
 def _rank(judged: Judged, metric: str, sign: int) -> tuple[float, int]:
@@ -150,39 +149,6 @@ def always_kept(line: Sequence[Judged], stale: frozenset[str]) -> Kept:
         if best and any(j.checkpoint.name == best for j in line):
             kept.setdefault(best, "best_model_checkpoint of the newest state")
     return kept
-
-
-def in_line(intact: Sequence[Judged]) -> list[Judged]:
-    """The intact ones from oldest to newest: by step, and what an earlier run left behind before all of the live."""
-    stale = stale_names(intact)
-    return sorted(intact, key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step))
-
-
-def stale_names(intact: Sequence[Judged]) -> frozenset[str]:
-    """Names of those that an earlier run left in a reused directory: they never outrank the live run's.
-
-    One is stale if a lower step was saved after it and their logged losses do not show one history. Losses decide
-    before clocks do: a copied directory has new times in any order, but one history. A stale one proves nothing itself.
-    """
-    live: list[Judged] = []
-    for older in sorted(intact, key=lambda j: j.checkpoint.step):
-        if not any(_saved_at(newer) > _saved_at(older) and not _one_history(newer, older) for newer in live):
-            live.append(older)
-    return frozenset(j.checkpoint.name for j in intact) - {j.checkpoint.name for j in live}
-
-
-def _one_history(earlier_step: Judged, later_step: Judged) -> bool:
-    """Whether all losses that the earlier step logged stand in the later one's log too. No loss logged: no."""
-    first, second = earlier_step.verdict.trainer_state, later_step.verdict.trainer_state
-    if first is None or second is None or not first.history:
-        return False
-    return second.history[: len(first.history)] == first.history
-
-
-def _saved_at(judged: Judged) -> float:
-    """The state's own mtime, not the directory's: adding a file to an old checkpoint must not make it new."""
-    state = judged.verdict.trainer_state
-    return state.saved_at if state else judged.checkpoint.modified_at
 
 
 # --- putting it together --------------------------------------------------------------------------------------------
@@ -258,40 +224,3 @@ def first_finding(judged: Judged | Decision | Strip) -> str:
     """The finding that decided, for a person: the file and what is wrong with it."""
     finding = judged.verdict.findings[0]
     return f"{finding.file} {finding.message}".strip()
-
-
-def delete_limit(made: Plan, rules: Rules, previous: Rules | None) -> int | None:
-    """The most intact checkpoints that this plan may delete unasked; None: no limit.
-
-    `--max-delete` where given; else half of the intact ones if the policy is new or stricter than last time.
-    """
-    if rules.max_delete is not None:
-        return rules.max_delete
-    return len(made.intact) // 2 if previous is None or stricter(rules, previous) else None
-
-
-def stricter(rules: Rules, previous: Rules) -> bool:
-    """Whether `rules` may release a checkpoint that `previous` kept."""
-    if rules.empty:
-        return False
-    if previous.empty:
-        return True
-    fewer_last = previous.keep_last and (not rules.keep_last or rules.keep_last < previous.keep_last)
-    fewer_within = previous.keep_within and (not rules.keep_within or rules.keep_within < previous.keep_within)
-    sparser = previous.keep_every and (not rules.keep_every or previous.keep_every % rules.keep_every)
-    fewer_best = previous.keep_best and (
-        not rules.keep_best
-        or rules.keep_best[:2] != previous.keep_best[:2]
-        or rules.keep_best.keep < previous.keep_best.keep
-    )
-    more_free = rules.free_target and rules.free_target > (previous.free_target or 0)
-    return any((fewer_last, fewer_within, sparser, fewer_best, more_free and rules.keep_last))
-
-
-def from_json(value: Any) -> Rules | None:
-    """Given rules as they came back from JSON (nested lists), return them, or None if they are not rules."""
-    try:
-        last, best, every, within, target, limit = value
-        return Rules(last and Range(*last), best and Best(*best), every, within, target, limit)
-    except (TypeError, ValueError):
-        return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ckptkit.lineage import in_line
 from ckptkit.model import Judged
-from ckptkit.policy import UNJUDGED, first_finding, in_line
+from ckptkit.policy import UNJUDGED, first_finding
 from ckptkit.strips import Part, Strip, StripPlan
 
 ALREADY = "weights-only already"

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from statistics import median
 
-from ckptkit.events import Alert, RunSight, Sight, VolumeSight
-from ckptkit.model import Sample, Severity
+from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
+from ckptkit.model import Severity
 from ckptkit.tuples import NamedTuple
 
 HOUR = 3600.0

@@ -12,7 +12,7 @@ import pytest
 
 from ckptkit import disk, flags, ops
 from ckptkit.box import Eaters, Trail
-from ckptkit.model import Outlook, Sample
+from ckptkit.events import Outlook, Sample
 from tests.support.runs import make_run
 from tests.support.waiting import wait_for
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.events import Alert, Damage, Deletion, Save
+from ckptkit.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.history import place, records
-from ckptkit.model import Sample
 from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -109,7 +108,7 @@ def test_file_stays_bounded_whatever_is_written(monkeypatch):
 WRITER = """
 import sys
 from ckptkit.history import records
-from ckptkit.model import Sample
+from ckptkit.events import Sample
 for i in range(40):
     fault = records.record(Sample(1.8e9 + i, sys.argv[1], 100, 40, 60, step=i))
     assert not fault, fault

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
+from ckptkit.advice import Flag
 from ckptkit.box import Cache, Eater, Eaters, OpenDeleted, Trail, Training
-from ckptkit.model import Flag, Outlook, Sample
+from ckptkit.events import Outlook, Sample
 from ckptkit.report import board, html, plain
 from tests.support.runs import make_run
 

@@ -4,8 +4,9 @@ import pytest
 
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
+from ckptkit.mass_delete import delete_limit, from_json, stricter
 from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict
-from ckptkit.policy import Best, Range, Rules, delete_limit, from_json, plan, stricter
+from ckptkit.policy import Best, Range, Rules, plan
 
 NOW = 1_000_000.0
 SIZE = 1000

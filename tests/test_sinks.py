@@ -14,8 +14,8 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert, RunSight, Sight, VolumeSight
-from ckptkit.model import Sample, Volume
+from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
+from ckptkit.model import Volume
 from ckptkit.ops.watching import Tick
 from ckptkit.report import documents, prometheus
 from ckptkit.sinks.command import Command

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ckptkit.events import RunSight, Sight, VolumeSight
-from ckptkit.model import Outlook, Sample, Volume
+from ckptkit.events import Outlook, RunSight, Sample, Sight, VolumeSight
+from ckptkit.model import Volume
 from ckptkit.thresholds import LADDERS, condition, growth, judge, rung, wait
 
 NOW = 1_800_000_000.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ckptkit.events import Sample
 from ckptkit.forecast.staircase import outlook
-from ckptkit.model import Sample
 from ckptkit.sizing import Peak, Setting
 from ckptkit.tuples import NamedTuple
 

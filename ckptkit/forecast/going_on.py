@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ckptkit.errors import UsageError
+from ckptkit.events import Outlook, Sample
 from ckptkit.forecast.budget import FLOOR
 from ckptkit.forecast.staircase import outlook
-from ckptkit.model import Outlook, Sample, Volume
+from ckptkit.model import Volume
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False

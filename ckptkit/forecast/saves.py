@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
-from ckptkit.model import Sample
+from ckptkit.events import Sample
 from ckptkit.tuples import NamedTuple
 
 WINDOW = 32  # the newest saves that are looked at

@@ -15,9 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ckptkit import careful
-from ckptkit.events import Alert, Damage, Deletion, Save
+from ckptkit.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.history.place import state_directory
-from ckptkit.model import Sample
 from ckptkit.patience import Patience
 from ckptkit.tuples import NamedTuple
 

@@ -7,9 +7,10 @@ from contextlib import suppress
 from ckptkit import config, disk
 from ckptkit.box import Trail
 from ckptkit.errors import CkptkitError
+from ckptkit.events import Outlook, Sample
 from ckptkit.forecast import staircase
 from ckptkit.history import records
-from ckptkit.model import Outlook, Plan, Sample, Volume
+from ckptkit.model import Plan, Volume
 from ckptkit.ops import measuring
 from ckptkit.policy import Rules
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from ckptkit import config, discover, manifest, pins, policy, verdict
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
+from ckptkit.lineage import in_line
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
@@ -186,7 +187,7 @@ def latest(path: str, *, weights_only_ok: bool = False, level: Level = "quick", 
     judged = judge(scan(path), now)
     refused = {j.checkpoint.name: _passed_over(j, weights_only_ok) for j in judged}
     usable = [j for j in judged if (j.verdict.weights_intact if weights_only_ok else j.verdict.resumable)]
-    for checkpoint, found in reversed(policy.in_line(usable)):
+    for checkpoint, found in reversed(in_line(usable)):
         if level != "quick":
             found = judge_again(checkpoint, level, now)
         if found.weights_intact if weights_only_ok else found.resumable:

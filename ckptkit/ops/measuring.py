@@ -1,6 +1,7 @@
 """A volume, or a run on it, as a sample for the history."""
 
-from ckptkit.model import Plan, Sample, Volume
+from ckptkit.events import Sample
+from ckptkit.model import Plan, Volume
 
 
 def of_volume(volume: Volume, now: float) -> Sample:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 
-from ckptkit import config, discover, disk, policy
+from ckptkit import config, discover, disk
 from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
 from ckptkit.forecast.adapters import Lora
+from ckptkit.lineage import in_line
 from ckptkit.model import Checkpoint
 from ckptkit.ops.describing import Described, by_count, by_path
 from ckptkit.ops.looking import judge, scan
@@ -71,7 +72,7 @@ def predicted(model: str | None, params: str | None, dtype: str | None, how: How
 
 def measured(run: str) -> Parts:
     """Given a run, return its newest intact checkpoint. Raises NoSuchRun, NoIntactCheckpoint."""
-    intact = policy.in_line([j for j in judge(scan(run)) if j.verdict.intact])
+    intact = in_line([j for j in judge(scan(run)) if j.verdict.intact])
     if not intact:
         raise NoIntactCheckpoint(f"no intact checkpoint in {run!r} to measure; bin/verify says what is wrong with each")
     checkpoint = intact[-1].checkpoint

@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 from ckptkit import careful, checks, discover, disk
+from ckptkit.advice import Check
 from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config
-from ckptkit.model import Check, Plan
+from ckptkit.model import Plan
 from ckptkit.ops.looking import latest, plan
 from ckptkit.policy import DEFAULT_RULES, Rules
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 
-from ckptkit import discover, history, lock, pins, policy
+from ckptkit import discover, history, lock, mass_delete, pins
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model import Decision, Outcome, Plan
 from ckptkit.ops.looking import QUIET_SECONDS, judge, plan, require_intact, scan
@@ -97,7 +97,7 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
 def _mass_delete(made: Plan, rules: Rules) -> str:
     going = sum(d.verdict.intact for d in made.deletions)
     previous = history.recall_policy(made.run)
-    limit = policy.delete_limit(made, rules, None if previous is None else policy.from_json(previous))
+    limit = mass_delete.delete_limit(made, rules, None if previous is None else mass_delete.from_json(previous))
     if limit is None or going <= limit:
         return ""
     return (

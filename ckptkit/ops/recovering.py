@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ckptkit import careful, diagnose
+from ckptkit.advice import Cause, Check
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
-from ckptkit.model import Cause, Check
 from ckptkit.ops.looking import Latest, latest
 from ckptkit.ops.preflighting import preflight
 from ckptkit.ops.pruning import Pruned, prune

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ckptkit import config, discover, disk, flags
+from ckptkit.advice import Flag
 from ckptkit.box import Box, Eaters, Trail
 from ckptkit.disk.training import environment, working_directory
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.model import Flag, Plan, Volume
+from ckptkit.model import Plan, Volume
 from ckptkit.ops import foreseeing
 from ckptkit.ops.looking import plan
 from ckptkit.policy import Rules

@@ -9,9 +9,9 @@ from statistics import median
 
 from ckptkit import discover, disk, forecast, policy, thresholds
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.events import RunSight, Save, Sight, VolumeSight
+from ckptkit.events import Outlook, RunSight, Sample, Save, Sight, VolumeSight
 from ckptkit.history import records
-from ckptkit.model import Decision, Outlook, Plan, Sample, Volume
+from ckptkit.model import Decision, Plan, Volume
 from ckptkit.ops import measuring
 from ckptkit.ops.foreseeing import foreseen, last_step
 from ckptkit.ops.looking import plan

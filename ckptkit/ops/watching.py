@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from ckptkit import thresholds
-from ckptkit.events import Alert, Sight
+from ckptkit.events import Alert, Sample, Sight
 from ckptkit.history import records
-from ckptkit.model import Sample
 from ckptkit.ops import measuring
 from ckptkit.ops.sampling import OutlookOf, look
 from ckptkit.patience import Patience

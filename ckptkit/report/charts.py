@@ -3,7 +3,8 @@ don't."""
 
 from collections.abc import Sequence
 
-from ckptkit.model import Decision, Outlook, Plan, Sample
+from ckptkit.events import Outlook, Sample
+from ckptkit.model import Decision, Plan
 from ckptkit.report.documents import iso
 from ckptkit.report.parts import text
 

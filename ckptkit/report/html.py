@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from ckptkit.advice import Flag
 from ckptkit.box import Box, Cache, Eater, Eaters, Trail
-from ckptkit.model import Decision, Flag, Plan, Volume
+from ckptkit.model import Decision, Plan, Volume
 from ckptkit.report import charts, rows
 from ckptkit.report.documents import iso
 from ckptkit.report.outlook import of_trail

@@ -3,7 +3,7 @@
 import time
 
 from ckptkit.box import Box, Trail
-from ckptkit.model import Outlook
+from ckptkit.events import Outlook
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

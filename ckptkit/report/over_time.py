@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from ckptkit.model import Sample
+from ckptkit.events import Sample
 from ckptkit.report.documents import Document, iso
 from ckptkit.report.text import human, printable, table
 

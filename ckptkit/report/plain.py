@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from ckptkit.advice import Flag
 from ckptkit.box import Box
-from ckptkit.model import Flag, Volume
+from ckptkit.model import Volume
 from ckptkit.report import outlook, rows, text
 from ckptkit.report.text import human, printable
 

@@ -1,7 +1,8 @@
 """What diskreport found → what json.dumps takes: `ckptkit.diskreport/1`."""
 
+from ckptkit.advice import Flag
 from ckptkit.box import Box, Eaters, Trail, Training
-from ckptkit.model import Flag, Plan, Volume
+from ckptkit.model import Plan, Volume
 from ckptkit.report import outlook
 from ckptkit.report.documents import Document, decision, iso, judgement
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from ckptkit.model import Check, Checkpoint, Decision, Judged, Outcome, Plan, Verdict
+from ckptkit.advice import Check
+from ckptkit.model import Checkpoint, Decision, Judged, Outcome, Plan, Verdict
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 

@@ -3,8 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 
-from ckptkit.events import Alert, RunSight, Sight, VolumeSight
-from ckptkit.model import Sample
+from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.report.board import COLOURS, plain, ruled
 from ckptkit.report.documents import Document, alert, iso
 from ckptkit.report.over_time import sample, sparkline, used_fraction

@@ -153,8 +153,8 @@ def test_leftover_of_an_open_file_is_told_and_finished_by_a_later_sweep(disk, re
 
 
 SILENT = (
-    "delete.py",
-    "        except OSError as error:\n            yield Failure(path, _words(error))\n",
+    "delete/removal.py",
+    "        except OSError as error:\n            yield Failure(path, in_words(error))\n",
     "        except OSError as error:\n            return\n",
 )
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.policy import Range, Rules, in_line, stale_names
+from ckptkit.lineage import in_line, stale_names
+from ckptkit.policy import Range, Rules
 from tests.faults.drawn import (
     AVAILABLE,
     COUNTED,

@@ -1,0 +1,33 @@
+"""The nouns of what a person is told, each with the command that mends it. As in `model`: frozen."""
+
+from __future__ import annotations
+
+from ckptkit.model import Severity
+from ckptkit.tuples import NamedTuple
+
+
+class Flag(NamedTuple):
+    """One thing that a person should know about a volume or a run, and the command that mends it."""
+
+    level: Severity
+    code: str
+    message: str
+    command: str = ""
+
+
+class Check(NamedTuple):
+    """One line of preflight's list. state: go, warn (goes, but look) or no-go. command: what mends it."""
+
+    state: str
+    code: str
+    message: str
+    command: str = ""
+
+
+class Cause(NamedTuple):
+    """One thing that ended a training: its code, in plain words, the line that says so, and what to type."""
+
+    code: str
+    message: str
+    line: str
+    command: str
