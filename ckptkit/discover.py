@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from ckptkit import layouts
-from ckptkit.errors import NoSuchRun, UsageError
+from ckptkit.errors import NoSuchRun, UnreadableRun, UsageError
 from ckptkit.model import ASIDE, DEEPEST, OURS, Checkpoint, File, Finding, Leftover, Run
 
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
@@ -75,17 +75,35 @@ def is_checkpoint_name(path: str) -> bool:
 
 def run_directory(path: str) -> str:
     """Given what a person typed as RUN, return its real absolute path. Raises NoSuchRun, UsageError (/, a home)."""
-    try:
-        real = os.path.realpath(path, strict=True)  # else an error of the disk would read as "does not exist"
-        directory = stat.S_ISDIR(os.stat(real).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir") from None
-    except OSError as error:
-        raise NoSuchRun(f"no such run: {path!r} can't be looked at: {error.strerror}; try again") from None
-    if not directory:
+    real, kind = _looked_up(path)
+    if kind is None:
+        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir")
+    if kind != stat.S_IFDIR:
         raise NoSuchRun(f"no such run: {path!r} is not a directory; RUN is the Trainer's output_dir")
     refuse_system_directory(path)
     return real
+
+
+def directory_at(path: str) -> str:
+    """Given what a person typed as a run or a root above runs, return its real path. Raises NoSuchRun."""
+    real, kind = _looked_up(path)
+    if kind != stat.S_IFDIR:
+        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+    return real
+
+
+def _looked_up(path: str) -> tuple[str, int | None]:
+    """The real path, and what kind of file is there; None if nothing is. Raises UnreadableRun in the disk's own words:
+
+    `os.path.isdir` would say False of what the disk could not look at.
+    """
+    try:
+        real = os.path.realpath(path, strict=True)
+        return real, stat.S_IFMT(os.stat(real).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return os.path.realpath(path), None
+    except OSError as error:
+        raise UnreadableRun(f"{path!r} can't be looked at: {error.strerror}; try again") from None
 
 
 def refuse_system_directory(path: str) -> None:
@@ -97,9 +115,7 @@ def refuse_system_directory(path: str) -> None:
 
 def find_runs(root: str) -> list[str]:
     """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered."""
-    if not os.path.isdir(root):
-        raise NoSuchRun(f"no such directory: {root!r}")
-    runs, top = [], os.path.realpath(root)
+    runs, top = [], directory_at(root)
     for directory, children, _ in os.walk(top):
         if any(layouts.step_of(child) for child in children):
             runs.append(directory)
@@ -121,7 +137,7 @@ def _listing(path: str) -> "list[os.DirEntry[str]]":
         with os.scandir(path) as entries:
             return list(entries)
     except OSError as error:
-        raise NoSuchRun(
+        raise UnreadableRun(
             f"can't list {path!r}: {error.strerror}; run as the user who trains, or mend its mode"
         ) from None
 

@@ -33,6 +33,10 @@ class NoSuchRun(CkptkitError):
     exit_code = 10
 
 
+class UnreadableRun(NoSuchRun):
+    """The disk does not let it be looked at, so nobody knows what is there."""
+
+
 class LockHeld(CkptkitError):
     """Another process works on this run."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ckptkit.errors import LockHeld, NoSuchRun
+from ckptkit.errors import LockHeld, UnreadableRun
 
 POLL_SECONDS = 0.05
 RECORD = "hhqqi4x"  # struct flock of a 64-bit Linux: type, whence, start, length, pid (fcntl_locking(2))
@@ -27,7 +27,7 @@ os.register_at_fork(after_in_child=_let_go)
 def hold(run: str, timeout: float = 0.0) -> Iterator[int]:
     """Hold the run's lock; yields the directory's file descriptor. timeout: seconds to wait for it (0: don't).
 
-    Raises LockHeld with the holder where the kernel names one, NoSuchRun if the directory can't be opened.
+    Raises LockHeld with the holder where the kernel names one, UnreadableRun if the directory can't be opened.
     """
     with open_directory(run) as fd:
         _acquire(fd, run, time.monotonic() + timeout)
@@ -40,11 +40,11 @@ def hold(run: str, timeout: float = 0.0) -> Iterator[int]:
 
 @contextmanager
 def open_directory(run: str) -> Iterator[int]:
-    """The directory's file descriptor, without a lock. Raises NoSuchRun if it can't be opened."""
+    """The directory's file descriptor, without a lock. Raises UnreadableRun if it can't be opened."""
     try:
         fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise NoSuchRun(f"can't open {run!r}: {error.strerror}") from None
+        raise UnreadableRun(f"can't open {run!r}: {error.strerror}") from None
     _held.add(fd)
     try:
         yield fd

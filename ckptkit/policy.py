@@ -200,9 +200,9 @@ def _decide(
             return Decision(checkpoint, verdict, "keep", tuple(reasons[checkpoint.name]))
         why = "left by an earlier run" if checkpoint.name in stale else "no rule keeps it"
         return Decision(checkpoint, verdict, "delete", (why,))
-    reason = protected.get(checkpoint.name) or _reason_to_leave(judged, intact)
-    if reason:
-        return Decision(checkpoint, verdict, "leave", (reason,))
+    left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, intact))))
+    if left:
+        return Decision(checkpoint, verdict, "leave", left)
     return Decision(checkpoint, verdict, "delete", (f"{verdict.state}: {first_finding(judged)}",))
 
 

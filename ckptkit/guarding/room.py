@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ckptkit import ops
-from ckptkit.disk import available_bytes
+from ckptkit.disk import available_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.guarding.settings import Settings
 from ckptkit.model import Checkpoint, Judged
@@ -16,6 +16,7 @@ from ckptkit.report import text
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
 POLL_SECONDS = 0.2
+GIVES_BACK_LATE = frozenset({"btrfs", "zfs", "bcachefs"})  # with the next transaction, up to half a minute away
 # What the guard itself can't mend, or does not see at the first save.
 TOLD_AT_START = ("volume", "inodes", "write", "headroom")
 
@@ -53,9 +54,9 @@ class Room:
                 settle=False,
                 by=WHO,
             )
-        except NoSuchRun:
-            return False  # no checkpoint yet
         except (CkptkitError, OSError) as error:
+            if type(error) is NoSuchRun:
+                return False  # no checkpoint yet
             self._tell_once([str(error)])
             return False
         stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(pruned.plan)]
@@ -69,11 +70,16 @@ class Room:
         while True:
             deleted = self.prune(self.settings.before_a_save)
             free = self.available()
-            if free < need and deleted:  # btrfs and xfs give bytes back a moment later
-                free = ops.settled_available_bytes(self.run, need)
-            if free >= need or time.monotonic() >= deadline:
+            last = time.monotonic() >= deadline
+            # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
+            if free < need and (deleted or (last and self._gives_back_late())):
+                free = ops.settled_available_bytes(existing(self.run), need)
+            if free >= need or last:
                 return free
             time.sleep(POLL_SECONDS)
+
+    def _gives_back_late(self) -> bool:
+        return volume(existing(self.run)).filesystem in GIVES_BACK_LATE
 
     def available(self) -> int:
         """Bytes available where the run lies or will lie."""

@@ -98,9 +98,7 @@ def require_intact(made: Plan | StripPlan, done: str) -> None:
 
 def unread(decisions: Iterable[Decision | Strip]) -> list[Decision | Strip]:
     """Given what was decided, return those that were left alone only because they could not be read."""
-    return [
-        d for d in decisions if d.action == "leave" and d.verdict.unread and d.reasons[0].startswith(policy.UNJUDGED)
-    ]
+    return [d for d in decisions if d.action == "leave" and d.verdict.unread]
 
 
 def moment(now: float | None) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from ckptkit import config
-from ckptkit.errors import NoSuchRun, UsageError
+from ckptkit import config, discover
+from ckptkit.errors import UsageError
 from ckptkit.events import Alert
 from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
@@ -84,8 +83,7 @@ class Telling:
 
 def require_directory(path: str) -> None:
     """Raises NoSuchRun if there is nothing to watch: later it may come and go, but now it was typed."""
-    if not os.path.isdir(path):
-        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+    discover.directory_at(path)
 
 
 def watch(

@@ -39,8 +39,8 @@ def preflight(
     """
     run = os.path.realpath(path)
     discover.refuse_system_directory(run)
-    if os.path.lexists(run) and not os.path.isdir(run):
-        raise UsageError(f"{path!r} is not a directory; RUN is the Trainer's output_dir")
+    if not discover.is_gone(run):
+        discover.run_directory(path)
     place = _existing(run)
     newest, why_none = _newest(run)
     return checks.checks(

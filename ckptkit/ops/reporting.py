@@ -8,7 +8,7 @@ from ckptkit import config, discover, disk, flags
 from ckptkit.advice import Flag
 from ckptkit.box import Box, Eaters, Trail
 from ckptkit.disk.training import environment, working_directory
-from ckptkit.errors import CkptkitError, NoSuchRun
+from ckptkit.errors import CkptkitError
 from ckptkit.model import Plan, Volume
 from ckptkit.ops import foreseeing
 from ckptkit.ops.looking import plan
@@ -137,9 +137,7 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
 
 
 def _runs_at(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
-    real = os.path.realpath(path)
+    real = discover.directory_at(path)
     try:
         found = discover.scan(real)
         if found.checkpoints or found.leftovers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
@@ -29,8 +28,7 @@ def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None
 
     samples_of: what was seen before. outlook: another forecast than ours.
     """
-    if not os.path.isdir(path):
-        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+    discover.directory_at(path)
     runs, errors = [], []
     volumes = {volume.mount: volume for volume in [disk.volume(path)]}
     for run in discover.find_runs(path):

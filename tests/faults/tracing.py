@@ -95,24 +95,28 @@ class Command(NamedTuple):
         names = ",".join(sorted(CHANGING | LOOKING))
         lines = _lines(self.run(FILTERED, "-e", f"trace=/^({names.replace(',', '|')})$").log)
         found = []
-        for _, theirs in groupby(sorted(lines, key=lambda line: line[0]), key=lambda line: line[0]):
+        for thread, theirs in groupby(sorted(lines, key=lambda line: line[0]), key=lambda line: line[0]):
             paths = sorted({path for _, text in theirs for path in self._paths(text)})
             if paths:
                 next(steps)
-                found.append(self._lane(tuple(paths), names))
+                found.append(self._lane(thread, tuple(paths), names))
         return found
 
-    def _lane(self, paths: tuple[str, ...], names: str) -> Lane:
-        """Numbered as strace counts with these paths; another thread's calls on them are another lane's."""
+    def _lane(self, thread: str, paths: tuple[str, ...], names: str) -> Lane:
+        """Numbered as strace counts with these paths: for each thread on its own, so the first to come so far is hit.
+
+        What another thread does on them is another lane's. Thread numbers are the same in each run, as all numbers are.
+        """
         log = self.run(FILTERED, *_only(paths), "-e", f"trace=/^({names.replace(',', '|')})$").log
         numbered: dict[tuple[str, str], int] = {}
-        calls = []
-        for thread, text in _lines(log):
+        calls, reached = [], set()
+        for whose, text in _lines(log):
             name = text.partition("(")[0]
-            numbered[thread, name] = numbered.get((thread, name), 0) + 1
-            calls.append((thread, Call(name, numbered[thread, name], told(text))))
-        busiest = max({thread for thread, _ in calls}, key=lambda t: sum(thread == t for thread, _ in calls))
-        return Lane(paths, tuple(call for thread, call in calls if thread == busiest))
+            numbered[whose, name] = number = numbered.get((whose, name), 0) + 1
+            if whose == thread and (name, number) not in reached:
+                calls.append(Call(name, number, told(text)))
+            reached.add((name, number))
+        return Lane(paths, tuple(calls))
 
     def _paths(self, text: str) -> Iterator[str]:
         for path in re.findall(r'["<](/[^">]*)[">]', text):
