@@ -26,16 +26,15 @@ def train(tmp_path):
     stop = tmp_path / "stop"
 
     def start(run):
-        with open(tmp_path / "stderr", "w") as told:  # of thousands of saves: no pipe holds that
-            command = [*TRAINING, run, stop]
-            started.append(subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=told, text=True))
+        with open(tmp_path / "stdout", "w") as out, open(tmp_path / "stderr", "w") as told:  # no pipe holds so much
+            started.append(subprocess.Popen([*TRAINING, run, stop], cwd=CHECKOUT, stdout=out, stderr=told))
         wait_for_minutes(lambda: started[0].poll() is not None or len(written(run)) > 0)
         return started[0]
 
     def end():
         stop.touch()
-        out, _ = started[0].communicate(timeout=LONGEST)
-        return started[0].returncode, out, (tmp_path / "stderr").read_text()
+        code = started[0].wait(timeout=LONGEST)
+        return code, (tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()
 
     start.end = end
     yield start
