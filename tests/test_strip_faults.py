@@ -204,7 +204,9 @@ def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of):
     def breaks(plan):
         os.truncate(f"{run}/checkpoint-300/optimizer.pt", 100)
 
-    with pytest.raises(NoIntactCheckpoint, match="checkpoint-300 is intact no more: nothing deleted"):
+    with pytest.raises(
+        NoIntactCheckpoint, match=r"checkpoint-300 is intact no more \(optimizer.pt .*\): nothing deleted"
+    ):
         ops.strip(run, 1, announce=breaks)
     assert {step: files(run, step) for step in (100, 200)} == before
 

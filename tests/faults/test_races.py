@@ -147,5 +147,7 @@ def test_sweeps_that_begin_together_wait_or_are_refused(real, tmp_path, tally):
 
 
 def test_sweeps_without_the_lock_go_red(real, tmp_path):
-    path = broken(tmp_path, *UNLOCKED)
-    assert collide(real, tmp_path, [sys.executable, "-m", "ckptkit"], {"PYTHONPATH": path}), "the suite did not notice"
+    """Chance decides which of them meet: a few times more than where all must go well."""
+    command, unlocked = [sys.executable, "-m", "ckptkit"], {"PYTHONPATH": broken(tmp_path, *UNLOCKED)}
+    noticed = any(collide(real, tmp_path / str(number), command, unlocked) for number in range(10))
+    assert noticed, "the suite did not notice"
