@@ -117,9 +117,9 @@ class Room:
             return False
 
     def read_back(self, name: str) -> str:
-        """Read a checkpoint whole, just after it became durable; "" if it is intact, and then its manifest is written,
+        """Read a checkpoint whole, just after it became durable, and write its manifest if it is intact.
 
-        else what is wrong with it.
+        Returns what is wrong with it, "" if it is intact.
         """
         path = os.path.join(self.run, name)
         try:
@@ -128,7 +128,7 @@ class Room:
                 self._write_manifest(judged)
             _warn_of(ops.record_damage(judged))
         except (CkptkitError, OSError) as error:
-            return str(error)
+            return str(error) or repr(error)  # never "": that would be intact
         return "" if judged.verdict.intact else f"{judged.verdict.state}: {first_finding(judged)}"
 
     def record_save(self, name: str, kind: str, seconds: float) -> None:
