@@ -136,6 +136,10 @@ class Verdict(NamedTuple):
     weights_intact: bool = False
     digests: tuple[tuple[str, FileDigest], ...] = ()
     files_unread: int = 0
+    # Names of weights that hold NaN or Inf, as read just now or as the manifest has them; None: nobody looked.
+    nonfinite: tuple[str, ...] | None = None
+    # Whether the files' times are in the order in which the layout's writer writes them: a copy's are not.
+    written_in_order: bool = False
 
     @property
     def intact(self) -> bool:
@@ -144,6 +148,11 @@ class Verdict(NamedTuple):
     @property
     def damaged(self) -> bool:
         return self.state in ("incomplete", "corrupt")
+
+    @property
+    def refused(self) -> bool:
+        """Whether a resume would load a pickle from it that names what must not be called."""
+        return any(finding.code == "refused-pickle" for finding in self.findings)
 
     @property
     def unread(self) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
-from ckptkit.verdict import Reading
+from ckptkit.verify import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}

@@ -6,19 +6,18 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
-from ckptkit import config, discover, manifest, pins, policy, verdict
+from ckptkit import config, discover, manifest, pins, policy
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import in_line
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
-from ckptkit.verdict import WHOLE, Reading
+from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
+from ckptkit.verify import verify as verify_checkpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan
-
-QUIET_SECONDS = verdict.QUIET_SECONDS
 
 
 class PassedOver(NamedTuple):
@@ -115,7 +114,7 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
         except ValueError as error:
             broken = Finding(manifest.FILE, "bad-manifest", f"{error}; it is passed over")
             checkpoint = checkpoint._replace(problems=(*checkpoint.problems, broken))
-    return Judged(checkpoint, verdict.verify(checkpoint, now, level, quiet, known, reading))
+    return Judged(checkpoint, verify_checkpoint(checkpoint, now, level, quiet, known, reading))
 
 
 def verify(

@@ -2,8 +2,9 @@
 
 import os
 
-from ckptkit import delete, discover, layouts, verdict
+from ckptkit import delete, discover, layouts
 from ckptkit.model import ASIDE, Failure, Finding, Leftover
+from ckptkit.verify import weights_findings as findings_of_weights
 
 # Inside the directory that the model is for, so on its file system; a killed writer's is removed by the next one.
 DRAFT = f"{ASIDE}draft"
@@ -11,7 +12,7 @@ DRAFT = f"{ASIDE}draft"
 
 def weights_findings(directory: str) -> tuple[Finding, ...]:
     """Given a directory with a saved model, return what is wrong with its weights; () means they are whole."""
-    return verdict.weights_findings(discover.directory(directory))
+    return findings_of_weights(discover.directory(directory))
 
 
 def remove_draft(draft: str) -> list[Failure]:

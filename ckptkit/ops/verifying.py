@@ -13,7 +13,7 @@ from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
 from ckptkit.model import Finding, Judged
 from ckptkit.tuples import NamedTuple
-from ckptkit.verdict import Reading
+from ckptkit.verify import Reading
 
 __all__ = ["Budget", "budget", "reading", "standing_still", "write_manifest", "yield_to_others"]
 

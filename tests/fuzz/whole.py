@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from ckptkit import discover, manifest, verdict
+from ckptkit import discover, manifest
 from ckptkit.model import Manifest
+from ckptkit.verify import verify
 from tests.fuzz import shapes
 
 NAMES = (
@@ -83,8 +84,8 @@ def verify(data: bytes) -> None:
         if content is not None:
             (top / os.fsdecode(os.fsencode(name))).write_bytes(content)
     found = discover.checkpoint(str(top))
-    verdict.verify(found, LATER, "quick")
-    verdict.verify(found, LATER, "deep", manifest=_manifest(str(top)))
+    verify(found, LATER, "quick")
+    verify(found, LATER, "deep", manifest=_manifest(str(top)))
 
 
 def _manifest(path: str) -> Manifest | None:

@@ -22,11 +22,18 @@ ENDS = 64  # bytes of a JSON document's start and end that tell whether it is cu
 
 
 class Reading(NamedTuple):
-    """How to read whole files: `wanted` says of a path whether to, `digests` which to take of those that are."""
+    """How to read whole files: `wanted` says of a path whether to, `digests` which to take of those that are.
+
+    pickles: at `quick` too, follow the pickles of what a resume loads. values: at `full` too, look for NaN and Inf in
+    the weights. trust: patterns of names (`pkg.*`) that pickles may name besides what the framework allows.
+    """
 
     wanted: Callable[[str], bool] = lambda path: True
     digests: tuple[str, ...] = ("crc32",)
     pace: Any = None  # formats.stream.Pace; that room loads only where whole files are read
+    pickles: bool = False
+    values: bool = False
+    trust: tuple[str, ...] = ()
 
 
 WHOLE = Reading()
@@ -81,7 +88,7 @@ def _seen(
                 seen = seen._replace(digest=_digest(opened))
             # One that is damaged already is read only to tell both digests.
             if deeper and (not seen.damaged or (known and known.size == status.st_size)):
-                from ckptkit.verdict.read import read_whole
+                from ckptkit.verify.read import read_whole
 
                 seen = read_whole(opened, file.name, seen, level, reading, known)
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout
 from ckptkit.model import FileDigest, Finding, Level, Manifest
-from ckptkit.verdict.examine import Seen
+from ckptkit.verify.examine import Seen
 
 
 def manifest_findings(layout: Layout, seen: dict[str, Seen], manifest: Manifest, level: Level) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model import FileDigest, Level
 from ckptkit.tuples import NamedTuple
-from ckptkit.verdict.examine import Reading, Seen
+from ckptkit.verify.examine import Reading, Seen
 
 UNLIMITED = stream.Pace()
 MOST_HOLES = 16 << 30  # bytes; even zeros that need no reading take their time to look at

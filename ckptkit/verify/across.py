@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout
 from ckptkit.model import Checkpoint, Finding
-from ckptkit.verdict.examine import Seen
+from ckptkit.verify.examine import Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

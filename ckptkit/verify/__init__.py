@@ -11,9 +11,9 @@ from ckptkit import layouts
 from ckptkit.formats import HINTS, TORN, UNJUDGED
 from ckptkit.layouts import Layout
 from ckptkit.model import Checkpoint, Finding, Level, Manifest, State, Verdict
-from ckptkit.verdict.across import across_findings
-from ckptkit.verdict.examine import WHOLE, Reading, Seen, examine
-from ckptkit.verdict.names import name_findings
+from ckptkit.verify.across import across_findings
+from ckptkit.verify.examine import WHOLE, Reading, Seen, examine
+from ckptkit.verify.names import name_findings
 
 __all__ = ["QUIET_SECONDS", "WHOLE", "Reading", "verify", "weights_findings"]
 
@@ -92,7 +92,7 @@ def _findings(
         found += name_findings(checkpoint, layout, names)
     found += across_findings(checkpoint, layout, seen)
     if manifest:
-        from ckptkit.verdict.against import manifest_findings  # only here: digests take their time to load
+        from ckptkit.verify.against import manifest_findings  # only here: digests take their time to load
 
         found += manifest_findings(layout, seen, manifest, level)
     return tuple(_damage_first(found))
