@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from ckptkit import discover, history, lock, mass_delete, pins
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model import Decision, Outcome, Plan
-from ckptkit.ops.looking import QUIET_SECONDS, judge, plan, require_intact, scan
+from ckptkit.ops.looking import judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
+from ckptkit.verify import QUIET_SECONDS
 
 
 class Pruned(NamedTuple):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from ckptkit import config, delete, discover, lock, pins, strip_policy
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model import Failure, Outcome
-from ckptkit.ops.looking import QUIET_SECONDS, in_use, judge, moment, require_intact, scan
+from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
 from ckptkit.tuples import NamedTuple
+from ckptkit.verify import QUIET_SECONDS
 
 DEFAULT_KEEP = 1
 

@@ -16,7 +16,7 @@ from random import Random
 
 from ckptkit import discover, manifest
 from ckptkit.model import Manifest
-from ckptkit.verify import verify
+from ckptkit.verify import verify as verify_checkpoint
 from tests.fuzz import shapes
 
 NAMES = (
@@ -84,8 +84,8 @@ def verify(data: bytes) -> None:
         if content is not None:
             (top / os.fsdecode(os.fsencode(name))).write_bytes(content)
     found = discover.checkpoint(str(top))
-    verify(found, LATER, "quick")
-    verify(found, LATER, "deep", manifest=_manifest(str(top)))
+    verify_checkpoint(found, LATER, "quick")
+    verify_checkpoint(found, LATER, "deep", manifest=_manifest(str(top)))
 
 
 def _manifest(path: str) -> Manifest | None:
