@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from ckptkit import careful
 from ckptkit.errors import UsageError
-from ckptkit.model import OURS, Checkpoint, FileDigest, Manifest
+from ckptkit.model import OURS, Checkpoint, FileDigest, Manifest, Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FILE = f"{OURS}manifest.json"
 SCHEMA = "ckptkit.manifest/1"
+MOST_OTHERS = 1_000  # bystanders that are listed
 LARGEST_BYTES = 2 << 20  # 15,000 files; as JSON objects it becomes 30 times as much
 
 
@@ -61,9 +62,18 @@ def _parsed(raw: bytes) -> Manifest:
     try:
         table = json.loads(raw)
         files = {name: _entry(entry) for name, entry in table["files"].items()}
-        return Manifest(float(table["written_at"]), files, dict(table.get("versions") or {}))
+        return Manifest(float(table["written_at"]), files, dict(table.get("versions") or {}), _names(table))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"is no manifest: {error!r}") from None
+
+
+def _names(table: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = table.get("nonfinite")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("nonfinite is no list of names")
+    return tuple(names)
 
 
 def _entry(entry: Mapping[str, Any]) -> FileDigest:
@@ -73,21 +83,22 @@ def _entry(entry: Mapping[str, Any]) -> FileDigest:
     return FileDigest(int(entry["bytes"]), int(entry["mtime_ns"]), digests)
 
 
-def write(
-    checkpoint: Checkpoint, digests: Iterable[tuple[str, FileDigest]], versions: Mapping[str, str], now: float
-) -> None:
-    """Given a checkpoint that was just read whole, write down what its files are, durably.
+def write(checkpoint: Checkpoint, verdict: Verdict, versions: Mapping[str, str], now: float) -> None:
+    """Given a checkpoint that was just read whole and the verdict on it, write down what its files are, durably.
 
-    now: seconds since the epoch. Raises OSError (a full disk: then what was there before still is), UsageError if a
-    file changed since it was read.
+    Bystanders are listed by their size, the first so many. now: seconds since the epoch. Raises OSError (a full disk:
+    then what was there before still is), UsageError if a file changed since it was read.
     """
-    files = dict(digests)
+    files = dict(verdict.digests)
     for name, digest in files.items():
         status = os.lstat(os.path.join(checkpoint.path, name))
         if (status.st_size, status.st_mtime_ns) != (digest.size, digest.modified_ns):
             raise UsageError(f"{os.path.join(checkpoint.path, name)} changed while it was read: no manifest written")
     entries = {n: {"bytes": d.size, "mtime_ns": d.modified_ns, **d.digests} for n, d in files.items()}
+    others = [f for f in checkpoint.files if f.name not in files and not f.name.startswith(OURS)]
+    entries |= {f.name: {"bytes": f.apparent_bytes, "mtime_ns": int(f.modified_at * 1e9)} for f in others[:MOST_OTHERS]}
     table = {"schema": SCHEMA, "written_at": now, "versions": dict(versions), "files": entries}
+    table |= {} if verdict.nonfinite is None else {"nonfinite": list(verdict.nonfinite)}
     _replace(checkpoint.path, json.dumps(table, indent=1).encode())
 
 

@@ -27,6 +27,8 @@ else:
 ASIDE = ".ckptkit-deleting-"
 # What we write into a checkpoint begins so: it is nobody's part of it.
 OURS = ".ckptkit-"
+# The guard's own mark in a checkpoint that it has begun to save and not finished.
+SAVING = f"{OURS}saving"
 # Directories within one another that are looked into: no framework makes more than a handful, a hostile one thousands.
 DEEPEST = 64
 
@@ -111,11 +113,16 @@ class FileDigest(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What a checkpoint's files were when it was complete and durable. `versions`: of the programs that wrote it."""
+    """What a checkpoint's files were when it was complete and durable. `versions`: of the programs that wrote it.
+
+    A file without digests is a bystander, of which only the size is known. nonfinite: names of weights that held NaN or
+    Inf; None: nobody looked.
+    """
 
     written_at: float
     files: Mapping[str, FileDigest]
     versions: Mapping[str, str] = {}
+    nonfinite: tuple[str, ...] | None = None
 
 
 class Verdict(NamedTuple):

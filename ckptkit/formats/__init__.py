@@ -7,12 +7,13 @@ wrong.
 
 Fault = tuple[str, str]
 
-TORN = frozenset({"empty", "truncated", "missing", "zeroed-header", "zeroed-tail"})
+TORN = frozenset({"empty", "truncated", "missing", "unfinished", "zeroed-header", "zeroed-tail"})
 HINTS = frozenset(
-    {"debris", "other-device", "sparse", "best-missing", "extra-shard", "unknown-global", "stale-manifest",
-     "bad-manifest", "digest-unchecked", "unchanged-weights", "half-stripped"}
+    {"debris", "other-device", "sparse", "best-missing", "extra-shard", "unknown-global", "unsafe-pickle",
+     "refused-pickle", "nonfinite", "nan", "inf", "stale-manifest", "bad-manifest", "digest-unchecked",
+     "unchanged-weights", "half-stripped", "removed-after-save", "bad-optional", "changed-bystander"}
 )  # fmt: skip
 UNJUDGED = frozenset(
-    {"unreadable", "not-a-file", "not-a-directory", "foreign-layout", "changed", "too-large", "too-deep",
-     "unknown-dtype"}
+    {"unreadable", "not-a-file", "not-a-directory", "foreign-layout", "not-recognized", "no-weights", "changed",
+     "too-large", "too-deep", "unknown-dtype"}
 )  # fmt: skip

@@ -10,7 +10,7 @@ What a call returned is never called in turn, and no attribute of a global is se
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ckptkit.formats import Fault, inert
@@ -38,15 +38,20 @@ class Scan(NamedTuple):
     storages: Mapping[str, str] = {}
 
 
-def scan(raw: bytes | bytearray) -> Scan:
-    """Given bytes that hold one pickle and nothing else, return what it says."""
-    (found,), end = scan_stream(raw, 1)
+def scan(raw: bytes | bytearray, trust: Sequence[str] = ()) -> Scan:
+    """Given bytes that hold one pickle and nothing else, return what it says.
+
+    trust: patterns of names, such as `pkg.*`, that are no fault although neither torch nor the Trainer knows them.
+    """
+    (found,), end = scan_stream(raw, 1, trust=trust)
     if end == len(raw) or any(code in ("truncated", "bad-pickle", "too-large") for code, _ in found.faults):
         return found
     return found._replace(faults=[*found.faults, ("bad-pickle", f"{len(raw) - end} bytes after its end")])
 
 
-def scan_stream(raw: bytes | bytearray, count: int, start: int = 0) -> tuple[list[Scan], int]:
+def scan_stream(
+    raw: bytes | bytearray, count: int, start: int = 0, trust: Sequence[str] = ()
+) -> tuple[list[Scan], int]:
     """Given bytes with `count` pickles in a row from `start`, return what each says and the offset after the last.
 
     Fewer come back if one can't be followed to its end: the last one's faults say why.
@@ -55,7 +60,7 @@ def scan_stream(raw: bytes | bytearray, count: int, start: int = 0) -> tuple[lis
         return [Scan([("too-large", f"{len(raw) - start} bytes, {LARGEST_BYTES} can be judged")], (), OPAQUE)], start
     scans, ended = list[Scan](), True
     while ended and len(scans) < count:
-        machine = Machine(raw, start)
+        machine = Machine(raw, start, trust)
         scans.append(_said(machine))
         start, ended = machine.at, machine.ended
     return scans, start

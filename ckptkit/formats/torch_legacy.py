@@ -11,7 +11,7 @@ Formats, all from `torch/serialization.py`:
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from ckptkit.formats import Fault
@@ -37,8 +37,8 @@ WIDTHS = {
 }
 
 
-def faults(file: BinaryIO, size: int, full: bool) -> tuple[list[Fault], int]:
-    """Given an open file and its size, return ((code, message) for each fault, bytes read).
+def faults(file: BinaryIO, size: int, full: bool, trust: Sequence[str] = ()) -> tuple[list[Fault], int]:
+    """Given an open file and its size, return ((code, message) for each fault, bytes read). trust: as in `scan`.
 
     Not full: the start, and the last byte of a bare pickle. Full: every pickle, and whether the storages' bytes add up
     to the file's; the storages themselves, which have no checksum, are stepped over. Raises OSError.
@@ -49,31 +49,31 @@ def faults(file: BinaryIO, size: int, full: bool) -> tuple[list[Fault], int]:
     if start == b"\0" * len(start):
         return [("zeroed-header", "starts with zeros: its first block never reached the disk")], len(start)
     if start[257:262] == b"ustar":
-        return _tar_faults(file, size, full)
+        return _tar_faults(file, size, full, trust)
     scans, _ = scan_stream(start, 2)
     if scans[0].value != MAGIC:
-        return _bare_faults(file, size, full, start)
+        return _bare_faults(file, size, full, start, trust)
     if len(scans) == 2 and scans[1].value != PROTOCOL and not scans[1].faults:
         # Only a number is shown: the text of a value that holds itself many times over would not end.
         told = scans[1].value if type(scans[1].value) is int else "that is no number"
         return [("bad-header", f"is of a protocol version {told}, torch knows {PROTOCOL}")], len(start)
     if not full:
         return (scans[-1].faults if size <= len(start) else []), len(start)
-    return _legacy_faults(file, size)
+    return _legacy_faults(file, size, trust)
 
 
-def _bare_faults(file: BinaryIO, size: int, full: bool, start: bytes) -> tuple[list[Fault], int]:
+def _bare_faults(file: BinaryIO, size: int, full: bool, start: bytes, trust: Sequence[str]) -> tuple[list[Fault], int]:
     if start[:1] != b"\x80":
         return [("bad-header", "neither a ZIP archive, a tar, nor a pickle, so torch did not write it")], len(start)
     if full and size <= LARGEST_BYTES:
-        return scan(_at(file, 0, size)).faults, size
+        return scan(_at(file, 0, size), trust).faults, size
     if _at(file, size - 1, 1) != b".":
         return [("truncated", "a pickle whose last byte does not end it")], len(start) + 1
     return ([("too-large", f"a pickle of {size} bytes, {LARGEST_BYTES} can be judged")] if full else []), len(start) + 1
 
 
-def _legacy_faults(file: BinaryIO, size: int) -> tuple[list[Fault], int]:
-    scans, end, read = _pickles(file, size)
+def _legacy_faults(file: BinaryIO, size: int, trust: Sequence[str]) -> tuple[list[Fault], int]:
+    scans, end, read = _pickles(file, size, trust)
     found = [fault for one in scans for fault in one.faults]
     keys = scans[-1].value
     if len(scans) < PICKLES or type(keys) is not list:
@@ -83,12 +83,12 @@ def _legacy_faults(file: BinaryIO, size: int) -> tuple[list[Fault], int]:
     return found, read + COUNT.size * len(keys)
 
 
-def _pickles(file: BinaryIO, size: int) -> tuple[list[Scan], int, int]:
+def _pickles(file: BinaryIO, size: int, trust: Sequence[str]) -> tuple[list[Scan], int, int]:
     """Return what the five pickles say, where they end, and how much of the file it took to know."""
     length, read = min(size, FIRST_BYTES), 0
     while True:
         raw = _at(file, 0, length)
-        scans, end = scan_stream(raw, PICKLES)
+        scans, end = scan_stream(raw, PICKLES, trust=trust)
         read += len(raw)
         if length in (size, LARGEST_BYTES) or all(code != "truncated" for code, _ in scans[-1].faults):
             return scans, end, read
@@ -156,7 +156,7 @@ def _width(type_: Any) -> int:
 # -- tar --------------------------------------------------------------------------------------------------------------
 
 
-def _tar_faults(file: BinaryIO, size: int, full: bool) -> tuple[list[Fault], int]:
+def _tar_faults(file: BinaryIO, size: int, full: bool, trust: Sequence[str]) -> tuple[list[Fault], int]:
     members: dict[str, tuple[int, int]] = {}
     at, blocks = 0, 0
     while any(header := _at(file, at, BLOCK)):
@@ -177,7 +177,7 @@ def _tar_faults(file: BinaryIO, size: int, full: bool) -> tuple[list[Fault], int
         at += -(-length // BLOCK) * BLOCK
     if at >= size or members.keys() != MEMBERS:
         return [("truncated", f"{size} bytes, and the tar's end is not among them")], blocks * BLOCK
-    return ([], blocks * BLOCK) if not full else _member_faults(file, members)
+    return ([], blocks * BLOCK) if not full else _member_faults(file, members, trust)
 
 
 def _octal(field: bytes) -> int | None:
@@ -189,13 +189,15 @@ def _checksum(header: bytes) -> int:
     return sum(header) - sum(header[148:156]) + 8 * ord(" ")
 
 
-def _member_faults(file: BinaryIO, members: dict[str, tuple[int, int]]) -> tuple[list[Fault], int]:
+def _member_faults(
+    file: BinaryIO, members: dict[str, tuple[int, int]], trust: Sequence[str]
+) -> tuple[list[Fault], int]:
     found: list[Fault] = []
     read = 0
     for name in ("sys_info", "pickle"):
         begin, length = members[name]
         raw = _at(file, begin, min(length, LARGEST_BYTES + 1))
-        found += scan(raw).faults
+        found += scan(raw, trust).faults
         read += len(raw)
     for name in ("storages", "tensors"):
         begin, length = members[name]

@@ -4,7 +4,7 @@ Nothing is decompressed (torch stores), nothing is unpickled, no name is used as
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -70,9 +70,9 @@ NOWHERE = Places(NOTHING, array("Q"), array("Q"))
 class Archive:
     """What the records of one archive tell each other: the pickle, which torch writes first, of the storages."""
 
-    def __init__(self, values: bool = False) -> None:
-        """values: whether the storages' values are looked at too."""
-        self.values = values
+    def __init__(self, values: bool = False, trust: Sequence[str] = ()) -> None:
+        """values: whether the storages' values are looked at too. trust: as in `pickles.scan`."""
+        self.values, self.trust = values, trust
         self.scan: pickles.Scan | None = None
 
     def dtype(self, record: Record) -> str | None:
@@ -115,7 +115,7 @@ class RecordSink:
             return [("too-large", f"{name} of {self.record.size:,} bytes, more than is looked at")]
         found = self._values.faults() if self._values else []
         if self._kept is not None:
-            self.archive.scan = pickles.scan(self._kept)
+            self.archive.scan = pickles.scan(self._kept, self.archive.trust)
             found = self.archive.scan.faults
         return [(code, f"{name}: {message}") for code, message in found]
 

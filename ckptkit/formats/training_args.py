@@ -16,16 +16,25 @@ from ckptkit.formats.torch_zip import read
 
 def settings(file: BinaryIO, size: int) -> dict[str, Any]:
     """Given an open file and its size, return {name: value} of the plain ones; {} if it is none. Raises OSError."""
+    plain = ((name, _plain(found)) for name, found in content(file, size)[1].items())
+    return {name: found for name, found in plain if found is None or isinstance(found, (int, float, str))}
+
+
+def content(file: BinaryIO, size: int) -> tuple[str, dict[str, Any]]:
+    """Given an open file and its size, return (dotted name of the class in it, {name: inert value}). Raises OSError.
+
+    ("", {}) if it is no archive of torch.save with one object in it.
+    """
     faults, _, directory = read(file, size)
     told, places = placed(file, directory)
     pickled = next((p for p in places if p.record.name.endswith(PICKLE)), None)
     if faults or told or pickled is None or pickled.record.size > pickles.LARGEST_BYTES:
-        return {}
+        return "", {}
     file.seek(pickled.begin)
     value = pickles.scan(file.read(pickled.record.size)).value
-    state: dict[str, Any] = value.state if type(value) is Call and type(value.state) is dict else {}
-    plain = ((name, _plain(found)) for name, found in state.items())
-    return {name: found for name, found in plain if found is None or isinstance(found, (int, float, str))}
+    if type(value) is not Call or type(value.function) is not Global:
+        return "", {}
+    return value.function.name, value.state if type(value.state) is dict else {}
 
 
 def _plain(value: Any) -> Any:

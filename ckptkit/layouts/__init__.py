@@ -1,7 +1,7 @@
 """What the checkpoints of each framework look like. Data first: a new framework is a new module and a line here."""
 
 from ckptkit.layouts import hf_trainer
-from ckptkit.layouts.layout import STRIPPED, Layout
+from ckptkit.layouts.layout import STRIPPED, Layout, Weights
 
 LAYOUTS: tuple[Layout, ...] = (hf_trainer.LAYOUT,)
 
@@ -19,4 +19,4 @@ def step_of(entry: str) -> tuple[Layout, int] | None:
     return None
 
 
-__all__ = ["LAYOUTS", "STRIPPED", "Layout", "by_name", "step_of"]
+__all__ = ["LAYOUTS", "STRIPPED", "Layout", "Weights", "by_name", "step_of"]

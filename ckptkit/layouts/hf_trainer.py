@@ -1,14 +1,30 @@
 """The Hugging Face Trainer: LoRA adapters, full models, sharded weights, save_only_model.
 
 Names and order of writing: transformers `trainer.py::_save_checkpoint`, `trainer_pt_utils.py`, `utils/__init__.py`,
-peft `utils/constants.py`, as run under transformers 4.57 and 5.17. `trainer_state.json` comes last.
+peft `utils/constants.py`, as run under transformers 4.57 and 5.17. `trainer_state.json` comes last; with several ranks
+the others' `rng_state_N.pth` may come after it. On one rank the random states lie in `rng_state.pth`, on N in
+`rng_state_0.pth` to `rng_state_<N-1>.pth`.
 """
 
 import re
 
-from ckptkit.layouts.layout import Layout
+from ckptkit.layouts.layout import Layout, Model
+from ckptkit.model import SAVING
 
-ADAPTER = ("adapter_config.json",)
+ADAPTER = Model(
+    files=("adapter_model.safetensors", "adapter_model.bin"),
+    beside=("adapter_config.json",),
+    also=(),
+    shards=re.compile(r"adapter_model-([0-9]{5})-of-([0-9]{5})\.(?:safetensors|bin)", re.ASCII),
+    replaces=r"adapter_model(-[0-9]{5}-of-[0-9]{5})?\.(safetensors|bin)(\.index\.json)?",
+)
+FULL = Model(
+    files=("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
+    beside=(),
+    also=("config.json",),
+    shards=re.compile(r"(?:pytorch_)?model-([0-9]{5})-of-([0-9]{5})\.(?:safetensors|bin)", re.ASCII),
+    replaces=r"(pytorch_)?model(-[0-9]{5}-of-[0-9]{5})?\.(safetensors|bin)(\.index\.json)?",
+)
 
 LAYOUT = Layout(
     name="hf-trainer",
@@ -16,34 +32,42 @@ LAYOUT = Layout(
     pattern=re.compile(r"checkpoint-(0|[1-9][0-9]{0,17})", re.ASCII),
     stem="checkpoint-",
     marker="trainer_state.json",
-    incomplete="checkpoint-is-incomplete.txt",
-    weights=(
-        "adapter_model.safetensors",
-        "adapter_model.bin",
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "pytorch_model.bin",
-        "pytorch_model.bin.index.json",
-    ),
-    kinds=(
-        r"adapter_model(-[0-9]{5}-of-[0-9]{5})?\.(safetensors|bin)(\.index\.json)?",
-        r"(pytorch_)?model(-[0-9]{5}-of-[0-9]{5})?\.(safetensors|bin)(\.index\.json)?",
-    ),
-    beside={"adapter_model.safetensors": ADAPTER, "adapter_model.bin": ADAPTER},
+    # The second one is the Trainer's own, under `enable_jit_checkpoint`: nothing in transformers reads it.
+    incomplete=(SAVING, "checkpoint-is-incomplete.txt"),
+    models=(ADAPTER, FULL),
     resume=(("optimizer.pt", "optimizer.bin"), ("scheduler.pt", "scheduler.bin"), ("rng_state.pth",)),
     extras=("scaler.pt",),
+    optional=re.compile(
+        r"README\.md|training_args\.bin|generation_config\.json|chat_template\.jinja|tokenizer\.(json|model)"
+        r"|(tokenizer|special_tokens|processor|preprocessor|video_preprocessor|feature_extractor)_(config|map)\.json"
+        r"|added_tokens\.json|vocab\.(json|txt)|merges\.txt|spiece\.model|sentencepiece\.bpe\.model",
+        re.ASCII,
+    ),
     settings=("training_args.bin",),
     ranks=re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII),
     archives=re.compile(
         r"(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_[0-9]+)?\.pth|training_args\.bin"
-        r"|(pytorch_model|adapter_model)(-[0-9]{5}-of-[0-9]{5})?\.bin",
-        re.ASCII,
+        r"|(.*/)?(pytorch_model|adapter_model)(-[0-9]{5}-of-[0-9]{5})?\.bin",
+        re.ASCII | re.DOTALL,
     ),
-    # FSDP, DCP, DeepSpeed, model parallel: judged once their layouts exist, left alone until then.
-    foreign=re.compile(
-        r"(pytorch_model_fsdp.*|optimizer_[0-9]+|global_step[0-9]+|.*\.distcp|\.metadata|latest|zero_to_fp32\.py"
-        r"|(bf16_)?zero_pp_rank_.*|mp_rank_.*|rank[0-9]+-of-[0-9]+-.*|optimizer\.pt_.*|.*\.ckpt)(/.*)?",
-        re.DOTALL,
+    first=frozenset({"README.md", "config.json", "generation_config.json"}),
+    witness=re.compile(r"rng_state(_[0-9]{1,6})?\.pth", re.ASCII),
+    trainers="TrainingArguments",
+    # Judged once their layouts exist, left alone until then. DeepSpeed; FSDP with whole and with sharded weights.
+    foreign=(
+        (r"global_step[0-9]+/.*_states\.pt", r"latest"),
+        (r"pytorch_model_fsdp\.bin", r"optimizer\.bin"),
+        (r"pytorch_model_fsdp_[0-9]+(/.*)?",),
+        (r"optimizer_[0-9]+/.*\.distcp",),
+    ),
+    others=(
+        r"random_states_[0-9]+\.pkl|training_state(-.*)?\.(pt|pth|bin|json)|(.*/)?[^/]*\.distcp|global_step[0-9]+(/.*)?"
+        r"|pytorch_model_fsdp.*|(optimizer|scheduler)\.bin|sampler(_[0-9]+)?\.bin|custom_checkpoint_[0-9]+\.pkl"
+        r"|(bf16_)?zero_pp_rank_.*|mp_rank_.*|zero_to_.*\.py|optimizer\.pt_.*|.*\.ckpt"
     ),
     debris=re.compile(r"\.tmp[A-Za-z0-9]{6}"),
-)
+    order=(
+        "config.json", "generation_config.json", *ADAPTER.files, *FULL.files, *ADAPTER.beside, "training_args.bin",
+        "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "trainer_state.json",
+    ),
+)  # fmt: skip

@@ -1,9 +1,10 @@
-"""The noun that every layout fills in."""
+"""The noun that every layout fills in, and what the names in a checkpoint tell by it."""
 
 import re
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
 
-from ckptkit.model import OURS
+from ckptkit.model import OURS, File
 from ckptkit.tuples import NamedTuple
 
 # A file that only continues training takes this name first when it is stripped, in its own directory: from that one
@@ -12,53 +13,120 @@ STRIPPED = f"{OURS}stripped-"
 MOST_TOLD = 20  # missing ranks: a file that claims to be of rank 999999 is no reason for a million findings
 
 
+class Model(NamedTuple):
+    """One way in which a model is saved. All names are relative to the directory that it lies in.
+
+    files    alternatives, the first one there is what a loader takes: the weights, or the index that names their shards
+    beside   what a loader can't do without
+    also     what a loader reads where it is there
+    shards   the pattern of one shard's name: group 1 is its number, group 2 how many there are
+    replaces patterns of the files that another save of this kind takes the place of, one a kind. Text: seldom asked
+             for, so not compiled at each start
+    """
+
+    files: tuple[str, ...]
+    beside: tuple[str, ...]
+    also: tuple[str, ...]
+    shards: re.Pattern[str]
+    replaces: str
+
+
+class Weights(NamedTuple):
+    """A model as it lies in a checkpoint: `file` and `needed` are its names there, `also` those of `Model.also`."""
+
+    file: str
+    needed: tuple[str, ...]
+    also: tuple[str, ...]
+
+
 class Layout(NamedTuple):
     """How one framework names and fills a checkpoint. All names are relative to the checkpoint.
+
+    What no field names is a bystander: a person's or another tool's file, which decides nothing.
 
     pattern     anchored name of the directory (used with fullmatch only), its first group is the step
     stem        what begins like one without being one is told as a stray, never touched
     marker      the file that the writer writes last
-    incomplete  a file that says "not finished" while it is there
-    weights     alternatives, first found counts: the file that holds the weights, or the index that names its shards
-    kinds       patterns of files that hold weights, one a kind: a directory holds one model of a kind. Text: seldom
-                asked for, so not compiled at each start
-    beside      files that a kind of weights is useless without
+    incomplete  files that say "not finished" while they are there
+    models      the ways in which weights are saved; what a loader looks for first comes first
     resume      what continues training exactly; each entry is a set of alternatives
     extras      what only training asks for, and can do without
-    settings    what tells how it was trained: it stays with the weights
+    optional    other names of this writer that no resume needs: damage to them is told, and no more
+    settings    the one of these that tells how it was trained: a torch archive with a pickle
     ranks       the pattern of per-rank files that stand in for the last of `resume`, group 1 is the rank
-    archives    base names of files that torch.save wrote
-    foreign     names of frameworks whose weights this layout can't judge: such a checkpoint is unknown, never torn
+    archives    names of files that torch.save wrote
+    first       what the writer puts there before the weights: all that a disk that is full lets it write
+    witness     the pattern of a file that no other writer makes: without the marker, it shows that a save broke off
+    trainers    the end of the class that `settings` names where this writer made it
+    foreign     for each framework that this layout can't judge, patterns of names that it has all of
+    others      names of files that other writers leave: without the marker, nobody can say whose checkpoint it is
     debris      what a killed writer leaves behind
+    order       names in the order in which the writer writes them: a copy's times are in another
     """
 
     name: str
     pattern: re.Pattern[str]
     stem: str
     marker: str
-    incomplete: str
-    weights: tuple[str, ...]
-    kinds: tuple[str, ...]
-    beside: dict[str, tuple[str, ...]]
+    incomplete: tuple[str, ...]
+    models: tuple[Model, ...]
     resume: tuple[tuple[str, ...], ...]
     extras: tuple[str, ...]
+    optional: re.Pattern[str]
     settings: tuple[str, ...]
     ranks: re.Pattern[str]
     archives: re.Pattern[str]
-    foreign: re.Pattern[str]
+    first: frozenset[str]
+    witness: re.Pattern[str]
+    trainers: str
+    foreign: tuple[tuple[str, ...], ...]
+    others: str
     debris: re.Pattern[str]
+    order: tuple[str, ...]
 
-    def weights_file(self, names: frozenset[str]) -> str | None:
-        """Given the names present, return the weights file or shard index that a loader would take.
+    # --- the model ----------------------------------------------------------------------------------------------------
 
-        An adapter of another name than "default" lies one directory down, and may be the only one
-        (transformers `trainer.py::_load_from_checkpoint`).
+    def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
+        """Given the names present, return what a loader may take, likeliest first; what stands together is all loaded.
+
+        A model without what it needs beside it is none where another one has all: somebody laid it down there. Adapters
+        of another name than "default" lie one directory down (transformers `trainer.py::_load_from_checkpoint`), and
+        where there is nothing above them each of them is loaded.
         """
-        top = next((name for name in self.weights if name in names), None)
-        return top or next((name for name in sorted(names) if self._is_named_adapter(name)), None)
+        top = [found for model in self.models if (found := _lying(model, "", names))]
+        if top:
+            return [(w,) for w in top if names.issuperset(w.needed)] or [(top[0],)]
+        below = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
+        adapters = tuple(found for folder in below if (found := _lying(self.models[0], folder, names)))
+        return [adapters] if adapters else []
 
-    def _is_named_adapter(self, name: str) -> bool:
-        return name.count("/") == 1 and name.rpartition("/")[2] in self.beside
+    def state_files(self, names: frozenset[str]) -> list[str]:
+        """Given the names present, return those that a resume reads beside the weights."""
+        chosen = [next((name for name in options if name in names), "") for options in ((self.marker,), *self.resume)]
+        ranks = [] if chosen[-1] else list(self.rank_files(names).values())
+        return [*filter(None, chosen), *(name for name in self.extras if name in names), *ranks]
+
+    def superseded(self, present: frozenset[str], written: frozenset[str]) -> list[str]:
+        """Given names in a directory and those of a model to be put there, return the weights that it replaces.
+
+        A loader takes one file before shards: an older model's weights beside the new ones would be loaded.
+        """
+        kinds = [m.replaces for m in self.models if any(re.fullmatch(m.replaces, name) for name in written)]
+        return sorted(name for name in present if any(re.fullmatch(kind, name) for kind in kinds))
+
+    def shards_promised(self, names: Iterable[str]) -> list[str]:
+        """Given the names present, return the shards that the names of others promise and that are not there."""
+        there: dict[tuple[str, int], set[int]] = {}
+        for name in names:
+            for match in filter(None, (model.shards.fullmatch(name) for model in self.models)):
+                begin, end = name[: match.start(1)], name[match.end(2) :]
+                there.setdefault((f"{begin}{{:0{len(match[1])}}}-of-{match[2]}{end}", int(match[2])), set()).add(
+                    int(match[1])
+                )
+        lost = (form.format(n) for (form, of), have in there.items() for n in range(1, of + 1) if n not in have)
+        return list(islice(lost, MOST_TOLD))
+
+    # --- what continues training --------------------------------------------------------------------------------------
 
     def for_resume_only(self, name: str) -> bool:
         """Whether a file of that name continues training but is no part of the model."""
@@ -68,6 +136,33 @@ class Layout(NamedTuple):
         """Whether a file of that name continues training and tells nothing of the model: what `strip` removes."""
         resume = any(name in options for options in self.resume)
         return resume or name in self.extras or bool(self.ranks.fullmatch(name))
+
+    def rank_files(self, names: Iterable[str]) -> dict[int, str]:
+        """Given the names present, return the per-rank files by rank."""
+        return {int(m.group(1)): name for name in names if (m := self.ranks.fullmatch(name))}
+
+    def holds_optimizer(self, names: frozenset[str]) -> bool:
+        """Whether any file is there that only a resumable checkpoint has."""
+        return any(name in names for options in self.resume for name in options) or bool(self.rank_files(names))
+
+    def resume_gaps(self, names: frozenset[str]) -> list[str]:
+        """Given the names present, return the files that exact resumption lacks, ranks apart; [] means resumable."""
+        last = self.resume[-1:] if not self.rank_files(names) else ()
+        return [options[0] for options in (*self.resume[:-1], *last) if not any(name in names for name in options)]
+
+    def ranks_lost(self, names: frozenset[str], world: int, each_node: bool) -> list[str]:
+        """Given the names present, return the per-rank files that others of them promise and that are not there.
+
+        One rank alone writes a file without a number: a number promises a second rank. world: how many the settings
+        say, 0 if nobody knows. each_node: whether each node has its own ranks' files alone (`save_on_each_node`).
+        """
+        ranks = self.rank_files(names)
+        if not ranks or any(name in names for name in self.resume[-1]):
+            return []
+        begin, end = (min(ranks), max(ranks) + 1) if each_node else (0, max(*ranks, world - 1, 1) + 1)
+        return [f"rng_state_{rank}.pth" for rank in islice((r for r in range(begin, end) if r not in ranks), MOST_TOLD)]
+
+    # --- strip --------------------------------------------------------------------------------------------------------
 
     def mark(self, names: frozenset[str]) -> str | None:
         """Given the names present, return the file that says: stripped, what continues training goes or is gone.
@@ -80,38 +175,30 @@ class Layout(NamedTuple):
     def _says_stripped(self, name: str, names: frozenset[str]) -> bool:
         return self.only_continues(name) and name not in names
 
-    def superseded(self, present: frozenset[str], written: frozenset[str]) -> list[str]:
-        """Given names in a directory and those of a model to be put there, return the weights that it replaces.
+    # --- whose it is --------------------------------------------------------------------------------------------------
 
-        A loader takes one file before shards: an older model's weights beside the new ones would be loaded.
-        """
-        kinds = [kind for kind in self.kinds if any(re.fullmatch(kind, name) for name in written)]
-        return sorted(name for name in present if any(re.fullmatch(kind, name) for kind in kinds))
+    def foreign_name(self, names: Iterable[str]) -> str | None:
+        """Given the names of files and directories, return one of a framework all of whose signs are there, or None."""
+        for signs in self.foreign:
+            found = [next((name for name in names if re.fullmatch(sign, name, re.DOTALL)), None) for sign in signs]
+            if all(found):
+                return found[0]
+        return None
 
-    def missing(self, names: frozenset[str]) -> list[str]:
-        """Given the names present, return what the weights found, and adapters below, need beside them and lack."""
-        holders = {self.weights_file(names) or "", *filter(self._is_named_adapter, names)}
-        wanted = (
-            f"{folder}{slash}{needed}"
-            for folder, slash, name in (holder.rpartition("/") for holder in sorted(holders))
-            for needed in self.beside.get(name, ())
-        )
-        return [name for name in wanted if name not in names]
+    def written_in_order(self, files: Iterable[File]) -> bool:
+        """Whether the files' times are those of a save: in its order, and the marker later than what came first."""
+        times = {file.name: file.modified_at for file in files}
+        ordered = [times[name] for name in self.order if name in times]
+        in_order = all(earlier <= later for earlier, later in pairwise(ordered))
+        return in_order and self.marker in times and len(ordered) > 1 and ordered[0] < ordered[-1]
 
-    def rank_files(self, names: frozenset[str]) -> dict[int, str]:
-        """Given the names present, return the per-rank files by rank."""
-        return {int(m.group(1)): name for name in names if (m := self.ranks.fullmatch(name))}
 
-    def holds_optimizer(self, names: frozenset[str]) -> bool:
-        """Whether any file is there that only a resumable checkpoint has."""
-        return any(name in names for options in self.resume for name in options) or bool(self.rank_files(names))
+def _lying(model: Model, folder: str, names: frozenset[str]) -> Weights | None:
+    file = next((folder + file for file in model.files if folder + file in names), None)
+    if file is None:
+        return None
+    return Weights(file, tuple(folder + n for n in model.beside), tuple(_there(model.also, folder, names)))
 
-    def resume_gaps(self, names: frozenset[str]) -> list[str]:
-        """Given the names present, return the files that exact resumption lacks; [] means resumable."""
-        ranks = self.rank_files(names)
-        gaps = [options[0] for options in self.resume[:-1] if not any(name in names for name in options)]
-        if not any(name in names for name in self.resume[-1]):
-            lost = (rank for rank in range(max(ranks, default=-1)) if rank not in ranks)
-            gaps += [f"rng_state_{rank}.pth" for rank in islice(lost, MOST_TOLD)]
-            gaps += [] if ranks else [self.resume[-1][0]]
-        return gaps
+
+def _there(wanted: Iterable[str], folder: str, names: frozenset[str]) -> Iterator[str]:
+    return (folder + name for name in wanted if folder + name in names)

@@ -94,7 +94,7 @@ def write_manifest(judged: Judged, now: float | None = None) -> bool:
     try:
         # Under the lock: a strip in between would leave a manifest that misses what is gone on purpose.
         with lock.hold(os.path.dirname(checkpoint.path), LOCK_SECONDS):
-            manifest.write(checkpoint, verdict.digests, _versions(), time.time() if now is None else now)
+            manifest.write(checkpoint, verdict, _versions(), time.time() if now is None else now)
     except (OSError, LockHeld, NoSuchRun) as error:
         told = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{checkpoint.path}: no manifest written: {told}") from None
@@ -107,10 +107,13 @@ def _stands(judged: Judged) -> bool:
         known = manifest.read(judged.checkpoint.path)
     except ValueError:
         return False
-    new = dict(judged.verdict.digests)
-    return known is not None and known.files.keys() == new.keys() and all(
-        set(known.files[name].digests.items()) >= set(digest.digests.items()) for name, digest in new.items()
-    )  # fmt: skip
+    new, values = dict(judged.verdict.digests), judged.verdict.nonfinite
+    if known is None or (known.nonfinite is None and values is not None):
+        return False
+    digested = {name: digest for name, digest in known.files.items() if digest.digests}
+    return digested.keys() == new.keys() and all(
+        set(digested[name].digests.items()) >= set(digest.digests.items()) for name, digest in new.items()
+    )
 
 
 def _versions() -> Mapping[str, str]:

@@ -1,7 +1,8 @@
 """Checkpoint → verdict with findings. Opens files read-only, follows no symlink, blocks on no FIFO, unpickles nothing.
 
-quick reads names, sizes, headers, directories and the state. full reads every byte once: CRC-32 of each record of a
-torch archive, the opcodes of the pickle in it, the manifest's digests, tails of zeros. deep looks at the values too.
+A checkpoint is judged by the files that its layout asks for, and by nothing else. quick reads names, sizes, headers,
+directories and the state. full reads every byte of them once: CRC-32 of each record of a torch archive, the opcodes of
+the pickle in it, the manifest's digests, tails of zeros. deep looks at the values too.
 What can't be read is `unknown`, never damaged: nothing is deleted on the word of a failed read.
 """
 
@@ -10,15 +11,18 @@ from collections.abc import Iterable, Iterator
 from ckptkit import layouts
 from ckptkit.formats import HINTS, TORN, UNJUDGED
 from ckptkit.layouts import Layout
-from ckptkit.model import Checkpoint, Finding, Level, Manifest, State, Verdict
-from ckptkit.verify.across import across_findings
-from ckptkit.verify.examine import WHOLE, Reading, Seen, examine
-from ckptkit.verify.names import name_findings
+from ckptkit.model import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
+from ckptkit.verify.agreement import across_findings
+from ckptkit.verify.files import name_findings
+from ckptkit.verify.seen import WHOLE, Parts, Reading, Seen, examine
 
 __all__ = ["QUIET_SECONDS", "WHOLE", "Reading", "verify", "weights_findings"]
 
 QUIET_SECONDS = 60.0
 LONGEST_MESSAGE = 500
+# A pickle's faults: in what a resume loads they are a reason to refuse it, in other files they are told.
+NAMES_TOO_MUCH = frozenset({"unsafe-pickle", "unknown-global"})
+NOT_FINITE = frozenset({"nan", "inf"})
 
 
 def verify(
@@ -39,13 +43,14 @@ def verify(
     if mark := layout.mark(frozenset(file.name for file in checkpoint.files)):
         checkpoint, manifest = _stripped(checkpoint, layout, manifest, mark)
     names = frozenset(file.name for file in checkpoint.files)
-    seen = examine(checkpoint, layout, level, reading, manifest)
-    findings = _findings(checkpoint, layout, names, seen, level, manifest)
-    state = _state(findings, busy=now - checkpoint.modified_at < quiet)
+    parts = examine(checkpoint, layout, level, reading, manifest)
+    seen = parts.seen
+    findings, of_this_save = _findings(checkpoint, layout, parts, level, manifest)
+    state = _state(findings, busy=_busy(checkpoint, now, quiet))
     held = layout.holds_optimizer(names)
     return Verdict(
         state=state,
-        resumable=state == "intact" and held,
+        resumable=state == "intact" and not layout.resume_gaps(names),
         level=level,
         findings=findings,
         bytes_read=sum(s.bytes_read for s in seen.values()),
@@ -54,7 +59,16 @@ def verify(
         weights_intact=_weights_intact(state, findings, layout),
         digests=tuple((name, s.digest) for name, s in seen.items() if s.digest),
         files_unread=0 if level == "quick" else sum(not s.whole and not s.damaged for s in seen.values()),
+        nonfinite=_nonfinite(parts, of_this_save),
+        written_in_order=layout.written_in_order(checkpoint.files),
     )
+
+
+def _busy(checkpoint: Checkpoint, now: float, quiet: float) -> bool:
+    """Whether somebody wrote there a moment ago. What is dated far ahead was written before the clock was set back."""
+    if checkpoint.modified_at < now + quiet:
+        return now - checkpoint.modified_at < quiet
+    return any(abs(now - file.modified_at) < quiet for file in checkpoint.files if not file.name.startswith(OURS))
 
 
 def _stripped(
@@ -73,29 +87,61 @@ def _stripped(
 def weights_findings(checkpoint: Checkpoint) -> tuple[Finding, ...]:
     """Given a directory with a saved model, return what is wrong with its weights; state is not asked for."""
     layout = layouts.by_name(checkpoint.layout)
-    names = frozenset(file.name for file in checkpoint.files)
-    found = _findings(checkpoint, layout, names, examine(checkpoint, layout, "quick", WHOLE, None), "quick", None)
-    return tuple(f for f in found if f.file != layout.marker and f.code not in HINTS)
+    parts = examine(checkpoint, layout, "quick", WHOLE, None)
+    names = {file.name for file in checkpoint.files}
+    found = [*_told(checkpoint, layout, parts), *across_findings(checkpoint, layout, parts)]
+    if not parts.weights:
+        found.append(Finding("", "no-weights", "there are no weights that are known here"))
+    lost = [name for weights in parts.weights for name in weights.needed if name not in names]
+    found += [Finding(name, "missing", "the weights can't be loaded without it") for name in lost]
+    return tuple(f for f in found if f.code not in HINTS)
 
 
 def _findings(
-    checkpoint: Checkpoint,
-    layout: Layout,
-    names: frozenset[str],
-    seen: dict[str, Seen],
-    level: Level,
-    manifest: Manifest | None,
-) -> tuple[Finding, ...]:
-    found = [*checkpoint.problems]
-    found += [Finding(name, code, _cut(message)) for name, s in seen.items() for code, message in s.faults]
+    checkpoint: Checkpoint, layout: Layout, parts: Parts, level: Level, manifest: Manifest | None
+) -> tuple[tuple[Finding, ...], Manifest | None]:
+    """What there is to say, what decides first, and the manifest if it is one of this save."""
+    found = _told(checkpoint, layout, parts)
     if checkpoint.files or not checkpoint.problems:
-        found += name_findings(checkpoint, layout, names)
-    found += across_findings(checkpoint, layout, seen)
+        found += name_findings(checkpoint, layout, parts)
+    found += across_findings(checkpoint, layout, parts)
     if manifest:
-        from ckptkit.verify.against import manifest_findings  # only here: digests take their time to load
+        from ckptkit.verify.manifest import manifest_findings, of_another_save  # only here: digests take time to load
 
-        found += manifest_findings(layout, seen, manifest, level)
-    return tuple(_damage_first(found))
+        if of_another_save(layout, parts.seen, manifest):
+            found.append(Finding("", "stale-manifest", "was written again after its manifest, which is not used"))
+            manifest = None
+        else:
+            changes = list(manifest_findings(checkpoint, layout, parts, manifest, level))
+            if any(change.code == "missing" for change in changes):  # what is known to be gone is no riddle
+                found = [f for f in found if f.code != "no-weights"]
+            found += changes
+    return tuple(_decisive_first(found)), manifest
+
+
+def _told(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> list[Finding]:
+    """What stat could not tell, and what is wrong with each file; of bystanders nothing but a mount."""
+    finished = any(file.name == layout.marker for file in checkpoint.files)
+    found = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
+    found += [p._replace(code="bad-optional") for p in checkpoint.problems if layout.optional.fullmatch(p.file)]
+    for name, seen in parts.seen.items():
+        for code, message in seen.faults:
+            found.append(Finding(name, _weighed(code, name in parts.needed, finished), _cut(message)))
+    return found
+
+
+def _weighed(code: str, needed: bool, finished: bool) -> str:
+    """What a file's fault means for the checkpoint: without what it needs no resume, without the rest a full one.
+
+    Where the marker is missing, a cut file of the others shows where the save broke off.
+    """
+    if code in NAMES_TOO_MUCH and needed:
+        return "refused-pickle"
+    if code in NOT_FINITE:
+        return "nonfinite"
+    if needed or code in HINTS or (not finished and code in TORN):
+        return code
+    return "bad-optional"
 
 
 def _cut(message: str) -> str:
@@ -103,10 +149,11 @@ def _cut(message: str) -> str:
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]} ..."
 
 
-def _damage_first(found: Iterable[Finding]) -> Iterator[Finding]:
+def _decisive_first(found: Iterable[Finding]) -> Iterator[Finding]:
     """The finding that decides is told first, wherever it was found; a hint explains nothing."""
-    ordered = list(found)
-    yield from (f for f in ordered if f.code not in HINTS)
+    ordered = list(dict.fromkeys(found))
+    yield from (f for f in ordered if f.code in UNJUDGED)
+    yield from (f for f in ordered if f.code not in HINTS and f.code not in UNJUDGED)
     yield from (f for f in ordered if f.code in HINTS)
 
 
@@ -114,6 +161,8 @@ def _state(findings: Iterable[Finding], busy: bool) -> State:
     codes = {finding.code for finding in findings} - HINTS
     if not codes:
         return "intact"
+    if busy and codes <= TORN | {"not-recognized"}:
+        return "in_progress"
     if codes & UNJUDGED:
         return "unknown"
     if busy:
@@ -126,3 +175,11 @@ def _weights_intact(state: State, findings: Iterable[Finding], layout: Layout) -
     if state not in ("incomplete", "corrupt"):
         return state == "intact"
     return all(f.code in HINTS or layout.for_resume_only(f.file) for f in findings)
+
+
+def _nonfinite(parts: Parts, manifest: Manifest | None) -> tuple[str, ...] | None:
+    """Names of weights with NaN or Inf: as looked at just now, else as the manifest of this save has them."""
+    looked: dict[str, Seen] = {n: s for n, s in parts.seen.items() if s.header}
+    if looked and all(seen.nonfinite is not None for seen in looked.values()):
+        return tuple(sorted(name for seen in looked.values() for name in seen.nonfinite or ()))
+    return manifest.nonfinite if manifest else None

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.corpus.bytes import PAGE, cut, page_within, punch, zero
-from tests.corpus.damage import CHANGED, RESIZED, UNSEEN, Claim, Damage, torn, wrong
+from tests.corpus.damage import CHANGED, RESIZED, UNSEEN, Claim, Damage, in_file, torn, wrong
 from tests.corpus.tensors import ADAPTER, MODEL, SHARD, data_at
 
 ARCHIVES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
@@ -42,9 +42,9 @@ def _cuts(name: str, kind: str) -> Iterator[Damage]:
     for how, harm, unseen, what, claims in cuts:
         if unseen:
             told = "README.md cut in half, to nothing" if how != "by_one_byte" else "the last newline of a text lost"
-            yield Damage(f"cut/{name}/{how}", kind, harm, UNSEEN, told, RESIZED)
+            yield Damage(f"cut/{name}/{how}", kind, harm, UNSEEN, told, in_file(name, RESIZED))
         else:
-            yield Damage(f"cut/{name}/{how}", kind, harm, claims, what)
+            yield Damage(f"cut/{name}/{how}", kind, harm, in_file(name, claims), what)
 
 
 def _cut(name: str, keep: int | None, path: Path) -> None:
@@ -56,8 +56,9 @@ def _zeros(name: str, kind: str) -> Iterator[Damage]:
     """The whole file, and from some page on; small files have but one page."""
     text, tensors = name == "README.md", name.endswith(".safetensors")
     begins = "zeroed-header" if tensors or name in ARCHIVES else "truncated"
-    yield Damage(f"zero/{name}/all", kind, lambda path: zero(path / name, 0), UNSEEN if text else torn(begins),
-                 "README.md all zeros" if text else "a file all zeros", CHANGED if text else None)  # fmt: skip
+    claims, known = (UNSEEN, in_file(name, CHANGED)) if text else (in_file(name, torn(begins)), None)
+    what = "README.md all zeros" if text else "a file all zeros"
+    yield Damage(f"zero/{name}/all", kind, lambda path: zero(path / name, 0), claims, what, known)
     if name in ("optimizer.pt", "rng_state.pth"):
         for part in (0.5, 0.99):
             yield Damage(f"zero/{name}/from_{part}", kind, partial(_from_page, zero, name, part), torn(),

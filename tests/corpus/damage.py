@@ -61,5 +61,15 @@ def hint(code: str, level: str = "quick") -> tuple[Claim, ...]:
 
 
 UNSEEN: tuple[Claim, ...] = ()
+OPTIONAL = ("README.md", "training_args.bin", "generation_config.json")  # no resume reads them
+
+
+def in_file(name: str, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """What is claimed of damage to a file of that name: told, and no more, where no resume reads it."""
+    if name not in OPTIONAL:
+        return claims
+    return tuple(Claim(claim.level, "intact", "bad-optional") for claim in claims)
+
+
 RESIZED = wrong("changed-since-manifest")
 CHANGED = wrong("changed-since-manifest", "full")

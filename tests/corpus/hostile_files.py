@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from tests.corpus.bytes import same_times
-from tests.corpus.damage import RESIZED, Claim, Damage, torn, unjudged
+from tests.corpus.damage import RESIZED, Claim, Damage, in_file, torn, unjudged
 from tests.corpus.tensors import ADAPTER, MODEL
 
 TB = 1 << 40
-SPECIAL = "a FIFO, a symlink or a device node"
 UNREAD = Claim("full", "unknown", "too-large")
 SPARSE = (Claim("quick", "intact", "sparse"), UNREAD)
 
@@ -22,19 +21,19 @@ SPARSE = (Claim("quick", "intact", "sparse"), UNREAD)
 def damages() -> Iterator[Damage]:
     """Special files in place of real ones; sparse giants."""
     for name in ("optimizer.pt", ADAPTER, "README.md"):
-        yield _special(f"fifo/{name}", partial(_instead, name, os.mkfifo), SPECIAL)
-        yield _special(f"symlink/{name}", partial(_instead, name, lambda file: file.symlink_to("/etc/passwd")),
-                       SPECIAL)  # fmt: skip
-    yield _special("device/optimizer.pt", partial(_instead, "optimizer.pt", _zeros), SPECIAL,
-                   needs_root=True)  # fmt: skip
+        yield _special("fifo", name, os.mkfifo)
+        yield _special("symlink", name, lambda file: file.symlink_to("/etc/passwd"))
+    yield _special("device", "optimizer.pt", _zeros, needs_root=True)
     yield Damage("mode/0600_of_another_user", "lora", _closed, unjudged("unreadable"),
                  "files of mode 0600, seen by another user",
                  needs_root=True)  # fmt: skip
     yield from _giants()
 
 
-def _special(name: str, harm: Callable[[Path], object], what: str, needs_root: bool = False) -> Damage:
-    return Damage(f"hostile/{name}", "lora", harm, unjudged("not-a-file"), what, needs_root=needs_root, hostile=True)
+def _special(kind: str, name: str, make: Callable[[Path], object], needs_root: bool = False) -> Damage:
+    claims = in_file(name, unjudged("not-a-file"))
+    return Damage(f"hostile/{kind}/{name}", "lora", partial(_instead, name, make), claims,
+                  "a FIFO, a symlink or a device node", needs_root=needs_root, hostile=True)  # fmt: skip
 
 
 def _giants() -> Iterator[Damage]:
@@ -45,7 +44,8 @@ def _giants() -> Iterator[Damage]:
     )
     yield _giant("tensor", _one_tensor, SPARSE, what, SPARSE, kind="full")
     yield _giant("record", _one_record, (UNREAD,), what, (*RESIZED, UNREAD))
-    yield _giant("text", partial(_stretched, "README.md", None), (UNREAD,), what, (*RESIZED, UNREAD))
+    yield _giant("text", partial(_stretched, "README.md", None), in_file("README.md", (UNREAD,)), what,
+                 in_file("README.md", (*RESIZED, UNREAD)))  # fmt: skip
     yield _giant("state", partial(_stretched, "trainer_state.json", None), unjudged("too-large"),
                  "more JSON than is looked at, in a header, trainer_state.json or a configuration")  # fmt: skip
 

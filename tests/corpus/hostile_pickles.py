@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.corpus.bytes import same_times
-from tests.corpus.damage import Claim, Damage, wrong
+from tests.corpus.damage import Claim, Damage, hint, in_file, wrong
 
 CANARY = "executed"  # in the run, beside the checkpoint
 
@@ -65,17 +65,24 @@ def damages() -> Iterator[Damage]:
     """Each way in the archives' data.pkl, and as the bare pickle that torch loads too."""
     for way, made in WAYS.items():
         for name in ("optimizer.pt", *(OTHERS if way in ("stack_global", "build", "nested") else ())):
-            yield _damage(f"{name}/{way}", partial(_in_archive, name, made), wrong("unsafe-pickle", "full"))
-        yield _damage(f"bare/{way}", partial(_bare, "training_args.bin", made), _bare_claims(way))
+            yield _damage(f"{name}/{way}", partial(_in_archive, name, made), _claims(name, way), name)
+        yield _damage(f"bare/{way}", partial(_bare, "training_args.bin", made), _bare_claims(way), "training_args.bin")
+
+
+def _claims(name: str, way: str) -> tuple[Claim, ...]:
+    """What a resume loads is refused for it; in the settings, which no resume loads, it is told."""
+    if name == "training_args.bin":
+        return hint("unsafe-pickle", "full")
+    return wrong("refused-pickle", "full") if way == "then_broken" else hint("refused-pickle", "full")
 
 
 def _bare_claims(way: str) -> tuple[Claim, ...]:
     """Only a pickle that begins with its protocol is taken for one that torch once wrote."""
-    return wrong("bad-header") if way in PROTOCOL_0 else wrong("unsafe-pickle", "full")
+    return hint("bad-optional") if way in PROTOCOL_0 else hint("unsafe-pickle", "full")
 
 
-def _damage(name: str, harm: Callable[[Path], object], claims: tuple[Claim, ...]) -> Damage:
-    manifested = wrong("changed-since-manifest") if claims[0].level == "full" else claims
+def _damage(name: str, harm: Callable[[Path], object], claims: tuple[Claim, ...], file: str) -> Damage:
+    manifested = in_file(file, wrong("changed-since-manifest")) if claims[0].level == "full" else claims
     what = "a pickle that calls out, in an archive or bare"
     return Damage(f"hostile/pickle/{name}", "lora", harm, claims, what, manifested, hostile=True)
 

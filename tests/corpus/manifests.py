@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.corpus.bytes import flip, rewrite
-from tests.corpus.damage import CHANGED, RESIZED, UNSEEN, Damage, hint, torn
+from tests.corpus.damage import CHANGED, RESIZED, UNSEEN, Damage, hint, in_file, torn
 from tests.corpus.parts import origin
 
 FILE = ".ckptkit-manifest.json"
@@ -20,9 +20,10 @@ def damages() -> Iterator[Damage]:
     """Changes that leave size and times, and what happens to the manifest itself."""
     for name, kind in CHANGED_FILES.items():
         yield Damage(f"manifest/changed/{name}", kind, partial(_flip_middle, name), UNSEEN,
-                     "a file changed, its size and time as before", CHANGED)  # fmt: skip
+                     "a file changed, its size and time as before", in_file(name, CHANGED))  # fmt: skip
     yield Damage("manifest/longer/README.md", "lora", lambda path: rewrite(path / "README.md", lambda raw: raw + b"\n"),
-                 UNSEEN, "a file that grew and that nothing else looks into", RESIZED)  # fmt: skip
+                 UNSEEN, "a file that grew and that nothing else looks into",
+                 in_file("README.md", RESIZED))  # fmt: skip
     for name, raw in BROKEN.items():
         yield Damage(f"manifest/broken/{name}", "lora", partial(_broken, raw), UNSEEN, "a manifest that is broken",
                      hint("bad-manifest"))  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.corpus.bytes import rewrite
-from tests.corpus.damage import RESIZED, UNSEEN, Damage, hint, torn, wrong
+from tests.corpus.damage import RESIZED, UNSEEN, Damage, hint, torn, unjudged, wrong
 from tests.corpus.originals import NEEDED
 from tests.corpus.tensors import ADAPTER, data_at, header, with_header
 
@@ -40,12 +40,13 @@ def damages() -> Iterator[Damage]:
 def _missing() -> Iterator[Damage]:
     for kind, needed in NEEDED.items():
         for name in needed:
-            yield Damage(f"missing/{kind}/{name}", kind, partial(_remove, name), torn("missing"),
-                         "a file missing that loading or resuming needs")  # fmt: skip
+            claims, what = MISSED.get(name, (unjudged("no-weights"), "the weights, or what loads them, missing"))
+            yield Damage(f"missing/{kind}/{name}", kind, partial(_remove, name), claims, what,
+                         torn("missing") if name not in MISSED else None)  # fmt: skip
     for kind, name in (("lora", "README.md"), ("lora", "training_args.bin"), ("full", "generation_config.json")):
         yield Damage(f"missing/{kind}/{name}", kind, partial(_remove, name), UNSEEN,
                      "a file missing that nothing needs: README.md, training_args.bin, generation_config.json",
-                     torn("missing"))  # fmt: skip
+                     hint("removed-after-save"))  # fmt: skip
 
 
 def _shards() -> Iterator[Damage]:
@@ -64,6 +65,9 @@ def _shards() -> Iterator[Damage]:
                  "a tensor that no shard has")  # fmt: skip
 
 
+REMOVED = (hint("removed-after-save"), "optimizer, scheduler or random states missing: weights-only")
+MISSED = {"trainer_state.json": (torn("missing"), "trainer_state.json missing, beside what the Trainer alone writes"),
+          "optimizer.pt": REMOVED, "scheduler.pt": REMOVED, "rng_state.pth": REMOVED}  # fmt: skip
 EXTRA = "model-00001-of-00005.safetensors"
 
 
@@ -76,7 +80,7 @@ def _states() -> Iterator[Damage]:
     yield Damage("state/best_that_is_gone", "lora", edit("best_model_checkpoint", "runs/x/checkpoint-50"),
                   hint("best-missing"), "a best_model_checkpoint that does not exist", RESIZED)  # fmt: skip
     yield Damage("state/writers_own_mark", "lora", lambda path: (path / "checkpoint-is-incomplete.txt").touch(),
-                 torn("missing"), "checkpoint-is-incomplete.txt, the writer's own mark")  # fmt: skip
+                 torn("unfinished"), "checkpoint-is-incomplete.txt, the writer's own mark")  # fmt: skip
 
 
 def _remove(name: str, path: Path) -> None:

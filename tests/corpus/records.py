@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.corpus.bytes import flip, put
-from tests.corpus.damage import CHANGED, UNSEEN, Claim, Damage, torn, wrong
+from tests.corpus.damage import CHANGED, UNSEEN, Claim, Damage, hint, in_file, torn, wrong
 
 FIRST = ("data.pkl", ".format_version", ".storage_alignment", "byteorder")
 LAST = ("version", ".data/serialization_id")
@@ -46,13 +46,15 @@ def damages() -> Iterator[Damage]:
     """A bit of each part of each archive."""
     for archive in STORAGES:
         for record in records(archive):
-            yield Damage(f"bit/{archive}/{record.replace('/', '_')}", "lora", partial(_in_record, archive, record), BAD,
-                         "a bit of any record of a torch archive flipped", _changed_too(BAD))  # fmt: skip
+            yield Damage(f"bit/{archive}/{record.replace('/', '_')}", "lora", partial(_in_record, archive, record),
+                         in_file(archive, BAD), "a bit of any record of a torch archive flipped",
+                         in_file(archive, _changed_too(BAD)))  # fmt: skip
         yield from _fields(archive, "local header", LOCAL, _local_at)
         yield from _fields(archive, "central directory", CENTRAL, _central_at)
         yield from _fields(archive, "end", END, _end_at)
-        yield Damage(f"bit/{archive}/padding", "lora", partial(_in_padding, archive), UNSEEN, HARMLESS, CHANGED)
-    yield Damage("value/optimizer_nan", "lora", partial(_not_a_number, "optimizer.pt"), wrong("nan", "deep"),
+        yield Damage(f"bit/{archive}/padding", "lora", partial(_in_padding, archive), UNSEEN, HARMLESS,
+                     in_file(archive, CHANGED))  # fmt: skip
+    yield Damage("value/optimizer_nan", "lora", partial(_not_a_number, "optimizer.pt"), hint("nonfinite", "deep"),
                  "one value of the optimizer state NaN, its CRC-32 right", CHANGED)  # fmt: skip
 
 
@@ -68,7 +70,8 @@ def _fields(
         what = HARMLESS if not claims else f"a bit flipped in an archive's {where}"
         harm = partial(_in_field, archive, begin, offset)
         known = CHANGED if not claims else _changed_too(claims)
-        yield Damage(f"bit/{archive}/{where.replace(' ', '_')}/{field}", "lora", harm, claims, what, known)
+        name = f"bit/{archive}/{where.replace(' ', '_')}/{field}"
+        yield Damage(name, "lora", harm, in_file(archive, claims), what, in_file(archive, known))
 
 
 def _in_field(archive: str, begin: Place, offset: int, path: Path) -> None:

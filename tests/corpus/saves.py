@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from tests.corpus.damage import Damage, torn
+from tests.corpus.damage import Damage, torn, unjudged
 
 # The order in which the Trainer writes a LoRA checkpoint; the state comes last.
 ORDER = ("README.md", "adapter_model.safetensors", "adapter_config.json", "training_args.bin", "optimizer.pt",
          "scheduler.pt", "rng_state.pth", "trainer_state.json")  # fmt: skip
+# Killed before one of these, what is there is what anybody's `save_pretrained` leaves: no sign of the Trainer. The
+# guard leaves its own mark there (tests/guard).
+AFTER_THE_WEIGHTS = ("adapter_config.json", "training_args.bin")
 HOWS = {
     "killed_before": "a save killed before a file, in the Trainer's order",
     "killed_within": "a save killed within a file",
@@ -18,7 +21,10 @@ def damages() -> Iterator[Damage]:
     """Every file, three ways. Nothing is left to do to the copy: the harm was done while it was written."""
     for how, name in torn_kinds():
         claims = torn("empty" if name == ORDER[-1] and how != "killed_before" else "missing")
-        yield Damage(f"save/{how}/{name}", f"torn/{how}/{name}", lambda path: None, claims, HOWS[how],
+        what = HOWS[how]
+        if how == "killed_before" and name in AFTER_THE_WEIGHTS:
+            claims, what = unjudged("not-recognized"), "a save killed between whole weights and training_args.bin"
+        yield Damage(f"save/{how}/{name}", f"torn/{how}/{name}", lambda path: None, claims, what,
                      needs_root=how == "full_disk_at")  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.corpus.bytes import flip, put, rewrite
-from tests.corpus.damage import CHANGED, UNSEEN, Claim, Damage, unjudged, wrong
+from tests.corpus.damage import CHANGED, UNSEEN, Claim, Damage, hint, unjudged, wrong
 
 ADAPTER, MODEL, SHARD = "adapter_model.safetensors", "model.safetensors", "model-00002-of-00006.safetensors"
 WEIGHTS = {"lora": ADAPTER, "full": MODEL, "bf16": MODEL, "sharded": SHARD}
@@ -26,13 +26,9 @@ def damages() -> Iterator[Damage]:
         yield Damage(f"bit/{kind}/data", kind, partial(_flip_data, name), UNSEEN, "a bit of a tensor's data flipped",
                      CHANGED)  # fmt: skip
     for (kind, what), value in VALUES.items():
-        code = what.removeprefix("minus_")
-        yield Damage(f"value/{kind}/{what}", kind, partial(_one_value, WEIGHTS[kind], value), wrong(code, "deep"),
-                     "one value of the weights NaN or Inf", _changed_and(code))  # fmt: skip
-
-
-def _changed_and(code: str) -> tuple[Claim, ...]:
-    return (*CHANGED, *wrong(code, "deep"))
+        yield Damage(f"value/{kind}/{what}", kind, partial(_one_value, WEIGHTS[kind], value),
+                     hint("nonfinite", "deep"), "one value of the weights NaN or Inf",
+                     (*CHANGED, *wrong("nonfinite", "deep")))  # fmt: skip
 
 
 def _headers(kind: str, name: str) -> Iterator[Damage]:

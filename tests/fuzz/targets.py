@@ -18,8 +18,8 @@ from ckptkit.formats.torch_records import Archive, parts, placed
 from ckptkit.formats.values import KINDS, Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model import Checkpoint
-from ckptkit.verify.across import across_findings
-from ckptkit.verify.examine import Seen
+from ckptkit.verify.agreement import across_findings
+from ckptkit.verify.seen import Seen
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 

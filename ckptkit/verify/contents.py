@@ -1,5 +1,7 @@
 """One file read whole, once: its digests, its records, its values, and whether its end ever reached the disk."""
 
+from __future__ import annotations
+
 import os
 from functools import partial
 from typing import BinaryIO
@@ -7,14 +9,15 @@ from typing import BinaryIO
 from ckptkit.formats import Fault, stream, torch_legacy
 from ckptkit.formats.digests import Digests
 from ckptkit.formats.safetensors import Tensor
-from ckptkit.formats.torch_records import Archive, parts, placed
+from ckptkit.formats.torch_records import PICKLE, Archive, parts, placed
 from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model import FileDigest, Level
 from ckptkit.tuples import NamedTuple
-from ckptkit.verify.examine import Reading, Seen
+from ckptkit.verify.seen import Reading, Seen
 
 UNLIMITED = stream.Pace()
+MOST_NAMED, LONGEST_NAME = 100, 200  # tensors with NaN or Inf: the first show it
 MOST_HOLES = 16 << 30  # bytes; even zeros that need no reading take their time to look at
 
 
@@ -24,6 +27,7 @@ class Looking(NamedTuple):
     sinks: list[stream.Sink]
     faults: list[Fault]
     archive: Archive | None = None
+    together: Together | None = None
 
 
 def read_whole(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Reading, known: FileDigest | None) -> Seen:
@@ -32,7 +36,7 @@ def read_whole(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Rea
     if (holes := stream.hole_bytes(file, before.st_size)) > MOST_HOLES:
         return seen._replace(faults=(*seen.faults, ("too-large", f"{holes:,} bytes of holes, more than are looked at")))
     digests = Digests({*reading.digests, *(set(known.digests) & {"crc32"} if known else ())})
-    looking = _looking(file, name, seen, level)
+    looking = _looking(file, name, seen, level, reading)
     count = stream.read_all(file, [digests, *looking.sinks], reading.pace or UNLIMITED)
     after = os.fstat(file.fileno())
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, count):
@@ -44,20 +48,40 @@ def read_whole(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Rea
         whole=True,
         digest=FileDigest(count, after.st_mtime_ns, digests.values()),
         pickled=looking.archive.scan if looking.archive else None,
+        nonfinite=tuple(looking.together.nonfinite) if looking.together else None,
     )
 
 
-def _looking(file: BinaryIO, name: str, seen: Seen, level: Level) -> Looking:
+def follow_pickle(file: BinaryIO, name: str, seen: Seen, reading: Reading) -> Seen:
+    """Given an open torch file and what the quick look saw, return what its pickles name; no tensor is read."""
+    if seen.damaged:
+        return seen
+    if not seen.records:
+        faults = (
+            torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0] if _is_legacy(file, name) else []
+        )
+        return seen._replace(faults=(*seen.faults, *faults))
+    faults, places = placed(file, seen.records)
+    archive = Archive(trust=reading.trust)
+    for part in parts((place for place in places if place.record.name.endswith(PICKLE)), archive):
+        file.seek(part.begin)
+        sink = part.make()
+        sink.feed(memoryview(file.read(part.end - part.begin)))
+        faults += sink.faults()
+    return seen._replace(faults=(*seen.faults, *faults))
+
+
+def _looking(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Reading) -> Looking:
     if seen.damaged:
         return Looking([], [])
     if seen.header:
-        return _at_tensors(seen, level)
+        return _at_tensors(seen, level, reading)
     if seen.records:
-        archive = Archive(values=level == "deep")
+        archive = Archive(values=level == "deep", trust=reading.trust)
         faults, places = placed(file, seen.records)
         return Looking([stream.Parts(parts(places, archive))], faults, archive)
     if seen.size and _is_legacy(file, name):
-        return Looking([], torch_legacy.faults(file, seen.size, full=True)[0])
+        return Looking([], torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0])
     return Looking([], [])
 
 
@@ -69,14 +93,14 @@ def _is_legacy(file: BinaryIO, name: str) -> bool:
     return True
 
 
-def _at_tensors(seen: Seen, level: Level) -> Looking:
+def _at_tensors(seen: Seen, level: Level, reading: Reading) -> Looking:
     assert seen.header
     tensors = [t for t in seen.header.tensors if t.end > t.begin]
     sinks: list[stream.Sink] = [ZeroTail([t.begin for t in tensors])]
-    if level == "deep":
-        zeros, names = AllZero(), {t.name for t in tensors}
-        each = (stream.Part(t.begin, t.end, partial(TensorValues, t.name, _dtype(t, names), zeros)) for t in tensors)
-        sinks += [stream.Parts(each), zeros]
+    if level == "deep" or reading.values:
+        together, names = Together(level == "deep"), {t.name for t in tensors}
+        each = (stream.Part(t.begin, t.end, partial(TensorValues, t.name, _dtype(t, names), together)) for t in tensors)
+        return Looking([*sinks, stream.Parts(each), together], [], together=together)
     return Looking(sinks, [])
 
 
@@ -85,31 +109,36 @@ def _dtype(tensor: Tensor, names: set[str]) -> str:
     return "U8" if f"{tensor.name}.absmax" in names else tensor.dtype
 
 
-class AllZero:
-    """A sink that looks at nothing itself: a file of which all tensors are zeros holds no weights."""
+class Together:
+    """A sink that looks at nothing itself: what the values of all tensors of a file say together."""
 
-    def __init__(self) -> None:
+    def __init__(self, zeros_are_wrong: bool) -> None:
         self.tensors = self.zero = 0
+        self.nonfinite: list[str] = []
+        self.zeros_are_wrong = zeros_are_wrong
 
     def feed(self, chunk: memoryview) -> None:
         """The tensors see it."""
 
     def faults(self) -> list[Fault]:
         """One fault if there are tensors and all are zeros."""
-        if self.tensors and self.zero == self.tensors:
+        if self.zeros_are_wrong and self.tensors and self.zero == self.tensors:
             return [("all-zeros", f"each of its {self.tensors} tensors holds zeros alone")]
         return []
 
 
 class TensorValues:
-    """A sink for one tensor's bytes; its faults carry the tensor's name, and `zeros` learns whether it is all zeros."""
+    """A sink for one tensor's bytes; its faults carry the tensor's name, and `together` learns what it holds."""
 
-    def __init__(self, name: str, dtype: str, zeros: AllZero) -> None:
-        self.name, self.zeros, self.values = name, zeros, Values(dtype)
+    def __init__(self, name: str, dtype: str, together: Together) -> None:
+        self.name, self.together, self.values = name, together, Values(dtype)
         self.feed = self.values.feed
 
     def faults(self) -> list[Fault]:
         """NaN or Inf, if there is one."""
-        self.zeros.tensors += 1
-        self.zeros.zero += self.values.all_zero
-        return [(code, f"{self.name}: {message}") for code, message in self.values.faults()]
+        self.together.tensors += 1
+        self.together.zero += self.values.all_zero
+        found = self.values.faults()
+        if found and len(self.together.nonfinite) < MOST_NAMED:
+            self.together.nonfinite.append(self.name[:LONGEST_NAME])
+        return [(code, f"{self.name}: {message}") for code, message in found]

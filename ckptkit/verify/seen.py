@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ckptkit import careful
 from ckptkit.formats import HINTS, Fault, bounded, safetensors, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
-from ckptkit.layouts import Layout
-from ckptkit.model import OURS, Checkpoint, File, FileDigest, Level, Manifest, TrainerState
+from ckptkit.layouts import Layout, Weights
+from ckptkit.model import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 LARGEST_JSON_BYTES = 100_000_000
-LOOKED_INTO = ("adapter_config.json", "config.json")
+PARSED = (".safetensors.index.json", ".bin.index.json", "adapter_config.json", "config.json")
 ENDS = 64  # bytes of a JSON document's start and end that tell whether it is cut
 
 
@@ -40,7 +40,10 @@ WHOLE = Reading()
 
 
 class Seen(NamedTuple):
-    """What one file tells: its faults, and whatever its format has to say to the others."""
+    """What one file tells: its faults, and whatever its format has to say to the others.
+
+    whole: it was read to its end. nonfinite: names of its tensors with NaN or Inf; None: nobody looked.
+    """
 
     faults: tuple[Fault, ...] = ()
     bytes_read: int = 0
@@ -52,6 +55,7 @@ class Seen(NamedTuple):
     records: torch_zip.Directory = torch_zip.NOTHING
     table: Any = None
     pickled: Any = None
+    nonfinite: tuple[str, ...] | None = None
 
     @property
     def damaged(self) -> bool:
@@ -59,16 +63,56 @@ class Seen(NamedTuple):
         return any(code not in HINTS for code, _ in self.faults)
 
 
-def examine(
-    checkpoint: Checkpoint, layout: Layout, level: Level, reading: Reading, manifest: Manifest | None
-) -> dict[str, Seen]:
-    """Given a checkpoint, return what each of its files tells, by name. Raises nothing."""
+class Parts(NamedTuple):
+    """The files that a layout asks a checkpoint for, each with what it tells; others are bystanders, and not opened.
+
+    weights: the models that a resume loads, () if there is none. needed: names without which it can't be resumed from
+    or loaded; what is wrong with the others is told, and no more.
+    """
+
+    seen: dict[str, Seen]
+    weights: tuple[Weights, ...]
+    needed: frozenset[str]
+
+
+def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Reading, manifest: Manifest | None) -> Parts:
+    """Given a checkpoint, return what each file that its layout asks for tells. Raises nothing."""
     known: Mapping[str, FileDigest] = manifest.files if manifest else {}
-    return {
-        file.name: _seen(checkpoint, file, layout, level, reading, known.get(file.name))
-        for file in checkpoint.files
-        if not file.name.startswith(OURS)
-    }
+    files = {file.name: file for file in checkpoint.files}
+    there = frozenset(files) | {problem.file for problem in checkpoint.problems}
+
+    def look(names: Iterable[str]) -> dict[str, Seen]:
+        present = (files[name] for name in names if name in files)
+        return {f.name: _seen(checkpoint, f, layout, level, reading, known.get(f.name)) for f in present}
+
+    state = layout.state_files(there)
+    weights, seen = _weights(layout.weights(there), look)
+    needed = frozenset((*state, *seen, *(name for each in weights for name in (each.file, *each.needed))))
+    optional = [n for n in files if n not in needed and layout.optional.fullmatch(n)]
+    seen |= look((*state, *optional))
+    return Parts(dict(sorted(seen.items())), weights, needed)
+
+
+Look = Callable[["Iterable[str]"], dict[str, Seen]]
+
+
+def _weights(candidates: Sequence[tuple[Weights, ...]], look: Look) -> tuple[tuple[Weights, ...], dict[str, Seen]]:
+    """The first candidate in which nothing is wrong, else the first, and what its files tell."""
+    first: tuple[tuple[Weights, ...], dict[str, Seen]] = ((), {})
+    for number, weights in enumerate(candidates):
+        seen = look(name for each in weights for name in (each.file, *each.needed, *each.also))
+        for each in weights:
+            seen |= look(_shards(seen[each.file].table) if each.file in seen else ())
+        if not any(one.damaged for one in seen.values()):
+            return weights, seen
+        first = first if number else (weights, seen)
+    return first
+
+
+def _shards(index: Any) -> set[str]:
+    """The names in an index of shards; none in what is no index."""
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    return {shard for shard in shards.values() if isinstance(shard, str)} if isinstance(shards, dict) else set()
 
 
 def _seen(
@@ -88,9 +132,13 @@ def _seen(
                 seen = seen._replace(digest=_digest(opened))
             # One that is damaged already is read only to tell both digests.
             if deeper and (not seen.damaged or (known and known.size == status.st_size)):
-                from ckptkit.verify.read import read_whole
+                from ckptkit.verify.contents import read_whole
 
                 seen = read_whole(opened, file.name, seen, level, reading, known)
+            elif reading.pickles and level == "quick" and reader is _archive:
+                from ckptkit.verify.contents import follow_pickle
+
+                seen = follow_pickle(opened, file.name, seen, reading)
     except FileNotFoundError:
         return Seen((("changed", "was there a moment ago: somebody is at work here"),))
     except OSError as error:
@@ -108,14 +156,13 @@ def _digest(file: BinaryIO) -> FileDigest:
 
 def _reader(name: str, layout: Layout) -> Callable[[BinaryIO, int], Seen] | None:
     """What reads a file of that name; None if nothing quick can be said of it."""
-    base = os.path.basename(name)
     if name == layout.marker:
         return _state
     if name.endswith(".safetensors"):
         return _safetensors
-    if layout.archives.fullmatch(base):
+    if layout.archives.fullmatch(name):
         return _archive
-    if base in LOOKED_INTO or name.endswith((".safetensors.index.json", ".bin.index.json")):
+    if name.endswith(PARSED) and not layout.optional.fullmatch(name):
         return _table
     return _other_json if name.endswith(".json") else None
 
@@ -188,6 +235,11 @@ def _other_json(file: BinaryIO, size: int) -> Seen:
         return Seen((("empty", "0 bytes"),))
     start = file.read(ENDS)
     file.seek(max(0, size - ENDS))
-    ends = start.lstrip()[:1] + file.read(ENDS).rstrip()[-1:]
-    told = () if ends in (b"{}", b"[]") else (("truncated", "is no whole JSON document"),)
-    return Seen(told, min(size, 2 * ENDS))
+    begin, end = start.lstrip()[:1], file.read(ENDS).rstrip()[-1:]
+    if start == b"\0" * len(start):
+        faults: tuple[Fault, ...] = (("zeroed-header", "starts with zeros: its first block never reached the disk"),)
+    elif begin in (b"{", b"[") and end not in (b"}", b"]"):
+        faults = (("truncated", "is cut off (its end is missing)"),)
+    else:
+        faults = () if begin in (b"{", b"[") else (("bad-json", "is not the JSON that belongs here"),)
+    return Seen(faults, min(size, 2 * ENDS))

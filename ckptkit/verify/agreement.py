@@ -6,47 +6,52 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ckptkit.formats.safetensors import Tensor
-from ckptkit.layouts import Layout
+from ckptkit.layouts import Layout, Weights
 from ckptkit.model import Checkpoint, Finding
-from ckptkit.verify.examine import Seen
+from ckptkit.verify.seen import Parts, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")
+MOST_TOLD = 20  # shards that an index names and that are not there
 LORA = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
 
-def across_findings(checkpoint: Checkpoint, layout: Layout, seen: dict[str, Seen]) -> Iterator[Finding]:
+def across_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
     """Given a checkpoint and what each file tells, yield where they contradict one another."""
-    for name, index in seen.items():
-        if name.endswith(INDEXES) and not index.faults:
-            yield from _index(name, index.table, seen)
-    for name, config in seen.items():
-        if os.path.basename(name) == "adapter_config.json" and not config.faults:
-            if not isinstance(config.table, Mapping) or not config.table.get("peft_type"):
-                yield Finding(name, "bad-config", "names no peft_type, so nothing can load the adapter")
-            weights = seen.get(os.path.join(os.path.dirname(name), "adapter_model.safetensors"))
-            if weights and weights.header:
-                yield from _adapter(os.path.join(os.path.dirname(name), "adapter_model.safetensors"), config.table,
-                                    weights.header.tensors)  # fmt: skip
+    seen = parts.seen
+    for weights in parts.weights:
+        if weights.file.endswith(INDEXES) and not seen[weights.file].faults:
+            yield from _index(weights.file, seen[weights.file].table, seen, {f.name for f in checkpoint.files})
+        yield from _adapter_files(weights, seen)
     yield from _config(seen)
-    yield from _optimizer(layout, seen)
+    yield from _optimizer(layout, parts)
     state = next((s.state for s in seen.values() if s.state), None)
     best = state.best_checkpoint if state else None
     if best and not os.path.lexists(os.path.join(os.path.dirname(checkpoint.path), best)):
         yield Finding(layout.marker, "best-missing", f"names {best} as the best one, which is not there")
 
 
-def _index(name: str, table: Any, seen: dict[str, Seen]) -> Iterator[Finding]:
+def _adapter_files(weights: Weights, seen: dict[str, Seen]) -> Iterator[Finding]:
+    for name in weights.needed:
+        config = seen.get(name)
+        if os.path.basename(name) == "adapter_config.json" and config and not config.faults:
+            if not isinstance(config.table, Mapping) or not config.table.get("peft_type"):
+                yield Finding(name, "bad-config", "names no peft_type, so nothing can load the adapter")
+            if weights.file in seen and (header := seen[weights.file].header):
+                yield from _adapter(weights.file, config.table, header.tensors)
+
+
+def _index(name: str, table: Any, seen: dict[str, Seen], names: set[str]) -> Iterator[Finding]:
     """Each tensor in the shard that the index names, and in no other. Shards that hold no header name no tensor."""
     try:
         where = {str(tensor): str(shard) for tensor, shard in table["weight_map"].items()}
     except (KeyError, TypeError, AttributeError):
         yield Finding(name, "truncated", "is no whole index of shards")
         return
-    for shard in sorted(set(where.values()) - seen.keys()):
+    for shard in sorted(set(where.values()) - names)[:MOST_TOLD]:
         yield Finding(name, "missing", f"names {shard}, which is not there")
     holders: dict[str, list[str]] = {}
     for shard in sorted(set(where.values()) & seen.keys()):
@@ -59,7 +64,7 @@ def _index(name: str, table: Any, seen: dict[str, Seen]) -> Iterator[Finding]:
     if lost:
         yield Finding(where[lost[0]], "lost-tensor", f"should hold {lost[0]}" + _more(lost))
     stem = name.split(".")[0] + "-"
-    for extra in sorted(n for n in seen if n.startswith(stem) and n.endswith((".safetensors", ".bin"))):
+    for extra in sorted(n for n in names if n.startswith(stem) and n.endswith((".safetensors", ".bin"))):
         if extra not in where.values():
             yield Finding(extra, "extra-shard", "is named by no index: an earlier save's, never loaded")
 
@@ -134,11 +139,12 @@ def _numbers(name: str) -> Iterator[tuple[str, str]]:
         yield f"{head}.layers", number
 
 
-def _optimizer(layout: Layout, seen: dict[str, Seen]) -> Iterator[Finding]:
+def _optimizer(layout: Layout, parts: Parts) -> Iterator[Finding]:
     """The optimizer's state against what is trained, where all of both was read."""
+    seen = parts.seen
     name = next((n for n in layout.resume[0] if n in seen and seen[n].pickled), None)
-    weights = layout.weights_file(frozenset(seen))
-    if name is None or weights is None or not seen[weights].header:
+    weights = parts.weights[0].file if parts.weights else None
+    if name is None or weights not in seen or not seen[weights].header:
         return
     from ckptkit.formats import optimizer
 

@@ -1,0 +1,156 @@
+"""What the set of names tells: whether the save finished, what it promises and lacks, and whose checkpoint it is.
+
+`incomplete` needs evidence that this layout's writer broke off. Where there is none the checkpoint is somebody else's,
+or a person's, and nobody here can judge it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from ckptkit import careful
+from ckptkit.formats import HINTS
+from ckptkit.layouts import Layout
+from ckptkit.model import OURS, Checkpoint, Finding
+from ckptkit.tuples import NamedTuple
+from ckptkit.verify.seen import Parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NO_MARKER = "is missing; it is written last, so the save did not finish"
+SHOWN = 3  # names of what was found, so that a person knows what it is
+
+
+class Settings(NamedTuple):
+    """What the file of settings tells: the class that it holds, how many ranks there are, who keeps whose files."""
+
+    made_by: str = ""
+    world: int = 0
+    each_node: bool = False
+
+
+def name_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+    """Given a checkpoint and what its parts tell, yield what its names say against it."""
+    names = frozenset(file.name for file in checkpoint.files)
+    yield from _debris(layout, names)
+    if layout.marker in names:
+        yield from _finished(checkpoint, layout, names, parts)
+    else:
+        yield from _unfinished(checkpoint, layout, names, parts)
+
+
+def _debris(layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
+    for name in sorted(names):
+        if layout.debris.fullmatch(name):
+            yield Finding(name, "debris", "is a temporary file of a writer that was killed")
+
+
+# --- the marker is there ----------------------------------------------------------------------------------------------
+
+
+def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+    for name in layout.incomplete:
+        if name in names and not name.startswith(OURS):  # ours goes a moment after the marker came
+            yield Finding(name, "unfinished", "is the writer's own mark of a save that it did not finish")
+    gaps = layout.resume_gaps(names)
+    # One that resumes as the Trainer alone writes it is the Trainer's, whatever else lies in it.
+    mixed = gaps or layout.resume[0][0] not in names
+    alien = layout.foreign_name((*checkpoint.directories, *sorted(names))) if mixed else None
+    if alien:
+        yield Finding(alien, "foreign-layout", "belongs to a framework whose checkpoints can't be judged yet")
+        return
+    yield from _weights_missing(layout, names, parts)
+    settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else Settings()
+    for name in layout.ranks_lost(names, settings.world, settings.each_node):
+        yield Finding(name, "missing", "is not there, and the other ranks' files say that this rank saved too")
+    if layout.holds_optimizer(names):
+        for name in gaps:
+            told = "is not there, although the save finished: it was removed later, and only the weights can be used"
+            yield Finding(name, "removed-after-save", told)
+
+
+def _weights_missing(layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+    if not parts.weights:
+        yield Finding(
+            "", "no-weights", f"no weights that are known here: neither {' nor '.join(_weight_names(layout))}"
+        )
+    for weights in parts.weights:
+        for name in weights.needed:
+            if name not in names:
+                yield Finding(name, "no-weights", "is not there, and the weights can't be loaded without it")
+
+
+def _weight_names(layout: Layout) -> list[str]:
+    return [name for model in layout.models for name in model.files]
+
+
+# --- it is not --------------------------------------------------------------------------------------------------------
+
+
+def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+    mark = next((name for name in layout.incomplete if name in names), None)
+    if mark:
+        yield Finding(layout.marker, "missing", NO_MARKER)
+        yield Finding(mark, "unfinished", "was written when the save began, and is removed at its end")
+        return
+    there = (*checkpoint.directories, *sorted(names))
+    other = next((name for name in there if re.fullmatch(layout.others, name, re.DOTALL)), None)
+    if other is not None:
+        told = f"no {layout.marker}, and {other} is of another writer: nobody here can say whether it is whole"
+        yield Finding("", "not-recognized", told)
+    elif _broke_off(checkpoint, layout, names, parts):
+        yield Finding(layout.marker, "missing", NO_MARKER)
+        for name in layout.shards_promised(names):
+            yield Finding(name, "missing", "is not there, and the other shards' names say that it should be")
+    else:
+        yield Finding("", "not-recognized", _not_recognized(layout, names))
+
+
+def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> bool:
+    """Whether anything shows that this layout's writer was at work here, and did not come to its end."""
+    if any(layout.witness.fullmatch(name) or layout.debris.fullmatch(name) for name in names):
+        return True
+    if any(code not in HINTS and code != "bad-json" for seen in parts.seen.values() for code, _ in seen.faults):
+        return True
+    if layout.shards_promised(names) or _settings(checkpoint, layout, names).made_by.endswith(layout.trainers):
+        return True
+    return not checkpoint.directories and {name for name in names if not name.startswith(OURS)} <= layout.first
+
+
+def _not_recognized(layout: Layout, names: frozenset[str]) -> str:
+    shown = [name for name in sorted(names) if not name.startswith(OURS)]
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    what = f"it holds {', '.join(shown[:SHOWN])}{more}" if shown else "it is not empty"
+    return f"no {layout.marker}, and nothing shows that the Trainer wrote this; {what}"
+
+
+# --- the settings -----------------------------------------------------------------------------------------------------
+
+
+def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Settings:
+    """What the settings' pickle tells, followed and never loaded; nothing where it can't be read."""
+    name = next((name for name in layout.settings if name in names), None)
+    if name is None:
+        return Settings()
+    from ckptkit.formats import training_args
+
+    try:
+        with careful.opened(os.path.join(checkpoint.path, name)) as file:
+            made_by, values = training_args.content(file, os.fstat(file.fileno()).st_size)
+    except OSError:
+        return Settings()
+    return Settings(made_by, _world(values), values.get("save_on_each_node") is True)
+
+
+def _world(values: dict[str, Any]) -> int:
+    """How many ranks trained: accelerate's state, which `TrainingArguments` carries (`accelerate/state.py`)."""
+    from ckptkit.formats.inert import Call
+
+    shared = values.get("distributed_state")
+    state = shared.state if type(shared) is Call else None
+    count = state.get("num_processes") if type(state) is dict else 0
+    return count if type(count) is int and 0 < count < 100_000 else 0
