@@ -82,29 +82,51 @@ def flip(path, at=-1):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "README.md", "optimizer.pt"])
-def test_a_changed_file_is_corrupt_and_both_digests_are_told(run_of, name):
+CHANGED = {"adapter_model.safetensors": "corrupt", "optimizer.pt": "corrupt", "README.md": "intact"}  # nobody loads it
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_file_that_a_resume_loads_is_corrupt_and_both_digests_are_told(run_of, name):
     path = written(run_of(ONE))
     before = json.loads((path / manifest.FILE).read_text())["files"][name]["crc32"]
     flip(path / name)
     judged = full(path)
-    assert judged.verdict.state == "corrupt" and (name, "changed-since-manifest") in codes(judged)
-    told = next(f.message for f in judged.verdict.findings if f.code == "changed-since-manifest")
+    code = "changed-since-manifest" if CHANGED[name] == "corrupt" else "bad-optional"
+    assert judged.verdict.state == CHANGED[name] and (name, code) in codes(judged)
+    told = next(f.message for f in judged.verdict.findings if f.code == code)
     assert before in told and f"{zlib.crc32((path / name).read_bytes()):08x}" in told
 
 
 def test_another_size_is_seen_without_reading(run_of):
     path = written(run_of(ONE))
-    with open(path / "README.md", "a") as file:
-        file.write("more")
+    for name in ("README.md", "adapter_config.json"):
+        with open(path / name, "a") as file:
+            file.write(" \n")
     (judged,) = ops.verify(str(path), now=time.time() + 3600)
-    assert codes(judged) == [("README.md", "changed-since-manifest")]
+    assert codes(judged) == [("adapter_config.json", "changed-since-manifest"), ("README.md", "bad-optional")]
 
 
 def test_a_file_that_went_is_missed(run_of):
     path = written(run_of(ONE))
     (path / "README.md").unlink()
-    assert codes(full(path)) == [("README.md", "missing")]
+    assert codes(full(path)) == [("README.md", "removed-after-save")] and full(path).verdict.resumable
+    (path / "adapter_model.safetensors").unlink()
+    judged = full(path)
+    assert ("adapter_model.safetensors", "missing") in codes(judged) and judged.verdict.state == "incomplete"
+
+
+def test_a_bystander_that_changed_or_went_is_a_hint(run_of):
+    path = Path(run_of(ONE), "checkpoint-100")
+    (path / "ema.pt").write_bytes(b"mine")
+    (path / "notes").mkdir()
+    (path / "notes/a.json").write_text("{")
+    written(str(path.parent))
+    assert codes(full(path)) == []
+    (path / "ema.pt").write_bytes(b"longer than before")
+    (path / "notes/a.json").unlink()
+    judged = full(path)
+    assert judged.verdict.resumable
+    assert codes(judged) == [("ema.pt", "changed-bystander"), ("notes/a.json", "changed-bystander")]
 
 
 def test_a_copy_with_new_times_is_held_against_it_all_the_same(run_of, tmp_path):
@@ -195,4 +217,5 @@ def test_a_symlink_in_its_place_is_not_followed(run_of, tmp_path):
     path = Path(run_of(ONE), "checkpoint-100")
     (tmp_path / "outside").write_text("{}")
     (path / manifest.FILE).symlink_to(tmp_path / "outside")
-    assert "unknown" in full(path).verdict.state
+    judged = full(path)
+    assert judged.verdict.resumable and codes(judged) == [(manifest.FILE, "bad-optional")]

@@ -186,7 +186,7 @@ def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
     found = ops.latest(run)
     assert found.path == f"{run}/checkpoint-100"
     told = {p.checkpoint.name: p.reason for p in found.passed_over}
-    assert told["checkpoint-200"].startswith("incomplete: trainer_state.json is written last")
+    assert told["checkpoint-200"].startswith("incomplete: trainer_state.json is missing; it is written last")
     assert "is of step 301, the directory says 300" in told["checkpoint-300"]
 
 

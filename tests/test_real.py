@@ -65,4 +65,7 @@ def test_each_cut_short_anywhere_in_a_file_that_matters_is_not_intact(made, tmp_
             os.truncate(copied / file.relative_to(whole), file.stat().st_size - 1)
             set_age(str(copied), time.time(), 3600)
             (judged,) = ops.verify(str(copied))
-            assert judged.verdict.damaged, (run.name, file.name)
+            if file.name == "training_args.bin":  # no resume reads it
+                assert judged.verdict.intact and judged.verdict.findings, (run.name, file.name)
+            else:
+                assert judged.verdict.damaged, (run.name, file.name)

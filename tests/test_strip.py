@@ -74,6 +74,9 @@ def test_the_manifest_still_speaks_for_the_weights(run_of, ckptkit):
     assert known["files"].keys() == files(run, 100) - {manifest.FILE}
     path = Path(run, "checkpoint-100", "README.md")
     path.write_text(path.read_text() + "more")
+    assert "bad-optional: README.md" in ckptkit("verify", f"{run}/checkpoint-100").out
+    config = Path(run, "checkpoint-100", "adapter_config.json")
+    config.write_text(config.read_text() + " ")
     assert "changed-since-manifest" in ckptkit("verify", f"{run}/checkpoint-100").out
 
 
@@ -81,7 +84,9 @@ def test_an_optimizer_that_went_by_other_hands_is_still_missed(run_of):
     run = with_manifests(run_of(THREE))
     for name in CONTINUES:
         os.unlink(f"{run}/checkpoint-100/{name}")
-    assert 100 not in resumable(run)
+    found = ops.verify(f"{run}/checkpoint-100")[0].verdict
+    assert found.intact and not found.resumable
+    assert {f.file for f in found.findings if f.code == "removed-after-save"} == set(CONTINUES)
 
 
 def test_no_time_that_a_rotation_sorts_by_changes(run_of, ckptkit):
@@ -169,11 +174,13 @@ def pinned(run):
 
 
 def symlinked(run):
-    os.symlink("README.md", f"{run}/checkpoint-100/link")
+    os.rename(f"{run}/checkpoint-100/optimizer.pt", f"{run}/checkpoint-100/elsewhere")
+    os.symlink("elsewhere", f"{run}/checkpoint-100/optimizer.pt")
 
 
 def sharded_by_fsdp(run):
-    os.mkdir(f"{run}/checkpoint-100/optimizer_0")
+    os.rename(f"{run}/checkpoint-100/optimizer.pt", f"{run}/checkpoint-100/optimizer.bin")
+    shutil.copy(f"{run}/checkpoint-100/optimizer.bin", f"{run}/checkpoint-100/pytorch_model_fsdp.bin")
 
 
 def torn(run):
@@ -199,7 +206,7 @@ REFUSED = {
     "the_floor": (alone, 2, "newest intact resumable"),
     "pinned": (pinned, 2, "pinned"),
     "with_a_symlink": (symlinked, 2, "could not be judged"),
-    "of_a_layout_not_known_yet": (sharded_by_fsdp, 2, "a layout that can't be judged yet"),
+    "of_a_layout_not_known_yet": (sharded_by_fsdp, 2, "a framework whose checkpoints can't be judged yet"),
     "being_written": (being_written, 2, "somebody is writing it"),
     "torn": (torn, 4, "incomplete: trainer_state.json"),
     "corrupt": (corrupt, 4, "corrupt: trainer_state.json"),

@@ -235,11 +235,16 @@ def test_a_save_torn_after_its_weights_still_has_them(run_of, ckptkit):
     assert ckptkit("latest", run, "--weights-only-ok").out == f"{run}/checkpoint-300\n"
 
 
+def _fifo(path):
+    os.unlink(path)
+    os.mkfifo(path)
+
+
 EXPLAINED = {
     "whole": (lambda run: None, "Training can go on from it: --resume_from_checkpoint"),
     "optimizer_cut": (lambda run: cut(run, 100, "optimizer.pt"), "Its weights are intact: use the model"),
     "weights_cut": (lambda run: cut(run, 100, "adapter_model.safetensors"), "Nothing in it can be relied on"),
-    "unreadable": (lambda run: os.mkfifo(f"{run}/checkpoint-100/pipe"), "neither good nor bad"),
+    "unreadable": (lambda run: _fifo(f"{run}/checkpoint-100/optimizer.pt"), "neither good nor bad"),
 }
 
 

@@ -90,15 +90,20 @@ class Layout(NamedTuple):
         """Given the names present, return what a loader may take, likeliest first; what stands together is all loaded.
 
         A model without what it needs beside it is none where another one has all: somebody laid it down there. Adapters
-        of another name than "default" lie one directory down (transformers `trainer.py::_load_from_checkpoint`), and
-        where there is nothing above them each of them is loaded.
+        of another name than "default" lie one directory down, and a resume loads each of them that it finds there, with
+        one above them or without (transformers `trainer.py::_load_from_checkpoint`).
         """
         top = [found for model in self.models if (found := _lying(model, "", names))]
-        if top:
-            return [(w,) for w in top if names.issuperset(w.needed)] or [(top[0],)]
-        below = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
-        adapters = tuple(found for folder in below if (found := _lying(self.models[0], folder, names)))
-        return [adapters] if adapters else []
+        below = self._named_adapters(names) if not top or top[0].file in self.models[0].files else ()
+        if not top:
+            return [below] if below else []
+        whole = tuple(adapter for adapter in below if names.issuperset(adapter.needed))
+        likely = [w for w in top if names.issuperset(w.needed)] or top[:1]
+        return [(w, *whole) if w.file in self.models[0].files else (w,) for w in likely]
+
+    def _named_adapters(self, names: frozenset[str]) -> tuple[Weights, ...]:
+        folders = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
+        return tuple(found for folder in folders if (found := _lying(self.models[0], folder, names)))
 
     def state_files(self, names: frozenset[str]) -> list[str]:
         """Given the names present, return those that a resume reads beside the weights."""

@@ -123,7 +123,8 @@ def _told(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> list[Finding]
     """What stat could not tell, and what is wrong with each file; of bystanders nothing but a mount."""
     finished = any(file.name == layout.marker for file in checkpoint.files)
     found = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
-    found += [p._replace(code="bad-optional") for p in checkpoint.problems if layout.optional.fullmatch(p.file)]
+    told = (p for p in checkpoint.problems if p.file.startswith(OURS) or layout.optional.fullmatch(p.file))
+    found += [p if p.code in HINTS else p._replace(code="bad-optional") for p in told]
     for name, seen in parts.seen.items():
         for code, message in seen.faults:
             found.append(Finding(name, _weighed(code, name in parts.needed, finished), _cut(message)))

@@ -23,7 +23,7 @@ def across_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Ite
     """Given a checkpoint and what each file tells, yield where they contradict one another."""
     seen = parts.seen
     for weights in parts.weights:
-        if weights.file.endswith(INDEXES) and not seen[weights.file].faults:
+        if weights.file.endswith(INDEXES) and weights.file in seen and not seen[weights.file].faults:
             yield from _index(weights.file, seen[weights.file].table, seen, {f.name for f in checkpoint.files})
         yield from _adapter_files(weights, seen)
     yield from _config(seen)

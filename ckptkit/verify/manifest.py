@@ -27,14 +27,15 @@ def manifest_findings(
     checkpoint: Checkpoint, layout: Layout, parts: Parts, manifest: Manifest, level: Level
 ) -> Iterator[Finding]:
     """Given what the files tell and their manifest, yield what changed since it was written."""
+    sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
     for name, known in manifest.files.items():
         if name in parts.seen:
             if fault := _changed(parts.seen[name], known):
                 code = "changed-since-manifest" if name in parts.needed else "bad-optional"
                 yield Finding(name, code, fault)
-        elif known.digests:
+        elif known.digests and name not in sizes:
             yield _gone(name, layout)
-    yield from _bystanders(checkpoint, parts, manifest)
+    yield from _bystanders(sizes, parts, manifest)
     if manifest.nonfinite:
         yield Finding("", "nonfinite", f"{manifest.nonfinite[0]} held NaN or Inf when it was saved")
     if level != "quick" and any(s.whole and not _comparable(s, manifest.files.get(n)) for n, s in parts.seen.items()):
@@ -48,14 +49,10 @@ def _gone(name: str, layout: Layout) -> Finding:
     return Finding(name, "missing", told)
 
 
-def _bystanders(checkpoint: Checkpoint, parts: Parts, manifest: Manifest) -> Iterator[Finding]:
+def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> Iterator[Finding]:
     """Files that nobody asks for are told by their size alone: they are not opened."""
-    sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
-    changed = [
-        name
-        for name, known in manifest.files.items()
-        if not known.digests and name not in parts.seen and sizes.get(name) != known.size
-    ]
+    others = ((n, known) for n, known in manifest.files.items() if n not in parts.seen)
+    changed = [n for n, known in others if (n in sizes or not known.digests) and sizes.get(n) != known.size]
     for name in changed[:MOST_TOLD]:
         yield Finding(name, "changed-bystander", "is not what it was when the manifest was written")
 

@@ -100,6 +100,7 @@ def _weights(candidates: Sequence[tuple[Weights, ...]], look: Look) -> tuple[tup
     """The first candidate in which nothing is wrong, else the first, and what its files tell."""
     first: tuple[tuple[Weights, ...], dict[str, Seen]] = ((), {})
     for number, weights in enumerate(candidates):
+        weights = tuple(each for each in weights if each is weights[0] or _is_adapter(each, look(each.needed)))
         seen = look(name for each in weights for name in (each.file, *each.needed, *each.also))
         for each in weights:
             seen |= look(_shards(seen[each.file].table) if each.file in seen else ())
@@ -107,6 +108,12 @@ def _weights(candidates: Sequence[tuple[Weights, ...]], look: Look) -> tuple[tup
             return weights, seen
         first = first if number else (weights, seen)
     return first
+
+
+def _is_adapter(weights: Weights, seen: Mapping[str, Seen]) -> bool:
+    """Whether a directory below holds what peft loads as an adapter: else it is a person's, whatever its names."""
+    tables = [seen[name].table for name in weights.needed if name in seen]
+    return any(isinstance(table, dict) and table.get("peft_type") for table in tables)
 
 
 def _shards(index: Any) -> set[str]:

@@ -17,9 +17,9 @@ from ckptkit.formats.bounded import TooLargeError
 from ckptkit.formats.torch_records import Archive, parts, placed
 from ckptkit.formats.values import KINDS, Values
 from ckptkit.formats.zero_tail import ZeroTail
-from ckptkit.model import Checkpoint
+from ckptkit.model import Checkpoint, File
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.seen import Seen
+from ckptkit.verify.seen import Parts, Seen
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 
@@ -93,7 +93,9 @@ def across(data: bytes) -> None:
         return
     if isinstance(files, dict):
         seen = {name: _seen(name, content) for name, content in files.items()}
-        tuple(across_findings(ELSEWHERE, layouts.LAYOUTS[0], seen))
+        there = ELSEWHERE._replace(files=tuple(File(name, 1, 1, 1.0) for name in seen))
+        for weights in layouts.LAYOUTS[0].weights(frozenset(seen)) or [()]:
+            tuple(across_findings(there, layouts.LAYOUTS[0], Parts(seen, weights, frozenset(seen))))
 
 
 def _seen(name: str, content: Any) -> Seen:
