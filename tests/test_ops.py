@@ -219,7 +219,7 @@ def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(r
     set_age(f"{run}/checkpoint-9000", time.time(), 90000)
     found = ops.latest(run)
     assert found.path == f"{run}/checkpoint-200"
-    assert found.passed_over[0].reason == "left by an earlier run in this directory"
+    assert found.passed_over[0].reason == "from an earlier run in this directory"
     assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-9000",)
 
 

@@ -207,7 +207,7 @@ def _passed_over(judged: Judged, weights_only_ok: bool) -> PassedOver:
     elif not found.resumable and not weights_only_ok:
         reason = "weights only, not resumable"
     else:
-        reason = "left by an earlier run in this directory"
+        reason = "from an earlier run in this directory"
     return PassedOver(checkpoint, found, reason)
 
 

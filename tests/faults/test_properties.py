@@ -185,7 +185,7 @@ def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally):
         if alone is None:
             return
         assert deleted(beside) & set(live) <= deleted(alone)
-        assert all(reasons(beside, s) == ("left by an earlier run",) for s in deleted(beside) & set(steps_left))
+        assert all(reasons(beside, s) == ("from an earlier run",) for s in deleted(beside) & set(steps_left))
 
     lists = st.lists(STEPS, min_size=1, max_size=8, unique=True)
     hold(tally, "properties of reused directories", check, lists, lists, RULES, METRICS, AVAILABLE)
