@@ -21,7 +21,7 @@ SCHEDULED = frozenset({"step", "epoch", "learning_rate"})
 def kind_of(checkpoint: Checkpoint) -> tuple[str, str]:
     """Its layout and its name without the step: slots, floor, order and counts hold among those that share both."""
     head, _, tail = checkpoint.name.rpartition(str(checkpoint.step))
-    return checkpoint.layout, f"{head}*{tail}"
+    return checkpoint.layout, head.rstrip("0") + "*" + tail
 
 
 def in_line(intact: Sequence[Judged]) -> list[Judged]:
@@ -56,17 +56,17 @@ def newest_by_time(line: Sequence[Judged], stale: frozenset[str]) -> Judged | No
     return newest if doubtful else None
 
 
-def diverged_names(line: Sequence[Judged], stale: frozenset[str]) -> frozenset[str]:
-    """Given a line, return the names of those in which a weight became NaN or Inf that an earlier one had finite."""
+def diverged_names(intact: Sequence[Judged], stale: frozenset[str]) -> frozenset[str]:
+    """Names of those in which a weight became NaN or Inf that an earlier one of the same kind and run had finite."""
     looked_at = [
-        (j.checkpoint, frozenset(j.verdict.nonfinite))
-        for j in line
+        (kind_of(j.checkpoint), j.checkpoint, frozenset(j.verdict.nonfinite))
+        for j in intact
         if j.checkpoint.name not in stale and j.verdict.nonfinite is not None
     ]
     return frozenset(
         later.name
-        for later, bad in looked_at
-        if any(earlier.step < later.step and bad - known for earlier, known in looked_at)
+        for kind, later, bad in looked_at
+        if any(of == kind and earlier.step < later.step and bad - known for of, earlier, known in looked_at)
     )
 
 
