@@ -4,7 +4,7 @@ import pytest
 
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
-from ckptkit.mass_delete import delete_limit, from_json, stricter
+from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict
 from ckptkit.policy import Best, Range, Rules, plan
 
@@ -339,10 +339,71 @@ def test_range_never_gives_up_what_another_rule_keeps():
 
 
 def test_new_policy_may_delete_half_of_the_intact_ones_unasked():
-    result = made(SIX)
-    assert delete_limit(result, Rules(), None) == 3
-    assert delete_limit(result, Rules(max_delete=4), None) == 4
-    assert delete_limit(result, Rules(), Rules()) is None
+    half, more = (made(SIX, Rules(Range(n, n))) for n in (3, 2))
+    assert not needs_a_yes(half, Rules(Range(3, 3)), None)
+    assert needs_a_yes(more, Rules(), None)
+    assert needs_a_yes(more, Rules(), Rules(Range(3, 3))), "a stricter one"
+    assert not needs_a_yes(more, Rules(), Rules()), "as last time"
+    assert not needs_a_yes(more, Rules(max_delete=4), None)
+    assert needs_a_yes(more, Rules(max_delete=3), Rules(max_delete=3))
+
+
+def test_half_is_counted_within_each_kind():
+    others = [judged(s, name="step-{}") for s in (1, 2)]
+    many = made([judged(s) for s in range(10, 130, 10)] + others, Rules(Range(6, 6)))
+    assert not needs_a_yes(many, Rules(Range(6, 6)), None)
+    few = made([*SIX, *(judged(s, name="step-{}") for s in range(10, 130, 10))], Rules(None, keep_every=10))
+    assert not intact_deletions(few)
+    one_kind = made([*SIX, *(judged(s, name="step-{}") for s in range(100, 1300, 100))], KEEP_1, {
+        f"step-{s}": "pinned" for s in range(100, 1300, 100)
+    })  # fmt: skip
+    assert len(intact_deletions(one_kind)) == 5 <= len(one_kind.intact) // 2
+    assert needs_a_yes(one_kind, KEEP_1, None), "five of six of one kind, though few of all"
+
+
+def test_what_went_for_room_counts_until_somebody_says_yes():
+    left = made(SIX[1:4])
+    assert not needs_a_yes(left, Rules(), None)
+    assert needs_a_yes(made(SIX[1:5]), Rules(), None, gone=2), "4 of 6 in all"
+
+
+def test_without_a_yes_damaged_ones_go_and_intact_ones_wait():
+    result = unasked(made([*SIX, judged(650, "corrupt")]), Rules(), 0)
+    assert (steps(result, "delete"), steps(result, "keep")) == ([650], [100, 200, 300, 400, 500, 600])
+    assert reasons(result, 100) == ("no rule keeps it", "waits for a yes")
+    assert [d.checkpoint.step for d in waiting(result)] == [100, 200, 300, 400]
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone"), [(1, [100]), (SIZE, [100]), (SIZE + 1, [100, 200]), (3 * SIZE, [100, 200, 300])]
+)
+def test_without_a_yes_the_oldest_go_just_enough_for_the_next_save(missing, gone):
+    result = unasked(made(SIX), Rules(), missing)
+    assert steps(result, "delete") == gone
+    assert reasons(result, 100) == ("no rule keeps it", "the next save would not fit")
+
+
+def test_without_a_yes_nothing_goes_where_half_of_them_would_not_make_it_fit_either():
+    assert steps(unasked(made(SIX), Rules(), 3 * SIZE + 1), "delete") == []
+    assert steps(unasked(made(SIX), Rules(max_delete=1), SIZE + 1), "delete") == []
+
+
+def test_for_room_an_earlier_runs_go_first():
+    stale = judged(3000, saved_at=NOW - 5000, history=EARLIER)
+    assert steps(unasked(made([*SIX, stale]), Rules(), 1), "delete") == [3000]
+
+
+def test_command_that_is_told_holds_the_same_rules(tmp_path):
+    import shlex
+
+    from ckptkit.cli import options as flags
+    from ckptkit.cli import prune
+
+    rules = Rules(Range(2, 5), Best("loss", "min", 2), 100, 1234567.25, 7 << 30, 9)
+    words = shlex.split(command("/a run", rules, 4))
+    assert words[:2] == ["bin/prune", "/a run"]
+    typed = flags.typed_rules(prune.parser("prune").parse_args(words[1:]))
+    assert parse_rules(str(tmp_path), typed, {}, 0) == rules._replace(max_delete=4)
 
 
 @pytest.mark.parametrize(
