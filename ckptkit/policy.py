@@ -194,9 +194,10 @@ def always_kept(line: Line) -> Kept:
 
 
 def _last_finite(line: Line) -> list[str]:
-    """Names of the newest that a resume would take while a newer one diverged, and of the newest that was looked at.
+    """While a newer one diverged: the newest that a resume would take, and what proves that values were finite.
 
-    They are one, unless nobody looked at the values of the first: then that one proves nothing.
+    They are one checkpoint, unless nobody looked at the values of the first, or it is of weights alone that somebody
+    did: without that proof, the next plan would see no divergence.
     """
     names = [j.checkpoint.name for j in line.intact]
     diverged = diverged_names(line.intact, line.stale)
@@ -204,8 +205,9 @@ def _last_finite(line: Line) -> list[str]:
     good = [j for j in resumable if j.checkpoint.name not in diverged]
     if not good or not diverged & set(names[names.index(good[-1].checkpoint.name) :]):
         return []
-    looked_at = [j for j in good if j.verdict.nonfinite is not None]
-    return [j.checkpoint.name for j in (*good[-1:], *looked_at[-1:])]
+    finite = [j for j in line.live if j.verdict.nonfinite is not None and j.checkpoint.name not in diverged]
+    resumable_finite = [j for j in finite if j in good]
+    return [j.checkpoint.name for j in (*good[-1:], *resumable_finite[-1:], *finite[-1:])]
 
 
 # --- putting it together --------------------------------------------------------------------------------------------

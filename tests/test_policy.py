@@ -302,9 +302,14 @@ def test_one_whose_values_nobody_looked_at_proves_nothing_so_the_one_before_it_s
     assert steps(made(entries, KEEP_1), "keep") == [100, 200, 300]
 
 
-def test_refused_one_is_not_the_last_one_with_finite_values():
+def test_weights_that_prove_that_values_were_finite_stay_beside_the_one_to_resume_from():
+    entries = [judged(100), judged(150, nonfinite=(), resumable=False), judged(200, nonfinite=("w",))]
+    assert steps(made(entries, KEEP_1), "keep") == [100, 150, 200]
+
+
+def test_refused_one_with_finite_values_stays_and_so_does_the_one_before_it_that_a_resume_takes():
     entries = [judged(100, nonfinite=()), judged(200, nonfinite=(), refused=True), judged(300, nonfinite=("w",))]
-    assert steps(made(entries, KEEP_1), "keep") == [100, 300]
+    assert steps(made([judged(50), *entries], KEEP_1), "keep") == [100, 200, 300]
 
 
 # --- ranges and the free target -------------------------------------------------------------------------------------
