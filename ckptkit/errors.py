@@ -44,6 +44,13 @@ class LockHeld(CkptkitError):
 
 
 class MassDelete(CkptkitError):
-    """The plan would delete more than the guard against mistyped policies lets through."""
+    """A plan deletes more intact checkpoints than the guard against mistyped policies lets through without a yes.
+
+    pruned: what was done all the same (`ops.Pruned`), where something was.
+    """
 
     exit_code = 25
+
+    def __init__(self, message: str, pruned: object = None) -> None:
+        super().__init__(message)
+        self.pruned = pruned

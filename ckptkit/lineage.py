@@ -1,37 +1,107 @@
-"""PURE: which checkpoints of a directory are one training's line, and which an earlier one left behind in it."""
+"""PURE: which checkpoints of a directory are one training's line, and which are from an earlier run in it.
+
+The order is that of the steps. Only what was logged can show that a higher step is from an earlier run: times alone
+can't, since a run that was copied (cp -r, rsync without -t, zip) has new ones in any order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ckptkit.model import Judged
+from ckptkit.model import Checkpoint, Judged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Two runs with the same settings log the same of these at the same step: they can tell runs apart, never show one.
+SCHEDULED = frozenset({"step", "epoch", "learning_rate"})
+
+
+def kind_of(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Its layout and its name without the step: slots, floor, order and counts hold among those that share both."""
+    head, _, tail = checkpoint.name.rpartition(str(checkpoint.step))
+    return checkpoint.layout, head.rstrip("0") + "*" + tail
 
 
 def in_line(intact: Sequence[Judged]) -> list[Judged]:
-    """The intact ones from oldest to newest: by step, and what an earlier run left behind before all of the live."""
+    """The intact ones from oldest to newest: by step, and what is from an earlier run before all of the live."""
     stale = stale_names(intact)
-    return sorted(intact, key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step))
+    return sorted(intact, key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, j.checkpoint.name))
 
 
 def stale_names(intact: Sequence[Judged]) -> frozenset[str]:
     """Names of those that an earlier run left in a reused directory: they never outrank the live run's.
 
-    One is stale if a lower step was saved after it and their logged losses do not show one history. Losses decide
-    before clocks do: a copied directory has new times in any order, but one history. A stale one proves nothing itself.
+    One is stale if its log contradicts one of lower step that was saved after it. A stale one proves nothing itself.
     """
     live: list[Judged] = []
-    for older in sorted(intact, key=lambda j: j.checkpoint.step):
-        if not any(saved_at(newer) > saved_at(older) and not _one_history(newer, older) for newer in live):
+    for older in sorted(intact, key=lambda j: (j.checkpoint.step, j.checkpoint.name)):
+        if not any(saved_at(newer) > saved_at(older) and one_history(newer, older) is False for newer in live):
             live.append(older)
     return frozenset(j.checkpoint.name for j in intact) - {j.checkpoint.name for j in live}
 
 
-def _one_history(earlier_step: Judged, later_step: Judged) -> bool:
-    """Whether all losses that the earlier step logged stand in the later one's log too. No loss logged: no."""
-    first, second = earlier_step.verdict.trainer_state, later_step.verdict.trainer_state
-    if first is None or second is None or not first.history:
-        return False
-    return second.history[: len(first.history)] == first.history
+def newest_by_time(line: Sequence[Judged], stale: frozenset[str]) -> Judged | None:
+    """Given a line, return the one that may be newer than its last one, although its step is lower; None if none may.
+
+    It was saved last, its times are its writer's own and not a copy's, and the logs of the two have nothing in common
+    that would show whether they are of one run.
+    """
+    live = [j for j in line if j.checkpoint.name not in stale]
+    if not live:
+        return None
+    newest, last = max(live, key=lambda j: (saved_at(j), j.checkpoint.step)), live[-1]
+    doubtful = newest is not last and newest.verdict.written_in_order and one_history(newest, last) is None
+    return newest if doubtful else None
+
+
+def diverged_names(intact: Sequence[Judged], stale: frozenset[str]) -> frozenset[str]:
+    """Names of those in which a weight became NaN or Inf that an earlier one of the same kind and run had finite."""
+    looked_at = [
+        (kind_of(j.checkpoint), j.checkpoint, frozenset(j.verdict.nonfinite))
+        for j in intact
+        if j.checkpoint.name not in stale and j.verdict.nonfinite is not None
+    ]
+    return frozenset(
+        later.name
+        for kind, later, bad in looked_at
+        if any(of == kind and earlier.step < later.step and bad - known for of, earlier, known in looked_at)
+    )
+
+
+def one_history(one: Judged, other: Judged) -> bool | None:
+    """Whether the logs of two checkpoints show one history. False: they show two. None: they have nothing in common.
+
+    Two contradict each other if they logged different values for the same step and key. That one has lines which the
+    other lacks says nothing: it was saved later, or a callback trims the log.
+    """
+    if kind_of(one.checkpoint) != kind_of(other.checkpoint):
+        return None
+    first, second = _history(one), _history(other)
+    shown: bool | None = None
+    for step in first.keys() & second.keys():
+        if shown and first[step] == second[step]:  # nearly all: thousands of lines need no look at each number
+            continue
+        for key, value in first[step].items():
+            same = _same(value, second[step].get(key))
+            if same is False:
+                return False
+            if same and key not in SCHEDULED:
+                shown = True
+    return shown
+
+
+def _same(value: Any, other: Any) -> bool | None:
+    """None if one of them is not a number. No NaN equals another, yet a log that holds one is the same log."""
+    if not isinstance(value, (int, float)) or not isinstance(other, (int, float)):
+        return None
+    return value == other or (value != value and other != other)
+
+
+def _history(judged: Judged) -> Mapping[int, Mapping[str, Any]]:
+    state = judged.verdict.trainer_state
+    return state.history if state else {}
 
 
 def saved_at(judged: Judged) -> float:

@@ -1,23 +1,103 @@
-"""PURE: how many intact checkpoints a plan may delete unasked, so that a mistyped policy costs none."""
+"""PURE: the guard against a mistyped policy: more than half of the intact checkpoints go only with a person's yes.
+
+Without one, what is damaged goes, and where the volume can't take the next save, the oldest ones, just enough for it.
+"""
 
 from __future__ import annotations
 
-from ckptkit.model import Plan
+from collections.abc import Sequence
+
+from ckptkit.lineage import in_line, kind_of
+from ckptkit.model import Decision, Judged, Plan
 from ckptkit.policy import Best, Range, Rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+WAITS = "waits for a yes"
+FOR_ROOM = "the next save would not fit"
 
-def delete_limit(made: Plan, rules: Rules, previous: Rules | None) -> int | None:
-    """The most intact checkpoints that this plan may delete unasked; None: no limit.
 
-    `--max-delete` where given; else half of the intact ones if the policy is new or stricter than last time.
+def intact_deletions(made: Plan) -> tuple[Decision, ...]:
+    """The intact checkpoints that a plan deletes."""
+    return tuple(d for d in made.deletions if d.verdict.intact)
+
+
+def waiting(made: Plan) -> tuple[Decision, ...]:
+    """The intact checkpoints that a plan would delete, were it not for the guard."""
+    return tuple(d for d in made.decisions if WAITS in d.reasons)
+
+
+def needs_a_yes(made: Plan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:
+    """Whether a plan deletes more intact checkpoints than it may unasked.
+
+    More than `max_delete` where that is given; else more than half of a kind's if the policy is new or stricter than
+    the previous one. gone: how many went already, for room, since this policy waits for its yes.
     """
+    going = [kind_of(d.checkpoint) for d in intact_deletions(made)]
     if rules.max_delete is not None:
-        return rules.max_delete
-    return len(made.intact) // 2 if previous is None or stricter(rules, previous) else None
+        return len(going) > rules.max_delete
+    if previous is not None and not stricter(rules, previous):
+        return False
+    intact = [kind_of(d.checkpoint) for d in made.intact]
+    return any(going.count(kind) + gone > (intact.count(kind) + gone) // 2 for kind in set(going))
+
+
+def unasked(made: Plan, rules: Rules, missing: int) -> Plan:
+    """Given a plan that needs a yes, return what of it is done without one; the rest waits, and is kept.
+
+    missing: bytes that the next save lacks when all damaged ones are gone; 0 or less: none.
+    """
+    names = frozenset(_for_room(made, rules, missing))
+    return made._replace(decisions=tuple(_unasked(d, names) for d in made.decisions))
+
+
+def _unasked(decision: Decision, for_room: frozenset[str]) -> Decision:
+    if decision.action != "delete" or not decision.verdict.intact:
+        return decision
+    if decision.checkpoint.name in for_room:
+        return decision._replace(reasons=(*decision.reasons, FOR_ROOM))
+    return decision._replace(action="keep", reasons=(*decision.reasons, WAITS))
+
+
+def _for_room(made: Plan, rules: Rules, missing: int) -> Sequence[str]:
+    """The oldest, just enough for one save and at most half of a kind; none if that would not make it fit either."""
+    going = {d.checkpoint.name for d in intact_deletions(made)}
+    intact = [kind_of(d.checkpoint) for d in made.intact]
+    left = {kind: intact.count(kind) // 2 for kind in intact}
+    most = len(going) if rules.max_delete is None else rules.max_delete
+    names: list[str] = []
+    for checkpoint, _ in in_line([Judged(d.checkpoint, d.verdict) for d in made.intact]):
+        if missing > 0 and len(names) < most and checkpoint.name in going and left[kind_of(checkpoint)] > 0:
+            names.append(checkpoint.name)
+            left[kind_of(checkpoint)] -= 1
+            missing -= checkpoint.allocated_bytes
+    return names if missing <= 0 else ()
+
+
+def sentence(made: Plan, rules: Rules) -> str:
+    """Given what is done without a yes, return what waits, why, and the command that deletes it."""
+    count, room = len(waiting(made)), len(intact_deletions(made))
+    why = "a new or stricter policy that deletes more than half of them needs a yes"
+    if rules.max_delete is not None:
+        why = f"that is more than --max-delete {rules.max_delete}"
+    went = f" ({room} of the oldest deleted: {FOR_ROOM} otherwise)" if room else ""
+    told = f"{made.run}: {count} of {len(made.intact)} intact checkpoints are not deleted: {why}{went}"
+    return f"{told}; fix: {command(made.run, rules, count)}"
+
+
+def command(run: str, rules: Rules, count: int) -> str:
+    """What to type so that a run is pruned by these rules, `count` intact checkpoints included."""
+    import shlex
+
+    words = ["bin/prune", run]
+    words += ["--keep-last", str(rules.keep_last)] if rules.keep_last else []
+    words += ["--keep-best", str(rules.keep_best)] if rules.keep_best else []
+    words += ["--keep-every", str(rules.keep_every)] if rules.keep_every else []
+    words += ["--keep-within", f"{rules.keep_within:.6f}".rstrip("0").rstrip(".") + "s"] if rules.keep_within else []
+    words += ["--free-target", f"{rules.free_target}B"] if rules.free_target else []
+    return shlex.join([*words, "--max-delete", str(count)])
 
 
 def stricter(rules: Rules, previous: Rules) -> bool:

@@ -14,7 +14,7 @@ from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False  # typing takes as long to load as Python itself: for whoever checks the types alone
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
     State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
     Action = Literal["keep", "delete", "leave"]
@@ -91,14 +91,14 @@ class Run(NamedTuple):
 
 
 class TrainerState(NamedTuple):
-    """What `trainer_state.json` tells. `history` holds (step, fingerprint of the losses logged at it).
+    """What `trainer_state.json` tells. `history`: {step: {key: value}} as logged; None is a value that says nothing.
 
-    max_steps: that it trains for, 0 if it does not say.
+    metrics: logged at the step itself. max_steps: that it trains for, 0 if it does not say.
     """
 
     step: int
     saved_at: float
-    history: tuple[tuple[int, int], ...] = ()
+    history: Mapping[int, Mapping[str, Any]] = {}
     metrics: Mapping[str, float] = {}
     best_checkpoint: str | None = None
     max_steps: int = 0

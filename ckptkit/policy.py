@@ -6,10 +6,10 @@ given the intact candidates, oldest first, it returns {checkpoint's name: reason
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ckptkit.errors import UsageError
-from ckptkit.lineage import in_line, saved_at, stale_names
+from ckptkit.lineage import diverged_names, in_line, kind_of, newest_by_time, saved_at, stale_names
 from ckptkit.model import Decision, Judged, Leftover, Plan
 from ckptkit.tuples import NamedTuple
 
@@ -63,6 +63,21 @@ DEFAULT_RULES = Rules()
 UNJUDGED = "could not be judged"
 
 
+class Line(NamedTuple):
+    """Intact checkpoints of one kind (layout and name stem), oldest first. stale: names of an earlier run's."""
+
+    intact: tuple[Judged, ...]
+    stale: frozenset[str]
+
+    @property
+    def live(self) -> list[Judged]:
+        return [j for j in self.intact if j.checkpoint.name not in self.stale]
+
+
+# Of one kind: all that are intact; then, where a resume would refuse some, the others alone.
+Lines = tuple[Line, ...]
+
+
 def plan(
     run: str,
     judged: Sequence[Judged],
@@ -77,18 +92,30 @@ def plan(
     available_bytes: what the volume has now; asked for by a free target only.
     With nothing intact, nothing is deleted. Raises UsageError if a rule can't apply.
     """
-    ordered = sorted(judged, key=lambda j: j.checkpoint.step)
-    line = in_line([j for j in ordered if j.verdict.intact])
-    stale = stale_names(line)
-    reasons = _reasons_to_keep(line, stale, rules, protected)
-    made = Plan(run, tuple(_decide(j, line, stale, reasons, protected) for j in ordered))
+    ordered = sorted(judged, key=lambda j: (j.checkpoint.step, j.checkpoint.name))
+    kinds = {kind: _lines(ordered, kind) for kind in {kind_of(j.checkpoint): None for j in ordered}}
+    reasons = _reasons_to_keep(kinds.values(), rules, protected)
+
+    def decided() -> tuple[Decision, ...]:
+        return tuple(_decide(j, kinds[kind_of(j.checkpoint)][0], reasons, protected) for j in ordered)
+
+    made = Plan(run, decided())
     # What a killed sweep left may be whole still: it goes only while something intact stands beside it.
-    made = made._replace(leftovers=tuple(leftovers) if line else ())
+    made = made._replace(leftovers=tuple(leftovers) if made.intact else ())
     if rules.free_target is None:
         return made
-    if _release_for_target(line, rules, reasons, rules.free_target - available_bytes - made.expected_freed_bytes):
-        made = made._replace(decisions=tuple(_decide(j, line, stale, reasons, protected) for j in ordered))
+    missing = rules.free_target - available_bytes - made.expected_freed_bytes
+    if _release_for_target(kinds.values(), rules, reasons, missing):
+        made = made._replace(decisions=decided())
     return made._replace(unreached_bytes=max(0, rules.free_target - available_bytes - made.expected_freed_bytes))
+
+
+def _lines(judged: Sequence[Judged], kind: tuple[str, str]) -> Lines:
+    """One that a resume refuses takes no slot and is no floor while another can be resumed from."""
+    intact = [j for j in judged if j.verdict.intact and kind_of(j.checkpoint) == kind]
+    trusted = [j for j in intact if not j.verdict.refused]
+    parts = [intact, trusted] if intact != trusted and any(j.verdict.resumable for j in trusted) else [intact]
+    return tuple(Line(tuple(in_line(part)), stale_names(part)) for part in parts)
 
 
 # --- keep rules -----------------------------------------------------------------------------------------------------
@@ -100,19 +127,28 @@ def keep_last(line: Sequence[Judged], count: Range) -> Kept:
 
 
 def keep_best(line: Sequence[Judged], best: Best, stale: frozenset[str] = frozenset()) -> Kept:
-    """The `best.keep` with the best value of a metric at their own step; the live run's first, ties go to the newer."""
+    """The `best.keep` with the best value of a metric at their own step; the live run's first, ties go to the newer.
+
+    All of a line in which nobody measured it: which of them is the best is not known.
+    """
     measured = [(j.verdict.trainer_state.metrics, j) for j in line if j.verdict.trainer_state]
     live = [metrics for metrics, j in measured if j.checkpoint.name not in stale]
     every, names = [metrics for metrics, _ in measured], (best.metric, f"eval_{best.metric}")
     name = next((n for of in (live, every) for n in names if any(n in metrics for metrics in of)), None)
-    if name is None and line:
-        known = sorted({key for metrics in every for key in metrics} - {"step", "epoch"})
-        raise UsageError(f"--keep-best {best.metric}: no checkpoint was measured by it; known: {', '.join(known)}")
     if name is None:
-        return {}
+        return {j.checkpoint.name: f"keep-best {best}: not measured" for j in line}
     sign, told = 1 if best.mode == "max" else -1, [j for metrics, j in measured if name in metrics]
     ranked = sorted(told, key=lambda j: (j.checkpoint.name not in stale, *_rank(j, name, sign)))
     return {j.checkpoint.name: f"keep-best {best}" for j in ranked[-best.keep :]}
+
+
+def _require_measured(kinds: Collection[Lines], best: Best) -> None:
+    """Raises UsageError if no checkpoint at all was measured by that metric: it was mistyped."""
+    states = [j.verdict.trainer_state for line, *_ in kinds for j in line.intact]
+    known = {key for state in states if state for key in state.metrics}
+    if states and not known & {best.metric, f"eval_{best.metric}"}:
+        told = ", ".join(sorted(known - {"step", "epoch"}))
+        raise UsageError(f"--keep-best {best.metric}: no checkpoint was measured by it; known: {told}")
 
 
 def keep_every(line: Sequence[Judged], steps: int) -> Kept:
@@ -135,49 +171,80 @@ def _rank(judged: Judged, metric: str, sign: int) -> tuple[float, int]:
 # --- what is always protected ---------------------------------------------------------------------------------------
 
 
-def always_kept(line: Sequence[Judged], stale: frozenset[str]) -> Kept:
-    """The floor (the newest intact one, and the newest resumable one) and the best that the newest state names."""
+def always_kept(line: Line) -> Kept:
+    """The floor (the newest intact one, the newest resumable one, the last with finite values), what may be newer than
+    the newest, and the best that the newest state names."""
     kept: Kept = {}
-    live = [j for j in line if j.checkpoint.name not in stale]
-    if live:
-        kept[live[-1].checkpoint.name] = "newest intact"
-        resumable = [j for j in line if j.verdict.resumable]
-        if resumable:
-            kept.setdefault(resumable[-1].checkpoint.name, "newest resumable")
-        state = live[-1].verdict.trainer_state
-        best = state.best_checkpoint if state else None
-        if best and any(j.checkpoint.name == best for j in line):
-            kept.setdefault(best, "best_model_checkpoint of the newest state")
+    if not line.live:
+        return kept
+    newest = line.live[-1]
+    kept[newest.checkpoint.name] = "newest intact"
+    resumable = [j for j in line.intact if j.verdict.resumable]
+    if resumable:
+        kept.setdefault(resumable[-1].checkpoint.name, "newest resumable")
+    for name in _last_finite(line):
+        kept.setdefault(name, "the last one with finite values")
+    for of in (line.intact, resumable):
+        if later := newest_by_time(of, line.stale):
+            kept.setdefault(later.checkpoint.name, "newest by time, although not by step")
+    best = newest.verdict.trainer_state.best_checkpoint if newest.verdict.trainer_state else None
+    if best and any(j.checkpoint.name == best for j in line.intact):
+        kept.setdefault(best, "best_model_checkpoint of the newest state")
     return kept
+
+
+def _last_finite(line: Line) -> list[str]:
+    """While a newer one diverged: the newest that a resume would take, and what proves that values were finite.
+
+    They are one checkpoint, unless nobody looked at the values of the first, or it is of weights alone that somebody
+    did: without that proof, the next plan would see no divergence.
+    """
+    names = [j.checkpoint.name for j in line.intact]
+    diverged = diverged_names(line.intact, line.stale)
+    resumable = [j for j in line.intact if j.verdict.resumable and not j.verdict.refused]
+    good = [j for j in resumable if j.checkpoint.name not in diverged]
+    if not good or not diverged & set(names[names.index(good[-1].checkpoint.name) :]):
+        return []
+    finite = [j for j in line.live if j.verdict.nonfinite is not None and j.checkpoint.name not in diverged]
+    resumable_finite = [j for j in finite if j in good]
+    return [j.checkpoint.name for j in (*good[-1:], *resumable_finite[-1:], *finite[-1:])]
 
 
 # --- putting it together --------------------------------------------------------------------------------------------
 
 
-def _reasons_to_keep(
-    line: Sequence[Judged], stale: frozenset[str], rules: Rules, protected: Mapping[str, str]
-) -> dict[str, list[str]]:
-    kept = [always_kept(line, stale), dict(protected)]
-    if rules.keep_last:
-        kept.append(keep_last(line, rules.keep_last))
+def _reasons_to_keep(kinds: Collection[Lines], rules: Rules, protected: Mapping[str, str]) -> dict[str, list[str]]:
+    """{checkpoint's name: why it stays}; of what a resume refuses, that is what would hold if it were an ordinary one,
+    and of the others, what holds without it."""
     if rules.keep_best:
-        kept.append(keep_best(line, rules.keep_best, stale))
-    if rules.keep_every:
-        kept.append(keep_every(line, rules.keep_every))
-    if rules.keep_within:
-        kept.append(keep_within(line, rules.keep_within))
-    if rules.empty:
-        kept.append({j.checkpoint.name: "no rule releases it" for j in line})
+        _require_measured(kinds, rules.keep_best)
+    kept = [always_kept(line) for lines in kinds for line in lines]
+    kept.append(dict(protected))
+    kept += [part for lines in kinds for line in lines for part in _kept_by_rules(line, rules)]
     reasons: dict[str, list[str]] = {}
     for name, reason in ((name, reason) for part in kept for name, reason in part.items()):
-        reasons.setdefault(name, []).append(reason)
+        if reason not in reasons.setdefault(name, []):
+            reasons[name].append(reason)
     return reasons
 
 
-def _release_for_target(line: Sequence[Judged], rules: Rules, reasons: dict[str, list[str]], missing: int) -> bool:
+def _kept_by_rules(line: Line, rules: Rules) -> Iterator[Kept]:
+    if rules.keep_last:
+        yield keep_last(line.intact, rules.keep_last)
+    if rules.keep_best:
+        yield keep_best(line.intact, rules.keep_best, line.stale)
+    if rules.keep_every:
+        yield keep_every(line.intact, rules.keep_every)
+    if rules.keep_within:
+        yield keep_within(line.intact, rules.keep_within)
+    if rules.empty:
+        yield {j.checkpoint.name: "no rule releases it" for j in line.intact}
+
+
+def _release_for_target(kinds: Collection[Lines], rules: Rules, reasons: dict[str, list[str]], missing: int) -> bool:
     """Drop the range's slack, oldest first, only until the target holds: from `high` down to `low`, never below."""
     released = False
-    for judged in line[: -rules.keep_last.low] if rules.keep_last else ():
+    for judged in (j for lines in kinds for j in _slack(lines, rules)):
         if missing <= 0:
             break
         if reasons.get(judged.checkpoint.name) == [f"keep-last {rules.keep_last}"]:
@@ -187,20 +254,22 @@ def _release_for_target(line: Sequence[Judged], rules: Rules, reasons: dict[str,
     return released
 
 
-def _decide(
-    judged: Judged,
-    intact: Sequence[Judged],
-    stale: frozenset[str],
-    reasons: Mapping[str, list[str]],
-    protected: Mapping[str, str],
-) -> Decision:
+def _slack(lines: Lines, rules: Rules) -> list[Judged]:
+    """What of one kind is not among the newest `low`, oldest first."""
+    if not rules.keep_last:
+        return []
+    newest = {j.checkpoint.name for line in lines for j in line.intact[-rules.keep_last.low :]}
+    return [j for j in lines[0].intact if j.checkpoint.name not in newest]
+
+
+def _decide(judged: Judged, line: Line, reasons: Mapping[str, list[str]], protected: Mapping[str, str]) -> Decision:
     checkpoint, verdict = judged
     if verdict.intact:
         if checkpoint.name in reasons:
             return Decision(checkpoint, verdict, "keep", tuple(reasons[checkpoint.name]))
-        why = "left by an earlier run" if checkpoint.name in stale else "no rule keeps it"
+        why = "from an earlier run" if checkpoint.name in line.stale else "no rule keeps it"
         return Decision(checkpoint, verdict, "delete", (why,))
-    left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, intact))))
+    left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, line.intact))))
     if left:
         return Decision(checkpoint, verdict, "leave", left)
     return Decision(checkpoint, verdict, "delete", (f"{verdict.state}: {first_finding(judged)}",))

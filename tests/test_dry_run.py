@@ -14,7 +14,12 @@ CHANGING = "unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,trunca
 
 
 @pytest.mark.parametrize(
-    "verb, more, told", [("prune", (), "delete  checkpoint-200"), ("strip", ("-y",), "strip  checkpoint-100")]
+    "verb, more, told",
+    [
+        ("prune", (), "delete  checkpoint-200"),
+        ("prune", ("--keep-last", "1"), "delete  checkpoint-300"),  # more than half: the real run would stop
+        ("strip", ("-y",), "strip  checkpoint-100"),
+    ],
 )
 def test_no_system_call_of_a_dry_run_changes_anything(run_of, tmp_path, monkeypatch, verb, more, told):
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})

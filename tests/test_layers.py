@@ -22,7 +22,7 @@ MAY = {
     "careful": set(),
     "lineage": NOUNS,
     "policy": NOUNS | {"lineage"},
-    "mass_delete": NOUNS | {"policy"},
+    "mass_delete": NOUNS | {"policy", "lineage"},
     "strip_policy": NOUNS | {"policy", "lineage"},
     "forecast": NOUNS,
     "checks": NOUNS | {"forecast"},

@@ -4,22 +4,32 @@ import pytest
 
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
-from ckptkit.mass_delete import delete_limit, from_json, stricter
+from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict
 from ckptkit.policy import Best, Range, Rules, plan
 
 NOW = 1_000_000.0
+KEEP_1 = Rules(Range(1, 1))
 SIZE = 1000
 
 
+REFUSED = (Finding("scheduler.pt", "refused-pickle", "names os.system"),)
+
+
 def judged(
-    step, state="intact", *, resumable=True, saved_at=None, history=None, metrics=None, best=None, optimizer=None
-):
-    """A checkpoint of SIZE bytes; by default saved `step` seconds after NOW, with the history that its run shares."""
+    step, state="intact", *, resumable=True, saved_at=None, history=None, metrics=None, best=None, optimizer=None,
+    refused=False, nonfinite=None, in_order=False, name="checkpoint-{}", layout="hf-trainer",
+):  # fmt: skip
+    """A checkpoint of SIZE bytes; by default saved `step` seconds after NOW, with the losses that its run logged.
+
+    history: (step, loss) pairs. name: of the directory, the step goes into its braces.
+    """
     when = NOW + step if saved_at is None else saved_at
-    log = tuple((s, s) for s in range(10, step + 1, 10)) if history is None else history
-    known = TrainerState(step, when, log, metrics or {}, best) if state == "intact" else None
+    log = ((s, s) for s in range(10, step + 1, 10)) if history is None else history
+    history = {s: {"loss": loss} for s, loss in log}
+    known = TrainerState(step, when, history, metrics or {}, best) if state == "intact" else None
     findings = () if state == "intact" else (Finding("trainer_state.json", "missing", "is not there"),)
+    findings += REFUSED if refused and state == "intact" else ()
     verdict = Verdict(
         state,
         state == "intact" and resumable,
@@ -28,9 +38,11 @@ def judged(
         0,
         known,
         resumable if optimizer is None else optimizer,
+        nonfinite=nonfinite if state == "intact" else None,
+        written_in_order=in_order,
     )
-    name = f"checkpoint-{step}"
-    return Judged(Checkpoint(f"/run/{name}", name, step, "hf-trainer", 1, step, (), (), SIZE, when), verdict)
+    name = name.format(step)
+    return Judged(Checkpoint(f"/run/{name}", name, step, layout, 1, step, (), (), SIZE, when), verdict)
 
 
 def made(entries, rules=Rules(), protected=None, available=0, leftovers=()):
@@ -156,7 +168,7 @@ def test_stale_higher_step_of_an_earlier_run_never_outranks_a_live_one():
     stale = judged(3000, saved_at=NOW - 5000, history=EARLIER)
     result = made([judged(500), judged(1000), judged(1500), stale])
     assert (steps(result, "keep"), steps(result, "delete")) == ([1000, 1500], [500, 3000])
-    assert reasons(result, 3000) == ("left by an earlier run",)
+    assert reasons(result, 3000) == ("from an earlier run",)
 
 
 def test_stale_one_with_a_better_metric_takes_no_slot_of_keep_best_from_the_live_run():
@@ -188,9 +200,116 @@ def test_stale_one_is_no_witness_that_a_live_one_is_stale():
     assert steps(made(entries, Rules(Range(1, 1))), "keep") == [300]
 
 
-def test_without_a_logged_loss_the_save_time_decides():
+def test_without_a_logged_loss_times_alone_make_nobody_an_earlier_runs():
     entries = [judged(100, history=(), saved_at=NOW), judged(200, history=(), saved_at=NOW - 5000)]
-    assert steps(made(entries, Rules(Range(1, 1))), "keep") == [100]
+    assert steps(made(entries, KEEP_1), "keep") == [200], "a copied run looks like this"
+
+
+def test_newest_by_step_and_newest_by_time_both_stay_where_nothing_shows_whether_they_are_of_one_run():
+    entries = [
+        judged(100, history=(), saved_at=NOW - 10, in_order=True),
+        judged(150, history=(), saved_at=NOW, in_order=True),
+        judged(200, history=(), saved_at=NOW - 5000, in_order=True),
+    ]
+    result = made(entries, KEEP_1)
+    assert (steps(result, "keep"), steps(result, "delete")) == ([150, 200], [100])
+    assert reasons(result, 150) == ("newest by time, although not by step",)
+
+
+def test_newest_by_time_is_an_ordinary_one_where_one_history_is_shown():
+    entries = [judged(100, saved_at=NOW + 9000, in_order=True), judged(200)]
+    assert steps(made(entries, KEEP_1), "keep") == [200]
+
+
+def test_newest_by_time_that_can_be_resumed_from_stays_although_a_later_one_holds_weights_alone():
+    entries = [
+        judged(100, history=(), saved_at=NOW - 10, in_order=True),
+        judged(150, history=(), saved_at=NOW, in_order=True, resumable=False),
+        judged(200, history=(), saved_at=NOW - 5000, in_order=True),
+    ]
+    assert steps(made(entries, KEEP_1), "keep") == [100, 150, 200]
+
+
+# --- kinds: directory, layout and name stem ---------------------------------------------------------------------------
+
+
+def test_other_layout_or_stem_takes_no_slot_is_no_floor_and_has_an_order_of_its_own():
+    trainer = [judged(s) for s in (800, 900)]
+    others = [judged(s, name="step-{}", layout="other") for s in (850, 950, 1000)]
+    result = made([*trainer, *others], KEEP_1)
+    assert steps(result, "keep") == [900, 1000]
+    assert steps(made([*trainer, *others]), "keep") == [800, 900, 950, 1000]
+
+
+def test_two_stems_of_one_layout_are_two_kinds():
+    result = made([judged(900), judged(800), judged(900, name="step-{}")], KEEP_1)
+    assert [d.checkpoint.name for d in result.decisions if d.action == "keep"] == ["checkpoint-900", "step-900"]
+
+
+def test_torn_one_stays_while_only_another_kind_is_intact():
+    result = made([judged(900), judged(100, "incomplete", name="step-{}", layout="other")])
+    assert reasons(result, 100) == ("no intact one to go on from",)
+
+
+def test_higher_step_of_another_kind_with_other_losses_is_from_no_earlier_run():
+    other = judged(3000, saved_at=NOW - 5000, history=EARLIER, name="step-{}", layout="other")
+    assert steps(made([judged(500), judged(1000), other], KEEP_1), "keep") == [1000, 3000]
+
+
+def test_keep_best_keeps_all_of_a_kind_in_which_nobody_measured_it():
+    measured = [judged(s, metrics={"loss": s}) for s in (100, 200, 300)]
+    others = [judged(s, name="step-{}") for s in (110, 210)]
+    result = made([*measured, *others], Rules(None, Best("loss", "min", 1)))
+    assert steps(result, "delete") == [200]
+
+
+# --- what a resume refuses, and what diverged -------------------------------------------------------------------------
+
+
+def test_refused_one_fills_neither_slot_nor_floor_and_stays_itself():
+    result = made([judged(100), judged(200), judged(300), judged(400, refused=True)])
+    assert (steps(result, "keep"), steps(result, "delete")) == ([200, 300, 400], [100])
+    result = made([judged(100), judged(200), judged(300, refused=True), judged(400, refused=True)], KEEP_1)
+    assert (steps(result, "keep"), steps(result, "delete")) == ([200, 400], [100, 300])
+
+
+def test_refused_one_goes_where_an_ordinary_one_would_go():
+    assert steps(made([judged(100, refused=True), judged(200), judged(300)]), "delete") == [100]
+
+
+def test_refused_ones_fill_slots_and_floor_while_no_other_can_be_resumed_from():
+    entries = [judged(100, refused=True), judged(200, refused=True), judged(300, resumable=False)]
+    assert steps(made(entries, KEEP_1), "keep") == [200, 300]
+    assert steps(made([judged(100, refused=True)]), "keep") == [100]
+
+
+def test_last_one_with_finite_values_stays_while_a_newer_one_diverged():
+    entries = [judged(100, nonfinite=()), judged(200, nonfinite=()), judged(300, nonfinite=("w",))]
+    entries += [judged(400, nonfinite=("w",)), judged(500, nonfinite=("v", "w"))]
+    result = made(entries)
+    assert (steps(result, "keep"), steps(result, "delete")) == ([200, 400, 500], [100, 300])
+    assert reasons(result, 200) == ("the last one with finite values",)
+
+
+def test_weight_that_was_never_finite_is_no_divergence():
+    """A mask of -inf, as some models keep among their weights."""
+    entries = [judged(s, nonfinite=("mask",)) for s in (100, 200, 300)]
+    assert steps(made(entries, KEEP_1), "keep") == [300]
+
+
+def test_one_whose_values_nobody_looked_at_proves_nothing_so_the_one_before_it_stays_too():
+    entries = [judged(100, nonfinite=()), judged(200), judged(300, nonfinite=("w",))]
+    assert steps(made(entries, KEEP_1), "keep") == [100, 200, 300]
+
+
+def test_weights_that_prove_that_values_were_finite_stay_beside_the_one_to_resume_from():
+    entries = [judged(100), judged(150, nonfinite=(), resumable=False), judged(200, nonfinite=("w",))]
+    assert steps(made(entries, KEEP_1), "keep") == [100, 150, 200]
+
+
+def test_refused_one_with_finite_values_stays_and_so_does_the_one_before_it_that_a_resume_takes():
+    entries = [judged(100, nonfinite=()), judged(200, nonfinite=(), refused=True), judged(300, nonfinite=("w",))]
+    assert steps(made([judged(50), *entries], KEEP_1), "keep") == [100, 200, 300]
 
 
 # --- ranges and the free target -------------------------------------------------------------------------------------
@@ -225,10 +344,71 @@ def test_range_never_gives_up_what_another_rule_keeps():
 
 
 def test_new_policy_may_delete_half_of_the_intact_ones_unasked():
-    result = made(SIX)
-    assert delete_limit(result, Rules(), None) == 3
-    assert delete_limit(result, Rules(max_delete=4), None) == 4
-    assert delete_limit(result, Rules(), Rules()) is None
+    half, more = (made(SIX, Rules(Range(n, n))) for n in (3, 2))
+    assert not needs_a_yes(half, Rules(Range(3, 3)), None)
+    assert needs_a_yes(more, Rules(), None)
+    assert needs_a_yes(more, Rules(), Rules(Range(3, 3))), "a stricter one"
+    assert not needs_a_yes(more, Rules(), Rules()), "as last time"
+    assert not needs_a_yes(more, Rules(max_delete=4), None)
+    assert needs_a_yes(more, Rules(max_delete=3), Rules(max_delete=3))
+
+
+def test_half_is_counted_within_each_kind():
+    others = [judged(s, name="step-{}") for s in (1, 2)]
+    many = made([judged(s) for s in range(10, 130, 10)] + others, Rules(Range(6, 6)))
+    assert not needs_a_yes(many, Rules(Range(6, 6)), None)
+    few = made([*SIX, *(judged(s, name="step-{}") for s in range(10, 130, 10))], Rules(None, keep_every=10))
+    assert not intact_deletions(few)
+    one_kind = made([*SIX, *(judged(s, name="step-{}") for s in range(100, 1300, 100))], KEEP_1, {
+        f"step-{s}": "pinned" for s in range(100, 1300, 100)
+    })  # fmt: skip
+    assert len(intact_deletions(one_kind)) == 5 <= len(one_kind.intact) // 2
+    assert needs_a_yes(one_kind, KEEP_1, None), "five of six of one kind, though few of all"
+
+
+def test_what_went_for_room_counts_until_somebody_says_yes():
+    left = made(SIX[1:4])
+    assert not needs_a_yes(left, Rules(), None)
+    assert needs_a_yes(made(SIX[1:5]), Rules(), None, gone=2), "4 of 6 in all"
+
+
+def test_without_a_yes_damaged_ones_go_and_intact_ones_wait():
+    result = unasked(made([*SIX, judged(650, "corrupt")]), Rules(), 0)
+    assert (steps(result, "delete"), steps(result, "keep")) == ([650], [100, 200, 300, 400, 500, 600])
+    assert reasons(result, 100) == ("no rule keeps it", "waits for a yes")
+    assert [d.checkpoint.step for d in waiting(result)] == [100, 200, 300, 400]
+
+
+@pytest.mark.parametrize(
+    ("missing", "gone"), [(1, [100]), (SIZE, [100]), (SIZE + 1, [100, 200]), (3 * SIZE, [100, 200, 300])]
+)
+def test_without_a_yes_the_oldest_go_just_enough_for_the_next_save(missing, gone):
+    result = unasked(made(SIX), Rules(), missing)
+    assert steps(result, "delete") == gone
+    assert reasons(result, 100) == ("no rule keeps it", "the next save would not fit")
+
+
+def test_without_a_yes_nothing_goes_where_half_of_them_would_not_make_it_fit_either():
+    assert steps(unasked(made(SIX), Rules(), 3 * SIZE + 1), "delete") == []
+    assert steps(unasked(made(SIX), Rules(max_delete=1), SIZE + 1), "delete") == []
+
+
+def test_for_room_an_earlier_runs_go_first():
+    stale = judged(3000, saved_at=NOW - 5000, history=EARLIER)
+    assert steps(unasked(made([*SIX, stale]), Rules(), 1), "delete") == [3000]
+
+
+def test_command_that_is_told_holds_the_same_rules(tmp_path):
+    import shlex
+
+    from ckptkit.cli import options as flags
+    from ckptkit.cli import prune
+
+    rules = Rules(Range(2, 5), Best("loss", "min", 2), 100, 1234567.25, 7 << 30, 9)
+    words = shlex.split(command("/a run", rules, 4))
+    assert words[:2] == ["bin/prune", "/a run"]
+    typed = flags.typed_rules(prune.parser("prune").parse_args(words[1:]))
+    assert parse_rules(str(tmp_path), typed, {}, 0) == rules._replace(max_delete=4)
 
 
 @pytest.mark.parametrize(

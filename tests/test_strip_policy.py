@@ -12,7 +12,7 @@ STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
 
 def judged(step, state="intact", resumable=True):
     """A checkpoint of the run's one history."""
-    known = TrainerState(step, float(step), tuple((s, s) for s in range(10, step + 1, 10)))
+    known = TrainerState(step, float(step), {s: {"loss": s} for s in range(10, step + 1, 10)})
     findings = () if state == "intact" else (Finding("optimizer.pt", "truncated", "ends early"),)
     verdict = Verdict(state, state == "intact" and resumable, "quick", findings, 0, known)
     name = f"checkpoint-{step}"

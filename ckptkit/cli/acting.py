@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 
 from ckptkit import ops
 from ckptkit.cli.output import Output
-from ckptkit.errors import CkptkitError, DiskError
+from ckptkit.errors import CkptkitError, DiskError, MassDelete
 from ckptkit.model import Outcome
 from ckptkit.report import text
 
@@ -43,12 +44,34 @@ def say_unread(decisions: Iterable[Any], output: Output) -> int:
     return 3 if left else 0
 
 
+def asks(options: Namespace, output: Output) -> Callable[[ops.Plan], bool] | None:
+    """Who asks whether a mass deletion is meant; None where nobody is there to answer, or -y did already."""
+    if options.yes or options.dry_run or not output.can_ask():
+        return None
+
+    def ask(made: ops.Plan) -> bool:
+        going = sum(d.verdict.intact for d in made.deletions)
+        return output.ask(f"Delete {going} of {len(made.intact)} intact checkpoints?")
+
+    return ask
+
+
+def say_stopped(pruned: ops.Pruned, output: Output) -> int:
+    """Say what waits for a yes, under -q once per plan. Returns exit code 25 if something does, else 0."""
+    if not pruned.stopped or pruned.outcome is None:
+        return 0
+    if ops.is_news(pruned) or not output.quiet:
+        output.message(pruned.stopped)
+    return MassDelete.exit_code
+
+
 def say_outcome(done: Outcome | None, stopped: str, told: Callable[[Outcome], str], output: Output) -> None:
     """Say what came of a plan; of a dry run, which has no outcome, only what the real run would stop at."""
     if done is None:
         if stopped:
             output.message(f"this was a dry run; without it: {stopped}")
         return
-    output.routine(told(done))
+    if done.deleted or done.failures or not stopped:
+        output.routine(told(done))
     for line in text.failures(done):
         output.message(line)

@@ -22,7 +22,7 @@ EXIT_CODES = {
     5: "free target not reachable above the floor, or (plan) it does not fit",
     10: "no such run",
     11: "another process holds the lock",
-    25: "mass-delete guard: nothing deleted",
+    25: "mass-delete guard: not all was done",
     130: "ended by Ctrl-C",
     143: "ended by SIGTERM",
 }
@@ -103,7 +103,7 @@ def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
     group.add_argument("--keep-every", metavar="STEPS", help="those at multiples of STEPS")
     group.add_argument("--keep-within", metavar="DURATION", help="those saved within 2d, 12h, ... of the newest")
     group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
-    group.add_argument("--max-delete", metavar="N", help="stop (25) if more than N intact ones would go")
+    group.add_argument("--max-delete", metavar="N", help="let at most N intact ones go; more need a yes (25)")
     add_config(group, config)
 
 

@@ -56,6 +56,7 @@ def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned
         rules,
         dry_run=options.dry_run,
         yes=options.yes,
+        ask=acting.asks(options, output),
         lock_timeout=options.lock_timeout,
         announce=announce,
         by="bin/prune",
@@ -68,12 +69,13 @@ def _tell(pruned: ops.Pruned, output: Output) -> int:
     acting.say_outcome(done, stopped, lambda done: text.outcome(made, done), output)
     if done is None:
         return 0
+    stop = acting.say_stopped(pruned, output)
     unread = acting.say_unread(made.decisions, output)
     if made.unreached_bytes:
         output.message(
             f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more"
         )
-    return 3 if done.failures or unread else 5 if made.unreached_bytes else 0
+    return 3 if done.failures or unread else stop or (5 if made.unreached_bytes else 0)
 
 
 def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:

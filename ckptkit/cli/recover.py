@@ -43,8 +43,8 @@ def run(options: argparse.Namespace, output: Output) -> int:
         return 0
     rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
     done = ops.recover(
-        options.run, rules, dry_run=options.dry_run, yes=options.yes, lock_timeout=options.lock_timeout,
-        tell=lambda step, value: SAY[step](value, options, output),
+        options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=acting.asks(options, output),
+        lock_timeout=options.lock_timeout, tell=lambda step, value: SAY[step](value, options, output),
     )  # fmt: skip
     code = _tell(done, output)
     output.document(_document(done, causes) if output.json else {})
@@ -63,6 +63,7 @@ def _diagnose(options: argparse.Namespace, output: Output) -> list[dict[str, str
 
 def _say_pruned(pruned: ops.Pruned, options: argparse.Namespace, output: Output) -> None:
     acting.say_outcome(pruned.outcome, pruned.stopped, lambda done: text.outcome(pruned.plan, done), output)
+    acting.say_stopped(pruned, output)
 
 
 def _say_latest(found: ops.Latest, options: argparse.Namespace, output: Output) -> None:
@@ -91,7 +92,9 @@ def _tell(done: ops.Recovered, output: Output) -> int:
     unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0
     if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
         return 3
-    return 4 if any(check.state == "no-go" for check in done.checks) else 0
+    if any(check.state == "no-go" for check in done.checks):
+        return 4
+    return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
 
 
 def _document(done: ops.Recovered, causes: list[dict[str, str]]) -> dict[str, object]:

@@ -5,6 +5,13 @@ the work goes on. `ckptkit.history.records` is imported where something is recor
 all of a sweep that finds nothing to do.
 """
 
-from ckptkit.history.remembered import next_turn, recall_policy, remember_policy
+from ckptkit.history.remembered import (
+    is_news,
+    next_turn,
+    recall_policy,
+    recall_room,
+    remember_policy,
+    remember_room,
+)
 
-__all__ = ["next_turn", "recall_policy", "remember_policy"]
+__all__ = ["is_news", "next_turn", "recall_policy", "recall_room", "remember_policy", "remember_room"]

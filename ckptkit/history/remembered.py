@@ -1,5 +1,6 @@
-"""Small things between one call and the next: the policy of each run's last prune, so that a stricter one is asked
-about, and whose turn it is in a verification that reads a part each time. Nothing here raises.
+"""Small things between one call and the next: the policy of each run that was agreed to, so that a stricter one is
+asked about, what was told of one that waits for a yes, and whose turn it is in a verification that reads a part each
+time. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -18,31 +19,67 @@ if TYPE_CHECKING:
 
 
 def remember_policy(run: str, policy: Any) -> None:
-    """Given a run's path and its policy as JSON values, keep it if it differs from what is known."""
-    if recall_policy(run) == json.loads(json.dumps(policy)):  # tuples come back as lists
+    """Given a run's path and its policy as JSON values, keep it as agreed to, if it differs from what is known."""
+    known = _known(run)
+    if known.keys() - {"run"} == {"policy"} and known["policy"] == _plain(policy):
         return
     _replace(_policy_file(run), {"run": run, "policy": policy})
 
 
-def _replace(path: str, content: dict[str, Any]) -> None:
+def remember_room(run: str, policy: Any, count: int) -> str:
+    """Given a policy that waits for a yes, keep how many intact checkpoints went for room. Returns "" or the fault."""
+    return _replace(_policy_file(run), _known(run) | {"run": run, "room": [policy, count]})
+
+
+def recall_room(run: str, policy: Any) -> int:
+    """How many intact checkpoints went for room since this policy waits for a yes."""
+    try:
+        waits, count = _known(run)["room"]
+        return int(count) if waits == _plain(policy) else 0
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def is_news(run: str, told: list[str]) -> bool:
+    """Whether something else than `told` was told of this run the last time; it is remembered from now on."""
+    known = _known(run)
+    if known.get("told") == told:
+        return False
+    _replace(_policy_file(run), known | {"run": run, "told": told})
+    return True
+
+
+def recall_policy(run: str) -> Any:
+    """Given a run's path, return the policy as remembered, or None."""
+    return _known(run).get("policy")
+
+
+def _known(run: str) -> dict[str, Any]:
+    try:
+        with open(_policy_file(run), encoding="utf-8", errors="surrogateescape") as file:
+            known = json.load(file)
+        return known if isinstance(known, dict) and known.get("run") == run else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON: tuples as lists."""
+    return json.loads(json.dumps(value))
+
+
+def _replace(path: str, content: dict[str, Any]) -> str:
+    """Returns "" or why it could not be written."""
     temporary = f"{path}.{os.getpid()}"
     try:
         careful.ensure_directory(os.path.dirname(path))
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(content, file)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         _forget(temporary)
-
-
-def recall_policy(run: str) -> Any:
-    """Given a run's path, return the policy as remembered, or None."""
-    try:
-        with open(_policy_file(run), encoding="utf-8", errors="surrogateescape") as file:
-            known = json.load(file)
-        return known["policy"] if known["run"] == run else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return error.strerror or str(error)
+    return ""
 
 
 def next_turn(path: str) -> int:

@@ -18,7 +18,7 @@ from ckptkit.ops.looking import (
     unread,
     verify,
 )
-from ckptkit.ops.pruning import Pruned, discard, prune
+from ckptkit.ops.pruning import Pruned, discard, is_news, prune
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ __all__ = [
     "duration",
     "find_runs",
     "foreseen",
+    "is_news",
     "judge",
     "keep_resumable",
     "latest",

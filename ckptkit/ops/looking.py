@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from ckptkit import config, discover, manifest, pins, policy
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
-from ckptkit.lineage import in_line
+from ckptkit.lineage import diverged_names, in_line, newest_by_time, stale_names
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan
 
 
+MOST_NAMED = 3  # weights, in a reason
+
+
 class PassedOver(NamedTuple):
     """A checkpoint that looks newer than the one chosen, and why it was not."""
 
@@ -29,7 +33,7 @@ class PassedOver(NamedTuple):
 
 
 class Latest(NamedTuple):
-    """The newest intact checkpoint's path, each higher step passed over for it, newest first, and its verdict.
+    """The newest intact checkpoint's path, each that looks newer and was skipped, newest first, and its verdict.
 
     Where weights alone are enough, the verdict may be of one whose weights are intact and the rest is not.
     """
@@ -118,12 +122,19 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
 
 
 def verify(
-    path: str, *, level: Level = "quick", now: float | None = None, reading: Reading = WHOLE
+    path: str,
+    *,
+    level: Level = "quick",
+    now: float | None = None,
+    reading: Reading = WHOLE,
+    trust: Sequence[str] = (),
 ) -> tuple[Judged, ...]:
     """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict.
 
+    trust: patterns (`pkg.*`) of what pickles may name, beside those of `reading`.
     Raises NoSuchRun if there is none, or none any more.
     """
+    reading = reading._replace(trust=(*reading.trust, *trust))
     judged = tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
     if not judged:
         raise NoSuchRun(f"no checkpoint at or below {path!r} any more: removed while it was looked at")
@@ -159,8 +170,14 @@ def plan(
     now: float | None = None,
     quiet: float = QUIET_SECONDS,
     protected: Mapping[str, str] | None = None,
+    trust: Sequence[str] = (),
 ) -> Plan:
-    """Given a run and rules, return what prune would do. Reads only. Raises NoSuchRun, UsageError."""
+    """Given a run and rules, return what prune would do. Reads only.
+
+    now: seconds since the epoch, default the clock's. quiet: seconds without a write after which an unfinished
+    checkpoint is not being written any more. protected: {name: reason} of what must stay whatever the rules say.
+    trust: patterns (`pkg.*`) of what pickles may name. Raises NoSuchRun, UsageError.
+    """
     run = scan(path)
     judged = judge(run, now, quiet=quiet)
     held = dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
@@ -171,7 +188,11 @@ def plan(
         return made
     # Looked for only when something is to go: it costs a walk over /proc.
     held = in_use(run.path) | held
-    made = policy.plan(run.path, judged, rules, held, available, run.leftovers)
+    look = partial(judge, now=now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
+    decide = partial(
+        policy.plan, run.path, rules=rules, protected=held, available_bytes=available, leftovers=run.leftovers
+    )
+    made = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
         from ckptkit.ops.parts import leftovers
 
@@ -179,35 +200,117 @@ def plan(
     return made
 
 
-def latest(path: str, *, weights_only_ok: bool = False, level: Level = "quick", now: float | None = None) -> Latest:
-    """Given a run, return the newest intact checkpoint to go on from. Raises NoIntactCheckpoint, NoSuchRun."""
-    judged = judge(scan(path), now)
-    refused = {j.checkpoint.name: _passed_over(j, weights_only_ok) for j in judged}
-    usable = [j for j in judged if (j.verdict.weights_intact if weights_only_ok else j.verdict.resumable)]
-    for checkpoint, found in reversed(in_line(usable)):
-        if level != "quick":
-            found = judge_again(checkpoint, level, now)
-        if found.weights_intact if weights_only_ok else found.resumable:
-            newer = [refused[j.checkpoint.name] for j in judged if j.checkpoint.step > checkpoint.step]
-            return Latest(checkpoint.path, tuple(reversed(newer)), found)
-        refused[checkpoint.name] = _passed_over(Judged(checkpoint, found), weights_only_ok)
-    told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in refused.values())
-    raise NoIntactCheckpoint(f"no intact {'' if weights_only_ok else 'resumable '}checkpoint in {path!r}: {told}")
+def _relying_on_what_resumes(
+    decide: Callable[[Iterable[Judged]], Plan], look: Callable[[Run], tuple[Judged, ...]], judged: Iterable[Judged]
+) -> Plan:
+    """The plan, made again until the pickles of all that it keeps to resume from have been followed.
+
+    What a resume would refuse replaces nothing that is to go. look: judges checkpoints with their pickles followed.
+    """
+    verdicts = {j.checkpoint.name: j for j in judged}
+    looked_at: set[str] = set()
+    while True:
+        made = decide(verdicts.values())
+        kept = (d for d in made.decisions if d.action == "keep" and d.verdict.resumable)
+        unseen = tuple(d.checkpoint for d in kept if d.checkpoint.name not in looked_at)
+        if not unseen or not made.deletions:
+            return made
+        looked_at |= {checkpoint.name for checkpoint in unseen}
+        for checkpoint in unseen:  # one that is gone by now is planned with no more
+            del verdicts[checkpoint.name]
+        verdicts |= {j.checkpoint.name: j for j in look(Run(made.run, unseen))}
 
 
-def judge_again(checkpoint: Checkpoint, level: Level, now: float | None = None) -> Verdict:
+def latest(
+    path: str,
+    *,
+    weights_only_ok: bool = False,
+    level: Level = "quick",
+    now: float | None = None,
+    trust: Sequence[str] = (),
+    allow_nonfinite: bool = False,
+) -> Latest:
+    """Given a run, return the newest intact checkpoint that a training can go on from.
+
+    weights_only_ok: also one whose weights alone are there or intact. level: how the one that is chosen is read.
+    now: seconds since the epoch, default the clock's. trust: patterns (`pkg.*`) of what its pickles may name.
+    allow_nonfinite: also one whose weights became NaN or Inf. Raises NoIntactCheckpoint, NoSuchRun.
+    """
+    verdicts = {j.checkpoint.name: j for j in judge(scan(path), now)}
+    candidates = in_line([j for j in verdicts.values() if _is_usable(j.verdict, weights_only_ok)])
+    diverged = frozenset() if allow_nonfinite else _diverged(verdicts.values())
+    while candidates:
+        chosen = candidates.pop()
+        if chosen.checkpoint.name in diverged:
+            continue
+        chosen = verdicts[chosen.checkpoint.name] = _followed(chosen, level, now, trust)
+        diverged = frozenset() if allow_nonfinite else _diverged(verdicts.values())
+        takes = _is_usable(chosen.verdict, weights_only_ok) and not chosen.verdict.refused
+        if takes and chosen.checkpoint.name not in diverged:
+            skipped = _skipped_for(chosen, candidates, verdicts.values(), diverged, weights_only_ok)
+            return Latest(chosen.checkpoint.path, skipped, chosen.verdict)
+    raise NoIntactCheckpoint(_why_none(path, verdicts.values(), diverged, weights_only_ok))
+
+
+def _followed(judged: Judged, level: Level, now: float | None, trust: Sequence[str]) -> Judged:
+    """Judged as it is now, the pickles followed that a resume would load from it."""
+    try:
+        verdict = judge_again(judged.checkpoint, level, now, Reading(pickles=True, trust=tuple(trust)))
+    except NoSuchRun:
+        gone = Finding("", "missing", "was removed while it was looked at")
+        verdict = Verdict("incomplete", resumable=False, level=level, findings=(gone,))
+    return judged._replace(verdict=verdict)
+
+
+def _is_usable(verdict: Verdict, weights_only_ok: bool) -> bool:
+    return verdict.weights_intact if weights_only_ok else verdict.resumable
+
+
+def _diverged(judged: Iterable[Judged]) -> frozenset[str]:
+    intact = [j for j in judged if j.verdict.intact]
+    return diverged_names(intact, stale_names(intact))
+
+
+def _skipped_for(
+    chosen: Judged, below: Sequence[Judged], judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool
+) -> tuple[PassedOver, ...]:
+    """Each that looks newer than the one chosen, by its step or by its time, and why it was not taken."""
+    higher = [j for j in judged if j.checkpoint.step > chosen.checkpoint.step]
+    skipped = [_passed_over(j, diverged, weights_only_ok) for j in reversed(higher)]
+    line = [*below, chosen]
+    if later := newest_by_time(line, stale_names(line)):
+        skipped.append(PassedOver(later.checkpoint, later.verdict, "newest by time, although not by step"))
+    return tuple(skipped)
+
+
+def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> str:
+    """One line: each checkpoint and what is wrong with it, and the flag that takes one all the same."""
+    reasons = [_passed_over(j, diverged, weights_only_ok) for j in judged]
+    told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in reasons)
+    fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
+    fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
+    kind = "" if weights_only_ok else "resumable "
+    return "; ".join([f"no intact {kind}checkpoint in {path!r}: {told}", *fixes])
+
+
+def judge_again(checkpoint: Checkpoint, level: Level, now: float | None = None, reading: Reading = WHOLE) -> Verdict:
     """Given a checkpoint judged before, look at it as it is now. Raises NoSuchRun if it is gone."""
-    return _judged(discover.checkpoint(checkpoint.path), moment(now), level, QUIET_SECONDS, WHOLE).verdict
+    return _judged(discover.checkpoint(checkpoint.path), moment(now), level, QUIET_SECONDS, reading).verdict
 
 
-def _passed_over(judged: Judged, weights_only_ok: bool) -> PassedOver:
+def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:
     checkpoint, found = judged
     if not found.intact:
         reason = f"{found.state}: {policy.first_finding(judged)}"
     elif not found.resumable and not weights_only_ok:
         reason = "weights only, not resumable"
+    elif found.refused:
+        finding = next(f for f in found.findings if f.code == "refused-pickle")
+        reason = f"refused: {finding.file} {finding.message}"
+    elif checkpoint.name in diverged:
+        reason = f"NaN or Inf in weights that were finite before: {', '.join((found.nonfinite or ())[:MOST_NAMED])}"
     else:
-        reason = "left by an earlier run in this directory"
+        reason = "from an earlier run in this directory"
     return PassedOver(checkpoint, found, reason)
 
 

@@ -1,10 +1,11 @@
 """prune: the plan, the guards in front of it, its execution, and the account of what the volume gained."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from ckptkit import discover, history, lock, mass_delete, pins
-from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
+from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.model import Decision, Outcome, Plan
 from ckptkit.ops.looking import judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
@@ -13,7 +14,11 @@ from ckptkit.verify import QUIET_SECONDS
 
 
 class Pruned(NamedTuple):
-    """A plan and what came of it. A dry run has no outcome; `stopped` says what the real run would stop at."""
+    """A plan and what came of it.
+
+    A dry run has no outcome, and the whole plan. stopped: "" or, in one sentence, what the mass-delete guard did not
+    let through and the command that deletes it; with an outcome, the plan is what was done without a yes.
+    """
 
     plan: Plan
     outcome: Outcome | None
@@ -27,8 +32,10 @@ def prune(
     now: float | None = None,
     quiet: float = QUIET_SECONDS,
     protected: Mapping[str, str] | None = None,
+    trust: Sequence[str] = (),
     dry_run: bool = False,
     yes: bool = False,
+    ask: Callable[[Plan], bool] | None = None,
     lock_timeout: float = 0.0,
     patient: bool = True,
     settle: bool = True,
@@ -37,27 +44,39 @@ def prune(
 ) -> Pruned:
     """Delete what the rules release, under the run's lock; `announce` gets the plan before anything is done.
 
-    yes: lets a mass deletion through. patient: tries what is refused again, for under a second.
+    now, quiet, protected, trust: as in `plan`. yes: lets a mass deletion through. ask: without `yes`, gets such a plan
+    after `announce` did, before the lock is taken, and returns whether all of it may go. Without a yes, what is damaged
+    goes, and just enough for the next save where that would not fit: see `Pruned.stopped`.
+    lock_timeout: seconds. patient: tries what is refused again, for under a second.
     settle: waits until the volume shows the freed bytes, so that the account is true; without it that is at once.
     by: what the history calls the program that deleted, default its own name.
-    Failures to delete are data in the outcome.
-    Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was deleted.
+    Failures to delete are data in the outcome. Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint: then nothing
+    was deleted.
     """
     run = discover.run_directory(path)
+    look = partial(plan, run, now=now, quiet=quiet, protected=protected, trust=trust)
     if dry_run:
-        made = plan(run, rules, now=now, quiet=quiet, protected=protected)
+        made = look(rules)
         announce(made)
         require_intact(made, "deleted")
-        return Pruned(made, None, "" if yes else _mass_delete(made, rules))
+        return Pruned(made, None, "" if yes else _let_through(made, rules)[1])
+    shown = None
+    if ask and not yes:
+        rules, shown = _asked(look(rules), rules, announce, ask)
     with lock.hold(run, lock_timeout) as run_fd:
-        made = plan(run, rules, now=now, quiet=quiet, protected=protected)
-        announce(made)
+        made = look(rules)
+        made, stopped = (made, "") if yes else _let_through(made, rules)
+        if made != shown:
+            announce(made)
         require_intact(made, "deleted")
-        if not yes and (stop := _mass_delete(made, rules)):
-            raise MassDelete(stop)
         outcome = _executed(run_fd, made, patient, settle)
-        history.remember_policy(run, rules)
-    return Pruned(made, _recorded(made, outcome, by))
+        outcome = _remembered(made, outcome, rules, stopped)
+    return Pruned(made, _recorded(made, outcome, by), stopped)
+
+
+def is_news(pruned: Pruned) -> bool:
+    """Whether what waits for a yes was not told before; from now on it was."""
+    return history.is_news(pruned.plan.run, sorted(d.checkpoint.name for d in mass_delete.waiting(pruned.plan)))
 
 
 def discard(path: str, *, lock_timeout: float = 0.0, by: str = "") -> Outcome:
@@ -95,16 +114,58 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
     return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
 
 
-def _mass_delete(made: Plan, rules: Rules) -> str:
-    going = sum(d.verdict.intact for d in made.deletions)
+def _asked(
+    made: Plan, rules: Rules, announce: Callable[[Plan], None], ask: Callable[[Plan], bool]
+) -> tuple[Rules, Plan | None]:
+    """The rules, with as many deletions as a person agreed to, and the plan that was shown for that."""
+    if rules.max_delete is not None or not _needs_a_yes(made, rules):
+        return rules, None
+    announce(made)
+    agreed = len(mass_delete.intact_deletions(made))
+    return (rules._replace(max_delete=agreed) if ask(made) else rules), made
+
+
+def _let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
+    """What may be done of a plan without a yes, and the sentence about the rest, "" if there is none."""
+    if not _needs_a_yes(made, rules):
+        return made, ""
+    limited = mass_delete.unasked(made, rules, 0)
+    if not history.recall_room(made.run, _policy(rules)):  # once per policy
+        limited = mass_delete.unasked(made, rules, _missing_bytes(limited))
+    return limited, mass_delete.sentence(limited, rules)
+
+
+def _needs_a_yes(made: Plan, rules: Rules) -> bool:
     previous = history.recall_policy(made.run)
-    limit = mass_delete.delete_limit(made, rules, None if previous is None else mass_delete.from_json(previous))
-    if limit is None or going <= limit:
-        return ""
-    return (
-        f"{made.run}: the plan deletes {going} of {len(made.intact)} intact checkpoints, the limit is {limit}: "
-        f"nothing deleted; if it is right, add --max-delete {going} (or -y)"
-    )
+    agreed = None if previous is None else mass_delete.from_json(previous)
+    return mass_delete.needs_a_yes(made, rules, agreed, history.recall_room(made.run, _policy(rules)))
+
+
+def _missing_bytes(limited: Plan) -> int:
+    """What the next save lacks once the damaged ones are gone; it will be as large as the largest that is there."""
+    from ckptkit import disk, forecast
+
+    largest = max(d.checkpoint.allocated_bytes for d in limited.intact)
+    room = disk.available_bytes(limited.run) + limited.expected_freed_bytes
+    return forecast.next_save_bytes(largest) - room
+
+
+def _policy(rules: Rules) -> Rules:
+    """The part that two calls have in common, however many deletions one of them was allowed."""
+    return rules._replace(max_delete=None)
+
+
+def _remembered(made: Plan, outcome: Outcome, rules: Rules, stopped: str) -> Outcome:
+    """Keep what was agreed to, or what went without; after the deletion, when there is room for that."""
+    if not stopped:
+        history.remember_policy(made.run, _policy(rules))
+        return outcome
+    gone = sum(d.checkpoint.path in outcome.deleted for d in mass_delete.intact_deletions(made))
+    if not gone:
+        return outcome
+    fault = history.remember_room(made.run, _policy(rules), gone)
+    note = f"that room was made could not be remembered, so the next sweep may make room again: {fault}"
+    return outcome._replace(notes=(*outcome.notes, note)) if fault else outcome
 
 
 def _executed(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ckptkit import careful, diagnose
 from ckptkit.advice import Cause, Check
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
+from ckptkit.model import Plan
 from ckptkit.ops.looking import Latest, latest
 from ckptkit.ops.preflighting import preflight
 from ckptkit.ops.pruning import Pruned, prune
@@ -33,13 +34,15 @@ def recover(
     *,
     dry_run: bool = False,
     yes: bool = False,
+    ask: Callable[[Plan], bool] | None = None,
     lock_timeout: float = 0.0,
     tell: Callable[[str, object], None] = lambda step, value: None,
 ) -> Recovered:
     """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
 
     tell: gets ("step", its words) before each step, ("plan", plan) before anything is deleted, and what came of each:
-    "report", "pruned" (or "kept", the reason), "latest", "checks". Raises NoSuchRun, UsageError, LockHeld, MassDelete.
+    "report", "pruned" (or "kept", the reason), "latest", "checks". yes, ask: as in `prune`; what waits for
+    a yes is in Recovered.pruned.stopped. Raises NoSuchRun, UsageError, LockHeld.
     """
     tell("step", "1. what is on the disk")
     found = report([path], lambda run: rules)
@@ -48,8 +51,9 @@ def recover(
     pruned = None
     try:
         pruned = prune(
-            path, rules, dry_run=dry_run, yes=yes, lock_timeout=lock_timeout, announce=lambda plan: tell("plan", plan)
-        )
+            path, rules, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout,
+            announce=lambda plan: tell("plan", plan),
+        )  # fmt: skip
         tell("pruned", pruned)
     except NoIntactCheckpoint as error:
         tell("kept", str(error))

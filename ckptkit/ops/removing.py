@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ckptkit import delete, disk, layouts, lock, manifest
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
+from ckptkit.lineage import kind_of
 from ckptkit.model import Checkpoint, Decision, Failure, Finding, Judged, Leftover, Outcome, Plan, Verdict
 from ckptkit.ops.looking import judge_again
 from ckptkit.policy import first_finding
@@ -69,11 +70,11 @@ def _removed(run_fd: int, checkpoint: Checkpoint, pauses: list[float]) -> list[F
 
 
 def _survivors_still_intact(made: Plan) -> None:
-    """The newest one kept is read again, right before the first removal: the verdict may be minutes old by now."""
+    """The newest one kept of each kind is read again, right before the first removal: verdicts may be minutes old."""
     kept = [d for d in made.decisions if d.action == "keep"]
-    if not kept:
-        return
-    require_still_intact(max(kept, key=lambda d: (d.verdict.resumable, d.checkpoint.step)))
+    kept.sort(key=lambda d: (d.verdict.resumable, not d.verdict.refused, d.checkpoint.step))
+    for survivor in {kind_of(d.checkpoint): d for d in kept}.values():
+        require_still_intact(survivor)
 
 
 def require_still_intact(survivor: Decision | Strip) -> None:

@@ -27,6 +27,7 @@ def pruned(made: Plan, done: Outcome | None, stopped: str = "") -> Document:
         "unreached_bytes": made.unreached_bytes,
         "failures": [failure(f) for f in done.failures] if done else [],
         "notes": list(done.notes) if done else [stopped] if stopped else [],
+        "stopped": stopped,
     }
 
 

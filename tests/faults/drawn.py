@@ -77,11 +77,13 @@ def entry(step, drawn, logged=(1, 1, 1, 1, 0), signs=(1, 1, 1, -1), jumps=JUMPS)
         history=tuple((s, sign * s) for s in range(10, step + 1, 10)) if one_of(*logged) else (),
         saved_at=orderly + one_of(*jumps), best=one_of(None, None, *BEST_NAMES),
         metrics={k: v for k in ("loss", "eval_acc") if (v := one_of(*VALUES)) is not None},
+        refused=one_of(False, False, False, True), in_order=one_of(False, True),
+        nonfinite=one_of(None, (), (), ("w",)),
     )  # fmt: skip
 
 
 BEST_NAMES = [f"checkpoint-{step}" for step in range(10, 130, 10)]
-DRAWN = st.lists(st.tuples(STEPS, st.integers(0, 2**40)), max_size=10, unique_by=lambda pair: pair[0])
+DRAWN = st.lists(st.tuples(STEPS, st.integers(0, 2**50)), max_size=10, unique_by=lambda pair: pair[0])
 ENTRIES = DRAWN.map(lambda pairs: [entry(*pair) for pair in pairs])
 # Of trainings that logged losses: one whose clock jumped, or two on a clock that did not, the later one behind still.
 JUMPED = DRAWN.map(lambda pairs: [entry(*pair, logged=(1,), signs=(1,)) for pair in pairs])

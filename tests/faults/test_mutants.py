@@ -25,27 +25,28 @@ PLANS, ATTACKS, NAMES, KILLS, ERRORS = (
 )
 MUTANTS = {
     "floor removed": Mutant(
-        "policy.py", "    if live:\n", "    if False:\n",
+        "policy.py", "    if not line.live:\n", "    if True:\n",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "torn one counted": Mutant(
-        "policy.py", "line = in_line([j for j in ordered if j.verdict.intact])",
-        "line = in_line([j for j in ordered if j.verdict.intact or j.verdict.damaged])",
+        "policy.py", "intact = [j for j in judged if j.verdict.intact and",
+        "intact = [j for j in judged if (j.verdict.intact or j.verdict.damaged) and",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "unreadable one deleted": Mutant(
         "policy.py", 'if verdict.state == "unknown":', "if False:",
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "pins ignored": Mutant(
-        "policy.py", "kept = [always_kept(line, stale), dict(protected)]", "kept = [always_kept(line, stale)]",
+        "policy.py", "    kept.append(dict(protected))\n", "",
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "stale one outranks": Mutant(
-        "lineage.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step)",
-        "key=lambda j: j.checkpoint.step", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
+        "lineage.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, ",
+        "key=lambda j: (j.checkpoint.step, ", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
     "clock believed": Mutant(
-        "lineage.py", "saved_at(newer) > saved_at(older) and not _one_history(newer, older)",
+        "lineage.py", "saved_at(newer) > saved_at(older) and one_history(newer, older) is False",
         "saved_at(newer) > saved_at(older)",
         f"{PLANS}_clock_jumps_change_nothing_for_count_rules"),
     "range below its low end": Mutant(
-        "policy.py", "line[: -rules.keep_last.low]", "line[:-1]", f"{PLANS}_free_target_never_goes_below_the_low_end"),
+        "policy.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
+        f"{PLANS}_free_target_never_goes_below_the_low_end"),
     "plan deleted though dry": Mutant(
         "ops/pruning.py", "    if dry_run:\n", "    if False:\n",
         f"{PLANS}_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.lineage import in_line, stale_names
+from ckptkit.mass_delete import intact_deletions, unasked, waiting
 from ckptkit.policy import Range, Rules
 from tests.faults.drawn import (
     AVAILABLE,
@@ -93,6 +94,27 @@ def test_free_target_never_goes_below_the_low_end(tally):
         assert not deleted(plan) & set(newest)
 
     hold(tally, "properties of plans", check, ENTRIES, UNTARGETED, RANGES, st.integers(1, 99 * SIZE), AVAILABLE)
+
+
+def test_without_a_yes_at_most_half_of_each_kind_goes_and_only_what_the_plan_releases(tally):
+    def check(given, rules, protected, missing):
+        plan = plan_of(given, rules, protected)
+        if plan is None:
+            return
+        done = unasked(plan, rules, missing)
+        assert {d.checkpoint.step for d in intact_deletions(done)} <= {
+            d.checkpoint.step for d in intact_deletions(plan)
+        }
+        assert len(intact_deletions(done)) <= len(plan.intact) // 2
+        assert len(intact_deletions(done)) + len(waiting(done)) == len(intact_deletions(plan))
+        assert [d for d in done.deletions if not d.verdict.intact] == [
+            d for d in plan.deletions if not d.verdict.intact
+        ]
+        freed = sum(d.checkpoint.allocated_bytes for d in intact_deletions(done))
+        assert not freed or freed - SIZE < missing <= freed, "just enough, or none"
+
+    missing = st.integers(-SIZE, 6 * SIZE)
+    hold(tally, "properties of plans", check, ENTRIES, RULES, PROTECTED, missing)
 
 
 # --- two plans ------------------------------------------------------------------------------------------------------
@@ -185,7 +207,7 @@ def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally):
         if alone is None:
             return
         assert deleted(beside) & set(live) <= deleted(alone)
-        assert all(reasons(beside, s) == ("left by an earlier run",) for s in deleted(beside) & set(steps_left))
+        assert all(reasons(beside, s) == ("from an earlier run",) for s in deleted(beside) & set(steps_left))
 
     lists = st.lists(STEPS, min_size=1, max_size=8, unique=True)
     hold(tally, "properties of reused directories", check, lists, lists, RULES, METRICS, AVAILABLE)

@@ -16,7 +16,7 @@ def test_real_state_is_understood(real):
     raw = Path(real, "full/checkpoint-100/trainer_state.json").read_bytes()
     found = parse(raw, saved_at=7.0)
     assert (found.step, found.saved_at, found.best_checkpoint) == (100, 7.0, None)
-    assert [step for step, _ in found.history] == list(range(10, 101, 10))
+    assert list(found.history) == list(range(10, 101, 10))
     assert found.metrics["loss"] == json.loads(raw)["log_history"][-1]["loss"]
 
 
@@ -37,6 +37,29 @@ def test_same_losses_are_one_history_and_others_another():
     logs = [[{"step": 1, "loss": a}, {"step": 2, "loss": 3.0}] for a in (1.0, 1.0, 1.5)]
     first, same, other = (parse(state(log_history=log), 0.0).history for log in logs)
     assert first == same != other
+
+
+IGNORED = [None, 3, "x", [], {"loss": 1.0}, {"custom_eval": 1.0}, {"step": None, "loss": 1.0}, {"step": "5"}]
+
+
+@pytest.mark.parametrize("entry", [*IGNORED, {"step": 2.5}, {"step": True}, {"step": float("nan")}, {"step": [99]}])
+def test_log_entry_of_somebody_else_is_ignored_and_never_a_fault(entry):
+    line = {"step": 5, "loss": 2.0}
+    assert parse(state(log_history=[entry, line, entry]), 0.0) == parse(state(log_history=[line]), 0.0)
+
+
+def test_lines_of_one_step_are_one_and_what_they_disagree_on_says_nothing():
+    log = [
+        {"step": 5, "loss": 2.0, "epoch": 0.1},
+        {"step": 5, "eval_loss": 3.0, "epoch": 0.1},
+        {"step": 5, "loss": 9.0},
+    ]
+    found = parse(state(log_history=log), 0.0).history[5]
+    assert found == {"step": 5, "loss": None, "epoch": 0.1, "eval_loss": 3.0}
+
+
+def test_number_that_no_float_holds_is_no_metric_and_no_fault():
+    assert parse(state(log_history=[{"step": 5, "tokens": 10**400, "loss": 1}]), 0.0).metrics == {"step": 5, "loss": 1}
 
 
 @pytest.mark.parametrize("path", ["/a/run/checkpoint-3", "run/checkpoint-3/", "checkpoint-3"])
@@ -62,8 +85,6 @@ STRANGE = {
     "step_that_is_text": b'{"global_step": "five"}',
     "step_that_is_no_number": b'{"global_step": NaN}',
     "log_that_is_a_number": b'{"global_step": 5, "log_history": 5}',
-    "line_that_is_null": b'{"global_step": 5, "log_history": [null]}',
-    "line_without_a_step": b'{"global_step": 5, "log_history": [{"loss": 1}]}',
     "best_that_is_a_number": b'{"global_step": 5, "best_model_checkpoint": 5}',
 }
 
