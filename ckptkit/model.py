@@ -203,6 +203,18 @@ class Plan(NamedTuple):
         return set_aside + sum(d.checkpoint.allocated_bytes for d in self.deletions)
 
 
+class Writer(NamedTuple):
+    """A training, not the caller's own, that may write in a run.
+
+    pid: its process. who: it, for a person. certain: it shows that it works there; else nothing shows that it works
+    elsewhere.
+    """
+
+    pid: int
+    who: str
+    certain: bool
+
+
 class Failure(NamedTuple):
     """Something that was to be removed and was not. `held_by` names the process in the way, where one was found."""
 

@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
-from ckptkit import config, discover, manifest, pins, policy
+from ckptkit import config, discover, lock, manifest, pins, policy
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import in_line
-from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
+from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict, Writer
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
@@ -171,7 +171,8 @@ def plan(
         return made
     # Looked for only when something is to go: it costs a walk over /proc.
     held = in_use(run.path) | held
-    made = policy.plan(run.path, judged, rules, held, available, run.leftovers)
+    writer = _other_writer(run.path) if any(d.verdict.damaged for d in made.deletions) else None
+    made = policy.plan(run.path, judged, rules, held, available, run.leftovers, writer, moment(now))
     if half_stripped:
         from ckptkit.ops.parts import leftovers
 
@@ -215,6 +216,12 @@ def _available_bytes(run: str) -> int:
     from ckptkit import disk  # loaded where it is asked: a sweep with nothing to do starts every ten minutes
 
     return disk.available_bytes(run)
+
+
+def _other_writer(run: str) -> Writer | None:
+    from ckptkit.disk.writers import writer_in
+
+    return writer_in(run, lock.claimant(run), lock.claims(run), discover.is_checkpoint_name)
 
 
 def in_use(run: str) -> dict[str, str]:
