@@ -25,12 +25,12 @@ else:
 
 # A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
 ASIDE = ".ckptkit-deleting-"
+# One that nobody here can judge gets this in front of its name: no resume picks it, and renaming it back undoes it.
+SET_ASIDE = "set-aside-"
 # What we write into a checkpoint begins so: it is nobody's part of it.
 OURS = ".ckptkit-"
-# An empty file that the guard puts into a checkpoint before its save and removes once the save is complete.
+# The guard's own mark in a checkpoint that it has begun to save and not finished.
 SAVING = f"{OURS}saving"
-# In front of the name of a checkpoint that nobody here can judge: no resume picks it, and renaming it back undoes it.
-SET_ASIDE = "set-aside-"
 # Directories within one another that are looked into: no framework makes more than a handful, a hostile one thousands.
 DEEPEST = 64
 
