@@ -90,13 +90,50 @@ def claim(fd: int, run: str) -> None:
     """
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record(fcntl.F_RDLCK, os.getpid(), 1))
-        kind, _, other, _, _ = struct.unpack(RECORD, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _record(fcntl.F_WRLCK, 0, 0)))
     except (OSError, AttributeError):  # not Linux has no such locks by that name
         return
-    if kind != fcntl.F_UNLCK:
+    other = _claimed_by(fd)
+    if other is not None:
         raise LockHeld(
             f"{run}: process {other} is training here under a guard: wait for its end, or name another output_dir"
         )
+
+
+def claimant(run: str) -> int | None:
+    """Return the pid of the process, other than ours, whose claim is on this run; None if there is none.
+
+    Raises UnreadableRun if the directory can't be opened.
+    """
+    with open_directory(run) as fd:
+        pid = _claimed_by(fd)
+    # In another container a training may have our number.
+    return None if pid == os.getpid() and claims(run) else pid
+
+
+def claims(run: str) -> bool:
+    """Return whether our own process has claimed this run. The kernel lists locks beside the descriptor, proc(5)."""
+    with suppress(OSError):
+        status = os.stat(run)
+        for fd in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(int(fd)), status) and "OFDLCK" in _described(fd):
+                    return True
+    return False
+
+
+def _described(fd: str) -> str:
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
+        return file.read()
+
+
+def _claimed_by(fd: int) -> int | None:
+    """The byte that somebody else's descriptor has locked is the process id."""
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _record(fcntl.F_WRLCK, 0, 0))
+    except (OSError, AttributeError):
+        return None
+    kind, _, pid, _, _ = struct.unpack(RECORD, answer)
+    return None if kind == fcntl.F_UNLCK else int(pid)
 
 
 def _record(kind: int, start: int, length: int) -> bytes:

@@ -25,6 +25,8 @@ else:
 
 # A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
 ASIDE = ".ckptkit-deleting-"
+# One that nobody here can judge gets this in front of its name: no resume picks it, and renaming it back undoes it.
+SET_ASIDE = "set-aside-"
 # What we write into a checkpoint begins so: it is nobody's part of it.
 OURS = ".ckptkit-"
 # The guard's own mark in a checkpoint that it has begun to save and not finished.
@@ -204,6 +206,18 @@ class Plan(NamedTuple):
     def expected_freed_bytes(self) -> int:
         set_aside = sum(leftover.allocated_bytes for leftover in self.leftovers)
         return set_aside + sum(d.checkpoint.allocated_bytes for d in self.deletions)
+
+
+class Writer(NamedTuple):
+    """A training, not the caller's own, that may write in a run.
+
+    pid: its process. who: it, for a person. certain: it shows that it works there; else nothing shows that it works
+    elsewhere.
+    """
+
+    pid: int
+    who: str
+    certain: bool
 
 
 class Failure(NamedTuple):

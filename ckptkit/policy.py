@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ckptkit.errors import UsageError
 from ckptkit.lineage import diverged_names, in_line, kind_of, newest_by_time, saved_at, stale_names
-from ckptkit.model import Decision, Judged, Leftover, Plan
+from ckptkit.model import Decision, Judged, Leftover, Plan, Writer
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -61,6 +61,8 @@ class Rules(NamedTuple):
 
 DEFAULT_RULES = Rules()
 UNJUDGED = "could not be judged"
+# Longer than any gather of shards is silent: NCCL ends a training of which a rank waits for ten minutes.
+SILENCE_SECONDS = 1800
 
 
 class Line(NamedTuple):
@@ -85,14 +87,18 @@ def plan(
     protected: Mapping[str, str],
     available_bytes: int = 0,
     leftovers: Sequence[Leftover] = (),
+    writer: Writer | None = None,
+    now: float = 0.0,
 ) -> Plan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
     protected: {name: reason} from outside of the policy (pins, open files, a running resume).
     available_bytes: what the volume has now; asked for by a free target only.
+    writer: a training, not the caller's own, that may write there. now: seconds since the epoch; asked for beside it.
     With nothing intact, nothing is deleted. Raises UsageError if a rule can't apply.
     """
     ordered = sorted(judged, key=lambda j: (j.checkpoint.step, j.checkpoint.name))
+    protected = {**perhaps_being_written(ordered, writer, now), **protected}
     kinds = {kind: _lines(ordered, kind) for kind in {kind_of(j.checkpoint): None for j in ordered}}
     reasons = _reasons_to_keep(kinds.values(), rules, protected)
 
@@ -287,6 +293,26 @@ def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
     if verdict.optimizer_state and not any(j.verdict.resumable for j in intact):
         return "no intact one is as resumable"
     return None
+
+
+def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: float) -> Kept:
+    """The damaged ones that a training may be at: a save that gathers in silence looks like one that was torn.
+
+    Only the highest step and the one last written to, of all; and where the training shows nothing of itself in that
+    run, only until the longest silence that a save can have is over.
+    """
+    if writer is None or not judged:
+        return {}
+    step = max(j.checkpoint.step for j in judged)
+    written_at = max(j.checkpoint.modified_at for j in judged)
+    until = f"; deleted after {SILENCE_SECONDS // 60:g} min without a write"
+    return {
+        c.name: f"{verdict.state}, but {writer.who} may still be writing it{'' if writer.certain else until}"
+        for c, verdict in judged
+        if verdict.damaged
+        and (c.step == step or c.modified_at == written_at)
+        and (writer.certain or now - c.modified_at < SILENCE_SECONDS)
+    }
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

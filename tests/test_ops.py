@@ -9,7 +9,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, UsageError
-from ckptkit.policy import Range, Rules
+from ckptkit.policy import SILENCE_SECONDS, Range, Rules
 from tests.support.runs import make_run, names, restep, set_age, tree
 
 KEEP_1 = Rules(Range(1, 1))
@@ -42,7 +42,9 @@ def test_young_torn_one_is_being_written_and_stays(run_of):
     run = run_of({100: "intact", 200: "young"})
     assert ops.prune(run).outcome.deleted == ()
     assert [j.verdict.state for j in ops.judge(ops.scan(run))] == ["intact", "in_progress"]
-    assert ops.prune(run, quiet=0).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert [j.verdict.state for j in ops.judge(ops.scan(run), quiet=0)] == ["intact", "incomplete"]
+    later = time.time() + SILENCE_SECONDS  # a training somewhere on this machine counts no more then
+    assert ops.prune(run, now=later).outcome.deleted == (f"{run}/checkpoint-200",)
 
 
 def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of):

@@ -5,7 +5,7 @@ import pytest
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
-from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict
+from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict, Writer
 from ckptkit.policy import Best, Range, Rules, plan
 
 NOW = 1_000_000.0
@@ -492,3 +492,54 @@ def test_sizes_and_percentages(tmp_path):
         return parse_rules(str(tmp_path), {"free_target": text}, {}, 1000).free_target
 
     assert [target(t) for t in ("20%", "1.5K", "2GB", "2G", "7")] == [200, 1536, 2 * 10**9, 2 << 30, 7]
+
+
+# --- a training that may still be at it ------------------------------------------------------------------------------
+
+SURE = Writer(4711, "python (pid 4711)", certain=True)
+UNSURE = Writer(4711, "a training on this machine (python, pid 4711)", certain=False)
+HALF_HOUR = 1800
+
+
+def swept(entries, writer, silent=HALF_HOUR):
+    """The plan so many seconds after the newest of them was last written to."""
+    return plan("/run", entries, Rules(), {}, writer=writer, now=entries[-1].checkpoint.modified_at + silent)
+
+
+@pytest.mark.parametrize("state", ["incomplete", "corrupt"])
+def test_damaged_one_of_the_highest_step_stays_for_as_long_as_a_training_works_in_its_run(state):
+    result = swept([judged(100), judged(200, state)], SURE, silent=86400)
+    assert steps(result, "leave") == [200]
+    assert reasons(result, 200) == (f"{state}, but python (pid 4711) may still be writing it",)
+    assert steps(swept([judged(100), judged(200, state)], None), "delete") == [200]
+
+
+def test_training_that_shows_nothing_of_itself_protects_for_half_an_hour_without_a_write():
+    entries = [judged(100), judged(200, "incomplete")]
+    assert reasons(swept(entries, UNSURE, HALF_HOUR - 1), 200) == (
+        "incomplete, but a training on this machine (python, pid 4711) may still be writing it; "
+        "deleted after 30 min without a write",
+    )
+    assert steps(swept(entries, UNSURE, HALF_HOUR), "delete") == [200]
+
+
+def test_damaged_one_below_the_highest_step_stays_only_if_it_was_last_written_to():
+    older = [judged(100), judged(200, "incomplete"), judged(300)]
+    assert steps(swept(older, SURE), "delete") == [200]
+    again = [judged(100), judged(300), judged(200, "incomplete", saved_at=NOW + 301)]
+    assert steps(swept(again, SURE), "leave") == [200]
+
+
+def test_highest_step_counts_whatever_is_said_of_it():
+    entries = [judged(100), judged(200, "incomplete"), judged(300, "unknown")]
+    assert (steps(swept(entries, SURE), "delete"), steps(swept(entries, SURE), "leave")) == ([200], [300])
+
+
+def test_training_beside_it_keeps_no_intact_one():
+    assert steps(swept([judged(100), judged(200), judged(300)], SURE), "delete") == [100]
+
+
+def test_pin_is_the_reason_that_is_told_of_a_pinned_one():
+    entries = [judged(100), judged(200, "incomplete")]
+    result = plan("/run", entries, Rules(), {"checkpoint-200": "pinned"}, writer=SURE)
+    assert reasons(result, 200) == ("pinned",)

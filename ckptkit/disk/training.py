@@ -33,7 +33,7 @@ def trainings(runs: Sequence[str], mounts: Sequence[str]) -> tuple[Training, ...
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         words = command_line(pid)
-        if words and _trains(pid, words):
+        if words and trains(pid, words):
             found[int(pid)] = _training(pid, words, runs, mounts)
     heads = [t for pid, t in found.items() if not _covered(t, found.get(parent_of(str(pid))))]
     return tuple(sorted(heads, key=lambda t: (not t.run, not t.on_volume, t.pid)))
@@ -64,8 +64,19 @@ def parent_of(pid: str) -> int:
     return int(_stat(pid)[1])
 
 
-def _trains(pid: str, words: Sequence[str]) -> bool:
-    if not PROGRAMS.fullmatch(words[0]):
+def ancestors(pid: str) -> Iterator[str]:
+    """Given a process, yield its parent, that one's parent, and so on."""
+    while (parent := parent_of(pid)) > 0:
+        pid = str(parent)
+        yield pid
+
+
+def trains(pid: str, words: Sequence[str]) -> bool:
+    """Given a process and its arguments, return whether it is one that trains: it runs a training's script, or torch.
+
+    A process may have given itself another name (setproctitle); the program that it runs is the same.
+    """
+    if not PROGRAMS.fullmatch(words[0]) and not PROGRAMS.fullmatch(_link(pid, "exe").removesuffix(DELETED)):
         return False
     if any(WORDS.fullmatch(word) for word in words):
         return True
@@ -74,9 +85,8 @@ def _trains(pid: str, words: Sequence[str]) -> bool:
 
 def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Sequence[str]) -> Training:
     here = working_directory(pid)
-    held = {here, *(t.removesuffix(DELETED) for t in targets(pid) if t.startswith("/"))}
-    named = {os.path.normpath(os.path.join(here, part)) for word in words for part in (word, word.partition("=")[2])}
-    run = next((run for run in runs for path in (*held, *named) if _below(path, run)), "")
+    paths = (here, *held(pid), *named(pid, words))
+    run = next((run for run in runs for path in paths if is_below(path, run)), "")
     session, name, lost = _session(pid)
     log, deleted, written_at = _log(pid)
     return Training(
@@ -95,8 +105,21 @@ def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Seque
     )
 
 
-def _below(path: str, run: str) -> bool:
-    return path == run or path.startswith(run.rstrip("/") + "/")
+def held(pid: str) -> set[str]:
+    """Given a process, return the paths that it holds open or mapped."""
+    return {target.removesuffix(DELETED) for target in targets(pid) if target.startswith("/")}
+
+
+def named(pid: str, words: Sequence[str]) -> set[str]:
+    """Given a process and its arguments, return the paths that they may mean: each word, and what follows its `=`."""
+    here = working_directory(pid)
+    parts = (part for word in words for part in (word, word.partition("=")[2]) if part)
+    return {os.path.normpath(os.path.join(here, part)) for part in parts}
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is a directory's or of something in it; both absolute."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 # --- what keeps it -------------------------------------------------------------------------------------------------
@@ -106,18 +129,12 @@ def _session(pid: str) -> tuple[str, str, bool]:
     """(what keeps it when the connection drops, that one's name, whether it began in one that is gone)."""
     own = environment(pid)
     started_in = "tmux" if "TMUX" in own else "screen" if "STY" in own else ""
-    for ancestor in _ancestors(pid):
+    for ancestor in ancestors(pid):
         if kind := MULTIPLEXERS.get(command_of(ancestor)):
             return kind, own.get("STY", "") if kind == "screen" else _tmux_name(own.get("TMUX", "")), False
     if _ignores_hangup(pid):
         return "nohup", "", bool(started_in)
     return ("terminal" if int(_stat(pid)[4]) else "detached"), "", bool(started_in)
-
-
-def _ancestors(pid: str) -> Iterator[str]:
-    while (parent := parent_of(pid)) > 0:
-        pid = str(parent)
-        yield pid
 
 
 def _tmux_name(variable: str) -> str:

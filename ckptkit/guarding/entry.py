@@ -1,6 +1,7 @@
 """`ckptkit.guard(trainer)`: checks what was asked, takes over from the Trainer, says what it will do."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ckptkit import discover
@@ -20,6 +21,7 @@ def guard(
     keep_best: str | None = None,
     on_full: str = "skip",
     on_full_timeout: float = 300.0,
+    trust: Sequence[str] = (),
 ) -> Guard:
     """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
 
@@ -28,6 +30,7 @@ def guard(
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
     on_full: when no room can be made above the last intact one: "skip" this save and train on, "wait" up to
     on_full_timeout seconds, "stop" training cleanly, or save "weights-only" if that fits.
+    trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from.
 
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.
@@ -37,9 +40,10 @@ def guard(
         raise UsageError(f"on_full={on_full!r}: is none of {', '.join(ON_FULL)}")
     limit, explicit = _keep_last(trainer, keep_last)
     rules = Rules(Range(limit, limit), _best(keep_best), _positive("keep_every", keep_every))
-    made = Guard(trainer, Settings(rules, limit, explicit, on_full, _seconds("on_full_timeout", on_full_timeout)))
-    made.take_over()
-    return made
+    seconds = _seconds("on_full_timeout", on_full_timeout)
+    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, seconds, _patterns(trust)))
+    guard.take_over()
+    return guard
 
 
 def _require_trainer(trainer: Any) -> None:
@@ -71,6 +75,13 @@ def _seconds(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise UsageError(f"{name}={value!r}: is no number of seconds, 0 or more")
     return float(value)
+
+
+def _patterns(trust: Any) -> tuple[str, ...]:
+    is_list = isinstance(trust, Iterable) and not isinstance(trust, (str, bytes))
+    if not is_list or not all(isinstance(pattern, str) and pattern for pattern in trust):
+        raise UsageError(f"trust={trust!r}: must be a list of patterns, such as trust=['my_package.*']")
+    return tuple(trust)
 
 
 def _best(text: str | None) -> Best | None:

@@ -9,7 +9,7 @@ from ckptkit import ops
 from ckptkit.disk import available_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.guarding.settings import Settings
-from ckptkit.model import Checkpoint, Judged
+from ckptkit.model import SAVING, Checkpoint, Judged
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
 
@@ -29,12 +29,13 @@ class Room:
         self.predating: dict[str, str] = {}
         self.source: dict[str, str] = {}
         self.durable: dict[str, str] = {}
+        self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
         self._told: frozenset[str] = frozenset()
 
     def enter(self, run: str) -> None:
         """Go on in this run: each trial of a search has one of its own, and names mean other checkpoints there."""
         if run != self.run:
-            self.run, self.predating, self.source, self.durable = run, {}, {}, {}
+            self.run, self.predating, self.source, self.durable, self.began = run, {}, {}, {}, ""
 
     def prune(self, rules: Rules) -> bool:
         """Delete what the rules release; whether anything was.
@@ -53,6 +54,7 @@ class Room:
                 patient=not self._told,  # what was refused at the last save is not waited for at this one
                 settle=False,
                 by=WHO,
+                **self.settings.trusting(ops.prune),
             )
         except (CkptkitError, OSError) as error:
             if type(error) is NoSuchRun:
@@ -102,12 +104,52 @@ class Room:
         if not os.path.lexists(path):
             return True
         try:
-            outcome = ops.discard(path, lock_timeout=LOCK_SECONDS, by=WHO)
+            outcome = ops.discard(path, own=name == self.began, lock_timeout=LOCK_SECONDS, by=WHO)
         except (CkptkitError, OSError) as error:
             warn(str(error))
             return False
         self._tell_once(text.failures(outcome))
         return not outcome.failures
+
+    def clear(self, name: str) -> bool:
+        """Free the name of an older checkpoint for a new save; whether it is free.
+
+        It is removed, or set aside where nobody here can judge it: that is never deleted.
+        """
+        self.began = ""
+        path = os.path.join(self.run, name)
+        try:
+            unknown = [j for run in ops.runs_at(path) for j in ops.judge(run, quiet=0) if j.verdict.state == "unknown"]
+            if not unknown:
+                return self.discard(name)
+            aside = ops.set_aside(path, lock_timeout=LOCK_SECONDS)
+        except (CkptkitError, OSError) as error:
+            warn(str(error))
+            return False
+        why = f"it could not be judged ({first_finding(unknown[0])})"
+        warn(f"{path} is in the way of this step's save and {why}: renamed to {os.path.basename(aside)}, not deleted")
+        return True
+
+    def mark(self, name: str) -> None:
+        """Say in the checkpoint's directory, made now, that its save is under way.
+
+        What a kill leaves of it is told from another program's files by that. On a full disk the save is tried without.
+        """
+        path = os.path.join(self.run, name)
+        with suppress(OSError):
+            os.makedirs(path, exist_ok=True)
+            os.close(os.open(os.path.join(path, SAVING), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+
+    def unmark(self, name: str) -> None:
+        """Take that back once the save is complete. The directory's mtime stays: the Trainer's rotation sorts by it."""
+        with suppress(OSError):
+            fd = os.open(os.path.join(self.run, name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                before = os.fstat(fd)
+                os.unlink(SAVING, dir_fd=fd)
+                os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+            finally:
+                os.close(fd)
 
     def intact(self, name: str) -> bool:
         """Whether the checkpoint of that name is intact right now."""

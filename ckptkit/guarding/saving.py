@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import forecast, ops
+from ckptkit import discover, forecast, ops
 from ckptkit.errors import CkptkitError
 from ckptkit.guarding import ranks, sizes
 from ckptkit.guarding.hold import Hold
@@ -52,6 +52,7 @@ class Guard:
         self._last_bytes = 0
         self._original_save: Callable[..., Any] = trainer._save_checkpoint
         self._original_train: Callable[..., Any] = trainer.train
+        self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
 
     def take_over(self) -> None:
         """Put the guard in the Trainer's way, and switch its own rotation off."""
@@ -60,6 +61,7 @@ class Guard:
         trainer = self.trainer
         trainer._ckptkit_guard = self
         trainer._save_checkpoint, trainer.train = self._save, self._train
+        trainer._push_from_checkpoint = self._push
         trainer.args.save_total_limit = None
         trainer.add_callback(GuardCallback(self))
         if self.main:
@@ -98,22 +100,33 @@ class Guard:
 
     def _train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
+        self.room.enter(os.path.abspath(self.trainer.args.output_dir))  # it may have changed since guard()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = ranks.decide(self._newest)
         ranks.decide(self._claim)
         try:
             return self._original_train(resume_from_checkpoint, *args, **kwargs)
         finally:
-            self.wait()
-            self.claim.release()
+            try:
+                self.wait()
+            finally:
+                self.claim.release()
 
     def _claim(self) -> None:
         """Two trainings in one directory would take each other's checkpoints for their own. Raises LockHeld."""
         with suppress(OSError):  # a full disk has no room for the directory, and then nobody else's training either
             self.claim.claim(self.room.run)
 
-    def _newest(self) -> str:
-        found = ops.latest(self.room.run)
+    def _newest(self) -> str | None:
+        """The checkpoint to go on from; None on a first run. Raises NoIntactCheckpoint if there are, but none will do.
+
+        A disk that can't be read raises too: nobody may guess that there is nothing.
+        """
+        run = self.room.run
+        if discover.is_gone(run) or not discover.scan(run).checkpoints:
+            inform(f"no checkpoint in {run} yet: starting at step 0")
+            return None
+        found = ops.latest(run, **self.settings.trusting(ops.latest))
         for passed in found.passed_over:
             warn(passed_over(passed.checkpoint, passed.reason))
         inform(f"resuming from {found.path}")
@@ -159,8 +172,9 @@ class Guard:
             if name in self._written and self.room.intact(name):  # a last save at the same step
                 return Admission("there")
             # Writing into an older one would leave, if it broke off, a mix of both that looks intact.
-            if not self.room.discard(name):
+            if not self.room.clear(name):
                 return Admission("skip", f"{name} is there already and can't be removed")
+        self.room.began = name
         need, on_full = self._need(), self.settings.on_full
         free = self.room.make(need, on_full)
         if free >= need:
@@ -196,13 +210,22 @@ class Guard:
         best = state.best_model_checkpoint
         fault: str | None = None
         for _ in range(2):
+            ranks.decide(partial(self.room.mark, name))
             fault = attempt(self.trainer, save, admitted.action == "weights-only")
             if not fault:
+                if self.main:
+                    self.room.unmark(name)
                 return admitted
             state.best_model_checkpoint = best  # the Trainer names one as the best once its weights are written
             if not ranks.decide(partial(self._clear_up, name, fault)):
                 break
         return Admission("stop" if self.settings.on_full == "stop" else "skip", str(fault))
+
+    def _push(self, folder: str, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's, which may send all of the checkpoint to the hub; its files are complete by then."""
+        if self.main:
+            self.room.unmark(os.path.basename(folder))
+        return self._original_push(folder, *args, **kwargs)
 
     def _clear_up(self, name: str, fault: str) -> bool:
         """Rank 0, after a save that failed: remove its remains, make room, and say whether to try again."""

@@ -1,5 +1,9 @@
 """What a guard was asked for."""
 
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
 from ckptkit.policy import Range, Rules
 from ckptkit.tuples import NamedTuple
 
@@ -7,16 +11,24 @@ ON_FULL = ("skip", "wait", "stop", "weights-only")
 
 
 class Settings(NamedTuple):
-    """rules: with `keep_last` as the range; explicit: whether a person chose keep_last; timeout: seconds to wait."""
+    """rules: with `keep_last` as the range; explicit: whether a person chose keep_last; timeout: seconds to wait.
+
+    trust: patterns of names that a pickle may hold though nobody here knows them.
+    """
 
     rules: Rules
     keep_last: int
     explicit: bool
     on_full: str
     on_full_timeout: float
+    trust: tuple[str, ...] = ()
 
     @property
     def before_a_save(self) -> Rules:
         """What may stay while the next one is written: one slot fewer, never less than the floor."""
         rest = max(1, self.keep_last - 1)
         return self.rules._replace(keep_last=Range(rest, rest))
+
+    def trusting(self, verb: Callable[..., Any]) -> dict[str, Any]:
+        """Given a verb, return the trust as it takes it; nothing for one that asks for none."""
+        return {"trust": self.trust} if self.trust and "trust" in signature(verb).parameters else {}

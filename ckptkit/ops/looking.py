@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from ckptkit import config, discover, manifest, pins, policy
+from ckptkit import config, discover, lock, manifest, pins, policy
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import diverged_names, in_line, newest_by_time, stale_names
-from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict
+from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict, Writer
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
@@ -189,9 +189,11 @@ def plan(
     # Looked for only when something is to go: it costs a walk over /proc.
     held = in_use(run.path) | held
     look = partial(judge, now=now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
+    writer = _other_writer(run.path) if any(d.verdict.damaged for d in made.deletions) else None
     decide = partial(
-        policy.plan, run.path, rules=rules, protected=held, available_bytes=available, leftovers=run.leftovers
-    )
+        policy.plan, run.path, rules=rules, protected=held, available_bytes=available, leftovers=run.leftovers,
+        writer=writer, now=moment(now),
+    )  # fmt: skip
     made = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
         from ckptkit.ops.parts import leftovers
@@ -318,6 +320,12 @@ def _available_bytes(run: str) -> int:
     from ckptkit import disk  # loaded where it is asked: a sweep with nothing to do starts every ten minutes
 
     return disk.available_bytes(run)
+
+
+def _other_writer(run: str) -> Writer | None:
+    from ckptkit.disk.writers import writer_in
+
+    return writer_in(run, lock.claimant(run), lock.claims(run), discover.is_checkpoint_name)
 
 
 def in_use(run: str) -> dict[str, str]:

@@ -79,10 +79,14 @@ def is_news(pruned: Pruned) -> bool:
     return history.is_news(pruned.plan.run, sorted(d.checkpoint.name for d in mass_delete.waiting(pruned.plan)))
 
 
-def discard(path: str, *, lock_timeout: float = 0.0, by: str = "") -> Outcome:
+def discard(path: str, *, own: bool = False, lock_timeout: float = 0.0, by: str = "") -> Outcome:
     """Remove one checkpoint that its own writer gives up: a failed save's remains, or an older one in its way.
 
-    Raises NoIntactCheckpoint if it is the only intact one, UsageError if it is pinned or could not be judged.
+    path: the checkpoint; one that is not there is no error. own: the caller itself began it, on a name that did not
+    exist: then it goes also where nobody could judge it. lock_timeout: seconds to wait for the run's lock. by: what the
+    history calls the program that deleted, default its own name.
+    Raises NoIntactCheckpoint if it is the only intact one, UsageError if it is pinned or, unless it is the caller's
+    own, could not be judged, LockHeld, NoSuchRun.
     """
     run, name = os.path.split(os.path.abspath(path))
     with lock.hold(run, lock_timeout) as run_fd:
@@ -90,8 +94,10 @@ def discard(path: str, *, lock_timeout: float = 0.0, by: str = "") -> Outcome:
         target = next((j for j in judged if j.checkpoint.name == name), None)
         if target is None:
             return Outcome()
-        if name in pins.read(run) or target.verdict.state == "unknown":
-            raise UsageError(f"{path} is {'pinned' if name in pins.read(run) else 'unknown'}: left alone")
+        if name in pins.read(run):
+            raise UsageError(f"{path} is pinned: left alone")
+        if target.verdict.state == "unknown" and not own:
+            raise UsageError(f"{path} could not be judged: left alone")
         if target.verdict.intact and sum(j.verdict.intact for j in judged) == 1:
             raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
         from ckptkit.ops.removing import account, remove

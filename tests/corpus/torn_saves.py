@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def main(top: str) -> None:
             if os.geteuid() == 0:  # else nobody may mount
                 _starved(trainer, run, name, sizes)
         else:
-            _killed(trainer, run, name, SYSCALLS[how])
+            killed(partial(_save, trainer, run), str(run / "checkpoint-100" / name), SYSCALLS[how])
 
 
 def _trained(rank: int) -> Any:
@@ -71,23 +73,22 @@ def _save(trainer: Any, run: Path) -> None:
     trainer._save_checkpoint(trainer.model, None)
 
 
-def _killed(trainer: Any, run: Path, name: str, syscalls: str) -> None:
+def killed(save: Callable[[], None], path: str, syscalls: str) -> None:
     """A child saves once strace watches it, which kills it at the first of the calls on that file."""
-    path = run / "checkpoint-100" / name
     watched, ready = os.pipe()
     child = os.fork()
     if child == 0:
         os.read(watched, 1)
-        _save(trainer, run)
+        save()
         os._exit(0)
-    command = ["strace", "-f", "-p", str(child), "-o", "/dev/null", "-P", str(path), "-e", f"trace={syscalls}"]
+    command = ["strace", "-f", "-p", str(child), "-o", "/dev/null", "-P", path, "-e", f"trace={syscalls}"]
     strace = subprocess.Popen([*command, "-e", f"inject={syscalls}:signal=KILL:when=1"], stderr=subprocess.PIPE)
     assert strace.stderr and b"attached" in strace.stderr.readline()
     os.write(ready, b"x")
     status = os.waitpid(child, 0)[1]
     strace.wait()
     os.close(watched), os.close(ready)
-    assert os.WIFSIGNALED(status), f"{name}: {syscalls}: nothing killed the save"
+    assert os.WIFSIGNALED(status), f"{path}: {syscalls}: nothing killed the save"
 
 
 def _starved(trainer: Any, run: Path, name: str, sizes: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ import shutil
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.policy import Range, Rules
-from tests.support.runs import set_age
+from tests.support.runs import OLD, set_age
 
 START, HOUR, DAY, STEPS = 1_700_000_000.0, 3600.0, 86_400.0, 100  # steps between two saves
 POLICIES = (
@@ -83,7 +83,7 @@ class Year:
             with open(f"{path}/trainer_state.json", "w") as file:
                 json.dump({"global_step": self.step, "log_history": self.log}, file)
             self.saved.append((self.training, self.step))
-        set_age(path, self.now, 120)
+        set_age(path, self.now, OLD)  # whatever trains on this machine meanwhile, it has not been writing that
         self.newest_at = max(self.newest_at, self.now)
         if torn and self.saved and self.saved[-1][0] == self.training:
             self._restart()

@@ -25,6 +25,10 @@ WRONG = {
     "timeout_negative": (dict(on_full_timeout=-1), "on_full_timeout=-1"),
     "timeout_nan": (dict(on_full_timeout=float("nan")), "on_full_timeout=nan"),
     "timeout_text": (dict(on_full_timeout="soon"), "on_full_timeout='soon'"),
+    "trust_text": (dict(trust="my.*"), "trust='my.*': must be a list of patterns, such as trust=['my_package.*']"),
+    "trust_none": (dict(trust=None), "trust=None"),
+    "trust_of_numbers": (dict(trust=[1]), "trust=[1]"),
+    "trust_of_nothing": (dict(trust=[""]), "trust=['']"),
 }
 
 
@@ -65,3 +69,11 @@ def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path):
     import tiny
 
     assert ckptkit.guard(tiny.trainer(tmp_path, save_total_limit=0)).settings.explicit is False
+
+
+def test_what_is_trusted_is_told_to_the_verbs_that_ask(tmp_path):
+    import tiny
+
+    settings = ckptkit.guard(tiny.trainer(tmp_path), trust=["my_package.*"]).settings
+    assert settings.trusting(lambda run, trust=(): run) == {"trust": ("my_package.*",)}
+    assert settings.trusting(lambda run: run) == {}

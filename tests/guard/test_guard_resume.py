@@ -65,12 +65,65 @@ def test_true_without_an_intact_one_is_a_clear_error(run):
     assert left(run) == ["checkpoint-30"]
 
 
-def test_true_without_a_run_is_a_clear_error(tmp_path):
+def first_run(run, how):
+    """Make of the output_dir, which the Trainer has made, what it may be before anything was saved there."""
+    if how == "not there":
+        run.rmdir()
+    if how == "holds other things":
+        (run / "runs").mkdir()
+        (run / "README.md").write_text("mine")
+        (run / "set-aside-checkpoint-30").mkdir()
+
+
+@pytest.mark.parametrize("how", ["not there", "empty", "holds other things"])
+def test_true_on_a_first_run_starts_at_step_0_and_says_so(tmp_path, told, how):
     import tiny
 
-    trainer = tiny.trainer(tmp_path / "none")
+    run = tmp_path / "run"
+    trainer = tiny.trainer(run, max_steps=10)
     ckptkit.guard(trainer)
-    with pytest.raises(ckptkit.NoSuchRun, match="none"):
+    first_run(run, how)
+    trainer.train(resume_from_checkpoint=True)
+    assert f"ckptkit: no checkpoint in {run} yet: starting at step 0" in told
+    assert tiny.losses(trainer).keys() == {5, 10} and left(str(run)) == ["checkpoint-10"]
+
+
+def test_true_looks_where_the_run_is_when_training_begins(run, tmp_path, told):
+    import tiny
+
+    trainer = tiny.trainer(tmp_path / "before", max_steps=30)
+    ckptkit.guard(trainer, 3)
+    trainer.args.output_dir = run
+    trainer.train(resume_from_checkpoint=True)
+    assert any(line.endswith(f"resuming from {run}/checkpoint-20") for line in told)
+    assert left(run) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"] and not os.listdir(tmp_path / "before")
+
+
+def test_true_where_the_disk_can_not_be_read_is_an_error_and_no_first_run(run, monkeypatch):
+    import tiny
+
+    from ckptkit import discover
+    from ckptkit.errors import UnreadableRun
+
+    def unreadable(path):
+        raise UnreadableRun(f"can't list {path!r}: Input/output error")
+
+    trainer = tiny.trainer(run)
+    ckptkit.guard(trainer)
+    monkeypatch.setattr(discover, "scan", unreadable)
+    with pytest.raises(UnreadableRun, match="Input/output error"):
+        trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 0
+
+
+def test_true_where_the_run_is_a_file_is_an_error(tmp_path):
+    import tiny
+
+    trainer = tiny.trainer(tmp_path / "run")
+    ckptkit.guard(trainer)
+    (tmp_path / "run").rmdir()  # the Trainer made it
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ckptkit.NoSuchRun, match="is not a directory"):
         trainer.train(resume_from_checkpoint=True)
 
 

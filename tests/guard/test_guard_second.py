@@ -3,6 +3,7 @@
 import pytest
 
 import ckptkit
+from ckptkit import lock
 from ckptkit.errors import LockHeld
 
 
@@ -38,10 +39,40 @@ def test_a_training_that_broke_off_leaves_no_claim(tmp_path):
     ckptkit.guard(first)
     with pytest.raises(ZeroDivisionError):
         first.train()
+    assert not lock.claims(str(tmp_path / "run")), "a notebook's process lives on"
     second = tiny.trainer(tmp_path / "run", max_steps=20)
     ckptkit.guard(second)
     second.train()
     assert second.state.global_step == 20
+
+
+def test_claim_lasts_for_each_training_of_a_guard_and_not_between_them(tmp_path):
+    import tiny
+
+    run, during = str(tmp_path / "run"), []
+    trainer = tiny.trainer(run, max_steps=10, callbacks=[tiny.At(5, lambda: during.append(lock.claims(run)))])
+    ckptkit.guard(trainer)
+    trainer.train()
+    assert (during, lock.claims(run)) == ([True], False)
+    trainer.train()
+    assert (during, lock.claims(run)) == ([True, True], False)
+
+
+def test_claim_ends_also_where_what_follows_the_last_save_breaks(tmp_path):
+    import tiny
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupted(seconds=None):
+        raise Interrupted
+
+    trainer = tiny.trainer(tmp_path / "run", max_steps=5)
+    guard = ckptkit.guard(trainer)
+    guard.worker.wait = interrupted
+    with pytest.raises(Interrupted):
+        trainer.train()
+    assert not lock.claims(str(tmp_path / "run"))
 
 
 def test_a_directory_that_somebody_removes_while_it_is_written_costs_only_that_save(tmp_path):

@@ -1,0 +1,168 @@
+"""Which training, other than the caller's own, may write in a run. Read from /proc.
+
+A save that gathers its shards writes nothing for minutes, and looks like one that was torn: before a damaged checkpoint
+goes, its writer is looked for. Where /proc can't be read, nobody is found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice, pairwise
+
+from ckptkit.disk.holders import DELETED, command_of, targets
+from ckptkit.disk.training import (
+    ancestors,
+    command_line,
+    environment,
+    held,
+    is_below,
+    named,
+    parent_of,
+    trains,
+    working_directory,
+)
+from ckptkit.model import Writer
+
+IN_WRITING = os.O_WRONLY | os.O_RDWR
+MOST_LISTED = 10_000  # entries of a directory that are looked through for a checkpoint
+NO_RUN_ID = "none"  # torchrun's own word where nobody named one: two of them have it
+
+
+def writer_in(run: str, claimant: int | None, claimed: bool, is_checkpoint: Callable[[str], bool]) -> Writer | None:
+    """Return the one of `writers_in`, called with the same, that says most: one that shows it before others."""
+    uncertain = None
+    for writer in writers_in(run, claimant, claimed, is_checkpoint):
+        if writer.certain:
+            return writer
+        uncertain = uncertain or writer
+    return uncertain
+
+
+def writers_in(run: str, claimant: int | None, claimed: bool, is_checkpoint: Callable[[str], bool]) -> Iterator[Writer]:
+    """Yield each training, other than the caller's own, that may write in a run.
+
+    run: its real path. claimant: the process, not ours, whose claim is on the run, or None. claimed: whether ours is;
+    then only what shows that it works there counts. is_checkpoint: whether a path's last part is a checkpoint's name.
+    """
+    parents = _parents()
+    own = _own_training(parents)
+    if claimant is not None and claimant in own and run in targets(str(claimant)):
+        claimed = True
+    elif claimant is not None:
+        yield Writer(claimant, f"a training under a guard (pid {claimant})", certain=True)
+    other_runs = _OtherRuns(run, is_checkpoint)
+    for pid, words in _others(parents, own):
+        training = trains(pid, words)
+        if _works_in(run, pid, words, training):
+            yield Writer(int(pid), f"{command_of(pid)} (pid {pid})", certain=True)
+        elif training and not claimed and not other_runs.show(pid, words):
+            yield Writer(int(pid), f"a training on this machine ({command_of(pid)}, pid {pid})", certain=False)
+
+
+def _works_in(run: str, pid: str, words: Sequence[str], training: bool) -> bool:
+    """Whether a process has something there open for writing or, if it trains, at all, or is called with it."""
+    if any(flags & IN_WRITING and is_below(path, run) for path, flags in _descriptors(pid)):
+        return True
+    paths = {working_directory(pid), *held(pid), *named(pid, words)} if training else ()
+    return any(is_below(path, run) for path in paths)
+
+
+class _OtherRuns:
+    """Tells who trains in another run than this one."""
+
+    def __init__(self, run: str, is_checkpoint: Callable[[str], bool]) -> None:
+        self._run, self._is_checkpoint = run, is_checkpoint
+        self._known: dict[str, bool] = {}
+
+    def show(self, pid: str, words: Sequence[str]) -> bool:
+        """Whether a training works in another run: a file open for writing, a directory open, its own, an argument.
+
+        What it only reads says nothing, nor does an argument that names a checkpoint: many a training starts from what
+        another one wrote.
+        """
+        shows = IN_WRITING | os.O_DIRECTORY
+        places = [working_directory(pid), *(path for path, flags in _descriptors(pid) if flags & shows)]
+        places += [path for path in sorted(named(pid, words)) if not any(map(self._is_checkpoint, _upwards(path)))]
+        return any(self._is_elsewhere(path) for path in places)
+
+    def _is_elsewhere(self, path: str) -> bool:
+        for place in _upwards(path):
+            around = os.path.dirname(place) if self._is_checkpoint(place) else place
+            if around != place or self._holds_checkpoint(place):
+                return not is_below(self._run, around)
+        return False
+
+    def _holds_checkpoint(self, path: str) -> bool:
+        if path not in self._known:
+            self._known[path] = False
+            with suppress(OSError), os.scandir(path) as entries:
+                self._known[path] = any(self._is_checkpoint(entry.name) for entry in islice(entries, MOST_LISTED))
+        return self._known[path]
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """The path and each directory above it, but not the root; nothing if it is none (`pipe:[4711]`)."""
+    while path.startswith("/") and path != "/":
+        yield path
+        path = os.path.dirname(path)
+
+
+# --- whose --------------------------------------------------------------------------------------------------------
+
+
+def _parents() -> dict[int, int]:
+    """{process: its parent} of all that are there."""
+    try:
+        return {int(pid): parent_of(pid) for pid in filter(str.isdigit, os.listdir("/proc"))}
+    except OSError:
+        return {}
+
+
+def _own_training(parents: Mapping[int, int]) -> set[int]:
+    """Ourselves, those that started us, those that we started, and the other ranks of the same launch."""
+    own = {os.getpid()}
+    while grown := {pid for pid, parent in parents.items() if parent in own} - own:
+        own |= grown
+    own |= set(map(int, ancestors(str(os.getpid()))))
+    mine = {**environment(str(os.getpid())), **os.environ}
+    if "MASTER_PORT" in mine or "TORCHELASTIC_RUN_ID" in mine:
+        own |= {pid for pid in parents if _same_launch(mine, environment(str(pid)))}
+    return own
+
+
+def _same_launch(mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
+    def same(name: str) -> bool:
+        return bool(mine.get(name)) and mine.get(name) == theirs.get(name)
+
+    if same("TORCHELASTIC_RUN_ID") and mine["TORCHELASTIC_RUN_ID"] != NO_RUN_ID:
+        return True
+    several = all(ranks.get("WORLD_SIZE", "1") not in ("", "0", "1") for ranks in (mine, theirs))
+    return several and same("MASTER_ADDR") and same("MASTER_PORT")
+
+
+def _others(parents: Mapping[int, int], own: set[int]) -> Iterator[tuple[str, list[str]]]:
+    """(process, its arguments) of each that is neither ours, nor the kernel's, nor one of our verbs."""
+    for pid in map(str, sorted(parents.keys() - own)):
+        words = command_line(pid)
+        if words and not _is_verb(words):
+            yield pid, words
+
+
+def _is_verb(words: Sequence[str]) -> bool:
+    by_module = any(pair == ("-m", "ckptkit") for pair in pairwise(words))
+    return by_module or any(os.path.basename(word) == "ckptkit" for word in words[:2])
+
+
+def _descriptors(pid: str) -> Iterator[tuple[str, int]]:
+    """(path, flags of open(2)) of each descriptor of a process; nothing if it isn't ours."""
+    with suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{fd}").removesuffix(DELETED), _flags(pid, fd)
+
+
+def _flags(pid: str, fd: str) -> int:
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii", errors="replace") as file:
+        return next((int(line.split()[1], 8) for line in file if line.startswith("flags:")), 0)

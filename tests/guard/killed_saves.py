@@ -1,0 +1,35 @@
+"""Run as a script: a guarded save of step 20, killed at each of its files.
+
+killed_saves.py TOP lora|full HOW makes TOP/FILE/checkpoint-10, whole, and what is left there of checkpoint-20.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parent.parent.parent)]
+
+import tiny
+
+import ckptkit
+from tests.corpus.torn_saves import SYSCALLS, killed
+
+
+def main(top: str, kind: str, how: str) -> None:
+    trainer = tiny.trainer(f"{top}/whole", lora=kind == "lora", max_steps=20)
+    guard = ckptkit.guard(trainer, 3)
+    trainer.train()
+    guard.wait()
+    for name in sorted(os.listdir(f"{top}/whole/checkpoint-20")):
+        if name.startswith(".ckptkit-"):
+            continue
+        run = f"{top}/{name}"
+        shutil.copytree(f"{top}/whole/checkpoint-10", f"{run}/checkpoint-10")
+        trainer.args.output_dir = run
+        killed(lambda: trainer._save_checkpoint(trainer.model, None), f"{run}/checkpoint-20/{name}", SYSCALLS[how])
+    shutil.rmtree(f"{top}/whole")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
