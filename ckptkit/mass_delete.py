@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckptkit.errors import UsageError
 from ckptkit.model import Plan
 from ckptkit.policy import Best, Range, Rules
 
@@ -43,5 +44,5 @@ def from_json(value: Any) -> Rules | None:
     try:
         last, best, every, within, target, limit = value
         return Rules(last and Range(*last), best and Best(*best), every, within, target, limit)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, UsageError):
         return None

@@ -1,13 +1,12 @@
 """`ckptkit.guard(trainer)`: checks what was asked, takes over from the Trainer, says what it will do."""
 
-import math
 from typing import Any
 
-from ckptkit import discover
+from ckptkit import arguments, discover
 from ckptkit.errors import UsageError
 from ckptkit.guarding.saving import Guard
 from ckptkit.guarding.settings import ON_FULL, Settings
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
 
@@ -33,11 +32,11 @@ def guard(
     the background work. Raises UsageError at once for what can't be meant.
     """
     _require_trainer(trainer)
-    if on_full not in ON_FULL:
-        raise UsageError(f"on_full={on_full!r}: is none of {', '.join(ON_FULL)}")
+    arguments.one_of("on_full", on_full, ON_FULL)
+    timeout = arguments.number("on_full_timeout", on_full_timeout, "must be a number of seconds, 0 or more")
     limit, explicit = _keep_last(trainer, keep_last)
-    rules = Rules(Range(limit, limit), _best(keep_best), _positive("keep_every", keep_every))
-    made = Guard(trainer, Settings(rules, limit, explicit, on_full, _seconds("on_full_timeout", on_full_timeout)))
+    rules = Rules(limit, keep_best, keep_every)
+    made = Guard(trainer, Settings(rules, limit, explicit, on_full, timeout))
     made.take_over()
     return made
 
@@ -58,27 +57,5 @@ def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     own = trainer.args.save_total_limit
     if asked is None and (own is None or own <= 0):
         return DEFAULT_KEEP_LAST, False
-    return _positive("keep_last", own if asked is None else asked) or DEFAULT_KEEP_LAST, True
-
-
-def _positive(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise UsageError(f"{name}={value!r}: is no whole number above 0; leave it out to not use it")
-    return value
-
-
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise UsageError(f"{name}={value!r}: is no number of seconds, 0 or more")
-    return float(value)
-
-
-def _best(text: str | None) -> Best | None:
-    from ckptkit.config import parse_best
-
-    if text is None:
-        return None
-    try:
-        return parse_best(text)
-    except ValueError as error:
-        raise UsageError(f"keep_best={text!r}: {error}") from None
+    must = "must be a whole number above 0, or None for the Trainer's save_total_limit"
+    return arguments.whole("keep_last", own if asked is None else asked, must), True
