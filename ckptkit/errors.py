@@ -1,5 +1,11 @@
 """Everything that ckptkit raises on purpose. Each error knows the exit code that the command line gives it."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class CkptkitError(Exception):
     """One clear line for a person; `exit_code` is the contract of the command line (README, "Exit codes")."""
@@ -44,6 +50,13 @@ class LockHeld(CkptkitError):
 
 
 class MassDelete(CkptkitError):
-    """The plan would delete more than the guard against mistyped policies lets through."""
+    """The plan would delete more than the guard against mistyped policies lets through.
+
+    pruned: from `ckptkit.prune`, the plan and what was done of it all the same.
+    """
 
     exit_code = 25
+
+    def __init__(self, message: str, pruned: Any = None) -> None:
+        super().__init__(message)
+        self.pruned = pruned

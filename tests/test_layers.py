@@ -44,6 +44,7 @@ MAY = {
     "manifest": NOUNS | {"careful"},
     "pins": NOUNS | {"careful"},
     "report": NOUNS,
+    "api": NOUNS | {"ops", "rules", "arguments"},
     "cli": {"ops", "report", "errors", "model", "events"},
 }  # fmt: skip
 PURE = {
