@@ -98,7 +98,7 @@ def parse_trust(text: str) -> tuple[str, ...]:
 
 
 def _settings(run: str, flags: Flags, environ: Mapping[str, str], file: str | None) -> dict[str, Setting]:
-    settings = _from_file(file or os.path.join(run, FILE), required=file is not None)
+    settings = _from_file(os.path.join(run, FILE) if file is None else file, required=file is not None)
     settings.update(_from_environment(environ))
     typed = {
         key: text if isinstance(text, str) else ",".join(text) for key, text in flags.items() if text or text == ""
@@ -119,13 +119,14 @@ def _from_file(path: str, required: bool) -> dict[str, Setting]:
             raise UsageError(f"--config {path!r}: no such file") from None
         return {}
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; mend or remove it, nothing was changed") from None
+        told = f"--config {path!r}: {error.strerror}" if required else f"{path}: {error.strerror}; correct or remove it"
+        raise UsageError(f"{told}; nothing was changed") from None
     table = _toml(path, raw)
     _require_known(f"{path}: ", table, PARSERS)
     try:
         return {key: Setting(_written(path, key, value), path) for key, value in table.items() if value != []}
     except ValueError:  # a hexadecimal number of thousands of digits has no text
-        raise UsageError(f"{path}: a number is too long; mend or remove it, nothing was changed") from None
+        raise UsageError(f"{path}: a number is too long; correct or remove it; nothing was changed") from None
 
 
 def _written(path: str, key: str, value: Any) -> str:
@@ -165,7 +166,7 @@ def _toml(path: str, raw: bytes) -> dict[str, Any]:
     try:
         table: dict[str, Any] = toml.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are children of the first
-        raise UsageError(f"{path}: {error}; mend or remove it, nothing was changed") from None
+        raise UsageError(f"{path}: {error}; correct or remove it; nothing was changed") from None
     return table
 
 
@@ -187,8 +188,9 @@ def _require_known(where: str, names: Iterable[str], known: Iterable[str]) -> No
         if name not in settings:
             import difflib
 
-            near = difflib.get_close_matches(name, settings, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            bare = {setting.removeprefix(PREFIX): setting for setting in settings}  # what all have in common is no hint
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), bare, 1)
+            hint = f"did you mean {bare[near[0]]}? " if near else ""
             raise UsageError(f"{where}unknown setting {arguments.shown(name)}: {hint}known: {', '.join(settings)}")
 
 
