@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit import arguments, ops
 from ckptkit.errors import MassDelete, UsageError
-from ckptkit.rules import Rules
+from ckptkit.rules import Rules, given, parse_target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def scan(path: str | os.PathLike[str]) -> Run:
     """List the checkpoints of a run, in the order of their steps, with their files and sizes. Opens no file.
 
     path: the run, which is the Trainer's output_dir.
-    Raises UsageError, and NoSuchRun also if the run holds no checkpoint.
+    Returns the run, with its `checkpoints`. Raises UsageError, and NoSuchRun also if the run holds no checkpoint.
     """
     return ops.scan(_path("path", path))
 
@@ -237,7 +237,8 @@ def monitor(
 ) -> Monitor:
     """Watch a run, or a directory above runs, in a daemon thread: for a notebook. Deletes nothing.
 
-    every: between two looks, text such as "10m" or seconds. alerted: called with each alert, default: loguru tells it.
+    path: what to watch. every: between two looks, text such as "10m", or seconds.
+    alerted: called with each alert, default: loguru tells it.
     command: run for each alert, its JSON on stdin. webhook: address to post it to. apprise: addresses for Apprise.
     prom: file for node_exporter's textfile collector. ping: address to ask for after each look.
     outlook: given the samples of a run, oldest first, says when its volume is full; default: our own forecast.
@@ -248,8 +249,10 @@ def monitor(
             arguments.text(name, value)
     file = None if prom is None else _path("prom", prom)
     addresses = (apprise,) if isinstance(apprise, str) else apprise
-    if not isinstance(addresses, Sequence) or not all(isinstance(one, str) and one for one in addresses):
+    if not isinstance(addresses, Sequence):
         raise arguments.wrong("apprise", apprise, "must be an address, or a sequence of them")
+    for address in addresses:
+        arguments.text("apprise", address, "must be an address, or a sequence of them")
     return ops.monitor(
         _path("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
         alerted=_callable("alerted", alerted), outlook=_callable("outlook", outlook),
@@ -307,10 +310,20 @@ def _rules(run: str, rules: Any, asked: Mapping[str, Any]) -> Rules:
     """The rules that were given, or what the run's settings say with what was asked for in front of them."""
     both = [name for name, value in asked.items() if value is not None]
     if rules is None:
+        _require_meant(asked)
         return ops.rules_for(run, {}, asked=asked)
     if both:
         raise UsageError(f"rules and {', '.join(both)}: give one or the other, as in rules=Rules({both[0]}=...)")
     return _require_rules(rules)
+
+
+def _require_meant(asked: Mapping[str, Any]) -> None:
+    """Before the run is looked at; a share of a volume is parsed alone, since no volume is known yet."""
+    target = asked.get("free_target")
+    if isinstance(target, str):
+        given("free_target", target, parse_target)
+        asked = {**asked, "free_target": None}
+    Rules(**asked)
 
 
 def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:

@@ -76,7 +76,15 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def text(name: str, value: Any, must: str = "must be text that is not empty") -> str:
-    """Text with something in it, and no NUL, which no name and no command can hold."""
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
+    """Text with something in it that can be written: no NUL, no half of a surrogate pair."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value or not _can_be_written(value):
         raise wrong(name, value, must)
     return value
+
+
+def _can_be_written(value: str) -> bool:
+    try:
+        value.encode("utf-8", "surrogateescape")  # a name on the disk may be no text
+    except UnicodeEncodeError:
+        return False
+    return True

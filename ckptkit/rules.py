@@ -103,7 +103,7 @@ def given(name: str, value: str, parse: Callable[[str], Parsed]) -> Parsed:
     """Given an argument that is text, return what it means, parsed as on the command line. Raises UsageError."""
     try:
         return parse(value)
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise arguments.wrong(name, value, str(error)) from None
 
 

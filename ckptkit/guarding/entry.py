@@ -22,11 +22,12 @@ def guard(
 ) -> Guard:
     """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
 
+    trainer: before its train() is called.
     keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
     `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written.
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
-    on_full: when no room can be made above the last intact one: "skip" this save and train on, "wait" up to
-    on_full_timeout seconds, "stop" training cleanly, or save "weights-only" if that fits.
+    on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
+    room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
 
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.

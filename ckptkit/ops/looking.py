@@ -53,6 +53,7 @@ def rules_for(
 
 def rules_where(run: str, flags: Mapping[str, str | None], file: str | None = None) -> Rules:
     """As `rules_for`, also where the run will only be. Raises UsageError."""
+    discover.refuse_empty(run)
     path = place = os.path.realpath(run)
     while not os.path.isdir(place):
         place = os.path.dirname(place)
