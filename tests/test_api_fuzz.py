@@ -3,8 +3,10 @@
 Nothing intact is deleted but by a valid call, and a call that fails changes nothing on the disk.
 """
 
+import json
 import math
 import os
+import pickle
 import random
 import shutil
 import time
@@ -14,6 +16,8 @@ import pytest
 
 import ckptkit as kit
 from ckptkit import cli
+from ckptkit.mass_delete import from_json
+from ckptkit.rules import Best, Range
 from tests.faults.trials import SEED
 from tests.support.runs import make_run, set_age, tree
 
@@ -77,7 +81,7 @@ class Stage:
             "a\nb",
         ]
         others = [b"x", [], [1], {}, {1: 2}, {"save_steps": "x"}, (), (2, 5), object(), int, lambda *a: None, set(), 1j]
-        return [None, True, False, *numbers, *texts, *others, kit.Range(2, 5), kit.Rules(2), *self.places()]
+        return [None, True, False, *numbers, *texts, *others, Range(2, 5), kit.Rules(2), *self.places()]
 
 
 # --- what each argument may be: told independently of the code ------------------------------------------------------
@@ -108,7 +112,7 @@ def no(value):
 
 
 MAY = {
-    "keep_last": lambda v: no(v) or is_int(v) or v in ("2..5", "20") or isinstance(v, kit.Range),
+    "keep_last": lambda v: no(v) or is_int(v) or v in ("2..5", "20") or isinstance(v, Range),
     "keep_best": lambda v: no(v) or (is_text(v) and not set(v) & {":", "="}),
     "keep_every": lambda v: no(v) or is_int(v),
     "keep_within": lambda v: no(v) or is_seconds(v, zero=False) or v == "2d",
@@ -234,6 +238,34 @@ def test_pairs_of_arguments_work_or_are_refused_by_name(stage, function):
     for _ in range(250):
         (one, first), (other, second) = rng.sample(singles, 2)
         call(stage, function, {one: first, other: second})
+
+
+def test_values_are_made_whole_or_not_at_all(stage):
+    some = stage.values()
+    for one in some:
+        for other in some:
+            made = _made(Range, one, other)
+            assert (made is not None) == (is_int(one) and is_int(other) and one <= other), ascii((one, other))
+            assert made is None or (made.low, made.high) == (one, other)
+        assert (_made(Best, one, "min", 1) is not None) == is_text(one), ascii(one)
+        assert (_made(Best, "loss", one, 1) is not None) == (one in ("min", "max")), ascii(one)
+        assert (_made(Best, "loss", "min", one) is not None) == is_int(one), ascii(one)
+        for name in kit.Rules._fields:
+            assert (_made(kit.Rules, **{name: one}) is not None) == MAY[name](one), ascii((name, one))
+            if MAY[name](one):
+                again = pickle.loads(pickle.dumps(kit.Rules(**{name: one})))
+                assert (
+                    again == kit.Rules()._replace(**{name: one}) and from_json(json.loads(json.dumps(again))) == again
+                )
+
+
+def _made(kind, *arguments, **named):
+    try:
+        return kind(*arguments, **named)
+    except kit.UsageError as raised:
+        refused = str(raised)
+    assert "=" in refused and "\n" not in refused
+    return None
 
 
 def test_unknown_keyword_is_a_type_error_and_changes_nothing(stage):

@@ -42,6 +42,18 @@ def test_refused(trainer, name):
     assert "_save_checkpoint" not in vars(trainer)
 
 
+WEIRD = (True, False, float("nan"), float("inf"), -1, -0.5, 10**400, "", "\0", b"x", [], {}, (), object(), len, 1j)
+NAMES = ("keep_last", "keep_every", "keep_best", "on_full", "on_full_timeout")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", WEIRD, ids=lambda value: type(value).__name__)
+def test_weird_value_is_refused_by_its_arguments_name_and_nothing_is_taken_over(trainer, name, value):
+    with pytest.raises(ckptkit.UsageError, match=f"^{name}="):
+        ckptkit.guard(trainer, **{name: value})
+    assert trainer.args.save_total_limit == 3 and "_save_checkpoint" not in vars(trainer)
+
+
 def test_something_else_than_a_trainer_is_refused():
     with pytest.raises(ckptkit.UsageError, match="Trainer"):
         ckptkit.guard(object())
