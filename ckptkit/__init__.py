@@ -12,14 +12,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
+    from ckptkit.api import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
+    from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
     from ckptkit.guarding import guard
-    from ckptkit.ops import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
-    from ckptkit.policy import Range, Rules
+    from ckptkit.rules import Range, Rules
 
 __version__ = "0.1.0"
 __all__ = [
     "CkptkitError",
+    "LockHeld",
+    "MassDelete",
     "NoIntactCheckpoint",
     "NoSuchRun",
     "Range",
@@ -44,8 +46,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     from importlib import import_module
 
-    room = {"guard": "ckptkit.guarding", "Range": "ckptkit.policy", "Rules": "ckptkit.policy"}.get(name, "ckptkit.ops")
-    if name.startswith("No") or name.endswith("Error"):
+    room = {"guard": "ckptkit.guarding", "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
+    if name[0].isupper() and room == "ckptkit.api":
         room = "ckptkit.errors"
     return getattr(import_module(room), name)
 

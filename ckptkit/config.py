@@ -6,12 +6,11 @@ Bad configuration dies here, with the object, the fault, the origin and the next
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ckptkit import careful
+from ckptkit import arguments, careful
 from ckptkit.errors import UsageError
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
@@ -19,11 +18,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "ckptkit.toml"
-# G is 1024³ as df -h prints it, GB is 1000³ as vendors sell it: the rule of coreutils.
-UNITS = {unit + suffix: base**power
-         for power, unit in enumerate(("", "K", "M", "G", "T"))
-         for suffix, base in (("", 1024), ("iB", 1024), ("B", 1000))}  # fmt: skip
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+PREFIX = "CKPTKIT_"
+# Ours, but no settings: of the scripts, tests and benchmarks, and what a child of the monitor is told.
+NO_SETTINGS = ("PYTHON", "STATE", "SEED", "EXHAUSTIVE", "MUTANT")
+NO_SETTINGS_BEGIN = ("REPLAY", "ALERT")
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "keep_last": parse_range,
+    "keep_best": parse_best,
+    "keep_every": count,
+    "keep_within": duration,
+    "free_target": parse_target,
+    "max_delete": limit,
+    "keep_resumable": count,
+    "trust": lambda text: parse_trust(text),
+}
+TRUST = "must be a name with dots that begins with a package, such as pkg.module.Class or pkg.*"
 
 
 class Setting(NamedTuple):
@@ -36,33 +45,65 @@ class Setting(NamedTuple):
 DEFAULTS = {"keep_last": Setting("2", "the default")}
 
 
+Flags = Mapping[str, str | Sequence[str] | None]
+
+
 def rules(
-    run: str, flags: Mapping[str, str | None], environ: Mapping[str, str], volume_bytes: int, file: str | None = None
+    run: str,
+    flags: Flags,
+    environ: Mapping[str, str],
+    volume_bytes: int,
+    file: str | None = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> Rules:
     """Given where settings may stand, return the rules that hold for a run. Raises UsageError.
 
     flags: {key: text or None}. volume_bytes: what a free target in percent is of. file: read instead of the run's own.
+    asked: {key: value or None} from Python, which beats all.
     """
+    values = {key: value for key, value in (asked or {}).items() if value is not None}
     settings = DEFAULTS | _settings(run, flags, environ, file)
-    values = {key: _parse(key, setting, volume_bytes) for key, setting in settings.items()}
+    values |= {key: _parse(key, setting, volume_bytes) for key, setting in settings.items() if key not in values}
+    target = values.get("free_target")
+    if isinstance(target, str):
+        values["free_target"] = _bytes(given("free_target", target, parse_target), volume_bytes)
     return Rules(**{key: value for key, value in values.items() if key in Rules._fields})
 
 
-def keep_resumable(
-    run: str, flags: Mapping[str, str | None], environ: Mapping[str, str], file: str | None = None
-) -> int | None:
+def keep_resumable(run: str, flags: Flags, environ: Mapping[str, str], file: str | None = None) -> int | None:
     """Given the same, return how many checkpoints `strip` leaves resumable; None: nobody said. Raises UsageError."""
     setting = _settings(run, flags, environ, file).get("keep_resumable")
     return None if setting is None else int(_parse("keep_resumable", setting, 0))
 
 
-def _settings(
-    run: str, flags: Mapping[str, str | None], environ: Mapping[str, str], file: str | None
-) -> dict[str, Setting]:
-    settings = _from_file(file or os.path.join(run, FILE), required=file is not None)
+def trust(run: str, flags: Flags, environ: Mapping[str, str], file: str | None = None) -> tuple[str, ...]:
+    """Given the same, return the patterns of names that a pickle may call although no allow-list has them.
+
+    In the file a list, in the environment with commas, as a flag each its own; () if nobody said. Raises UsageError.
+    """
+    setting = _settings(run, flags, environ, file).get("trust")
+    return () if setting is None else tuple(_parse("trust", setting, 0))
+
+
+def parse_trust(text: str) -> tuple[str, ...]:
+    """Given patterns with commas between them, return them. Raises ValueError."""
+    patterns = tuple(pattern.strip() for pattern in text.split(","))
+    for pattern in patterns:
+        parts = pattern.split(".")
+        named = all(part.replace("*", "x").isidentifier() for part in parts)
+        # "*" alone, or "*.system", would trust what any package can do.
+        if not named or "*" in parts[0] or len(parts) == 1:
+            raise ValueError(TRUST)
+    return patterns
+
+
+def _settings(run: str, flags: Flags, environ: Mapping[str, str], file: str | None) -> dict[str, Setting]:
+    settings = _from_file(os.path.join(run, FILE) if file is None else file, required=file is not None)
     settings.update(_from_environment(environ))
-    settings.update((key, Setting(text, option(key))) for key, text in flags.items() if text is not None)
-    return settings
+    typed = {
+        key: text if isinstance(text, str) else ",".join(text) for key, text in flags.items() if text or text == ""
+    }
+    return settings | {key: Setting(text, option(key)) for key, text in typed.items()}
 
 
 def option(key: str) -> str:
@@ -78,15 +119,35 @@ def _from_file(path: str, required: bool) -> dict[str, Setting]:
             raise UsageError(f"--config {path!r}: no such file") from None
         return {}
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; mend or remove it, nothing was changed") from None
+        told = f"--config {path!r}: {error.strerror}" if required else f"{path}: {error.strerror}; correct or remove it"
+        raise UsageError(f"{told}; nothing was changed") from None
     table = _toml(path, raw)
-    for key in table:
-        if key not in PARSERS:
-            raise UsageError(f"{path}: unknown setting {key!r}; known: {', '.join(PARSERS)}")
+    _require_known(f"{path}: ", table, PARSERS)
     try:
-        return {key: Setting(str(value), path) for key, value in table.items()}
+        return {key: Setting(_written(path, key, value), path) for key, value in table.items() if value != []}
     except ValueError:  # a hexadecimal number of thousands of digits has no text
-        raise UsageError(f"{path}: a number is too long; mend or remove it, nothing was changed") from None
+        raise UsageError(f"{path}: a number is too long; correct or remove it; nothing was changed") from None
+
+
+def _written(path: str, key: str, value: Any) -> str:
+    """A value of the file as one would type it. Raises UsageError if it is of another kind."""
+    if key == "trust" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    if key == "trust" or isinstance(value, bool) or not isinstance(value, (str, int)):
+        text = str(value).lower() if isinstance(value, bool) else arguments.shown(value)
+        raise UsageError(f"{path}: {key} = {text}: {_must(key)}; nothing was changed")
+    return str(value)
+
+
+def _must(key: str) -> str:
+    """What a setting must be, in the words of its parser."""
+    if key == "trust":
+        return 'must be a list of names, such as trust = ["pkg.*"]'
+    try:
+        PARSERS[key]("")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _typed_file(path: str) -> bytes:
@@ -105,88 +166,43 @@ def _toml(path: str, raw: bytes) -> dict[str, Any]:
     try:
         table: dict[str, Any] = toml.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are children of the first
-        raise UsageError(f"{path}: {error}; mend or remove it, nothing was changed") from None
+        raise UsageError(f"{path}: {error}; correct or remove it; nothing was changed") from None
     return table
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
-    names = {f"CKPTKIT_{key.upper()}": key for key in PARSERS}
-    return {key: Setting(environ[name], name) for name, key in names.items() if name in environ}
+    names = {PREFIX + key.upper(): key for key in PARSERS}
+    ours = [name for name in environ if name.startswith(PREFIX) and not _is_no_setting(name.removeprefix(PREFIX))]
+    _require_known("", ours, names)
+    return {names[name]: Setting(environ[name], name) for name in ours}
+
+
+def _is_no_setting(name: str) -> bool:
+    return name in NO_SETTINGS or name.startswith(NO_SETTINGS_BEGIN)
+
+
+def _require_known(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """A typo in a setting must not leave the default in its place. Raises UsageError."""
+    settings = tuple(known)
+    for name in names:
+        if name not in settings:
+            import difflib
+
+            bare = {setting.removeprefix(PREFIX): setting for setting in settings}  # what all have in common is no hint
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), bare, 1)
+            hint = f"did you mean {bare[near[0]]}? " if near else ""
+            raise UsageError(f"{where}unknown setting {arguments.shown(name)}: {hint}known: {', '.join(settings)}")
 
 
 def _parse(key: str, setting: Setting, volume_bytes: int) -> Any:
     try:
         value = PARSERS[key](setting.text)
     except ValueError as error:
-        raise UsageError(f"{key.replace('_', '-')} {setting.text!r}: {error} (set by {setting.origin})") from None
-    return int(value * volume_bytes) if isinstance(value, _Fraction) else value
+        shown = arguments.shown(setting.text)
+        raise UsageError(f"{key.replace('_', '-')} {shown}: {error} (set by {setting.origin})") from None
+    return _bytes(value, volume_bytes) if isinstance(value, Share) else value
 
 
-class _Fraction(float):
-    """Of the volume's size."""
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-        raise ValueError("is no whole number")
-    if int(text) == 0:
-        raise ValueError("0 is refused; leave the rule out to not use it")
-    return int(text)
-
-
-def _limit(text: str) -> int:
-    return 0 if text == "0" else _count(text)
-
-
-def _range(text: str) -> Range:
-    low, dots, high = text.partition("..")
-    found = Range(_count(low), _count(high if dots else low))
-    if found.low > found.high:
-        raise ValueError("the lower end comes first, as in 2..5")
-    return found
-
-
-def parse_best(text: str) -> Best:
-    """Given METRIC[:min|max][=N] as typed, return the rule. Raises ValueError."""
-    match = re.fullmatch(r"([^:=]+)(?::(min|max))?(?:=([0-9]+))?", text)
-    if not match:
-        raise ValueError("is not METRIC[:min|max][=N], as in eval_loss:min=2")
-    metric, mode, count = match.groups()
-    # As the Trainer's own greater_is_better: a loss is better when lower, all else when higher.
-    return Best(metric, mode or ("min" if metric.endswith("loss") else "max"), _count(count or "1"))
-
-
-def duration(text: str) -> float:
-    """Given a duration as typed (90s, 30m, 12h, 2d, 1w), return seconds. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhdw])", text, re.ASCII)
-    if not match or float(match.group(1)) == 0:
-        raise ValueError("is no duration such as 90s, 30m, 12h, 2d, 1w")
-    return float(match.group(1)) * SECONDS[match.group(2)]
-
-
-def size(text: str) -> int:
-    """Given a size as typed (500M, 20G, 20GB, 1.5T, 4096), return bytes. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?(?:iB|B)?)", text, re.ASCII)
-    if not match or float(match.group(1)) == 0:
-        raise ValueError("is no size such as 500M, 20G, 1.5T")
-    return int(float(match.group(1)) * UNITS[match.group(2)])
-
-
-def _free_target(text: str) -> int | _Fraction:
-    if not text.endswith("%"):
-        return size(text)
-    percent = _count(text[:-1])
-    if percent >= 100:
-        raise ValueError("a volume can't be that free")
-    return _Fraction(percent / 100)
-
-
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "keep_last": _range,
-    "keep_best": parse_best,
-    "keep_every": _count,
-    "keep_within": duration,
-    "free_target": _free_target,
-    "max_delete": _limit,
-    "keep_resumable": _count,
-}
+def _bytes(target: int | Share, volume_bytes: int) -> int:
+    """A share of a volume that does not tell its size is a byte: 0 would be no target."""
+    return max(1, int(target * volume_bytes)) if isinstance(target, Share) else target

@@ -12,6 +12,7 @@ from ckptkit import layouts
 from ckptkit.errors import NoSuchRun, UnreadableRun, UsageError
 from ckptkit.model import ASIDE, DEEPEST, OURS, Checkpoint, File, Finding, Leftover, Run
 
+SUCH_AS = "name a directory such as RUN/checkpoint-1000"
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
 
 
@@ -38,7 +39,13 @@ def checkpoint(path: str) -> Checkpoint:
     if found := layouts.step_of(os.path.basename(path)):
         with suppress(FileNotFoundError):
             return _checkpoint(path, os.path.basename(path), found[0].name, found[1])
-    raise NoSuchRun(f"{path!r} is no checkpoint; name a directory such as RUN/checkpoint-1000")
+    raise NoSuchRun(f"{path!r} is no checkpoint; {SUCH_AS}")
+
+
+def require_checkpoint_name(path: str) -> None:
+    """Raises NoSuchRun if the last part of the path is no checkpoint's name."""
+    if not is_checkpoint_name(path):
+        raise NoSuchRun(f"{path!r} is no checkpoint's name; {SUCH_AS}")
 
 
 def directory(path: str) -> Checkpoint:
@@ -97,6 +104,7 @@ def _looked_up(path: str) -> tuple[str, int | None]:
 
     `os.path.isdir` would say False of what the disk could not look at.
     """
+    refuse_empty(path)
     try:
         real = os.path.realpath(path, strict=True)
         return real, stat.S_IFMT(os.stat(real).st_mode)
@@ -104,6 +112,12 @@ def _looked_up(path: str) -> tuple[str, int | None]:
         return os.path.realpath(path), None
     except OSError as error:
         raise UnreadableRun(f"{path!r} can't be looked at: {error.strerror}; try again") from None
+
+
+def refuse_empty(path: str) -> None:
+    """Given what a person typed, raise UsageError if it is nothing: it would mean the directory that one stands in."""
+    if not path:
+        raise UsageError("the path '' is empty: name the Trainer's output_dir; is a variable such as $RUN not set?")
 
 
 def refuse_system_directory(path: str) -> None:

@@ -1,5 +1,11 @@
 """Everything that ckptkit raises on purpose. Each error knows the exit code that the command line gives it."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class CkptkitError(Exception):
     """One clear line for a person; `exit_code` is the contract of the command line (README, "Exit codes")."""
@@ -51,6 +57,6 @@ class MassDelete(CkptkitError):
 
     exit_code = 25
 
-    def __init__(self, message: str, pruned: object = None) -> None:
+    def __init__(self, message: str, pruned: Any = None) -> None:
         super().__init__(message)
         self.pruned = pruned

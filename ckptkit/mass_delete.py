@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckptkit.errors import UsageError
 from ckptkit.lineage import in_line, kind_of
 from ckptkit.model import Decision, Judged, Plan
 from ckptkit.policy import Best, Range, Rules
@@ -123,5 +124,5 @@ def from_json(value: Any) -> Rules | None:
     try:
         last, best, every, within, target, limit = value
         return Rules(last and Range(*last), best and Best(*best), every, within, target, limit)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, UsageError):
         return None

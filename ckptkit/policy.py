@@ -11,55 +11,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from ckptkit.errors import UsageError
 from ckptkit.lineage import diverged_names, in_line, kind_of, newest_by_time, saved_at, stale_names
 from ckptkit.model import Decision, Judged, Leftover, Plan, Writer
+from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
 from ckptkit.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip
 
+__all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
 Kept = dict[str, str]
-
-
-class Range(NamedTuple):
-    """Keep `low` always, and up to `high` while the free target holds."""
-
-    low: int
-    high: int
-
-    def __str__(self) -> str:
-        return str(self.low) if self.low == self.high else f"{self.low}..{self.high}"
-
-
-class Best(NamedTuple):
-    """Keep the `keep` checkpoints with the lowest (mode "min") or highest ("max") `metric`."""
-
-    metric: str
-    mode: str
-    keep: int
-
-    def __str__(self) -> str:
-        return f"{self.metric}:{self.mode}={self.keep}"
-
-
-class Rules(NamedTuple):
-    """What the user asked for. None leaves a rule out; all None keeps everything. Durations in seconds, sizes in bytes.
-
-    free_target: bytes that the volume should have available. max_delete: the most intact ones one plan may delete.
-    """
-
-    keep_last: Range | None = Range(2, 2)
-    keep_best: Best | None = None
-    keep_every: int | None = None
-    keep_within: float | None = None
-    free_target: int | None = None
-    max_delete: int | None = None
-
-    @property
-    def empty(self) -> bool:
-        return not (self.keep_last or self.keep_best or self.keep_every or self.keep_within)
-
-
-DEFAULT_RULES = Rules()
 UNJUDGED = "could not be judged"
 # Longer than any gather of shards is silent: NCCL ends a training of which a rank waits for ten minutes.
 SILENCE_SECONDS = 1800

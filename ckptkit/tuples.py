@@ -51,7 +51,7 @@ else:
             items = [named.pop(field, item) for field, item in zip(self._fields, self, strict=True)]
             if named:
                 raise TypeError(f"{type(self).__name__} has no {', '.join(named)}")
-            return tuple.__new__(type(self), items)
+            return type(self)(*items)  # through the constructor: a value that checks itself is checked again
 
 
 __all__ = ["NamedTuple"]

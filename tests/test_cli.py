@@ -66,6 +66,28 @@ def test_run_that_cant_be_listed_by_this_user_is_told(ckptkit, tmp_path, verb):
     assert called.code == 10 and one_line(called) and "\x1b" not in called.err
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_empty_path_is_never_the_directory_one_stands_in(run_of, ckptkit, verb):
+    """As `bin/prune "$RUN"` says it where RUN is not set."""
+    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+    before = tree(run)
+    words = ("--from", "", "--max-steps", "9") if verb == "plan" else ("",)
+    for where in (run, f"{run}/checkpoint-100"):
+        called = ckptkit(verb, *words, *(("--once",) if verb == "monitor" else ()), cwd=where)
+        assert called.code == 2 and one_line(called), called
+    assert tree(run) == before
+
+
+def test_unpin_of_what_is_no_checkpoint_writes_nothing(run_of, ckptkit):
+    run = run_of({100: "intact"})
+    before = tree(run)
+    for name in ("foo", "checkpoint-", ".."):
+        called = ckptkit("unpin", f"{run}/{name}")
+        assert called.code in (2, 10) and one_line(called), called
+    assert ckptkit("unpin", f"{run}/checkpoint-900").code == 0, "it may be gone"
+    assert tree(run) == before
+
+
 # --- names that are no checkpoint's ---------------------------------------------------------------------------------
 
 STRANGE = (

@@ -21,7 +21,9 @@ MAY = {
     "patience": set(),
     "careful": set(),
     "lineage": NOUNS,
-    "policy": NOUNS | {"lineage"},
+    "arguments": {"errors"},
+    "rules": NOUNS | {"arguments"},
+    "policy": NOUNS | {"lineage", "rules"},
     "mass_delete": NOUNS | {"policy", "lineage"},
     "strip_policy": NOUNS | {"policy", "lineage"},
     "forecast": NOUNS,
@@ -30,7 +32,7 @@ MAY = {
     "flags": NOUNS | {"policy", "thresholds"},
     "thresholds": NOUNS,
     "sinks": NOUNS | {"patience", "__version__"},
-    "config": NOUNS | {"policy", "careful"},
+    "config": NOUNS | {"rules", "arguments", "careful"},
     "layouts": NOUNS,
     "formats": NOUNS,
     "verify": NOUNS | {"formats", "layouts", "careful"},
@@ -42,10 +44,12 @@ MAY = {
     "manifest": NOUNS | {"careful"},
     "pins": NOUNS | {"careful"},
     "report": NOUNS,
+    "api": NOUNS | {"ops", "rules", "arguments"},
     "cli": {"ops", "report", "errors", "model", "events"},
 }  # fmt: skip
 PURE = {
-    "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose", "thresholds",
+    "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
+    "thresholds",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}

@@ -246,7 +246,7 @@ def test_notebooks_monitor_is_no_reason_for_the_kernel_to_stay(tmp_path):
 def test_notebook_is_told_at_once_what_can_not_be_meant(tmp_path):
     with pytest.raises(NoSuchRun):
         kit.monitor(str(tmp_path / "nowhere"))
-    with pytest.raises(UsageError, match="--every"):
+    with pytest.raises(UsageError, match="every='often'"):
         kit.monitor(str(tmp_path), every="often")
     with pytest.raises(UsageError, match="--webhook"):
         kit.monitor(str(tmp_path), webhook="file:///etc/passwd")

@@ -460,16 +460,19 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path):
 @pytest.mark.parametrize(
     ("key", "text", "fault"),
     [
-        ("keep_last", "0", "0 is refused"),
-        ("keep_last", "-1", "is no whole number"),
-        ("keep_last", "x", "is no whole number"),
-        ("keep_last", "١", "is no whole number"),
+        ("keep_last", "0", "must be a whole number above 0"),
+        ("keep_last", "-1", "must be a whole number above 0"),
+        ("keep_last", "x", "must be a whole number above 0"),
+        ("keep_last", "١", "must be a whole number above 0"),
         ("keep_last", "5..2", "the lower end comes first"),
-        ("keep_every", "1_000", "is no whole number"),
-        ("keep_within", "2", "is no duration"),
-        ("keep_best", "loss:best", "is not METRIC"),
+        ("keep_every", "1_000", "must be a whole number above 0"),
+        ("keep_within", "2", "must be a duration"),
+        ("keep_best", "loss:best", "must be METRIC"),
         ("free_target", "120%", "can't be that free"),
-        ("free_target", "lots", "is no size"),
+        ("free_target", "lots", "must be a size"),
+        ("free_target", "20", "type 20G or 20%"),
+        ("keep_best", "=2", "must be METRIC"),
+        ("max_delete", "-1", "must be a whole number, 0 or more"),
     ],
 )
 def test_bad_setting_is_refused_with_its_fault_and_origin(tmp_path, key, text, fault):
@@ -491,7 +494,7 @@ def test_sizes_and_percentages(tmp_path):
     def target(text):
         return parse_rules(str(tmp_path), {"free_target": text}, {}, 1000).free_target
 
-    assert [target(t) for t in ("20%", "1.5K", "2GB", "2G", "7")] == [200, 1536, 2 * 10**9, 2 << 30, 7]
+    assert [target(t) for t in ("20%", "1.5K", "2GB", "2G", "7B")] == [200, 1536, 2 * 10**9, 2 << 30, 7]
 
 
 # --- a training that may still be at it ------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_ping_says_fail_only_when_nothing_could_be_seen(server):
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "http://", "hooks.example.org/x", "http://[x"])
 def test_addresses_that_are_none_are_refused(url):
     for sink in (Webhook, Ping):
-        with pytest.raises(UsageError, match="is no http"):
+        with pytest.raises(UsageError, match="must be an http"):
             sink(url)
 
 

@@ -58,7 +58,7 @@ def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise UsageError(f"{name} {value!r} is no number")
+        raise UsageError(f"{name} {value!r}: must be a number")
     return found
 
 

@@ -1,14 +1,13 @@
 """`ckptkit.guard(trainer)`: checks what was asked, takes over from the Trainer, says what it will do."""
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ckptkit import discover
+from ckptkit import arguments, discover
 from ckptkit.errors import UsageError
 from ckptkit.guarding.saving import Guard
 from ckptkit.guarding.settings import ON_FULL, Settings
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
 
@@ -25,23 +24,23 @@ def guard(
 ) -> Guard:
     """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
 
+    trainer: before its train() is called.
     keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
     `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written.
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
-    on_full: when no room can be made above the last intact one: "skip" this save and train on, "wait" up to
-    on_full_timeout seconds, "stop" training cleanly, or save "weights-only" if that fits.
+    on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
+    room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
     trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from.
 
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.
     """
     _require_trainer(trainer)
-    if on_full not in ON_FULL:
-        raise UsageError(f"on_full={on_full!r}: is none of {', '.join(ON_FULL)}")
+    arguments.one_of("on_full", on_full, ON_FULL)
+    timeout = arguments.number("on_full_timeout", on_full_timeout, "must be a number of seconds, 0 or more")
     limit, explicit = _keep_last(trainer, keep_last)
-    rules = Rules(Range(limit, limit), _best(keep_best), _positive("keep_every", keep_every))
-    seconds = _seconds("on_full_timeout", on_full_timeout)
-    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, seconds, _patterns(trust)))
+    rules = Rules(limit, keep_best, keep_every)
+    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, timeout, _patterns(trust)))
     guard.take_over()
     return guard
 
@@ -62,34 +61,17 @@ def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     own = trainer.args.save_total_limit
     if asked is None and (own is None or own <= 0):
         return DEFAULT_KEEP_LAST, False
-    return _positive("keep_last", own if asked is None else asked) or DEFAULT_KEEP_LAST, True
-
-
-def _positive(name: str, value: int | None) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise UsageError(f"{name}={value!r}: is no whole number above 0; leave it out to not use it")
-    return value
-
-
-def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise UsageError(f"{name}={value!r}: is no number of seconds, 0 or more")
-    return float(value)
+    must = "must be a whole number above 0, or None for the Trainer's save_total_limit"
+    return arguments.whole("keep_last", own if asked is None else asked, must), True
 
 
 def _patterns(trust: Any) -> tuple[str, ...]:
+    from ckptkit.config import parse_trust
+
     is_list = isinstance(trust, Iterable) and not isinstance(trust, (str, bytes))
-    if not is_list or not all(isinstance(pattern, str) and pattern for pattern in trust):
-        raise UsageError(f"trust={trust!r}: must be a list of patterns, such as trust=['my_package.*']")
-    return tuple(trust)
-
-
-def _best(text: str | None) -> Best | None:
-    from ckptkit.config import parse_best
-
-    if text is None:
-        return None
     try:
-        return parse_best(text)
+        if not is_list or not all(isinstance(pattern, str) and pattern for pattern in trust):
+            raise ValueError("must be a list of patterns, such as trust=['my_package.*']")
+        return parse_trust(",".join(trust)) if trust else ()
     except ValueError as error:
-        raise UsageError(f"keep_best={text!r}: {error}") from None
+        raise UsageError(f"trust={trust!r}: {error}") from None

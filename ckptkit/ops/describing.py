@@ -38,7 +38,7 @@ def count(text: str) -> int:
     """Given a number of parameters as people say it (8B, 350M, 1.5B), return it. Raises UsageError."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([MBT])", text, re.ASCII)
     if not match or not FEWEST <= (found := int(float(match[1]) * POWERS[match[2]])) <= MOST:
-        raise UsageError(f"--params {text!r} is no number of parameters such as 8B, 350M, 1.5B")
+        raise UsageError(f"--params {text!r}: must be a number of parameters such as 8B, 350M, 1.5B")
     return found
 
 

@@ -43,15 +43,21 @@ class Latest(NamedTuple):
     verdict: Verdict
 
 
-def rules_for(run: str, flags: Mapping[str, str | None], file: str | None = None) -> Rules:
-    """Given a run and the flags typed, return the rules from all four places. Raises UsageError, NoSuchRun."""
+def rules_for(
+    run: str, flags: Mapping[str, str | None], file: str | None = None, asked: Mapping[str, object] | None = None
+) -> Rules:
+    """Given a run and the flags typed, return the rules from all four places. Raises UsageError, NoSuchRun.
+
+    asked: {rule: value or None} from Python, which beats all.
+    """
     path = discover.run_directory(run)
     status = os.statvfs(path)
-    return config.rules(path, flags, os.environ, status.f_blocks * status.f_frsize, file)
+    return config.rules(path, flags, os.environ, status.f_blocks * status.f_frsize, file, asked)
 
 
 def rules_where(run: str, flags: Mapping[str, str | None], file: str | None = None) -> Rules:
     """As `rules_for`, also where the run will only be. Raises UsageError."""
+    discover.refuse_empty(run)
     path = place = os.path.realpath(run)
     while not os.path.isdir(place):
         place = os.path.dirname(place)

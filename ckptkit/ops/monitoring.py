@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from ckptkit import config, discover
+from ckptkit import arguments, discover, rules
 from ckptkit.errors import UsageError
 from ckptkit.events import Alert
 from ckptkit.ops.sampling import OutlookOf
@@ -21,9 +21,16 @@ STOP_SECONDS = 5.0
 def duration(option: str, text: str) -> float:
     """Given a duration as typed and the flag it was typed for, return seconds. Raises UsageError."""
     try:
-        return config.duration(text)
+        return rules.duration(text)
     except ValueError as error:
         raise UsageError(f"--{option} {text!r}: {error}") from None
+
+
+def interval(every: str | float) -> float:
+    """Given a duration as text, or seconds, return seconds. Raises UsageError."""
+    if isinstance(every, str):
+        return rules.given("every", every, rules.duration)
+    return arguments.number("every", every, "must be text such as '10m', or seconds above 0", zero=False)
 
 
 def sinks(
@@ -144,7 +151,7 @@ class Monitor:
 def monitor(
     path: str = ".",
     *,
-    every: str = EVERY,
+    every: str | float = EVERY,
     command: str | None = None,
     webhook: str | None = None,
     apprise: Sequence[str] = (),
@@ -155,13 +162,13 @@ def monitor(
 ) -> Monitor:
     """Watch a run, or a directory above runs, in a daemon thread: for a notebook. Returns its handle.
 
-    every: "10m", "30s", ... between looks. alerted: called with each alert, default: tells it through loguru.
+    every: "10m", "30s", ... or seconds, between looks. alerted: called with each alert; default: loguru tells it.
     command, webhook, apprise, prom, ping: as the flags of bin/monitor (command: --exec).
     outlook: from samples of a run, oldest first, to when its volume is full.
     Raises NoSuchRun, UsageError at once for what can't be meant; afterwards nothing reaches the caller.
     """
     require_directory(path)
-    seconds = duration("every", every)
+    seconds = interval(every)
     telling = Telling(sinks(command, webhook, apprise, prom, ping), _warn)
 
     def told(tick: Tick) -> None:
@@ -172,7 +179,10 @@ def monitor(
             (alerted or _tell)(alert)
         telling.tell(tick)
 
-    made = Monitor(lambda rest: watch(path, told, rest, every=seconds, outlook=outlook), f"{path} every {every}")
+    made = Monitor(
+        lambda rest: watch(path, told, rest, every=seconds, outlook=outlook),
+        f"{path} every {every if isinstance(every, str) else f'{every:g}s'}",
+    )
     return made.start()
 
 

@@ -17,14 +17,19 @@ def unpin(path: str) -> str:
 
 
 def _set_pin(path: str, pinned: bool) -> str:
+    discover.refuse_empty(path)
     path = os.path.abspath(path)
     run, name = os.path.dirname(path), os.path.basename(path)
     if pinned:
         discover.checkpoint(path)
     with lock.hold(discover.run_directory(run), timeout=5.0):
         known = pins.read(run)
+        if name not in known:
+            discover.require_checkpoint_name(path)
+        wanted = known | {name} if pinned else known - {name}
         try:
-            pins.write(run, known | {name} if pinned else known - {name})
+            if wanted != known:
+                pins.write(run, wanted)
         except OSError as error:
             raise UsageError(f"can't write {os.path.join(run, pins.FILE)}: {error.strerror}; pins unchanged") from None
     return path

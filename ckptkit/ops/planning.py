@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ckptkit import config, discover, disk
+from ckptkit import discover, disk, rules
 from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
 from ckptkit.forecast.adapters import Lora
@@ -56,9 +56,9 @@ def how(rank: int | None, targets: str, whole: str, optimizer: str, gpus: int) -
 def typed_size(flag: str, text: str | None) -> int | None:
     """Given a size as typed or None, return bytes or None. 0 is one. Raises UsageError."""
     try:
-        return None if text is None else 0 if text == "0" else config.size(text)
+        return None if text is None else 0 if text == "0" else rules.size(text)
     except ValueError as error:
-        raise UsageError(f"--{flag} {text!r} {error}") from None
+        raise UsageError(f"--{flag} {text!r}: {error}") from None
 
 
 def predicted(model: str | None, params: str | None, dtype: str | None, how: How, steps: Steps) -> Parts:

@@ -27,7 +27,7 @@ class Report(Box):
 
 
 def report(
-    paths: Sequence[str] = (".",),
+    paths: str | Sequence[str] = (".",),
     rules_of: Callable[[str], Rules] = lambda run: default_rules(run),
     now: float | None = None,
     *,
@@ -36,7 +36,7 @@ def report(
     told: Callable[[int, str], None] | None = None,
     trails: Sequence[Trail] | None = None,
 ) -> Report:
-    """Given directories (runs, or roots above runs), return what stands there and what else takes room on the box.
+    """Given a directory or several (runs, or roots above runs), return what stands there and what else takes room.
 
     rules_of: the rules that hold for a run's path; by default those of its ckptkit.toml and the environment.
     depth: name the `top` largest directories that far below each volume's mount point, and the largest files; 0: don't,
@@ -44,6 +44,7 @@ def report(
     of volumes and runs, default: what the history knows of them. Raises NoSuchRun, UsageError.
     """
     moment = time.time() if now is None else now
+    paths = [paths] if isinstance(paths, str) else paths
     runs = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
     volumes = _volumes([*paths, *runs])
     planned, errors = _planned(runs, rules_of, now)

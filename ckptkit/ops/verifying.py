@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ckptkit import config, discover, history, lock, manifest
+from ckptkit import config, discover, history, lock, manifest, rules
 from ckptkit.disk import yield_to_others
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
@@ -35,8 +35,8 @@ class Budget(NamedTuple):
 def budget(sample: str | None, max_duration: str | None, max_rate: str | None) -> Budget:
     """Given the three as typed, return what they mean. Raises UsageError."""
     return Budget(
-        _typed("sample", sample, _part), _typed("max_duration", max_duration, config.duration),
-        _typed("max_rate", max_rate, config.size),
+        _typed("sample", sample, _part), _typed("max_duration", max_duration, rules.duration),
+        _typed("max_rate", max_rate, rules.size),
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def _part(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text, re.ASCII)
     count, of = map(int, match.groups()) if match else (0, 0)
     if not 1 <= count <= of:
-        raise ValueError("is no part such as 1/7: one of seven parts of the files, another at each call")
+        raise ValueError("must be a part such as 1/7: one of seven parts of the files, another at each call")
     return count, of
 
 

@@ -72,7 +72,7 @@ def _ask(url: str, body: bytes | None = None) -> None:
 def _checked(option: str, url: str) -> str:
     """urllib would open file: and ftp: too."""
     if not url.startswith(("http://", "https://")) or not _host(url):
-        raise UsageError(f"{option} {url!r}: is no http:// or https:// address")
+        raise UsageError(f"{option} {url!r}: must be an http:// or https:// address")
     return url
 
 

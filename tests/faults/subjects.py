@@ -43,7 +43,7 @@ def free_target(run: str) -> str:
     """So many bytes that two of the checkpoints must go for them; as an argument, it must not change with the run."""
     status = os.statvfs(run)
     sizes = [e.stat().st_blocks * 512 for e in os.scandir(os.path.join(run, "checkpoint-500"))]
-    return str(status.f_bavail * status.f_frsize + int(1.5 * sum(sizes)))
+    return f"{status.f_bavail * status.f_frsize + int(1.5 * sum(sizes))}B"
 
 
 NONE: frozenset[int] = frozenset()

@@ -13,17 +13,21 @@ def trainer(tmp_path_factory):
 
 
 WRONG = {
-    "keep_last_0": (dict(keep_last=0), "keep_last=0: is no whole number above 0"),
+    "keep_last_0": (dict(keep_last=0), "keep_last=0: must be a whole number above 0"),
     "keep_last_negative": (dict(keep_last=-1), "keep_last=-1"),
     "keep_last_text": (dict(keep_last="2"), "keep_last='2'"),
     "keep_last_true": (dict(keep_last=True), "keep_last=True"),
     "keep_last_fraction": (dict(keep_last=1.5), "keep_last=1.5"),
     "keep_every_0": (dict(keep_every=0), "keep_every=0"),
     "keep_best_nonsense": (dict(keep_best="=="), "keep_best='=='"),
-    "on_full_unknown": (dict(on_full="pray"), "on_full='pray': is none of skip, wait, stop, weights-only"),
+    "keep_every_true": (dict(keep_every=True), "keep_every=True"),
+    "keep_best_number": (dict(keep_best=5), "keep_best=5: must be text such as"),
+    "on_full_unknown": (dict(on_full="pray"), "on_full='pray': must be one of skip, wait, stop, weights-only"),
     "on_full_none": (dict(on_full=None), "on_full=None"),
     "timeout_negative": (dict(on_full_timeout=-1), "on_full_timeout=-1"),
     "timeout_nan": (dict(on_full_timeout=float("nan")), "on_full_timeout=nan"),
+    "timeout_true": (dict(on_full_timeout=True), "on_full_timeout=True"),
+    "timeout_endless": (dict(on_full_timeout=float("inf")), "on_full_timeout=inf"),
     "timeout_text": (dict(on_full_timeout="soon"), "on_full_timeout='soon'"),
     "trust_text": (dict(trust="my.*"), "trust='my.*': must be a list of patterns, such as trust=['my_package.*']"),
     "trust_none": (dict(trust=None), "trust=None"),
@@ -40,6 +44,18 @@ def test_refused(trainer, name):
     assert words in str(refused.value) and "\n" not in str(refused.value)
     assert trainer.args.save_total_limit == 3, "rotation is still the Trainer's"
     assert "_save_checkpoint" not in vars(trainer)
+
+
+WEIRD = (True, False, float("nan"), float("inf"), -1, -0.5, 10**400, "", "\0", b"x", [], {}, (), object(), len, 1j)
+NAMES = ("keep_last", "keep_every", "keep_best", "on_full", "on_full_timeout")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", WEIRD, ids=lambda value: type(value).__name__)
+def test_weird_value_is_refused_by_its_arguments_name_and_nothing_is_taken_over(trainer, name, value):
+    with pytest.raises(ckptkit.UsageError, match=f"^{name}="):
+        ckptkit.guard(trainer, **{name: value})
+    assert trainer.args.save_total_limit == 3 and "_save_checkpoint" not in vars(trainer)
 
 
 def test_something_else_than_a_trainer_is_refused():

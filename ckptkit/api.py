@@ -1,0 +1,337 @@
+"""The public functions: what a script or a notebook calls. Each checks its arguments, then lets `ops` do the work.
+
+Nothing is taken for what it is not: a wrong type or value is a UsageError that names the argument, before anything is
+looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from ckptkit import arguments, ops
+from ckptkit.errors import MassDelete, UsageError
+from ckptkit.rules import Rules, given, parse_target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ckptkit.advice import Check
+    from ckptkit.events import Alert, Outlook, Sample
+    from ckptkit.model import Judged, Level, Plan, Run
+    from ckptkit.ops import Latest, Monitor, Pruned, Recovered, Report, Stripped
+    from ckptkit.rules import Best, Range
+
+LEVELS = ("quick", "full", "deep")
+SECONDS = "must be a number of seconds, 0 or more"
+PATH = "must be a path: text or an os.PathLike such as pathlib.Path, not empty"
+
+
+def scan(path: str | os.PathLike[str]) -> Run:
+    """List the checkpoints of a run, in the order of their steps, with their files and sizes. Opens no file.
+
+    path: the run, which is the Trainer's output_dir.
+    Returns the run, with its `checkpoints`. Raises UsageError, and NoSuchRun also if the run holds no checkpoint.
+    """
+    return ops.scan(_path("path", path))
+
+
+def verify(path: str | os.PathLike[str], *, level: Level = "quick", now: float | None = None) -> tuple[Judged, ...]:
+    """Judge checkpoints. Reads only, and loads no pickle.
+
+    path: a checkpoint, a run, or a directory above runs.
+    level: "quick" reads names, sizes, headers and the state; "full" every byte; "deep" looks at the values too.
+    now: seconds since the epoch that count as now, default the clock's.
+    Returns each checkpoint with its verdict. Raises UsageError, and NoSuchRun if there is no checkpoint.
+    """
+    return ops.verify(_path("path", path), level=_level(level), now=arguments.moment("now", now))
+
+
+def latest(
+    path: str | os.PathLike[str], *, weights_only_ok: bool = False, level: Level = "quick", now: float | None = None
+) -> Latest:
+    """Find the newest intact checkpoint to resume from. Reads only.
+
+    path: the run. weights_only_ok: also one that can't be resumed from, but whose weights are intact.
+    level: "quick", "full" or "deep": how closely the one that is chosen is looked at, as in `verify`.
+    now: seconds since the epoch that count as now, default the clock's.
+    Returns its `path`, its `verdict`, and `passed_over`: each newer one with the reason why it was skipped.
+    Raises UsageError, NoSuchRun, and NoIntactCheckpoint if there is none.
+    """
+    return ops.latest(
+        _path("path", path),
+        weights_only_ok=arguments.switch("weights_only_ok", weights_only_ok),
+        level=_level(level),
+        now=arguments.moment("now", now),
+    )
+
+
+def plan(
+    path: str | os.PathLike[str],
+    rules: Rules | None = None,
+    *,
+    keep_last: Range | int | str | None = None,
+    keep_best: Best | str | None = None,
+    keep_every: int | None = None,
+    keep_within: float | str | None = None,
+    free_target: int | str | None = None,
+    max_delete: int | None = None,
+    min_age_seconds: float = 60.0,
+    now: float | None = None,
+) -> Plan:
+    """Say what `prune` would do with each checkpoint of a run, and why. Reads only.
+
+    path: the run. rules, keep_last, keep_best, keep_every, keep_within, free_target, max_delete, min_age_seconds: as in
+    `prune`. now: seconds since the epoch that count as now, default the clock's.
+    Returns the plan: `decisions`, `deletions`, `expected_freed_bytes`. Raises UsageError, NoSuchRun.
+    """
+    asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
+                 free_target=free_target, max_delete=max_delete)  # fmt: skip
+    quiet, at = arguments.number("min_age_seconds", min_age_seconds, SECONDS), arguments.moment("now", now)
+    run = _path("path", path)
+    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at)
+
+
+def prune(
+    path: str | os.PathLike[str],
+    rules: Rules | None = None,
+    *,
+    keep_last: Range | int | str | None = None,
+    keep_best: Best | str | None = None,
+    keep_every: int | None = None,
+    keep_within: float | str | None = None,
+    free_target: int | str | None = None,
+    max_delete: int | None = None,
+    min_age_seconds: float = 60.0,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+) -> Pruned:
+    """Delete the checkpoints of a run that every rule releases. The newest intact one always stays.
+
+    path: the run, which is the Trainer's output_dir.
+    keep_last: the newest so many (2), or "2..5" with a free target. keep_best: "METRIC[:min|max][=N]", the best by it.
+    keep_every: those at multiples of so many steps. keep_within: those saved within so many seconds, or "2d", of the
+    newest. free_target: bytes that the volume should have available, or "20G", "20%". max_delete: intact ones, at most.
+    What is not given comes from ckptkit.toml in the run, then CKPTKIT_*, then the defaults, as in the shell.
+    rules: a ckptkit.Rules instead of all of these; then nothing else is asked.
+    min_age_seconds: seconds without a write before an unfinished checkpoint counts as torn.
+    dry_run: plan only. yes: let a mass deletion through. lock_timeout: seconds to wait for another sweep.
+
+    Returns the plan and the outcome: `deleted`, `freed_bytes`, `failures`; a dry run has no outcome.
+    Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint: then nothing was deleted. Raises MassDelete if the plan
+    would delete too many of the intact ones; its `pruned` says what was done.
+    """
+    asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
+                 free_target=free_target, max_delete=max_delete)  # fmt: skip
+    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
+    run = _path("path", path)
+    return _pruned(run, _rules(run, rules, asked), quiet, acting)
+
+
+def strip(
+    path: str | os.PathLike[str],
+    keep_resumable: int | None = None,
+    *,
+    min_age_seconds: float = 60.0,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+) -> Stripped:
+    """Make old checkpoints weights-only: what only continues training goes, for good; the newest resumable one stays.
+
+    path: the run, or one checkpoint of it.
+    keep_resumable: the newest so many stay resumable. None: as ckptkit.toml or CKPTKIT_KEEP_RESUMABLE say, else 1, and
+    then stripping more than half of those that are resumable takes `yes`.
+    min_age_seconds: seconds without a write before an unfinished checkpoint counts as torn.
+    dry_run: plan only. yes: let it through, however many. lock_timeout: seconds to wait for another sweep.
+    Returns the plan and the outcome; a dry run has no outcome.
+    Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
+    """
+    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
+    run, keep = _path("path", path), keep_resumable
+    if keep is not None:
+        arguments.whole("keep_resumable", keep, "must be a whole number above 0, or None for the run's settings")
+    return ops.strip(run, ops.keep_resumable(run, {}) if keep is None else keep, quiet=quiet, **acting)
+
+
+def report(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ".",
+    *,
+    depth: int = 0,
+    top: int = 10,
+    now: float | None = None,
+) -> Report:
+    """Show what fills the disk, each run's checkpoints with what prune would do, and flags. Changes nothing.
+
+    paths: a run or a directory above runs, or a sequence of them.
+    depth: name the largest directories so many levels below each volume's mount point, and the largest files; that
+    walks the whole volume, so 0 leaves it out. top: how many of them.
+    now: seconds since the epoch that count as now, default the clock's.
+    Returns the report, which a notebook shows as a page. Raises UsageError, NoSuchRun.
+    """
+    at = arguments.moment("now", now)
+    deep = arguments.whole("depth", depth, "must be a whole number, 0 or more", least=0)
+    return ops.report(_paths("paths", paths), now=at, depth=deep, top=arguments.whole("top", top))
+
+
+def preflight(
+    path: str | os.PathLike[str],
+    rules: Rules | None = None,
+    *,
+    probe: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    origin: str = "as given",
+    now: float | None = None,
+) -> tuple[Check, ...]:
+    """Judge, line by line, whether a training can (re)start: room, what to resume from, other trainings.
+
+    path: the run, or where one will be. rules: a ckptkit.Rules, default what the run's settings say.
+    probe: really write a file and delete it. settings: of the training that will start, {name as in TrainingArguments:
+    value}, default those of the last one. origin: what to call them in a message.
+    now: seconds since the epoch that count as now, default the clock's.
+    Returns the checks; one whose state is "no-go" stands against a start. Raises UsageError.
+    """
+    run, at, tries = _path("path", path), arguments.moment("now", now), arguments.switch("probe", probe)
+    if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)):
+        raise arguments.wrong("settings", settings, "must be a mapping from names of TrainingArguments to values")
+    called = arguments.text("origin", origin)
+    chosen = ops.rules_where(run, {}) if rules is None else _require_rules(rules)
+    return ops.preflight(run, chosen, at, tries, settings, called)
+
+
+def recover(
+    path: str | os.PathLike[str],
+    rules: Rules | None = None,
+    *,
+    dry_run: bool = False,
+    yes: bool = False,
+    lock_timeout: float = 0.0,
+    tell: Callable[[str, object], None] | None = None,
+) -> Recovered:
+    """After a crash: report, prune, read the newest intact checkpoint whole, check that a training can start.
+
+    path: the run. rules: a ckptkit.Rules, default what the run's settings say.
+    dry_run: touch nothing. yes: let a mass deletion through. lock_timeout: seconds to wait for another sweep.
+    tell: called with ("step", words) before each step, and with (its name, its result) after it.
+    Returns what each step came to; `line` is what to type to go on, "" if there is nothing to go on from.
+    Raises UsageError, NoSuchRun, LockHeld, MassDelete.
+    """
+    run, acting = _path("path", path), _acting(dry_run, yes, lock_timeout)
+    told = _callable("tell", tell) or (lambda step, value: None)
+    return ops.recover(run, _rules(run, rules, {}), tell=told, **acting)
+
+
+def monitor(
+    path: str | os.PathLike[str] = ".",
+    *,
+    every: str | float = "10m",
+    command: str | None = None,
+    webhook: str | None = None,
+    apprise: str | Sequence[str] = (),
+    prom: str | os.PathLike[str] | None = None,
+    ping: str | None = None,
+    alerted: Callable[[Alert], None] | None = None,
+    outlook: Callable[[Sequence[Sample]], Outlook | None] | None = None,
+) -> Monitor:
+    """Watch a run, or a directory above runs, in a daemon thread: for a notebook. Deletes nothing.
+
+    path: what to watch. every: between two looks, text such as "10m", or seconds.
+    alerted: called with each alert, default: loguru tells it.
+    command: run for each alert, its JSON on stdin. webhook: address to post it to. apprise: addresses for Apprise.
+    prom: file for node_exporter's textfile collector. ping: address to ask for after each look.
+    outlook: given the samples of a run, oldest first, says when its volume is full; default: our own forecast.
+    Returns its handle: `.stop()` ends it. Raises UsageError, NoSuchRun; afterwards nothing reaches the caller.
+    """
+    for name, value in (("command", command), ("webhook", webhook), ("ping", ping)):
+        if value is not None:
+            arguments.text(name, value)
+    file = None if prom is None else _path("prom", prom)
+    addresses = (apprise,) if isinstance(apprise, str) else apprise
+    if not isinstance(addresses, Sequence):
+        raise arguments.wrong("apprise", apprise, "must be an address, or a sequence of them")
+    for address in addresses:
+        arguments.text("apprise", address, "must be an address, or a sequence of them")
+    return ops.monitor(
+        _path("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
+        alerted=_callable("alerted", alerted), outlook=_callable("outlook", outlook),
+    )  # fmt: skip
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def _path(name: str, value: Any) -> str:
+    try:
+        path = os.fspath(value)
+        os.fsencode(path)  # half of a surrogate pair is no name
+    except (TypeError, UnicodeEncodeError):
+        raise arguments.wrong(name, value, PATH) from None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise arguments.wrong(name, value, PATH)
+    return path
+
+
+def _paths(name: str, value: Any) -> list[str]:
+    """Text is one path: as a sequence of letters, "RUN" would name R, U and N."""
+    if isinstance(value, (str, os.PathLike)):
+        return [_path(name, value)]
+    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)) or not value:
+        raise arguments.wrong(name, value, "must be a path, or a sequence with at least one")
+    return [_path(f"{name}[{at}]", one) for at, one in enumerate(value)]
+
+
+def _level(value: Any) -> Any:
+    return arguments.one_of("level", value, LEVELS)
+
+
+def _callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise arguments.wrong(name, value, "must be a function, or None")
+    return value
+
+
+def _acting(dry_run: Any, yes: Any, lock_timeout: Any) -> dict[str, Any]:
+    return {
+        "dry_run": arguments.switch("dry_run", dry_run),
+        "yes": arguments.switch("yes", yes),
+        "lock_timeout": arguments.number("lock_timeout", lock_timeout, SECONDS),
+    }
+
+
+def _require_rules(value: Any) -> Rules:
+    if not isinstance(value, Rules):
+        raise arguments.wrong("rules", value, "must be a ckptkit.Rules, as in ckptkit.Rules(keep_last=2)")
+    return value
+
+
+def _rules(run: str, rules: Any, asked: Mapping[str, Any]) -> Rules:
+    """The rules that were given, or what the run's settings say with what was asked for in front of them."""
+    both = [name for name, value in asked.items() if value is not None]
+    if rules is None:
+        _require_meant(asked)
+        return ops.rules_for(run, {}, asked=asked)
+    if both:
+        raise UsageError(f"rules and {', '.join(both)}: give one or the other, as in rules=Rules({both[0]}=...)")
+    return _require_rules(rules)
+
+
+def _require_meant(asked: Mapping[str, Any]) -> None:
+    """Before the run is looked at; a share of a volume is parsed alone, since no volume is known yet."""
+    target = asked.get("free_target")
+    if isinstance(target, str):
+        given("free_target", target, parse_target)
+        asked = {**asked, "free_target": None}
+    Rules(**asked)
+
+
+def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:
+    plans: list[Plan] = []
+    try:
+        done = ops.prune(run, rules, quiet=quiet, announce=plans.append, **acting)
+    except MassDelete as stopped:
+        raise MassDelete(str(stopped), ops.Pruned(plans[-1], None, str(stopped))) from None
+    if done.stopped and done.outcome is not None:  # a dry run was not stopped
+        raise MassDelete(done.stopped, done)
+    return done
