@@ -27,6 +27,10 @@ else:
 ASIDE = ".ckptkit-deleting-"
 # What we write into a checkpoint begins so: it is nobody's part of it.
 OURS = ".ckptkit-"
+# An empty file that the guard puts into a checkpoint before its save and removes once the save is complete.
+SAVING = f"{OURS}saving"
+# In front of the name of a checkpoint that nobody here can judge: no resume picks it, and renaming it back undoes it.
+SET_ASIDE = "set-aside-"
 # Directories within one another that are looked into: no framework makes more than a handful, a hostile one thousands.
 DEEPEST = 64
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.recovering import Recovered, diagnosed, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
+    from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
     from ckptkit.ops.verifying import Budget, budget, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
@@ -65,6 +66,7 @@ ROOMS = {
     "record_save": "recording",
     "Report": "reporting",
     "report": "reporting",
+    "set_aside": "setting_aside",
     "StripPlan": "stripping",
     "Stripped": "stripping",
     "keep_resumable": "stripping",
@@ -126,6 +128,7 @@ __all__ = [
     "runs_at",
     "samples",
     "scan",
+    "set_aside",
     "settled_available_bytes",
     "sinks",
     "standing_still",
