@@ -279,9 +279,9 @@ def test_reader_that_went_away_does_not_stop_the_sweep(run_of, ckptkit):
 
 def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of, ckptkit, tmp_path):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    assert ckptkit("prune", run, "-q", "--log", tmp_path / "log" / "prune.log") == (0, "", "")
+    assert ckptkit("prune", run, "-q", "--log-to", tmp_path / "log" / "prune.log") == (0, "", "")
     assert "deleted 1 checkpoint" in (tmp_path / "log" / "prune.log").read_text()
-    called = ckptkit("prune", run, "--log", "/proc/nowhere/log")
+    called = ckptkit("prune", run, "--log-to", "/proc/nowhere/log")
     assert called.code == 0 and "going on without it" in called.err
 
 

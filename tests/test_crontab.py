@@ -43,7 +43,7 @@ def every_minute(text, values):
 def test_every_line_is_explained_and_has_its_safeguards():
     assert len(LINES) == 3
     for line in LINES:
-        assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log" in line
+        assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log-to" in line
     for name in ("SHELL", "PATH", "MAILTO", "CKPTKIT", "RUNS", "LOGS"):
         assert re.search(rf"(?m)^# .*\n(?:.*\n)*?{name}=", EXAMPLE)
     assert all(len(line) < 1000 for line in EXAMPLE.splitlines())  # cron cuts longer ones

@@ -25,7 +25,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
         "intact one whole, check that it can start, print what resumes. Calling it again changes nothing more.",
         EXAMPLES,
         (0, 1, 2, 3, 4, 10, 11, 25),
-        log=False,
+        reads_log=True,
     )
     made.add_argument("run", nargs="?", metavar="RUN", help="the Trainer's output_dir")
     made.add_argument("--log", metavar="FILE", help="the training's log: name the cause of its end")
