@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     settings: of the training that will start, None if not known; origin: where from.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: other processes at work on the run. watcher: who looks after it (cron, a monitor), or "".
+    crontab: path of crontab.example, "" where this is no checkout.
     session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
     """
 
@@ -42,6 +43,7 @@ class Facts(NamedTuple):
     probe: str | None
     trainings: tuple[str, ...]
     watcher: str
+    crontab: str
     session: str | None
 
 
@@ -166,8 +168,16 @@ def _second(facts: Facts) -> Iterator[Check]:
 
 
 def _watcher(facts: Facts) -> Iterator[Check]:
-    told = f"watched by {facts.watcher}" if facts.watcher else "nobody sweeps or watches while you sleep"
-    yield Check("go" if facts.watcher else "warn", "watch", told, "crontab crontab.example")
+    if facts.watcher:
+        yield Check("go", "watch", f"watched by {facts.watcher}")
+        return
+    nobody = "nobody sweeps or watches while you sleep"
+    if not facts.crontab:
+        yield Check("warn", "watch", nobody, f"bin/monitor {shlex.quote(facts.run)}")
+        return
+    # `crontab FILE` would replace all that the person has there: this adds to it.
+    appending = f"(crontab -l 2>/dev/null; cat {shlex.quote(facts.crontab)}) | crontab -"
+    yield Check("warn", "watch", f"{nobody}: set the paths in crontab.example, then add its lines to yours", appending)
 
 
 def _session(facts: Facts) -> Iterator[Check]:

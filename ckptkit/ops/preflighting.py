@@ -20,6 +20,7 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 
 PROBE = ".ckptkit-probe"
 PROBE_BYTES = 1 << 16
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
 
 
@@ -57,6 +58,7 @@ def preflight(
             probe=_probe(place) if probe else None,
             trainings=tuple(_trainings(run)),
             watcher=_watcher(),
+            crontab=_crontab(),
             session=_session(),
         )
     )
@@ -168,6 +170,12 @@ def _watcher() -> str:
                 return f"a monitor (pid {pid})"
             cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
     return "cron" if cron and _in_a_crontab() else ""
+
+
+def _crontab() -> str:
+    """Path of the example, "" where this is no checkout."""
+    example = os.path.join(CHECKOUT, "crontab.example")
+    return example if os.path.exists(example) else ""
 
 
 def _in_a_crontab() -> bool:
