@@ -24,6 +24,7 @@ class Facts(NamedTuple):
     """What was measured before the start. Bytes, seconds since the epoch, texts for a person.
 
     newest: path of the checkpoint that a resume takes, or None; why_none: the reason, "" if the run is new.
+    unknown: of each that can't be judged and is newer, why, how large and how old. skip_unknown: go on without them.
     settings: of the training that will start, None if not known; origin: where from.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: other processes at work on the run. watcher: who looks after it (cron, a monitor), or "".
@@ -37,6 +38,8 @@ class Facts(NamedTuple):
     plan: Plan | None
     newest: str | None
     why_none: str
+    unknown: tuple[str, ...]
+    skip_unknown: bool
     keep_last: int
     settings: Mapping[str, Any] | None
     origin: str
@@ -49,7 +52,20 @@ class Facts(NamedTuple):
 
 def checks(facts: Facts) -> tuple[Check, ...]:
     """Given what was measured, return every check in the order of reading."""
-    each = (_volume, _inodes, _probe, _headroom, _count, _newest, _config, _clock, _second, _watcher, _session)
+    each = (
+        _volume,
+        _inodes,
+        _probe,
+        _headroom,
+        _count,
+        _newest,
+        _unknown,
+        _config,
+        _clock,
+        _second,
+        _watcher,
+        _session,
+    )
     return tuple(check for one in each for check in one(facts))
 
 
@@ -109,6 +125,16 @@ def _newest(facts: Facts) -> Iterator[Check]:
         yield Check("no-go", "resume", facts.why_none, f"bin/verify {shlex.quote(facts.run)} --explain")
     else:
         yield Check("go", "resume", "no checkpoint yet: starts at step 0")
+
+
+def _unknown(facts: Facts) -> Iterator[Check]:
+    """It may be the newest save: who goes on from an older one should say so."""
+    if not facts.unknown:
+        return
+    more = f"; and {len(facts.unknown) - 1} more" if len(facts.unknown) > 1 else ""
+    told = f"newer than what a resume takes: {facts.unknown[0]}{more}; skip: --skip-unknown"
+    state = "warn" if facts.skip_unknown else "no-go"
+    yield Check(state, "unknown", told, f"bin/recover {shlex.quote(facts.run)} --set-aside")
 
 
 def _config(facts: Facts) -> Iterator[Check]:

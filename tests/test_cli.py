@@ -188,7 +188,9 @@ def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptk
     assert called.code == 4 and called.json["schema"] == "ckptkit.verify/1"
     first, second = called.json["checkpoints"]
     contract = {"path", "name", "step", "verdict", "resumable", "level", "findings", "bytes_read"}
-    assert set(first) == contract | {"weights_intact", "files_unread", "digests"}
+    assert set(first) == contract | {
+        "weights_intact", "files_unread", "digests", "refused", "allocated_bytes", "modified_at"
+    }  # fmt: skip
     assert (first["verdict"], first["findings"]) == ("intact", [])
     assert set(second["findings"][0]) == {"file", "code", "message"}
     assert ckptkit("verify", f"{run}/checkpoint-100", "-q") == (0, "", "")

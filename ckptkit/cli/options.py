@@ -120,6 +120,23 @@ def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
     add_config(group, config)
 
 
+def add_unknown(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that say whether training can go on."""
+    made.add_argument(
+        "--skip-unknown",
+        action="store_true",
+        help="go on although the newest checkpoint can't be judged; leave it there",
+    )
+
+
+def add_trust(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that look at what a pickle would call."""
+    made.add_argument(
+        "--trust", action="append", default=[], metavar="PATTERN",
+        help="names that a pickle may call although no framework allows it, such as 'pkg.*'; may be repeated",
+    )  # fmt: skip
+
+
 def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:
     """The flag of verbs that have settings."""
     made.add_argument("--config", metavar="FILE", help=config)

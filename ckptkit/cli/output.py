@@ -101,6 +101,18 @@ class Output:
         """Whether a person at a terminal waits for the result."""
         return sys.stderr.isatty() and not self.quiet and not self.json and os.environ.get("TERM") != "dumb"
 
+    def asks(self) -> bool:
+        """Whether a person is at the terminal who can answer a question."""
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self.quiet and not self.json
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal. Nothing but a yes is one."""
+        try:
+            print(f"{self.verb}: {printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except (OSError, ValueError):
+            return False
+
     def finish(self, code: int) -> NoReturn:
         """Say what could not be said before, and exit. What still can't be said turns success into failure."""
         self._close_log()

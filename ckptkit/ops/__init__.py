@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.reporting import Report, report
     from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
-    from ckptkit.ops.verifying import Budget, budget, reading, standing_still, write_manifest, yield_to_others
+    from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
     from ckptkit.strips import StripPlan
 
@@ -77,6 +77,7 @@ ROOMS = {
     "weights_findings": "placing",
     "Budget": "verifying",
     "budget": "verifying",
+    "is_sound": "verifying",
     "reading": "verifying",
     "yield_to_others": "verifying",
     "standing_still": "verifying",
@@ -107,6 +108,7 @@ __all__ = [
     "duration",
     "find_runs",
     "foreseen",
+    "is_sound",
     "judge",
     "keep_resumable",
     "latest",

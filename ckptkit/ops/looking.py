@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ckptkit import config, discover, manifest, pins, policy
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
@@ -118,12 +118,22 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
 
 
 def verify(
-    path: str, *, level: Level = "quick", now: float | None = None, reading: Reading = WHOLE
+    path: str,
+    *,
+    level: Level = "quick",
+    now: float | None = None,
+    reading: Reading = WHOLE,
+    trust: Sequence[str] = (),
 ) -> tuple[Judged, ...]:
     """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict.
 
+    At each level the pickles that a resume loads are followed, never loaded.
+
+    now: seconds since the epoch. reading: how to read whole files. trust: patterns of names that a pickle may call
+    although no framework allows it, such as `pkg.*`.
     Raises NoSuchRun if there is none, or none any more.
     """
+    reading = reading._replace(pickles=True, trust=(*reading.trust, *trust))
     judged = tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
     if not judged:
         raise NoSuchRun(f"no checkpoint at or below {path!r} any more: removed while it was looked at")
