@@ -14,7 +14,8 @@ from tests.support.runs import make_run, names, tree
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 VERBS = (
-    "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin"
+    "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin",
+    "discard",
 )  # fmt: skip
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 

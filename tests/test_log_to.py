@@ -83,7 +83,7 @@ def test_a_device_is_refused_and_json_says_so(run_of, ckptkit):
 VERBS = {
     "prune": "RUN", "strip": "RUN", "verify": "RUN", "latest": "RUN", "diskreport": "RUN", "preflight": "RUN",
     "monitor": "RUN", "recover": "RUN", "pin": "RUN/checkpoint-100", "unpin": "RUN/checkpoint-100",
-    "plan": "--from=RUN",
+    "plan": "--from=RUN", "discard": "RUN/checkpoint-100",
 }  # fmt: skip
 
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import pty
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import pytest
 from ckptkit import ops
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Plan, Verdict
 from ckptkit.ops.preflighting import newer_unknown
-from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
+from tests.support.runs import make_run, names, set_age, tree
+from tests.support.terminal import on_a_terminal
 
 TWO = {100: "intact", 200: "intact"}
 TOLD = "can't be judged ("
@@ -191,7 +190,7 @@ def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):
 
 @pytest.mark.parametrize("answer, renamed", [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
 def test_recover_offers_it_on_a_terminal_and_takes_nothing_but_a_yes(run, answer, renamed):
-    code, seen = on_a_terminal(answer, "recover", run)
+    code, seen = on_a_terminal("recover", run, typed=answer)
     assert "set it aside? (a rename, nothing is lost) [y/N]" in seen and "written 2.0 h ago" in seen
     assert ("set-aside-checkpoint-400" in names(run)) is renamed
     assert code == (0 if renamed else 4)
@@ -199,26 +198,8 @@ def test_recover_offers_it_on_a_terminal_and_takes_nothing_but_a_yes(run, answer
 
 @pytest.mark.parametrize("more", [("-q",), ("--json",), ("--dry-run",), ("--skip-unknown",)])
 def test_recover_asks_nobody_who_is_not_there_to_answer(run, more):
-    _, seen = on_a_terminal("y\n", "recover", run, *more)
+    _, seen = on_a_terminal("recover", run, *more, typed="y\n")
     assert "[y/N]" not in seen and "checkpoint-400" in names(run)
-
-
-def on_a_terminal(answer, *words):
-    """What a person sees who types that answer beforehand: (exit code, all that came)."""
-    parent, child = pty.openpty()
-    os.write(parent, answer.encode())
-    command = [sys.executable, "-m", "ckptkit", *map(str, words)]
-    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            block = os.read(parent, 65536)
-        except OSError:  # the terminal is closed: the process ended
-            break
-        seen += block
-    os.close(parent)
-    return process.wait(), seen.decode()
 
 
 def test_it_works_at_0_bytes(real, mount, fill, ckptkit):

@@ -1,7 +1,6 @@
 """bin/verify as a person and as cron type it: levels, budget, manifests, plain words; what it leaves alone."""
 
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from ckptkit import ops
 from ckptkit.errors import NoSuchRun
 from ckptkit.verify import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
+from tests.support.terminal import on_a_terminal
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 
@@ -155,24 +155,6 @@ def cached_pages(path):
 
 
 # --- a person at a terminal -----------------------------------------------------------------------------------------
-
-
-def on_a_terminal(*words):
-    """What a person sees: (exit code, all that came)."""
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "ckptkit", *map(str, words)]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=child, stdout=child, stderr=child, env=environment)
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            block = os.read(parent, 65536)
-        except OSError:  # the terminal is closed: the process ended
-            break
-        seen += block
-    os.close(parent)
-    return process.wait(), seen.decode()
 
 
 def test_a_bar_shows_bytes_rate_and_time_left(run_of):

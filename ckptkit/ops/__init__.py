@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ckptkit.ops.discarding import discard_named
     from ckptkit.ops.foreseeing import foreseen
     from ckptkit.ops.monitoring import Monitor, Telling, duration, monitor, require_directory, sinks, watch
     from ckptkit.ops.pinning import pin, unpin
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 ROOMS = {
     "settled_available_bytes": "removing",
+    "discard_named": "discarding",
     "foreseen": "foreseeing",
     "configured": "preflighting",
     "preflight": "preflighting",
@@ -105,6 +107,7 @@ __all__ = [
     "diagnosed",
     "deletions",
     "discard",
+    "discard_named",
     "duration",
     "find_runs",
     "foreseen",
