@@ -51,9 +51,9 @@ def _agreed(shown: ops.Plan, output: Output) -> bool:
         return True
     checkpoint, verdict, *_ = shown.decisions[0]
     what = f"{text.printable(checkpoint.path)} ({verdict.state}, {text.human(checkpoint.allocated_bytes)})"
-    if not output.asks():
+    if not output.can_ask():
         raise UsageError(f"{what} would be deleted for good, and nobody can be asked here: nothing deleted; add -y")
-    yes = output.confirm(f"delete {what} for good?")
+    yes = output.ask(f"delete {what} for good?")
     if not yes:
         output.routine("nothing deleted")
     return yes

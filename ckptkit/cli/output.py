@@ -101,17 +101,20 @@ class Output:
         """Whether a person at a terminal waits for the result."""
         return sys.stderr.isatty() and not self.quiet and not self.json and os.environ.get("TERM") != "dumb"
 
-    def asks(self) -> bool:
-        """Whether a person is at the terminal who can answer a question."""
-        return sys.stdin.isatty() and sys.stderr.isatty() and not self.quiet and not self.json
+    def can_ask(self) -> bool:
+        """Whether a person is there who reads the question and can answer it."""
+        terminals = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        return terminals and not self.quiet and not self.json
 
-    def confirm(self, question: str) -> bool:
-        """Ask on the terminal. Nothing but a yes is one."""
+    def ask(self, question: str) -> bool:
+        """Whether a person at the terminal says yes; anything else, and the end of input, is a no."""
+        print(f"{self.verb}: {question} [y/N] ", end="", file=sys.stderr, flush=True)
         try:
-            print(f"{self.verb}: {printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-        except (OSError, ValueError):
-            return False
+            answer = sys.stdin.readline().strip().lower() in ("y", "yes")
+        except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
+            answer = False
+        self._record("WARNING", f"{question} {'yes' if answer else 'no'}")
+        return answer
 
     def finish(self, code: int) -> NoReturn:
         """Say what could not be said before, and exit. What still can't be said turns success into failure."""

@@ -75,10 +75,10 @@ def _diagnose(options: argparse.Namespace, output: Output) -> list[dict[str, str
 
 def _wants_aside(decision: Decision, options: argparse.Namespace, output: Output) -> bool:
     """Whether to rename one that nobody can judge: asked where a person is there to answer, and nothing is a yes."""
-    if options.set_aside or options.dry_run or not output.asks():
+    if options.set_aside or options.dry_run or not output.can_ask():
         return bool(options.set_aside)
     why = text.unjudged(decision.checkpoint, decision.verdict, time.time())
-    return output.confirm(f"{why}. A resume goes on from an older one: set it aside? (a rename, nothing is lost)")
+    return output.ask(f"{why}. A resume goes on from an older one: set it aside? (a rename, nothing is lost)")
 
 
 def _say_aside(paths: tuple[str, str], options: argparse.Namespace, output: Output) -> None:
