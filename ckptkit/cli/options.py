@@ -137,6 +137,11 @@ def add_trust(made: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
+def add_nonfinite(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that choose what training goes on from."""
+    made.add_argument("--allow-nonfinite", action="store_true", help="also one whose weights became NaN or infinite")
+
+
 def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:
     """The flag of verbs that have settings."""
     made.add_argument("--config", metavar="FILE", help=config)

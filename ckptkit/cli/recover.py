@@ -40,6 +40,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     )  # fmt: skip
     flags.add_unknown(unknown)
     flags.add_deleting(made)
+    flags.add_nonfinite(made)
     flags.add_trust(made)
     return made
 
