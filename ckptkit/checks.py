@@ -24,9 +24,11 @@ class Facts(NamedTuple):
     """What was measured before the start. Bytes, seconds since the epoch, texts for a person.
 
     newest: path of the checkpoint that a resume takes, or None; why_none: the reason, "" if the run is new.
+    unknown: of each that can't be judged and is newer, why, how large and how old. skip_unknown: go on without them.
     settings: of the training that will start, None if not known; origin: where from.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: other processes at work on the run. watcher: who looks after it (cron, a monitor), or "".
+    crontab: path of crontab.example, "" where this is no checkout.
     session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
     """
 
@@ -36,18 +38,34 @@ class Facts(NamedTuple):
     plan: Plan | None
     newest: str | None
     why_none: str
+    unknown: tuple[str, ...]
+    skip_unknown: bool
     keep_last: int
     settings: Mapping[str, Any] | None
     origin: str
     probe: str | None
     trainings: tuple[str, ...]
     watcher: str
+    crontab: str
     session: str | None
 
 
 def checks(facts: Facts) -> tuple[Check, ...]:
     """Given what was measured, return every check in the order of reading."""
-    each = (_volume, _inodes, _probe, _headroom, _count, _newest, _config, _clock, _second, _watcher, _session)
+    each = (
+        _volume,
+        _inodes,
+        _probe,
+        _headroom,
+        _count,
+        _newest,
+        _unknown,
+        _config,
+        _clock,
+        _second,
+        _watcher,
+        _session,
+    )
     return tuple(check for one in each for check in one(facts))
 
 
@@ -109,6 +127,16 @@ def _newest(facts: Facts) -> Iterator[Check]:
         yield Check("go", "resume", "no checkpoint yet: starts at step 0")
 
 
+def _unknown(facts: Facts) -> Iterator[Check]:
+    """It may be the newest save: who goes on from an older one should say so."""
+    if not facts.unknown:
+        return
+    more = f"; and {len(facts.unknown) - 1} more" if len(facts.unknown) > 1 else ""
+    told = f"newer than what a resume takes: {facts.unknown[0]}{more}; skip: --skip-unknown"
+    state = "warn" if facts.skip_unknown else "no-go"
+    yield Check(state, "unknown", told, f"bin/recover {shlex.quote(facts.run)} --set-aside")
+
+
 def _config(facts: Facts) -> Iterator[Check]:
     """The Trainer's own limit and interval against the volume: with the Trainer alone, and with the guard."""
     if facts.settings is None:
@@ -166,8 +194,16 @@ def _second(facts: Facts) -> Iterator[Check]:
 
 
 def _watcher(facts: Facts) -> Iterator[Check]:
-    told = f"watched by {facts.watcher}" if facts.watcher else "nobody sweeps or watches while you sleep"
-    yield Check("go" if facts.watcher else "warn", "watch", told, "crontab crontab.example")
+    if facts.watcher:
+        yield Check("go", "watch", f"watched by {facts.watcher}")
+        return
+    nobody = "nobody sweeps or watches while you sleep"
+    if not facts.crontab:
+        yield Check("warn", "watch", nobody, f"bin/monitor {shlex.quote(facts.run)}")
+        return
+    # `crontab FILE` would replace all that the person has there: this adds to it.
+    appending = f"(crontab -l 2>/dev/null; cat {shlex.quote(facts.crontab)}) | crontab -"
+    yield Check("warn", "watch", f"{nobody}: set the paths in crontab.example, then add its lines to yours", appending)
 
 
 def _session(facts: Facts) -> Iterator[Check]:

@@ -14,7 +14,8 @@ from tests.support.runs import make_run, names, tree
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 VERBS = (
-    "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin"
+    "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin",
+    "discard",
 )  # fmt: skip
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
@@ -210,7 +211,9 @@ def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptk
     assert called.code == 4 and called.json["schema"] == "ckptkit.verify/1"
     first, second = called.json["checkpoints"]
     contract = {"path", "name", "step", "verdict", "resumable", "level", "findings", "bytes_read"}
-    assert set(first) == contract | {"weights_intact", "files_unread", "digests"}
+    assert set(first) == contract | {
+        "weights_intact", "files_unread", "digests", "refused", "allocated_bytes", "modified_at"
+    }  # fmt: skip
     assert (first["verdict"], first["findings"]) == ("intact", [])
     assert set(second["findings"][0]) == {"file", "code", "message"}
     assert ckptkit("verify", f"{run}/checkpoint-100", "-q") == (0, "", "")
@@ -301,9 +304,9 @@ def test_reader_that_went_away_does_not_stop_the_sweep(run_of, ckptkit):
 
 def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of, ckptkit, tmp_path):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    assert ckptkit("prune", run, "-q", "--log", tmp_path / "log" / "prune.log") == (0, "", "")
+    assert ckptkit("prune", run, "-q", "--log-to", tmp_path / "log" / "prune.log") == (0, "", "")
     assert "deleted 1 checkpoint" in (tmp_path / "log" / "prune.log").read_text()
-    called = ckptkit("prune", run, "--log", "/proc/nowhere/log")
+    called = ckptkit("prune", run, "--log-to", "/proc/nowhere/log")
     assert called.code == 0 and "going on without it" in called.err
 
 

@@ -1,5 +1,6 @@
 """crontab.example under the real cron daemon: each line does its work, in silence, and mails failures."""
 
+import os
 import re
 import subprocess
 import sys
@@ -43,10 +44,44 @@ def every_minute(text, values):
 def test_every_line_is_explained_and_has_its_safeguards():
     assert len(LINES) == 3
     for line in LINES:
-        assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log" in line
+        assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log-to" in line
     for name in ("SHELL", "PATH", "MAILTO", "CKPTKIT", "RUNS", "LOGS"):
         assert re.search(rf"(?m)^# .*\n(?:.*\n)*?{name}=", EXAMPLE)
     assert all(len(line) < 1000 for line in EXAMPLE.splitlines())  # cron cuts longer ones
+
+
+# Real crontab(1) on a spool of its own, in a box where no monitor is seen. What preflight advises is typed as it is.
+OWN = "# mine\nMAILTO=me\n5 3 * * * /usr/local/bin/backup --all\n@reboot echo up\n"
+APPENDING = """
+set -e
+mount -t tmpfs tmpfs /var/spool/cron; mkdir -m 1730 /var/spool/cron/crontabs
+mount -t tmpfs tmpfs /etc/cron.d
+advice() { "$PYTHON" -m ckptkit preflight "$RUN" | sed -n 's/.*\\((crontab -l.*\\)/\\1/p'; }
+for own in "$OWN" ""; do
+  crontab -r 2>/dev/null || :
+  if [ -n "$own" ]; then printf %s "$own" | crontab -; fi
+  sh -c "$(advice)"
+  crontab -l; echo ===
+done
+advice
+"""
+
+
+@pytest.mark.mounts
+def test_a_persons_own_lines_survive_what_preflight_advises(run_of):
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHON": sys.executable, "OWN": OWN}
+    environment["RUN"] = run_of({100: "intact"})
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", APPENDING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    advice = f"(crontab -l 2>/dev/null; cat {CHECKOUT}/crontab.example) | crontab -"
+    assert done.stdout == f"{OWN}{EXAMPLE}===\n{EXAMPLE}===\n{advice}\n" and done.stderr == ""
+    assert advice.replace(str(CHECKOUT), "/opt/ckptkit") in EXAMPLE
+
+
+def test_no_advice_replaces_a_persons_whole_crontab():
+    texts = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("ckptkit/**/*.py")]
+    for file in (*texts, CHECKOUT / "crontab.example"):
+        assert not re.search(r"crontab [\w./$]*crontab\.example", file.read_text()), file
 
 
 @pytest.mark.mounts

@@ -358,7 +358,7 @@ sys.exit(ending.code() if ending.rest(3600) else 1)
 
 
 def test_log_holds_the_warnings(run_of, ckptkit, tmp_path):
-    assert ckptkit("monitor", "--once", "-q", run_of({100: "torn"}), "--log", tmp_path / "log").code == 0
+    assert ckptkit("monitor", "--once", "-q", run_of({100: "torn"}), "--log-to", tmp_path / "log").code == 0
     assert "WARNING monitor: RED" in (tmp_path / "log").read_text()
 
 

@@ -1,7 +1,6 @@
 """bin/verify as a person and as cron type it: levels, budget, manifests, plain words; what it leaves alone."""
 
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -13,8 +12,11 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
+from ckptkit.model import Checkpoint, Finding, Judged, Verdict
+from ckptkit.report.explain import explain
 from ckptkit.verify import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
+from tests.support.terminal import on_a_terminal
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 
@@ -157,24 +159,6 @@ def cached_pages(path):
 # --- a person at a terminal -----------------------------------------------------------------------------------------
 
 
-def on_a_terminal(*words):
-    """What a person sees: (exit code, all that came)."""
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "ckptkit", *map(str, words)]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=child, stdout=child, stderr=child, env=environment)
-    os.close(child)
-    seen = b""
-    while True:
-        try:
-            block = os.read(parent, 65536)
-        except OSError:  # the terminal is closed: the process ended
-            break
-        seen += block
-    os.close(parent)
-    return process.wait(), seen.decode()
-
-
 def test_a_bar_shows_bytes_rate_and_time_left(run_of):
     run = run_of({100: "intact"})
     code, seen = on_a_terminal("verify", run, "--level", "full", "--max-rate", "200K")
@@ -255,6 +239,34 @@ def test_explain_says_what_can_still_be_done(run_of, ckptkit, name):
     change(run)
     assert words in ckptkit("verify", run, "--explain").out
     assert words not in ckptkit("verify", run).out
+
+
+CAUSES = ("foreign-layout", "not-recognized", "no-weights", "refused-pickle", "nonfinite", "removed-after-save",
+          "bad-optional", "changed-bystander", "unfinished")  # fmt: skip
+
+
+@pytest.mark.parametrize("code", CAUSES)
+def test_each_finding_that_needs_words_has_its_own(code):
+    lines = explained("corrupt", code)
+    assert len(lines) == len(set(lines)) == 3
+
+
+@pytest.mark.parametrize("code, flag", [("refused-pickle", "--trust 'PACKAGE.*'"), ("nonfinite", "--allow-nonfinite")])
+def test_explain_never_says_that_one_which_latest_skips_can_be_resumed_from(code, flag):
+    told = " ".join(explained("intact", code))
+    assert "--resume_from_checkpoint" not in told and "All that was looked at is right" not in told and flag in told
+    assert "bin/latest '/a run'" in told
+
+
+def test_explain_of_an_unknown_one_says_how_to_keep_it_and_how_to_delete_it():
+    told = explained("unknown", "")
+    assert told[-2].endswith("bin/recover '/a run' --set-aside")
+    assert told[-1].endswith("bin/discard '/a run/checkpoint-1'")
+
+
+def explained(state, code):
+    checkpoint = Checkpoint("/a run/checkpoint-1", "checkpoint-1", 1, "hf", 0, 0, (), (), 0, 0.0)
+    return explain(Judged(checkpoint, Verdict(state, state == "intact", "quick", (Finding("a.pt", code, "is odd"),))))
 
 
 # --- meaning --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def test_prune_on_ext4_at_0_bytes_with_its_log_there(mount, real, fill):
     fill(volume)
     assert os.statvfs(volume).f_bavail == 0
     with open(f"{volume}/cron.log", "a") as log:  # an empty file needs no block; its first line does
-        done = bare(volume, BIN / "prune", run, "-y", "--log", f"{volume}/ckptkit.log", out=log)
+        done = bare(volume, BIN / "prune", run, "-y", "--log-to", f"{volume}/ckptkit.log", out=log)
     assert done.returncode == 0
     assert names(run) == ["checkpoint-400", "checkpoint-500"]
     assert os.statvfs(volume).f_bavail > 0
@@ -41,7 +41,7 @@ def test_prune_on_ext4_at_0_inodes_with_its_log_there(mount, real):
     for number in range(os.statvfs(volume).f_ffree):
         Path(volume, f"file{number}").touch()
     assert os.statvfs(volume).f_ffree == 0
-    done = bare(volume, BIN / "prune", run, "-y", "--log", f"{volume}/ckptkit.log")
+    done = bare(volume, BIN / "prune", run, "-y", "--log-to", f"{volume}/ckptkit.log")
     assert done.returncode == 0, done.stderr
     assert names(run) == ["checkpoint-400", "checkpoint-500"]
     assert os.statvfs(volume).f_ffree > 0

@@ -24,6 +24,8 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made.add_argument("run", metavar="RUN", help="the Trainer's output_dir")
     made.add_argument("--weights-only-ok", action="store_true", help="also one whose weights alone are there or intact")
     made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help="as in bin/verify")
+    flags.add_nonfinite(made)
+    flags.add_trust(made)
     return made
 
 

@@ -37,7 +37,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made.add_argument("path", nargs="?", default=".", metavar="PATH", help="a run, or a directory above runs")
     made.add_argument("--once", action="store_true", help="look once; what was told before is told no more")
     made.add_argument("--every", default="10m", metavar="DURATION", help="between two looks (10m), when there is room")
-    to = made.add_argument_group("who is told (beside the terminal and --log); one that fails is told of, once")
+    to = made.add_argument_group("who is told (beside the terminal and --log-to); one that fails is told of, once")
     to.add_argument("--exec", dest="command", metavar="CMD", help="run this for each alert, no shell; JSON on stdin")
     to.add_argument("--webhook", metavar="URL", help="post each alert there as JSON")
     to.add_argument(

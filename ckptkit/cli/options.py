@@ -36,8 +36,11 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], log: bool = True) -> Parser:
-    """Given a verb's words, return its parser with the flags that all verbs take. log: not where --log reads one."""
+def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], reads_log: bool = False) -> Parser:
+    """Given a verb's words, return its parser with the flags that all verbs take.
+
+    codes: its exit codes. reads_log: it has a --log FILE of its own, the training's.
+    """
     exits = "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in codes)
     made = Parser(
         prog=f"bin/{verb}",
@@ -51,9 +54,19 @@ def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], l
     made.add_argument("-v", "--verbose", action="store_true", help="say more")
     made.add_argument("--json", action="store_true", help=f"one JSON document, schema ckptkit.{verb}/1")
     made.add_argument("--no-color", action="store_true", help="no colour (also NO_COLOR, TERM=dumb, no terminal)")
-    if log:
-        made.add_argument("--log", metavar="FILE", help="write messages there too; rotated at 10 MB, 5 files kept")
+    made.add_argument(
+        "--log-to", metavar="FILE", help="append messages there too: a new file or a log of ours; 5 rotations of 10 MB"
+    )
+    if not reads_log:
+        made.add_argument("--log", nargs="?", action=_Renamed, help=argparse.SUPPRESS)
     return made
+
+
+class _Renamed(argparse.Action):
+    """What our own log was called before, and `recover` calls the training's."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error("--log is --log-to FILE for our own log (recover --log FILE reads the training's)")
 
 
 CONFIG = "read this instead of RUN/ckptkit.toml"
@@ -105,6 +118,28 @@ def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
     group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
     group.add_argument("--max-delete", metavar="N", help="let at most N intact ones go; more need a yes (25)")
     add_config(group, config)
+
+
+def add_unknown(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that say whether training can go on."""
+    made.add_argument(
+        "--skip-unknown",
+        action="store_true",
+        help="go on although the newest checkpoint can't be judged; leave it there",
+    )
+
+
+def add_trust(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that look at what a pickle would call."""
+    made.add_argument(
+        "--trust", action="append", default=[], metavar="PATTERN",
+        help="names that a pickle may call although no framework allows it, such as 'pkg.*'; may be repeated",
+    )  # fmt: skip
+
+
+def add_nonfinite(made: argparse._ActionsContainer) -> None:
+    """The flag of verbs that choose what training goes on from."""
+    made.add_argument("--allow-nonfinite", action="store_true", help="also one whose weights became NaN or infinite")
 
 
 def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:

@@ -18,9 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn, TextIO
 
-LOG_ROTATION = "10 MB"
-LOG_FILES = 5
-
 
 class Output:
     """One call's voice."""
@@ -36,11 +33,11 @@ class Output:
             getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
 
     def configure(self, options: Namespace) -> None:
-        """Take over what the common flags say."""
+        """Take over what the common flags say. Raises UsageError if --log-to names what is not ours."""
         self.quiet, self.verbose = options.quiet, options.verbose
         self.colour = False if options.no_color else None
-        if options.log and self.verb != "recover":  # there it is the training's own, to be read
-            self._open_log(options.log)
+        if options.log_to:
+            self._open_log(options.log_to, getattr(options, "dry_run", False))
 
     def result(self, text: str) -> None:
         """Say on stdout what was asked for; nothing under --json, which says it all in one document."""
@@ -136,18 +133,13 @@ class Output:
             if any(refused is stream for refused, _ in self._unsaid) or not _print(stream, text):
                 self._unsaid.append((stream, text))
 
-    def _open_log(self, path: str) -> None:
-        try:
-            from loguru import logger
+    def _open_log(self, path: str, dry_run: bool) -> None:
+        from ckptkit.cli import log_file
 
-            logger.remove()
-            logger.add(
-                path, rotation=LOG_ROTATION, retention=LOG_FILES, catch=False,
-                format="{time:YYYY-MM-DDTHH:mm:ssZ} {level} {message}",
-            )  # fmt: skip
-            self._log = logger
+        try:
+            self._log = log_file.open_log(path, dry_run)
         except (OSError, ImportError) as error:
-            self.message(f"--log {path!r}: {error}; going on without it")
+            self.message(f"--log-to {path!r}: {error}; going on without it")
 
     def _record(self, level: str, text: str) -> None:
         if self._log is not None:
@@ -162,7 +154,7 @@ class Output:
                 log.remove()
         except (OSError, ValueError) as error:
             fault = getattr(error, "strerror", None) or error
-            _print(sys.stderr, f"{self.verb}: --log: {fault}; its last lines are lost")
+            _print(sys.stderr, f"{self.verb}: --log-to: {fault}; its last lines are lost")
 
 
 def _print(stream: TextIO, text: str) -> bool:

@@ -28,6 +28,8 @@ def parser(verb: str) -> argparse.ArgumentParser:
         "a training's settings (.yaml, .yml, .json) to judge instead of those in the newest checkpoint; "
         "any other file is read instead of RUN/ckptkit.toml",
     )
+    flags.add_unknown(made)
+    flags.add_trust(made)
     return made
 
 
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     training = ops.configured(options.config) if options.config else None
     rules = ops.rules_where(options.run, flags.typed_rules(options), None if training else options.config)
     settings, origin = training or (None, "")
-    made = ops.preflight(options.run, rules, settings=settings, origin=origin)
+    made = ops.preflight(options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown)
     against = [check for check in made if check.state == "no-go"]
     output.result(text.checklist(against if output.quiet else made))
     output.routine("no-go: see above" if against else "go")

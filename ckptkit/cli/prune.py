@@ -27,6 +27,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made.add_argument("runs", nargs="*", metavar="RUN", help="the Trainer's output_dir")
     made.add_argument("--recursive", metavar="ROOT", help="every run at or below ROOT")
     flags.add_deleting(made)
+    flags.add_trust(made)
     return made
 
 

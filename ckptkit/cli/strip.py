@@ -29,6 +29,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     group = made.add_argument_group("settings (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
     group.add_argument("--keep-resumable", metavar="N", help="the newest N intact ones stay resumable (default 1)")
     flags.add_config(group)
+    flags.add_trust(made)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,11 +45,12 @@ def parser(verb: str) -> argparse.ArgumentParser:
     budget.add_argument("--sample", metavar="N/T", help="read N of T parts of the files, the next ones at each call")
     budget.add_argument("--max-duration", metavar="DURATION", help="begin no file after 30m, 2h, ...")
     budget.add_argument("--max-rate", metavar="SIZE", help="read at most 200M, 1G, ... a second")
+    flags.add_trust(made)
     return made
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
-    """Verify each path; exit 4 if any checkpoint is incomplete or corrupt."""
+    """Verify each path; exit 4 if any checkpoint is damaged or refused, or nobody can judge what was named."""
     budget = ops.budget(options.sample, options.max_duration, options.max_rate)
     level: Level = "full" if options.write and options.level == "quick" else options.level
     if level == "quick" and any((*budget, options.sha256)):
@@ -62,9 +64,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     if options.write:
         codes += _write(judged, output)
     _show(judged, options, output, errors)
-    if any(j.verdict.damaged for j in judged):
-        return 4
-    return next(filter(None, codes), 0)
+    return next(filter(None, codes), 0) if ops.is_sound(judged, options.paths) else 4
 
 
 Errors = list[dict[str, "Any"]]
@@ -78,7 +78,9 @@ def _judged(
     if level != "quick":
         ops.yield_to_others()
     with _progress(options, level, output) as told:
-        reading = ops.reading(options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",))
+        reading = ops.reading(
+            options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",), options.trust
+        )
         for path in options.paths:
             try:
                 found += ops.verify(path, level=level, reading=reading)
@@ -102,8 +104,11 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
 
 def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: Errors) -> None:
     # -q speaks of what is wrong alone; without it, of all.
-    wrong = [j for j in judged if j.verdict.damaged or j.verdict.state == "unknown"]
+    wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
     output.result(text.verdicts(wrong if output.quiet else judged, options.explain))
+    for one in judged:
+        if one.verdict.state == "unknown":
+            output.message(text.unjudged(*one, time.time()))
     intact = sum(j.verdict.intact for j in judged)
     level = judged[0].verdict.level if judged else options.level
     output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}")

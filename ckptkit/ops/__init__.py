@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ckptkit.ops.discarding import discard_named
     from ckptkit.ops.foreseeing import foreseen
     from ckptkit.ops.monitoring import Monitor, Telling, duration, monitor, require_directory, sinks, watch
     from ckptkit.ops.pinning import pin, unpin
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from ckptkit.ops.reporting import Report, report
     from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
-    from ckptkit.ops.verifying import Budget, budget, reading, standing_still, write_manifest, yield_to_others
+    from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
     from ckptkit.strips import StripPlan
 
 ROOMS = {
     "settled_available_bytes": "removing",
+    "discard_named": "discarding",
     "foreseen": "foreseeing",
     "configured": "preflighting",
     "preflight": "preflighting",
@@ -77,6 +79,7 @@ ROOMS = {
     "weights_findings": "placing",
     "Budget": "verifying",
     "budget": "verifying",
+    "is_sound": "verifying",
     "reading": "verifying",
     "yield_to_others": "verifying",
     "standing_still": "verifying",
@@ -104,12 +107,14 @@ __all__ = [
     "diagnosed",
     "deletions",
     "discard",
+    "discard_named",
     "duration",
     "find_runs",
     "foreseen",
     "is_news",
     "judge",
     "keep_resumable",
+    "is_sound",
     "latest",
     "monitor",
     "pin",

@@ -137,10 +137,13 @@ def verify(
 ) -> tuple[Judged, ...]:
     """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict.
 
-    trust: patterns (`pkg.*`) of what pickles may name, beside those of `reading`.
+    At each level the pickles that a resume loads are followed, never loaded.
+
+    now: seconds since the epoch. reading: how to read whole files. trust: patterns (`pkg.*`) of names that pickles may
+    name although no framework allows them, beside those of `reading`.
     Raises NoSuchRun if there is none, or none any more.
     """
-    reading = reading._replace(trust=(*reading.trust, *trust))
+    reading = reading._replace(pickles=True, trust=(*reading.trust, *trust))
     judged = tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
     if not judged:
         raise NoSuchRun(f"no checkpoint at or below {path!r} any more: removed while it was looked at")

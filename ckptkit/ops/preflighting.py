@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,12 +13,14 @@ from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config
-from ckptkit.model import Plan
-from ckptkit.ops.looking import latest, plan
+from ckptkit.model import Checkpoint, Decision, Plan
+from ckptkit.ops.looking import latest, moment, plan
 from ckptkit.policy import DEFAULT_RULES, Rules
+from ckptkit.report import text
 
 PROBE = ".ckptkit-probe"
 PROBE_BYTES = 1 << 16
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
 
 
@@ -30,12 +31,14 @@ def preflight(
     probe: bool = True,
     settings: Mapping[str, Any] | None = None,
     origin: str = "as given",
+    skip_unknown: bool = False,
 ) -> tuple[Check, ...]:
     """Given a run, or where one will be, and its rules, return go or no-go, line by line. Raises UsageError.
 
     probe: really write a file and delete it; without it nothing is touched, and nothing said of that.
     settings: of the training that will start, {name as in TrainingArguments: value}; else the last training's are read.
     origin: what to call them.
+    skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
     """
     run = os.path.realpath(path)
     discover.refuse_system_directory(run)
@@ -43,20 +46,24 @@ def preflight(
         discover.run_directory(path)
     place = _existing(run)
     newest, why_none = _newest(run)
+    at, made = moment(now), _plan(run, rules, now)
     return checks.checks(
         Facts(
             run=run,
-            now=time.time() if now is None else now,
+            now=at,
             volume=disk.volume(place),
-            plan=_plan(run, rules, now),
+            plan=made,
             newest=newest,
             why_none=why_none,
+            unknown=tuple(text.unjudged(d.checkpoint, d.verdict, at) for d in newer_unknown(made)),
+            skip_unknown=skip_unknown,
             keep_last=rules.keep_last.high if rules.keep_last else 2,
             settings=_settings(newest) if settings is None else settings,
             origin="of the last training" if settings is None else origin,
             probe=_probe(place) if probe else None,
             trainings=tuple(_trainings(run)),
             watcher=_watcher(),
+            crontab=_crontab(),
             session=_session(),
         )
     )
@@ -75,6 +82,27 @@ def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
     except UsageError as error:
         raise UsageError(f"--config {file!r}: {error}") from None
     return settings, os.path.basename(file)
+
+
+def newer_unknown(made: Plan | None) -> tuple[Decision, ...]:
+    """Given a run's plan, return the unknown ones of a higher step than any intact one of their kind, newest first.
+
+    Where nothing is intact, that is each of them. None (there is no run) has none.
+    """
+    decisions = made.decisions if made else ()
+    intact: dict[tuple[str, str], int] = {}
+    for decision in decisions:
+        if decision.verdict.intact:
+            kind = _kind(decision.checkpoint)
+            intact[kind] = max(intact.get(kind, -1), decision.checkpoint.step)
+    unknown = [d for d in decisions if d.verdict.state == "unknown"]
+    newer = [d for d in unknown if not intact or d.checkpoint.step > intact.get(_kind(d.checkpoint), d.checkpoint.step)]
+    return tuple(sorted(newer, key=lambda d: d.checkpoint.step, reverse=True))
+
+
+def _kind(checkpoint: Checkpoint) -> tuple[str, str]:
+    """Layout and name stem: steps of different kinds are in no order."""
+    return checkpoint.layout, checkpoint.name.removesuffix(str(checkpoint.step))
 
 
 def _existing(path: str) -> str:
@@ -168,6 +196,12 @@ def _watcher() -> str:
                 return f"a monitor (pid {pid})"
             cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
     return "cron" if cron and _in_a_crontab() else ""
+
+
+def _crontab() -> str:
+    """Path of the example, "" where this is no checkout."""
+    example = os.path.join(CHECKOUT, "crontab.example")
+    return example if os.path.exists(example) else ""
 
 
 def _in_a_crontab() -> bool:

@@ -2,15 +2,16 @@
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ckptkit import careful, diagnose
 from ckptkit.advice import Cause, Check
-from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
-from ckptkit.model import Plan
-from ckptkit.ops.looking import Latest, latest
-from ckptkit.ops.preflighting import preflight
+from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.model import Decision, Plan
+from ckptkit.ops import setting_aside
+from ckptkit.ops.looking import Latest, latest, plan
+from ckptkit.ops.preflighting import newer_unknown, preflight
 from ckptkit.ops.pruning import Pruned, prune
 from ckptkit.ops.reporting import Report, report
 from ckptkit.policy import Rules
@@ -19,13 +20,17 @@ TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matt
 
 
 class Recovered(NamedTuple):
-    """What each step came to. `line` is what to type to go on, "" if there is nothing to go on from."""
+    """What each step came to. `line` is what to type to go on, "" if there is nothing to go on from.
+
+    set_aside: the new paths of checkpoints that nobody can judge.
+    """
 
     report: Report
     pruned: Pruned | None
     latest: Latest | None
     checks: tuple[Check, ...]
     line: str
+    set_aside: tuple[str, ...] = ()
 
 
 def recover(
@@ -36,13 +41,18 @@ def recover(
     yes: bool = False,
     ask: Callable[[Plan], bool] | None = None,
     lock_timeout: float = 0.0,
+    set_aside: Callable[[Decision], bool] = lambda decision: False,
+    skip_unknown: bool = False,
     tell: Callable[[str, object], None] = lambda step, value: None,
 ) -> Recovered:
     """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
 
+    set_aside: asked of each checkpoint that can't be judged and is newer than the newest intact one: whether to rename
+    it, so that no resume takes it. skip_unknown: go on without asking, and leave them where they are.
     tell: gets ("step", its words) before each step, ("plan", plan) before anything is deleted, and what came of each:
-    "report", "pruned" (or "kept", the reason), "latest", "checks". yes, ask: as in `prune`; what waits for
-    a yes is in Recovered.pruned.stopped. Raises NoSuchRun, UsageError, LockHeld.
+    "report", "pruned" (or "kept", the reason), "aside" (old path and new, "" in a dry run), "latest", "checks".
+    yes, ask: as in `prune`; what waits for a yes is in Recovered.pruned.stopped.
+    Raises NoSuchRun, UsageError, LockHeld.
     """
     tell("step", "1. what is on the disk")
     found = report([path], lambda run: rules)
@@ -57,14 +67,38 @@ def recover(
         tell("pruned", pruned)
     except NoIntactCheckpoint as error:
         tell("kept", str(error))
+    aside = () if skip_unknown else tuple(_set_aside(path, rules, set_aside, dry_run, lock_timeout, tell))
     tell("step", "3. the newest intact checkpoint, every byte of it read")
     newest = _newest(path, tell)
     tell("step", "4. whether it can start")
-    checks = preflight(path, rules, probe=not dry_run)
+    checks = preflight(path, rules, probe=not dry_run, skip_unknown=skip_unknown)
     tell("checks", checks)
     tell("step", "5. go on with")
     line = f"--resume_from_checkpoint {shlex.quote(newest.path)}" if newest else ""
-    return Recovered(found, pruned, newest, checks, line)
+    return Recovered(found, pruned, newest, checks, line, aside)
+
+
+def _set_aside(
+    path: str,
+    rules: Rules,
+    wanted: Callable[[Decision], bool],
+    dry_run: bool,
+    lock_timeout: float,
+    tell: Callable[[str, object], None],
+) -> Iterator[str]:
+    """Yield the new path of each that was set aside; one that can't be is told, and stands against a start."""
+    for decision in filter(wanted, newer_unknown(plan(path, rules))):
+        old = decision.checkpoint.path
+        if dry_run:
+            tell("aside", (old, ""))
+            continue
+        try:
+            new = setting_aside.set_aside(old, lock_timeout=lock_timeout)
+        except UsageError as error:
+            tell("kept", str(error))
+            continue
+        tell("aside", (old, new))
+        yield new
 
 
 def _newest(path: str, tell: Callable[[str, object], None]) -> Latest | None:

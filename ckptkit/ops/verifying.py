@@ -15,7 +15,7 @@ from ckptkit.model import Finding, Judged
 from ckptkit.tuples import NamedTuple
 from ckptkit.verify import Reading
 
-__all__ = ["Budget", "budget", "reading", "standing_still", "write_manifest", "yield_to_others"]
+__all__ = ["Budget", "budget", "is_sound", "reading", "standing_still", "write_manifest", "yield_to_others"]
 
 
 LOCK_SECONDS = 30.0  # a sweep holds the run for as long as it deletes
@@ -56,11 +56,16 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def reading(
-    paths: Sequence[str], limits: Budget, told: Callable[[int], None] | None = None, digests: Sequence[str] = ("crc32",)
+    paths: Sequence[str],
+    limits: Budget,
+    told: Callable[[int], None] | None = None,
+    digests: Sequence[str] = ("crc32",),
+    trust: Sequence[str] = (),
 ) -> Reading:
     """Given what is to be verified and the budget for it, return how to read it; the budget's time begins now.
 
-    told: called with each count of bytes read. digests: to take of each file.
+    told: called with each count of bytes read. digests: to take of each file. trust: patterns of names that a
+    pickle may call, such as `pkg.*`.
     """
     deadline = time.monotonic() + limits.max_seconds if limits.max_seconds else None
     chosen = _chosen(paths, limits.sample) if limits.sample else None
@@ -69,7 +74,7 @@ def reading(
         in_time = deadline is None or time.monotonic() < deadline
         return in_time and (chosen is None or chosen(path))
 
-    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told))
+    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told), trust=tuple(trust))
 
 
 def _chosen(paths: Sequence[str], sample: tuple[int, int]) -> Callable[[str], bool]:
@@ -78,6 +83,19 @@ def _chosen(paths: Sequence[str], sample: tuple[int, int]) -> Callable[[str], bo
     turn = history.next_turn("\0".join(os.path.realpath(path) for path in paths))
     parts = {(turn * count + i) % of for i in range(count)}
     return lambda path: zlib.crc32(os.fsencode(path)) % of in parts
+
+
+def is_sound(judged: Sequence[Judged], paths: Sequence[str]) -> bool:
+    """Given the paths that verify was called with and its verdicts, return whether all there can be relied on.
+
+    Not if one is damaged or refused, if an unknown one was named itself, or if a run holds unknown ones and no intact.
+    """
+    if any(j.verdict.damaged or j.verdict.refused for j in judged):
+        return False
+    named = {os.path.abspath(path) for path in paths}
+    unknown = [j.checkpoint.path for j in judged if j.verdict.state == "unknown"]
+    sound_runs = {os.path.dirname(j.checkpoint.path) for j in judged if j.verdict.intact}
+    return not any(path in named or os.path.dirname(path) not in sound_runs for path in unknown)
 
 
 def write_manifest(judged: Judged, now: float | None = None) -> bool:

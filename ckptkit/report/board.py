@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ckptkit.box import Box
 from ckptkit.model import Decision, Plan, Volume
 from ckptkit.report import outlook
-from ckptkit.report.rows import Section, age, sections
-from ckptkit.report.text import human, printable
+from ckptkit.report.rows import Section, sections
+from ckptkit.report.text import age, human, printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -53,7 +53,9 @@ def failure(failed: Failure) -> Document:
 def verified(judged: Judged) -> Document:
     """One checkpoint of `ckptkit.verify/1`."""
     checkpoint, verdict = judged
-    return {"path": checkpoint.path, "name": checkpoint.name, "step": checkpoint.step, **judgement(verdict)}
+    place = {"path": checkpoint.path, "name": checkpoint.name, "step": checkpoint.step}
+    size_and_age = {"allocated_bytes": checkpoint.allocated_bytes, "modified_at": iso(checkpoint.modified_at)}
+    return {**place, **size_and_age, **judgement(verdict)}
 
 
 def judgement(verdict: Verdict) -> Document:
@@ -61,6 +63,7 @@ def judgement(verdict: Verdict) -> Document:
     return {
         "verdict": verdict.state,
         "resumable": verdict.resumable,
+        "refused": verdict.refused,
         "weights_intact": verdict.weights_intact,
         "level": verdict.level,
         "findings": [{"file": f.file, "code": f.code, "message": f.message} for f in verdict.findings],

@@ -11,10 +11,25 @@ MEANINGS = {
     "in_progress": "Somebody is writing it right now: look again in a minute.",
     "unknown": "It could not be judged, so it counts as neither good nor bad, and nothing deletes it.",
 }
+WHOLE = "Its files are whole; read what was found all the same."
 CAUSES = {
     "unsafe-pickle": "A file in it would run a program when loaded: never torch.load it with weights_only=False.",
     "unreadable": "Run as the user who trains, or mend the file's mode; a disk that says EIO is failing (dmesg).",
-    "foreign-layout": "It is of a framework that ckptkit does not know yet.",
+    "foreign-layout": "Another framework wrote it, and nobody here can judge that one: resume with that framework.",
+    "not-recognized": "No framework that is known here writes such files: load it with the program that wrote it.",
+    "no-weights": "No weights that are known here are in it, and nothing shows that a save was cut off.",
+    "refused-pickle": (
+        "A resume would load a pickle that names code which can run programs or change files. Find out who wrote it; "
+        "if you trust that package, add --trust 'PACKAGE.*'."
+    ),
+    "nonfinite": (
+        "Weights in it are NaN or infinite, and those of the save before are finite: training diverged in between. "
+        "Go on from the save before, with a lower learning rate; --allow-nonfinite takes this one all the same."
+    ),
+    "removed-after-save": "The save had finished. Files that only a resume needs were removed later: weights are left.",
+    "bad-optional": "The damaged file is one that a resume does without.",
+    "changed-bystander": "A file that is no part of the checkpoint changed after the manifest. It decides nothing.",
+    "unfinished": "The mark that its writer removes when a save is complete is still there.",
     "zeroed-tail": "The machine went down before the data was on the disk.",
     "nan": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
     "inf": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
@@ -29,9 +44,15 @@ def explain(judged: Judged) -> list[str]:
     """Given a checkpoint and its verdict, return lines for a person: what it is, why, what can still be done."""
     checkpoint, verdict = judged
     codes = dict.fromkeys(finding.code for finding in verdict.findings)
-    lines = [MEANINGS[verdict.state], *(CAUSES[code] for code in codes if code in CAUSES)]
+    skipped = verdict.intact and (verdict.refused or "nonfinite" in codes)
+    lines = [
+        WHOLE if verdict.intact and codes else MEANINGS[verdict.state],
+        *(CAUSES[code] for code in codes if code in CAUSES),
+    ]
     path, run = shlex.quote(checkpoint.path), shlex.quote(checkpoint.path.rpartition("/")[0])
-    if verdict.resumable:
+    if skipped:
+        lines.append(f"Training goes on from an earlier one: bin/latest {run}")
+    elif verdict.resumable:
         lines.append(f"Training can go on from it: --resume_from_checkpoint {path}")
     elif verdict.intact:
         lines.append("It holds weights alone: use the model, or train on from them with a new optimizer.")
@@ -40,4 +61,7 @@ def explain(judged: Judged) -> list[str]:
         lines.append(f"to resume exactly, take an earlier one: bin/latest {run}")
     elif verdict.damaged:
         lines.append(f"Nothing in it can be relied on: go on from bin/latest {run}; bin/prune {run} deletes it.")
+    elif verdict.state == "unknown":
+        lines.append(f"If it is the newest, go on from an older one and keep it: bin/recover {run} --set-aside")
+        lines.append(f"Only if you are sure that nobody needs it, delete it: bin/discard {path}")
     return lines

@@ -9,9 +9,9 @@ from ckptkit.report import charts, rows
 from ckptkit.report.documents import iso
 from ckptkit.report.outlook import of_trail
 from ckptkit.report.parts import bar, bars, section, soft, table, text
-from ckptkit.report.rows import age, what
+from ckptkit.report.rows import what
 from ckptkit.report.style import CSS, PAGE_CSS
-from ckptkit.report.text import human
+from ckptkit.report.text import age, human
 
 # No script may run, even if a name found a way past the escaping.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

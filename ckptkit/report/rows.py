@@ -1,7 +1,7 @@
 """What diskreport's pages show in tables, whatever draws them: titles, columns and cells as plain text."""
 
 from ckptkit.box import Box, Cache, Eater, Eaters, Training
-from ckptkit.report.text import human
+from ckptkit.report.text import age, human
 from ckptkit.tuples import NamedTuple
 
 TOP = 10  # rows of caches and open files; the rest is in --json
@@ -89,11 +89,3 @@ def log(training: Training, now: float) -> str:
         return "none"
     silent = age(now - (training.log_written_at or now))
     return f"{training.log}, {'deleted' if training.log_deleted else f'written {silent} ago'}"
-
-
-def age(seconds: float) -> str:
-    """Given seconds, return them as a person reads them: 40 s, 12 min, 5.1 h, 3.2 d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{max(0, seconds):.0f} s"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ckptkit.advice import Check
-from ckptkit.model import Checkpoint, Decision, Judged, Outcome, Plan, Verdict
+from ckptkit.model import Checkpoint, Decision, Finding, Judged, Outcome, Plan, Verdict
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -19,6 +19,14 @@ def human(size: int) -> str:
     while abs(value) >= 1024 and unit < len(UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{size} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}"
+
+
+def age(seconds: float) -> str:
+    """Given seconds, return them as a person reads them: 40 s, 12 min, 5.1 h, 3.2 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(0, seconds):.0f} s"
 
 
 def plan(made: Plan, dry_run: bool) -> str:
@@ -76,6 +84,21 @@ def _explanation(judged: Judged) -> list[str]:
     return explain(judged)
 
 
+def unjudged(checkpoint: Checkpoint, verdict: Verdict, now: float, name: str = "") -> str:
+    """Given an unknown checkpoint and the time in seconds since the epoch, return why, how large and how old it is.
+
+    name: what to call it, default its path.
+    """
+    why = finding_words(verdict.findings[0]) if verdict.findings else "nothing tells why"
+    told = f"{name or checkpoint.path} can't be judged ({why}); {human(checkpoint.allocated_bytes)}"
+    return printable(f"{told}, written {age(now - checkpoint.modified_at)} ago; nothing here will delete it")
+
+
+def finding_words(found: Finding) -> str:
+    """Given a finding, return the file and what is wrong with it."""
+    return f"{found.file} {found.message}".strip()
+
+
 def checklist(made: Iterable[Check]) -> str:
     """Given checks, return a line each: go, warn or no-go, and what mends what is not right."""
     lines = []
@@ -104,6 +127,8 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _kind(verdict: Verdict) -> str:
+    if verdict.refused:
+        return " (refused: a resume would run what a pickle in it names)"
     if not verdict.intact:
         return " (weights intact, not resumable)" if verdict.weights_intact else ""
     return " (resumable)" if verdict.resumable else " (weights only)"

@@ -8,8 +8,7 @@ from ckptkit.report.board import COLOURS, plain, ruled
 from ckptkit.report.documents import Document, alert, iso
 from ckptkit.report.over_time import sample, sparkline, used_fraction
 from ckptkit.report.reported import volume
-from ckptkit.report.rows import age
-from ckptkit.report.text import human, printable
+from ckptkit.report.text import age, human, printable
 
 LAST_ALERTS = 8  # on the page
 

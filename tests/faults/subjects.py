@@ -63,6 +63,7 @@ SUBJECTS = {
     "unpin": Subject(
         lambda run: ("unpin", f"{run}/checkpoint-100"), stays=(100, 300, 400, 500), pinned=(frozenset({100}), NONE)
     ),
+    "discard": Subject(lambda run: ("discard", f"{run}/checkpoint-300", "-y", "--json"), goes=(300,)),
     "verify --write": Subject(
         lambda run: ("verify", run, "--write", "--json"), {100: "intact", 200: "intact"}, (100, 200)
     ),

@@ -58,7 +58,7 @@ def called(volume, user, verb, run, program=None, **environment):
     environment = {"CKPTKIT_PYTHON": sys.executable} | environment
     command = [*(("setpriv", *OTHER_USER) if user else ()), *(program or [BIN / verb]), run, "-y", "--json"]
     if verb == "prune":
-        command += ["--log", f"{volume}/ckptkit.log"]
+        command += ["--log-to", f"{volume}/ckptkit.log"]
     with open(f"{volume}/cron.log", "ab") as log:
         # Not under `bare` for `out`: stderr alone goes to the volume, so that the document is ours to judge.
         wrapped = ["sh", "-c", 'exec "$@" 2>>"$0"', log.name, *command]

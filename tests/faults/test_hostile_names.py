@@ -25,6 +25,7 @@ VERBS = [
     ("monitor", "RUN", "--once", "--prom", "PROM"),
     ("recover", "RUN", "--dry-run"), ("recover", "RUN", "--dry-run", "--json"), ("recover", "--log", "RUN/train.log"),
     ("prune", "RUN", "--dry-run"), ("prune", "--recursive", "ROOT", "--dry-run", "--json"),
+    ("discard", "RUN/checkpoint-200", "--dry-run"), ("discard", "RUN/checkpoint-200", "-n", "--json"),
     ("pin", "RUN/checkpoint-200"), ("unpin", "RUN/checkpoint-200"),
     ("prune", "RUN", "--keep-last", "1..2", "--free-target", "90%", "--keep-best", "none"),
     ("prune", "RUN", "--keep-last", "1", "--dry-run"), ("prune", "RUN", "--keep-last", "1..2", "--free-target", "99%"),

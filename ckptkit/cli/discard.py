@@ -1,0 +1,67 @@
+"""bin/discard."""
+
+import argparse
+
+from ckptkit import ops
+from ckptkit.cli import acting
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.errors import UsageError
+from ckptkit.report import text
+
+EXAMPLES = """\
+  bin/discard RUN/checkpoint-400 --dry-run         what would go, and what that frees
+  bin/discard RUN/checkpoint-400                   asks on a terminal
+  bin/discard RUN/set-aside-checkpoint-400 -y      without a question; mv gives it its old name back instead"""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Delete one checkpoint that you name in full, also one that is damaged or that nobody can judge. Never the "
+        "last intact one of a run, never a pinned one, nor one that a process has open.",
+        EXAMPLES,
+        (0, 1, 2, 3, 4, 10, 11),
+    )
+    made.add_argument("checkpoint", metavar="CKPT", help="RUN/checkpoint-N, or RUN/set-aside-checkpoint-N")
+    flags.add_acting(made, "don't ask; needed where there is no terminal")
+    flags.add_trust(made)
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Show it, ask, delete it; a no is no failure."""
+    shown = ops.discard_named(options.checkpoint, dry_run=True, trust=options.trust)
+    output.routine(text.plan(shown.plan, options.dry_run))
+    if options.dry_run or not (options.yes or _agreed(shown.plan, output)):
+        output.document(_document(shown, output))
+        return 0
+    done = ops.discard_named(
+        options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=options.trust, by="bin/discard"
+    )
+    acting.say_outcome(done.outcome, "", lambda outcome: text.outcome(done.plan, outcome), output)
+    output.document(_document(done, output))
+    return 3 if done.outcome and done.outcome.failures else 0
+
+
+def _agreed(shown: ops.Plan, output: Output) -> bool:
+    """Whether a person says yes. Raises UsageError where nobody can be asked."""
+    if not shown.decisions:  # what a kill left of it is no checkpoint any more
+        return True
+    checkpoint, verdict, *_ = shown.decisions[0]
+    what = f"{text.printable(checkpoint.path)} ({verdict.state}, {text.human(checkpoint.allocated_bytes)})"
+    if not output.can_ask():
+        raise UsageError(f"{what} would be deleted for good, and nobody can be asked here: nothing deleted; add -y")
+    yes = output.ask(f"delete {what} for good?")
+    if not yes:
+        output.routine("nothing deleted")
+    return yes
+
+
+def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:
+    if not output.json:
+        return {}
+    from ckptkit.report import documents
+
+    return documents.pruned(*pruned)

@@ -1,0 +1,231 @@
+"""Checkpoints that nobody can judge: told with size and age, never counted, never deleted, set aside by a rename."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ckptkit import ops
+from ckptkit.model import Checkpoint, Decision, Finding, Judged, Plan, Verdict
+from ckptkit.ops.preflighting import newer_unknown
+from tests.support.runs import make_run, names, set_age, tree
+from tests.support.terminal import on_a_terminal
+
+TWO = {100: "intact", 200: "intact"}
+TOLD = "can't be judged ("
+
+
+def add_unknown(run, step, hours=2.0):
+    """A checkpoint of torchtitan's, as a person's script names it."""
+    path = Path(run, f"checkpoint-{step}")
+    path.mkdir(parents=True)
+    for rank in range(2):
+        (path / f"__{rank}_0.distcp").write_bytes(b"\1" * 100_000)
+    (path / ".metadata").write_bytes(b"\x80\x04.")
+    set_age(str(path), time.time(), hours * 3600)
+    return str(path)
+
+
+@pytest.fixture
+def run(run_of, calm):
+    """Two intact ones, and a newer one that nobody here can judge."""
+    run = run_of(TWO, at=f"{calm}/run")
+    add_unknown(run, 400)
+    return run
+
+
+# --- verify ---------------------------------------------------------------------------------------------------------
+
+pytestmark = pytest.mark.mounts
+
+
+def test_one_that_was_named_exits_4_and_is_told_with_size_and_age(run, ckptkit):
+    called = ckptkit("verify", f"{run}/checkpoint-400")
+    assert called.code == 4
+    assert called.err.startswith(f"verify: {run}/checkpoint-400 {TOLD}") and called.err.count("\n") == 1
+    assert "KiB, written 2.0 h ago; nothing here will delete it" in called.err
+    assert ckptkit("verify", f"{run}/checkpoint-400/", f"{run}/checkpoint-100", "-q").code == 4
+
+
+def test_a_run_exits_0_if_the_newest_that_can_be_judged_is_intact_and_tells_the_other(run, ckptkit):
+    called = ckptkit("verify", run)
+    assert called.code == 0 and f"checkpoint-400 {TOLD}" in called.err
+    found = ckptkit("verify", run, "--json").json["checkpoints"][-1]
+    assert (found["verdict"], found["refused"]) == ("unknown", False)
+    assert found["allocated_bytes"] > 200_000 and found["modified_at"].endswith("Z")
+
+
+def test_a_run_with_a_damaged_one_or_with_unknown_ones_alone_exits_4(run_of, run, ckptkit, calm):
+    make_run_of_one = add_unknown(f"{calm}/other", 100)
+    assert ckptkit("verify", os.path.dirname(make_run_of_one)).code == 4
+    assert ckptkit("verify", calm).code == 4, "a root is as good as the worst run below it"
+    (Path(run) / "checkpoint-200" / "trainer_state.json").unlink()
+    set_age(f"{run}/checkpoint-200", time.time(), 3600)
+    assert ckptkit("verify", run).code == 4
+
+
+def judged(path, state, code=""):
+    findings = (Finding("scheduler.pt", code, "names posix.system"),) if code else ()
+    checkpoint = Checkpoint(path, path.rpartition("/")[2], 1, "hf-trainer", 0, 0, (), (), 0, 0.0)
+    return Judged(checkpoint, Verdict(state, state == "intact", "quick", findings))
+
+
+SOUND = {
+    "intact": ([("/r/checkpoint-1", "intact")], ["/r"], True),
+    "in_progress": ([("/r/checkpoint-1", "in_progress")], ["/r"], True),
+    "unknown_beside_intact": ([("/r/checkpoint-1", "intact"), ("/r/checkpoint-2", "unknown")], ["/r"], True),
+    "unknown_and_in_progress": ([("/r/checkpoint-1", "unknown"), ("/r/checkpoint-2", "in_progress")], ["/r"], False),
+    "unknown_named": ([("/r/checkpoint-2", "unknown")], ["/r/checkpoint-2/"], False),
+    "unknown_and_intact_elsewhere": ([("/r/checkpoint-1", "unknown"), ("/s/checkpoint-1", "intact")], ["/"], False),
+    "incomplete": ([("/r/checkpoint-1", "intact"), ("/r/checkpoint-2", "incomplete")], ["/r"], False),
+    "corrupt": ([("/r/checkpoint-1", "corrupt"), ("/r/checkpoint-2", "intact")], ["/r"], False),
+    "refused": ([("/r/checkpoint-1", "intact", "refused-pickle"), ("/r/checkpoint-2", "intact")], ["/r"], False),
+    "hint": ([("/r/checkpoint-1", "intact", "unknown-global")], ["/r"], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_what_verify_calls_sound(name):
+    verdicts, paths, sound = SOUND[name]
+    assert ops.is_sound([judged(*verdict) for verdict in verdicts], paths) is sound
+
+
+# --- which of them stand against a start -----------------------------------------------------------------------------
+
+
+def plan_of(*checkpoints):
+    decisions = []
+    for name, layout, state in checkpoints:
+        step = int(name.rpartition("-")[2])
+        checkpoint = Checkpoint(f"/r/{name}", name, step, layout, 0, 0, (), (), 0, 0.0)
+        decisions.append(Decision(checkpoint, Verdict(state, state == "intact", "quick"), "keep", ()))
+    return Plan("/r", tuple(decisions))
+
+
+NEWER = {
+    "older": ([("checkpoint-1", "hf", "unknown"), ("checkpoint-2", "hf", "intact")], []),
+    "newer": ([("checkpoint-1", "hf", "intact"), ("checkpoint-2", "hf", "unknown")], ["checkpoint-2"]),
+    "newest_first": (
+        [("checkpoint-1", "hf", "intact"), ("checkpoint-2", "hf", "unknown"), ("checkpoint-3", "hf", "unknown")],
+        ["checkpoint-3", "checkpoint-2"],
+    ),
+    "between": (
+        [("checkpoint-1", "hf", "intact"), ("checkpoint-2", "hf", "unknown"), ("checkpoint-3", "hf", "intact")], []
+    ),
+    "newer_than_a_torn_one_too": (
+        [("checkpoint-1", "hf", "intact"), ("checkpoint-2", "hf", "unknown"), ("checkpoint-3", "hf", "incomplete")],
+        ["checkpoint-2"],
+    ),
+    "nothing_is_intact": ([("checkpoint-1", "hf", "unknown"), ("checkpoint-2", "hf", "incomplete")], ["checkpoint-1"]),
+    "of_another_stem": ([("checkpoint-1", "hf", "intact"), ("step-9", "hf", "unknown")], []),
+    "of_another_layout": ([("checkpoint-1", "hf", "intact"), ("checkpoint-9", "titan", "unknown")], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_which_unknown_ones_are_newer_than_the_newest_intact_one(name):
+    checkpoints, newer = NEWER[name]
+    assert [d.checkpoint.name for d in newer_unknown(plan_of(*checkpoints))] == newer
+
+
+def test_a_run_that_is_not_there_yet_has_none():
+    assert newer_unknown(None) == ()
+
+
+# --- preflight and recover ------------------------------------------------------------------------------------------
+
+
+def check(called):
+    return {found["code"]: found for found in called.json["checks"]}.get("unknown")
+
+
+def test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped(run, ckptkit):
+    called = ckptkit("preflight", run, "--json")
+    assert called.code == 4 and check(called)["state"] == "no-go"
+    assert check(called)["command"] == f"bin/recover {run} --set-aside"
+    assert "written 2.0 h ago" in check(called)["message"] and "--skip-unknown" in check(called)["message"]
+    skipped = ckptkit("preflight", run, "--skip-unknown", "--json")
+    assert skipped.code == 0 and check(skipped)["state"] == "warn"
+    ops.set_aside(f"{run}/checkpoint-400")
+    called = ckptkit("preflight", run, "--json")
+    assert called.code == 0 and check(called) is None
+
+
+def test_one_that_is_older_stands_against_nothing(run, ckptkit):
+    os.rename(f"{run}/checkpoint-400", f"{run}/checkpoint-150")
+    called = ckptkit("preflight", run, "--json")
+    assert called.code == 0 and check(called) is None
+
+
+def test_recover_says_no_go_and_moves_nothing_unless_it_is_told_to(run, ckptkit):
+    before = tree(run)
+    called = ckptkit("recover", run)
+    assert called.code == 4 and "no-go  unknown" in called.out and tree(run) == before
+    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-200"
+    assert ckptkit("recover", run, "--skip-unknown").code == 0 and tree(run) == before
+    assert ckptkit("recover", run, "--skip-unknown", "--set-aside").code == 2 and tree(run) == before
+
+
+def test_recover_sets_it_aside_and_says_how_to_undo_that(run, ckptkit):
+    dry = ckptkit("recover", run, "--set-aside", "--dry-run")
+    assert f"would set aside {run}/checkpoint-400" in dry.out and "checkpoint-400" in names(run)
+    called = ckptkit("recover", run, "--set-aside")
+    assert called.code == 0 and "set-aside-checkpoint-400" in names(run) and "checkpoint-400" not in names(run)
+    (undo,) = [line.partition("undo: ")[2] for line in called.out.splitlines() if "undo: " in line]
+    subprocess.run(undo, shell=True, check=True)
+    assert "checkpoint-400" in names(run) and "set-aside-checkpoint-400" not in names(run)
+    document = ckptkit("recover", run, "--set-aside", "--json").json
+    assert document["set_aside"] == [f"{run}/set-aside-checkpoint-400"]
+    assert document["resume"] == f"--resume_from_checkpoint {run}/checkpoint-200"
+
+
+def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):
+    ops.pin(f"{run}/checkpoint-400")
+    called = ckptkit("recover", run, "--set-aside")
+    assert called.code == 4 and "is pinned" in called.err and "checkpoint-400" in names(run)
+
+
+@pytest.mark.parametrize("answer, renamed", [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
+def test_recover_offers_it_on_a_terminal_and_takes_nothing_but_a_yes(run, answer, renamed):
+    code, seen = on_a_terminal("recover", run, typed=answer)
+    assert "set it aside? (a rename, nothing is lost) [y/N]" in seen and "written 2.0 h ago" in seen
+    assert ("set-aside-checkpoint-400" in names(run)) is renamed
+    assert code == (0 if renamed else 4)
+
+
+@pytest.mark.parametrize("more", [("-q",), ("--json",), ("--dry-run",), ("--skip-unknown",)])
+def test_recover_asks_nobody_who_is_not_there_to_answer(run, more):
+    _, seen = on_a_terminal("recover", run, *more, typed="y\n")
+    assert "[y/N]" not in seen and "checkpoint-400" in names(run)
+
+
+def test_it_works_at_0_bytes(real, mount, fill, ckptkit):
+    point = mount("tmpfs", "size=3m")
+    run = make_run(real, os.path.join(point, "run"), TWO)
+    add_unknown(run, 400)
+    fill(point)
+    called = ckptkit("recover", run, "--set-aside", env={"TMPDIR": point, "HOME": point, "CKPTKIT_STATE": f"{point}/s"})
+    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-200", called.err
+    assert names(run) == ["checkpoint-100", "checkpoint-200", "set-aside-checkpoint-400"]
+
+
+# --- nothing deletes or counts it -----------------------------------------------------------------------------------
+
+
+def test_no_verb_deletes_counts_or_hands_out_one(run, ckptkit):
+    for words in (("prune", "--keep-last", "1", "-y"), ("strip", "-y"), ("latest",), ("recover", "-y")):
+        ckptkit(words[0], run, *words[1:])
+    assert names(run) == ["checkpoint-200", "checkpoint-400"]
+    assert ckptkit("latest", run).out == f"{run}/checkpoint-200\n"
+    assert json.loads(ckptkit("prune", run, "--json").out)["runs"][0]["decisions"][-1]["action"] == "leave"
+
+
+def test_one_that_is_set_aside_is_listed_by_no_verb(run, ckptkit):
+    ops.set_aside(f"{run}/checkpoint-400")
+    for verb in ("verify", "diskreport", "prune"):
+        more = ("--no-eaters",) if verb == "diskreport" else ()
+        assert "checkpoint-400" not in ckptkit(verb, run, *more, "--json").out
+    assert "set-aside-checkpoint-400" in names(run)
