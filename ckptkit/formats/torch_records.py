@@ -64,6 +64,18 @@ def placed(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Places]:
     return told, NOWHERE if told else Places(directory, entries, begins)
 
 
+def placed_pickle(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Placed | None]:
+    """Given an open archive and its directory, return (faults, the place of data.pkl): one local header is read."""
+    pickled = (record for record in directory if record.name.endswith(PICKLE) and record.name.count(b"/") == 1)
+    record = next(pickled, None)
+    if record is None:
+        return [("bad-record", "0 records data.pkl, torch writes one")], None
+    fault, begin = _local(file, record)
+    if fault:
+        return [("bad-record", f"{_shown(record.name)} {fault}")], None
+    return [], Placed(record, begin, begin + record.stored)
+
+
 NOWHERE = Places(NOTHING, array("Q"), array("Q"))
 
 

@@ -8,8 +8,9 @@ from typing import BinaryIO
 
 from ckptkit.formats import Fault, stream, torch_legacy
 from ckptkit.formats.digests import Digests
+from ckptkit.formats.pickles import LARGEST_BYTES
 from ckptkit.formats.safetensors import Tensor
-from ckptkit.formats.torch_records import PICKLE, Archive, parts, placed
+from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, placed_pickle
 from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model import FileDigest, Level
@@ -57,17 +58,15 @@ def follow_pickle(file: BinaryIO, name: str, seen: Seen, reading: Reading) -> Se
     if seen.damaged:
         return seen
     if not seen.records:
-        faults = (
-            torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0] if _is_legacy(file, name) else []
-        )
-        return seen._replace(faults=(*seen.faults, *faults))
-    faults, places = placed(file, seen.records)
-    archive = Archive(trust=reading.trust)
-    for part in parts((place for place in places if place.record.name.endswith(PICKLE)), archive):
-        file.seek(part.begin)
-        sink = part.make()
-        sink.feed(memoryview(file.read(part.end - part.begin)))
-        faults += sink.faults()
+        legacy = _is_legacy(file, name)
+        faults = torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0] if legacy else []
+        return seen._replace(faults=(*seen.faults, *(f for f in faults if f not in seen.faults)))
+    faults, place = placed_pickle(file, seen.records)
+    if place and place.record.size <= LARGEST_BYTES:
+        sink = RecordSink(place.record, Archive(trust=reading.trust))
+        file.seek(place.begin)
+        sink.feed(memoryview(file.read(place.record.size)))
+        faults = sink.faults()
     return seen._replace(faults=(*seen.faults, *faults))
 
 

@@ -142,7 +142,7 @@ def _seen(
                 from ckptkit.verify.contents import read_whole
 
                 seen = read_whole(opened, file.name, seen, level, reading, known)
-            elif reading.pickles and level == "quick" and reader is _archive:
+            elif level == "quick" and reading.pickles and _is_loaded(file.name, layout):
                 from ckptkit.verify.contents import follow_pickle
 
                 seen = follow_pickle(opened, file.name, seen, reading)
@@ -172,6 +172,11 @@ def _reader(name: str, layout: Layout) -> Callable[[BinaryIO, int], Seen] | None
     if name.endswith(PARSED) and not layout.optional.fullmatch(name):
         return _table
     return _other_json if name.endswith(".json") else None
+
+
+def _is_loaded(name: str, layout: Layout) -> bool:
+    """Whether a resume has torch load that file."""
+    return bool(layout.archives.fullmatch(name)) and not layout.optional.fullmatch(name)
 
 
 def _nothing(file: BinaryIO, size: int) -> Seen:

@@ -73,7 +73,7 @@ def _claims(name: str, way: str) -> tuple[Claim, ...]:
     """What a resume loads is refused for it; in the settings, which no resume loads, it is told."""
     if name == "training_args.bin":
         return hint("unsafe-pickle", "full")
-    return wrong("refused-pickle", "full") if way == "then_broken" else hint("refused-pickle", "full")
+    return wrong("refused-pickle") if way == "then_broken" else hint("refused-pickle")
 
 
 def _bare_claims(way: str) -> tuple[Claim, ...]:
@@ -82,7 +82,8 @@ def _bare_claims(way: str) -> tuple[Claim, ...]:
 
 
 def _damage(name: str, harm: Callable[[Path], object], claims: tuple[Claim, ...], file: str) -> Damage:
-    manifested = in_file(file, wrong("changed-since-manifest")) if claims[0].level == "full" else claims
+    changed = claims[0].code in ("refused-pickle", "unsafe-pickle")  # as large as it is, it is another file
+    manifested = in_file(file, wrong("changed-since-manifest")) if changed else claims
     what = "a pickle that calls out, in an archive or bare"
     return Damage(f"hostile/pickle/{name}", "lora", harm, claims, what, manifested, hostile=True)
 

@@ -25,7 +25,7 @@ def damages() -> Iterator[Damage]:
     yield _damage(
         "deflated_thousandfold", partial(_added, "optimizer/data/84", bytes(64 << 20), zipfile.ZIP_DEFLATED), BAD
     )
-    yield _damage("deflated_pickle", partial(_all_deflated, zipfile.ZIP_DEFLATED), BAD)
+    yield _damage("deflated_pickle", partial(_all_deflated, zipfile.ZIP_DEFLATED), wrong("bad-record"))
     yield _damage("overlapping", _overlapping, BAD, manifested=CHANGED)
     yield _damage("a_thousand_times_the_same", _same_record, BAD)
     yield _damage("doubled_name", partial(_added, "optimizer/data.pkl", b"N.", zipfile.ZIP_STORED), BAD)

@@ -13,6 +13,8 @@ FIRST = ("data.pkl", ".format_version", ".storage_alignment", "byteorder")
 LAST = ("version", ".data/serialization_id")
 STORAGES = {"optimizer.pt": 84, "scheduler.pt": 0, "rng_state.pth": 1, "training_args.bin": 0}  # of kind lora
 BAD = wrong("bad-record", "full")
+# The pickle comes first, and is looked at from quick on where a resume loads it.
+BAD_PICKLE = (*wrong("bad-record"), *BAD)
 DIRECTORY = wrong("bad-directory")
 # Fields of the first record's local header: (offset, what is claimed of a flipped bit there). APPNOTE.TXT 4.3.7.
 LOCAL = {
@@ -46,9 +48,10 @@ def damages() -> Iterator[Damage]:
     """A bit of each part of each archive."""
     for archive in STORAGES:
         for record in records(archive):
+            claims = _seen(archive, BAD, record == FIRST[0])
             yield Damage(f"bit/{archive}/{record.replace('/', '_')}", "lora", partial(_in_record, archive, record),
-                         in_file(archive, BAD), "a bit of any record of a torch archive flipped",
-                         in_file(archive, _changed_too(BAD)))  # fmt: skip
+                         in_file(archive, claims), "a bit of any record of a torch archive flipped",
+                         in_file(archive, _changed_too(claims)))  # fmt: skip
         yield from _fields(archive, "local header", LOCAL, _local_at)
         yield from _fields(archive, "central directory", CENTRAL, _central_at)
         yield from _fields(archive, "end", END, _end_at)
@@ -60,13 +63,21 @@ def damages() -> Iterator[Damage]:
 
 def _changed_too(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
     """What the format sees at full, the manifest sees too; at quick both are as they were."""
-    return CHANGED if claims[0].level == "full" else claims
+    if claims == BAD_PICKLE:
+        return (claims[0], *CHANGED)
+    return CHANGED if claims and claims[0].level == "full" else claims
+
+
+def _seen(archive: str, claims: tuple[Claim, ...], in_pickle: bool) -> tuple[Claim, ...]:
+    """No resume loads training_args.bin, so its pickle is followed at full alone."""
+    return BAD_PICKLE if claims == BAD and in_pickle and archive != "training_args.bin" else claims
 
 
 def _fields(
     archive: str, where: str, fields: dict[str, tuple[int, tuple[Claim, ...]]], begin: Place
 ) -> Iterator[Damage]:
     for field, (offset, claims) in fields.items():
+        claims = _seen(archive, claims, in_pickle=True)
         what = HARMLESS if not claims else f"a bit flipped in an archive's {where}"
         harm = partial(_in_field, archive, begin, offset)
         known = CHANGED if not claims else _changed_too(claims)
