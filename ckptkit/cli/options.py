@@ -18,7 +18,7 @@ EXIT_CODES = {
     1: "unexpected error",
     2: "usage or configuration: nothing changed",
     3: "part of it failed",
-    4: "corruption found, or no intact checkpoint",
+    4: "a checkpoint is damaged or refused, none is intact, nobody can judge the one named, or no-go",
     5: "free target not reachable above the floor, or (plan) it does not fit",
     10: "no such run",
     11: "another process holds the lock",
