@@ -20,15 +20,18 @@ def plan(
     keep: int,
     protected: Mapping[str, str],
     only: str | None = None,
+    unsafe: Mapping[str, str] = {},
 ) -> StripPlan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
     parts: {name: what of it would go}. keep: how many intact resumable ones stay so, the newest. protected: {name:
     reason} from outside (pins, open files). only: the name of the one that a person asked for.
+    unsafe: {name: why no resume takes it}: such a one stays whole, and is no reason to strip another.
     """
     resumable = [j for j in in_line([j for j in judged if j.verdict.intact]) if j.verdict.resumable]
+    resumable = [j for j in resumable if j.checkpoint.name not in unsafe]
     kept = {j.checkpoint.name: f"keep-resumable {keep}" for j in resumable[-keep:]}
-    kept |= {j.checkpoint.name: FLOOR for j in resumable[-1:]}
+    kept |= {j.checkpoint.name: FLOOR for j in resumable[-1:]} | dict(unsafe)
     ordered = sorted(judged, key=lambda j: j.checkpoint.step)
     decisions = tuple(_decide(j, parts.get(j.checkpoint.name), kept, protected, only) for j in ordered)
     floor = next((d for d in decisions if d.reasons == (FLOOR,)), None)

@@ -68,3 +68,14 @@ def test_the_floor_is_the_newest_resumable_one_and_stays(entries, keep):
 
 def test_of_one_that_was_named_the_others_stay():
     assert stripped(made([judged(10), judged(20), judged(30)], only="checkpoint-20")) == {20}
+
+
+def test_one_that_no_resume_takes_stays_whole_and_is_no_reason_to_strip_another():
+    entries = [judged(step) for step in (100, 200, 300)]
+    parts = {j.checkpoint.name: Part((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
+    found = plan("/run", entries, parts, 1, {}, unsafe={"checkpoint-300": "a pickle in it is refused"})
+    assert [(d.checkpoint.step, d.action, *d.reasons) for d in found.decisions] == [
+        (100, "strip", "newer ones can be resumed from"),
+        (200, "keep", "newest intact resumable"),
+        (300, "keep", "a pickle in it is refused"),
+    ]

@@ -1,6 +1,7 @@
 """bin/discard."""
 
 import argparse
+import os
 
 from ckptkit import ops
 from ckptkit.cli import acting
@@ -32,13 +33,14 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Show it, ask, delete it; a no is no failure."""
-    shown = ops.discard_named(options.checkpoint, dry_run=True, trust=options.trust)
+    trust = ops.trust_for(os.path.dirname(os.path.abspath(options.checkpoint)), options.trust)
+    shown = ops.discard_named(options.checkpoint, dry_run=True, trust=trust)
     output.routine(text.plan(shown.plan, options.dry_run))
     if options.dry_run or not (options.yes or _agreed(shown.plan, output)):
         output.document(_document(shown, output))
         return 0
     done = ops.discard_named(
-        options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=options.trust, by="bin/discard"
+        options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=trust, by="bin/discard"
     )
     acting.say_outcome(done.outcome, "", lambda outcome: text.outcome(done.plan, outcome), output)
     output.document(_document(done, output))

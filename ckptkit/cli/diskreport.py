@@ -61,6 +61,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
             depth=depth,
             top=options.top,
             told=told,
+            trust_of=lambda path: ops.trust_for(path, (), options.config),
         )
     for path, fault in found.errors:
         output.message(text.printable(f"{path}: {fault}"))

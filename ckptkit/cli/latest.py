@@ -31,7 +31,10 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Find it; what was passed over is told even under -q: it is why the newest is not the newest."""
-    found = ops.latest(options.run, weights_only_ok=options.weights_only_ok, level=options.level)
+    found = ops.latest(
+        options.run, weights_only_ok=options.weights_only_ok, level=options.level,
+        trust=ops.trust_for(options.run, options.trust), allow_nonfinite=options.allow_nonfinite,
+    )  # fmt: skip
     for passed in found.passed_over:
         output.message(text.passed_over(passed.checkpoint, passed.reason))
     if not found.verdict.intact:

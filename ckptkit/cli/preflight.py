@@ -38,7 +38,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
     training = ops.configured(options.config) if options.config else None
     rules = ops.rules_where(options.run, flags.typed_rules(options), None if training else options.config)
     settings, origin = training or (None, "")
-    made = ops.preflight(options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown)
+    trust = ops.trust_for(options.run, options.trust, None if training else options.config)
+    made = ops.preflight(
+        options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust
+    )
     against = [check for check in made if check.state == "no-go"]
     output.result(text.checklist(against if output.quiet else made))
     output.routine("no-go: see above" if against else "go")

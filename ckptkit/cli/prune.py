@@ -55,6 +55,7 @@ def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned
     return ops.prune(
         path,
         rules,
+        trust=ops.trust_for(path, options.trust, options.config),
         dry_run=options.dry_run,
         yes=options.yes,
         ask=acting.asks(options, output),

@@ -56,9 +56,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
     rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
     done = ops.recover(
         options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=acting.asks(options, output),
-        lock_timeout=options.lock_timeout, skip_unknown=options.skip_unknown,
-        set_aside=lambda decision: _wants_aside(decision, options, output),
-        tell=lambda step, value: SAY[step](value, options, output),
+        set_aside=lambda decision: _wants_aside(decision, options, output), skip_unknown=options.skip_unknown,
+        trust=ops.trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
+        lock_timeout=options.lock_timeout, tell=lambda step, value: SAY[step](value, options, output),
     )  # fmt: skip
     code = _tell(done, output)
     output.document(_document(done, causes) if output.json else {})

@@ -52,6 +52,7 @@ def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripp
     return ops.strip(
         path,
         keep,
+        trust=ops.trust_for(path, options.trust, options.config),
         dry_run=options.dry_run,
         yes=options.yes,
         lock_timeout=options.lock_timeout,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ckptkit import ops
@@ -75,19 +75,29 @@ def _judged(
 ) -> tuple[list[Judged], Errors]:
     found: list[Judged] = []
     errors: Errors = []
+
+    def trust(run: str) -> Sequence[str]:
+        try:
+            return ops.trust_for(run, options.trust)
+        except UsageError as error:  # a run's own settings are broken: its checkpoints are judged all the same
+            _note(run, error, errors, output)
+            return ()
+
     if level != "quick":
         ops.yield_to_others()
     with _progress(options, level, output) as told:
-        reading = ops.reading(
-            options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",), options.trust
-        )
+        reading = ops.reading(options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",))
         for path in options.paths:
             try:
-                found += ops.verify(path, level=level, reading=reading)
+                found += ops.verify(path, level=level, reading=reading, trust=trust)
             except CkptkitError as error:
-                output.message(text.printable(str(error)))
-                errors.append({"path": path, "message": str(error), "exit_code": error.exit_code})
+                _note(path, error, errors, output)
     return list(ops.standing_still(found)) if level == "deep" else found, errors
+
+
+def _note(path: str, error: CkptkitError, errors: Errors, output: Output) -> None:
+    output.message(text.printable(str(error)))
+    errors.append({"path": path, "message": str(error), "exit_code": error.exit_code})
 
 
 def _write(judged: list[Judged], output: Output) -> list[int]:

@@ -15,6 +15,7 @@ from ckptkit.ops.looking import (
     rules_where,
     runs_at,
     scan,
+    trust_for,
     unread,
     verify,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "sinks",
     "standing_still",
     "strip",
+    "trust_for",
     "unpin",
     "unread",
     "verify",

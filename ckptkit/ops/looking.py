@@ -65,6 +65,17 @@ def rules_where(run: str, flags: Mapping[str, str | None], file: str | None = No
     return config.rules(path, flags, os.environ, status.f_blocks * status.f_frsize, file)
 
 
+def trust_for(run: str, typed: Sequence[str], file: str | None = None) -> tuple[str, ...]:
+    """Given a run and the patterns typed, return those that hold from all four places. Raises UsageError, NoSuchRun.
+
+    run: also a checkpoint of it, and one that is not there yet. typed: as --trust gives them. file: read instead of
+    the run's own.
+    """
+    run = os.path.realpath(os.path.dirname(os.path.abspath(run)) if discover.is_checkpoint_name(run) else run)
+    path = run if discover.is_gone(run) else discover.run_directory(run)
+    return config.trust(path, {"trust": typed}, os.environ, file)
+
+
 def scan(path: str) -> Run:
     """Given a run directory, return its checkpoints. Raises NoSuchRun also if it holds none."""
     run = discover.scan(path)
@@ -133,18 +144,22 @@ def verify(
     level: Level = "quick",
     now: float | None = None,
     reading: Reading = WHOLE,
-    trust: Sequence[str] = (),
+    trust: Sequence[str] | Callable[[str], Sequence[str]] = (),
 ) -> tuple[Judged, ...]:
     """Given a checkpoint, a run, or a root above runs, return each checkpoint below with its verdict.
 
     At each level the pickles that a resume loads are followed, never loaded.
 
-    now: seconds since the epoch. reading: how to read whole files. trust: patterns (`pkg.*`) of names that pickles may
-    name although no framework allows them, beside those of `reading`.
-    Raises NoSuchRun if there is none, or none any more.
+        now: seconds since the epoch. reading: how to read what the level asks for. trust: patterns (`pkg.*`) of what
+    pickles may name, beside those of `reading`; or what returns them for a run's path.
+        Raises NoSuchRun if there is none, or none any more.
     """
-    reading = reading._replace(pickles=True, trust=(*reading.trust, *trust))
-    judged = tuple(judged for run in runs_at(path) for judged in judge(run, now, level, reading=reading))
+
+    def of(run: str) -> Reading:
+        own = trust(run) if callable(trust) else trust
+        return reading._replace(pickles=True, trust=(*reading.trust, *own))
+
+    judged = tuple(j for run in runs_at(path) for j in judge(run, now, level, reading=of(run.path)))
     if not judged:
         raise NoSuchRun(f"no checkpoint at or below {path!r} any more: removed while it was looked at")
     return judged

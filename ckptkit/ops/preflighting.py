@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,8 @@ def preflight(
     settings: Mapping[str, Any] | None = None,
     origin: str = "as given",
     skip_unknown: bool = False,
+    trust: Sequence[str] = (),
+    allow_nonfinite: bool = False,
 ) -> tuple[Check, ...]:
     """Given a run, or where one will be, and its rules, return go or no-go, line by line. Raises UsageError.
 
@@ -39,14 +41,15 @@ def preflight(
     settings: of the training that will start, {name as in TrainingArguments: value}; else the last training's are read.
     origin: what to call them.
     skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
+    trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
     """
     run = os.path.realpath(path)
     discover.refuse_system_directory(run)
     if not discover.is_gone(run):
         discover.run_directory(path)
     place = _existing(run)
-    newest, why_none = _newest(run)
-    at, made = moment(now), _plan(run, rules, now)
+    newest, why_none = _newest(run, trust, allow_nonfinite)
+    at, made = moment(now), _plan(run, rules, now, trust)
     return checks.checks(
         Facts(
             run=run,
@@ -111,16 +114,16 @@ def _existing(path: str) -> str:
     return path
 
 
-def _plan(run: str, rules: Rules, now: float | None) -> Plan | None:
+def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Plan | None:
     try:
-        return plan(run, rules, now=now)
+        return plan(run, rules, now=now, trust=trust)
     except CkptkitError:
         return None
 
 
-def _newest(run: str) -> tuple[str | None, str]:
+def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str | None, str]:
     try:
-        return latest(run).path, ""
+        return latest(run, trust=trust, allow_nonfinite=allow_nonfinite).path, ""
     except NoSuchRun:
         return None, ""
     except NoIntactCheckpoint as error:

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ckptkit import careful, diagnose
@@ -43,35 +43,40 @@ def recover(
     lock_timeout: float = 0.0,
     set_aside: Callable[[Decision], bool] = lambda decision: False,
     skip_unknown: bool = False,
+    trust: Sequence[str] = (),
+    allow_nonfinite: bool = False,
     tell: Callable[[str, object], None] = lambda step, value: None,
 ) -> Recovered:
     """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
 
     set_aside: asked of each checkpoint that can't be judged and is newer than the newest intact one: whether to rename
     it, so that no resume takes it. skip_unknown: go on without asking, and leave them where they are.
+    trust, allow_nonfinite: as in `latest`.
     tell: gets ("step", its words) before each step, ("plan", plan) before anything is deleted, and what came of each:
     "report", "pruned" (or "kept", the reason), "aside" (old path and new, "" in a dry run), "latest", "checks".
     yes, ask: as in `prune`; what waits for a yes is in Recovered.pruned.stopped.
     Raises NoSuchRun, UsageError, LockHeld.
     """
     tell("step", "1. what is on the disk")
-    found = report([path], lambda run: rules)
+    found = report([path], lambda run: rules, trust_of=lambda run: trust)
     tell("report", found)
     tell("step", f"2. torn checkpoints, and what the policy frees{' (dry run)' if dry_run else ''}")
     pruned = None
     try:
         pruned = prune(
-            path, rules, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout,
+            path, rules, trust=trust, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout,
             announce=lambda plan: tell("plan", plan),
         )  # fmt: skip
         tell("pruned", pruned)
     except NoIntactCheckpoint as error:
         tell("kept", str(error))
-    aside = () if skip_unknown else tuple(_set_aside(path, rules, set_aside, dry_run, lock_timeout, tell))
+    aside = () if skip_unknown else tuple(_set_aside(path, rules, trust, set_aside, dry_run, lock_timeout, tell))
     tell("step", "3. the newest intact checkpoint, every byte of it read")
-    newest = _newest(path, tell)
+    newest = _newest(path, trust, allow_nonfinite, tell)
     tell("step", "4. whether it can start")
-    checks = preflight(path, rules, probe=not dry_run, skip_unknown=skip_unknown)
+    checks = preflight(
+        path, rules, probe=not dry_run, skip_unknown=skip_unknown, trust=trust, allow_nonfinite=allow_nonfinite
+    )
     tell("checks", checks)
     tell("step", "5. go on with")
     line = f"--resume_from_checkpoint {shlex.quote(newest.path)}" if newest else ""
@@ -81,13 +86,14 @@ def recover(
 def _set_aside(
     path: str,
     rules: Rules,
+    trust: Sequence[str],
     wanted: Callable[[Decision], bool],
     dry_run: bool,
     lock_timeout: float,
     tell: Callable[[str, object], None],
 ) -> Iterator[str]:
     """Yield the new path of each that was set aside; one that can't be is told, and stands against a start."""
-    for decision in filter(wanted, newer_unknown(plan(path, rules))):
+    for decision in filter(wanted, newer_unknown(plan(path, rules, trust=trust))):
         old = decision.checkpoint.path
         if dry_run:
             tell("aside", (old, ""))
@@ -101,9 +107,11 @@ def _set_aside(
         yield new
 
 
-def _newest(path: str, tell: Callable[[str, object], None]) -> Latest | None:
+def _newest(
+    path: str, trust: Sequence[str], allow_nonfinite: bool, tell: Callable[[str, object], None]
+) -> Latest | None:
     try:
-        newest = latest(path, level="full")
+        newest = latest(path, level="full", trust=trust, allow_nonfinite=allow_nonfinite)
     except (NoIntactCheckpoint, NoSuchRun) as nothing:
         tell("kept", str(nothing))
         return None

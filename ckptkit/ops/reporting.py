@@ -11,7 +11,7 @@ from ckptkit.disk.training import environment, working_directory
 from ckptkit.errors import CkptkitError
 from ckptkit.model import Plan, Volume
 from ckptkit.ops import foreseeing
-from ckptkit.ops.looking import plan
+from ckptkit.ops.looking import plan, trust_for
 from ckptkit.policy import Rules
 
 DEPTH, TOP = 3, 10  # what a person can take in
@@ -35,19 +35,21 @@ def report(
     top: int = TOP,
     told: Callable[[int, str], None] | None = None,
     trails: Sequence[Trail] | None = None,
+    trust_of: Callable[[str], Sequence[str]] = lambda run: trust_for(run, ()),
 ) -> Report:
     """Given a directory or several (runs, or roots above runs), return what stands there and what else takes room.
 
     rules_of: the rules that hold for a run's path; by default those of its ckptkit.toml and the environment.
     depth: name the `top` largest directories that far below each volume's mount point, and the largest files; 0: don't,
     it walks the whole volume. told: called while it walks with the bytes seen so far and a path. trails: the past
-    of volumes and runs, default: what the history knows of them. Raises NoSuchRun, UsageError.
+    of volumes and runs, default: what the history knows of them. trust_of: patterns (`pkg.*`) of what the pickles of a
+    run may name, default those of its ckptkit.toml and the environment. Raises NoSuchRun, UsageError.
     """
     moment = time.time() if now is None else now
     paths = [paths] if isinstance(paths, str) else paths
     runs = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
     volumes = _volumes([*paths, *runs])
-    planned, errors = _planned(runs, rules_of, now)
+    planned, errors = _planned(runs, rules_of, trust_of, now)
     trainings = disk.trainings(runs, [v.mount for v in volumes])
     caches = disk.caches(runs, *_started_from(paths, [t.pid for t in trainings]))
     seen = _volumes([*paths, *runs, *(c.path for c in caches)])  # a cache on another volume is worth a look at it
@@ -90,13 +92,16 @@ Planned = list[tuple[Plan, Rules]]
 
 
 def _planned(
-    runs: Sequence[str], rules_of: Callable[[str], Rules], now: float | None
+    runs: Sequence[str],
+    rules_of: Callable[[str], Rules],
+    trust_of: Callable[[str], Sequence[str]],
+    now: float | None,
 ) -> tuple[Planned, tuple[tuple[str, str], ...]]:
     planned, errors = [], []
     for run in runs:
         try:
             rules = rules_of(run)
-            planned.append((plan(run, rules, now=now), rules))
+            planned.append((plan(run, rules, now=now, trust=trust_of(run)), rules))
         except CkptkitError as error:  # one bad run never hides the others
             errors.append((run, str(error)))
     return planned, tuple(errors)

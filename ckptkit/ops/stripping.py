@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit import config, delete, discover, lock, pins, strip_policy
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
-from ckptkit.model import Failure, Outcome
+from ckptkit.lineage import diverged_names, stale_names
+from ckptkit.model import Failure, Judged, Outcome
 from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
 from ckptkit.tuples import NamedTuple
-from ckptkit.verify import QUIET_SECONDS
+from ckptkit.verify import QUIET_SECONDS, Reading
 
 DEFAULT_KEEP = 1
 
@@ -33,13 +34,15 @@ def strip(
     dry_run: bool = False,
     yes: bool = False,
     lock_timeout: float = 0.0,
+    trust: Sequence[str] = (),
     announce: Callable[[StripPlan], None] = lambda plan: None,
     by: str = "",
 ) -> Stripped:
     """Given a run, or one checkpoint of it, remove what only continues training; weights, tokenizer and state stay.
 
     keep_resumable: the newest so many intact ones can still be resumed from. None is 1, and then stripping more than
-    half of those that can be takes `yes`. by: what the history calls the program, default its own name.
+    half of those that can be takes `yes`. trust: patterns (`pkg.*`) of what pickles may name.
+    by: what the history calls the program, default its own name.
     Failures to remove are data in the outcome.
     Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
     """
@@ -48,7 +51,7 @@ def strip(
         raise UsageError(f"keep-resumable {keep_resumable}: at least one checkpoint stays resumable")
 
     def planned() -> StripPlan:
-        made = _plan(run, keep_resumable or DEFAULT_KEEP, moment(now), quiet, protected or {}, only)
+        made = _plan(run, keep_resumable or DEFAULT_KEEP, moment(now), quiet, protected or {}, only, trust)
         announce(made)
         _require(made, only)
         return made
@@ -77,7 +80,9 @@ def _target(path: str) -> tuple[str, str | None]:
     return discover.run_directory(os.path.dirname(found.path)), found.name
 
 
-def _plan(run: str, keep: int, now: float, quiet: float, protected: Mapping[str, str], only: str | None) -> StripPlan:
+def _plan(
+    run: str, keep: int, now: float, quiet: float, protected: Mapping[str, str], only: str | None, trust: Sequence[str]
+) -> StripPlan:
     judged = judge(scan(run), now, quiet=quiet)
     parts = {j.checkpoint.name: part for j in judged if (part := part_of(j.checkpoint))}
     held = dict.fromkeys(pins.read(run), "pinned") | dict(protected)
@@ -86,8 +91,17 @@ def _plan(run: str, keep: int, now: float, quiet: float, protected: Mapping[str,
     made = strip_policy.plan(run, judged, parts, keep, held, only)
     if not made.strips:
         return made
-    # Looked for only when something is to go: it costs a walk over /proc.
-    return strip_policy.plan(run, judged, parts, keep, in_use(run) | held, only)
+    # Looked at only when something is to go: it costs the reading of pickles, and a walk over /proc.
+    judged = judge(scan(run), now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
+    return strip_policy.plan(run, judged, parts, keep, in_use(run) | held, only, _unsafe(judged))
+
+
+def _unsafe(judged: Sequence[Judged]) -> dict[str, str]:
+    """{name: why no resume takes it}, of the intact ones."""
+    intact = [j for j in judged if j.verdict.intact]
+    diverged = diverged_names(intact, stale_names(intact))
+    refused = {j.checkpoint.name: "a pickle in it is refused" for j in intact if j.verdict.refused}
+    return dict.fromkeys(diverged, "weights in it became NaN or infinite") | refused
 
 
 def _require(made: StripPlan, only: str | None) -> None:

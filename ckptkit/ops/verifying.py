@@ -60,12 +60,10 @@ def reading(
     limits: Budget,
     told: Callable[[int], None] | None = None,
     digests: Sequence[str] = ("crc32",),
-    trust: Sequence[str] = (),
 ) -> Reading:
     """Given what is to be verified and the budget for it, return how to read it; the budget's time begins now.
 
-    told: called with each count of bytes read. digests: to take of each file. trust: patterns of names that a
-    pickle may call, such as `pkg.*`.
+    told: called with each count of bytes read. digests: to take of each file.
     """
     deadline = time.monotonic() + limits.max_seconds if limits.max_seconds else None
     chosen = _chosen(paths, limits.sample) if limits.sample else None
@@ -74,7 +72,7 @@ def reading(
         in_time = deadline is None or time.monotonic() < deadline
         return in_time and (chosen is None or chosen(path))
 
-    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told), trust=tuple(trust))
+    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told))
 
 
 def _chosen(paths: Sequence[str], sample: tuple[int, int]) -> Callable[[str], bool]:
