@@ -86,7 +86,8 @@ def _judged(
     if level != "quick":
         ops.yield_to_others()
     with _progress(options, level, output) as told:
-        reading = ops.reading(options.paths, budget, told, ("crc32", "sha256") if options.sha256 else ("crc32",))
+        digests = ("crc32", "sha256") if options.sha256 else ("crc32",)
+        reading = ops.reading(options.paths, budget, told, digests, values=options.write)
         for path in options.paths:
             try:
                 found += ops.verify(path, level=level, reading=reading, trust=trust)

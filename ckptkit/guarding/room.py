@@ -12,6 +12,7 @@ from ckptkit.guarding.settings import Settings
 from ckptkit.model import SAVING, Checkpoint, Judged
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
+from ckptkit.verify import Reading
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
@@ -19,6 +20,9 @@ POLL_SECONDS = 0.2
 GIVES_BACK_LATE = frozenset({"btrfs", "zfs", "bcachefs"})  # with the next transaction, up to half a minute away
 # What the guard itself can't mend, or does not see at the first save.
 TOLD_AT_START = ("volume", "inodes", "write", "headroom")
+
+
+VALUES = Reading(values=True)  # a save read back is in memory still: NaN and Inf are looked for as it passes
 
 
 class Room:
@@ -165,9 +169,10 @@ class Room:
         """
         path = os.path.join(self.run, name)
         try:
-            (judged,) = ops.verify(path, level="full")
+            (judged,) = ops.verify(path, level="full", reading=VALUES, trust=self.settings.trust)
             if judged.verdict.intact:
                 self._write_manifest(judged)
+                self._tell_diverged(judged)
             _warn_of(ops.record_damage(judged))
         except (CkptkitError, OSError) as error:
             return str(error) or repr(error)  # never "": that would be intact
@@ -176,6 +181,14 @@ class Room:
     def record_save(self, name: str, kind: str, seconds: float) -> None:
         """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
         _warn_of(ops.record_save(os.path.join(self.run, name), kind, seconds))
+
+    def _tell_diverged(self, judged: Judged) -> None:
+        """Training may go on for days with weights that are NaN, and its log is not always looked at."""
+        name, bad = judged.checkpoint.name, judged.verdict.nonfinite
+        if bad and name in ops.diverged(self.run):
+            more = f" and {len(bad) - 1} more weights" if len(bad) > 1 else ""
+            told = "a resume takes the last checkpoint before it with finite values, which stays"
+            warn(f"{judged.checkpoint.path}: {bad[0]}{more} became NaN or Inf since an earlier save: {told}")
 
     def _write_manifest(self, judged: Judged) -> None:
         try:

@@ -116,6 +116,11 @@ def require_intact(made: Plan | StripPlan, done: str) -> None:
         raise NoIntactCheckpoint(told)
 
 
+def diverged(path: str) -> frozenset[str]:
+    """Given a run, return the names of those in which a weight became NaN or Inf, as the manifests have it."""
+    return _diverged(judge(scan(path), quiet=0))
+
+
 def unread(decisions: Iterable[Decision | Strip]) -> list[Decision | Strip]:
     """Given what was decided, return those that were left alone only because they could not be read."""
     return [d for d in decisions if d.action == "leave" and d.verdict.unread]
@@ -150,9 +155,9 @@ def verify(
 
     At each level the pickles that a resume loads are followed, never loaded.
 
-        now: seconds since the epoch. reading: how to read what the level asks for. trust: patterns (`pkg.*`) of what
+    now: seconds since the epoch. reading: how to read what the level asks for. trust: patterns (`pkg.*`) of what
     pickles may name, beside those of `reading`; or what returns them for a run's path.
-        Raises NoSuchRun if there is none, or none any more.
+    Raises NoSuchRun if there is none, or none any more.
     """
 
     def of(run: str) -> Reading:

@@ -60,10 +60,12 @@ def reading(
     limits: Budget,
     told: Callable[[int], None] | None = None,
     digests: Sequence[str] = ("crc32",),
+    values: bool = False,
 ) -> Reading:
     """Given what is to be verified and the budget for it, return how to read it; the budget's time begins now.
 
-    told: called with each count of bytes read. digests: to take of each file.
+    told: called with each count of bytes read. digests: to take of each file. values: look for NaN and Inf at `full`
+    too, which a manifest then tells.
     """
     deadline = time.monotonic() + limits.max_seconds if limits.max_seconds else None
     chosen = _chosen(paths, limits.sample) if limits.sample else None
@@ -72,7 +74,7 @@ def reading(
         in_time = deadline is None or time.monotonic() < deadline
         return in_time and (chosen is None or chosen(path))
 
-    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told))
+    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told), values=values)
 
 
 def _chosen(paths: Sequence[str], sample: tuple[int, int]) -> Callable[[str], bool]:
