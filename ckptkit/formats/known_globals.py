@@ -136,8 +136,14 @@ def judge(module: str, name: str) -> tuple[str, str]:
     today = ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
     if is_allowed(today):
         return today, ""
-    dangerous = DANGEROUS.fullmatch(written) or DANGEROUS.fullmatch(today)
+    dangerous = DANGEROUS.fullmatch(written) or DANGEROUS.fullmatch(today) or _walks_to_danger(name)
     return today, "unsafe-pickle" if dangerous else "unknown-global"
+
+
+def _walks_to_danger(name: str) -> bool:
+    """Whether a name of several parts walks to a dangerous module: ("random", "_os.system") is os.system."""
+    parts = name.split(".")
+    return any(DANGEROUS.fullmatch(".".join(parts[at:]).lstrip("_")) for at in range(len(parts) - 1))
 
 
 def is_allowed(name: str) -> bool:

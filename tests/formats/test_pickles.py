@@ -196,6 +196,7 @@ BYPASSES = {
     "names hidden behind a popped mark": b"Vos\nVsystem\n(NN1" + CALL,
     "name that is no literal": PROTO4 + text("os") + glob("collections.Counter") + text("system") + b"\x85R\x93.",
     "dotted name": PROTO4 + text("torch") + text("os.system") + CALL,
+    "dotted name through another module": PROTO4 + text("random") + text("_os.system") + CALL,
     "dotted name through an allowed class": PROTO4 + text("collections") + text("OrderedDict.__init__") + b"\x93.",
     "dotted name through an allowed module": PROTO4 + text("torch._utils") + text("sys.modules") + b"\x93.",
     "named and never called": SYSTEM + b"0N.",
@@ -238,6 +239,8 @@ def test_bypass_is_refused(name):
 def test_danger_is_told_by_its_name():
     assert scan(BYPASSES["stack global"]).faults == [("unsafe-pickle", "names 'os.system'")]
     assert scan(BYPASSES["dotted name"]).faults == [("unsafe-pickle", "names 'torch.os.system'")]
+    walked = scan(BYPASSES["dotted name through another module"])
+    assert walked.faults == [("unsafe-pickle", "names 'random._os.system'")]
     assert scan(BYPASSES["global __builtin__.eval"]).faults == [("unsafe-pickle", "names 'builtins.eval'")]
     assert scan(BYPASSES["global pandas.eval"]).faults == [("unknown-global", "names 'pandas.eval'")]
 
