@@ -1,0 +1,326 @@
+"""Facts from the field: what lost data, or handed out what nobody should load, in ordinary hands. One test a line.
+
+Those that need a Trainer are in tests/guard/test_guard_field.py; copies, silent saves, --log-to and the crontab have
+files of their own.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ckptkit as public
+from ckptkit import ops
+from ckptkit.errors import CkptkitError, NoIntactCheckpoint, UsageError
+from tests.conftest import CHECKOUT
+from tests.support.runs import names, set_age, tree
+
+TWO = {100: "intact", 200: "intact"}
+THREE = TWO | {300: "intact"}
+LEVELS = ("quick", "full", "deep")
+
+# A training loop with accelerate, as its documentation shows it.
+SAVE_STATE = """
+import sys, torch
+from accelerate import Accelerator
+accelerator = Accelerator(cpu=True)
+model = torch.nn.Linear(8, 8)
+optimizer = torch.optim.AdamW(model.parameters())
+schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
+model(torch.ones(2, 8)).sum().backward()
+optimizer.step()
+schedule.step()
+for path in sys.argv[1:]:
+    accelerator.save_state(path)
+"""
+
+
+def script(verb, *words):
+    """bin/VERB itself, as a person or cron types it."""
+    environment = os.environ | {"CKPTKIT_PYTHON": sys.executable}
+    command = [CHECKOUT / "bin" / verb, *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def aged(run, hours=1):
+    """Nobody has written there for an hour; the newest step came last."""
+    for at, name in enumerate(names(run)):
+        set_age(f"{run}/{name}", time.time(), hours * 3600 - at)
+    return run
+
+
+def verdict(run, step, level="quick", trust=()):
+    (judged,) = ops.verify(f"{run}/checkpoint-{step}", level=level, trust=trust)
+    return judged.verdict
+
+
+def actions(made):
+    return {decision.checkpoint.step: decision.action for decision in made.decisions}
+
+
+# --- what is no part of a checkpoint ----------------------------------------------------------------------------------
+
+
+def test_best_metric_json_in_the_newest_and_an_hour_later_prune_keep_last_1_keeps_the_newest(run_of):
+    run = run_of(TWO)
+    Path(run, "checkpoint-200", "best_metric.json").write_text("0.93\n")
+    done = script("prune", aged(run), "--keep-last", "1")
+    assert done.returncode == 0, done.stderr
+    assert names(run) == ["checkpoint-200"] and verdict(run, 200).resumable
+    assert Path(run, "checkpoint-200", "best_metric.json").read_text() == "0.93\n"
+
+
+# --- other programs' checkpoints --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def save_state(tmp_path_factory):
+    """What accelerate's save_state writes."""
+    path = tmp_path_factory.mktemp("accelerate") / "state"
+    subprocess.run([sys.executable, "-c", SAVE_STATE, path], check=True, capture_output=True)
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+LOOP = ("model.safetensors", "training_state.pt")
+
+
+@pytest.fixture(params=["accelerate save_state", "a person's loop", "loop, torn at its state", "weights alone"])
+def beside(request, run_of, save_state):
+    """One good Trainer checkpoint, and two newer ones of another program."""
+    run = run_of({100: "intact"})
+    assert {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "scheduler.bin"} == save_state.keys()
+    weights = save_state["model.safetensors"]
+    state = save_state["optimizer.bin"]
+    files = {
+        "accelerate save_state": save_state,
+        "a person's loop": {"model.safetensors": weights, "training_state.pt": state},
+        "loop, torn at its state": {"model.safetensors": weights, "training_state.pt": state[:100]},
+        "weights alone": {"model.safetensors": weights},
+    }[request.param]
+    for step in (200, 300):
+        put(run, step, files)
+    return aged(run)
+
+
+def put(run, step, files):
+    """A checkpoint's directory with such files in it: {name: bytes}."""
+    for name, content in files.items():
+        path = Path(run, f"checkpoint-{step}", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_newer_ones_of_accelerate_or_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_checkpoint(beside):
+    before = tree(beside)
+    for words in ((), ("-y",), ("--keep-last", "1", "-y"), ("--keep-every", "7", "-y")):
+        done = script("prune", beside, *words)
+        assert done.returncode == 0 and tree(beside) == before
+        assert "could not be judged" in done.stdout and "nothing to delete" in done.stdout, done.stdout
+    for step in (200, 300):
+        assert verdict(beside, step).state == "unknown"
+
+
+def test_newer_ones_of_accelerate_or_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(beside):
+    done = script("preflight", beside)
+    assert done.returncode == 4 and "no-go  unknown" in done.stdout and "checkpoint-300 can't be judged" in done.stdout
+    assert script("latest", beside).stdout == f"{beside}/checkpoint-100\n"
+
+
+# --- slimmed by hand --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slimmed(run_of):
+    """slimmed(THREE, 300) is that run; from these steps optimizer.pt was removed to save space."""
+
+    def make(states, *steps):
+        run = run_of(states)
+        for step in steps:
+            os.unlink(f"{run}/checkpoint-{step}/optimizer.pt")
+        return aged(run)
+
+    return make
+
+
+def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed):
+    run = slimmed(TWO, 200)
+    found = verdict(run, 200)
+    assert (found.state, found.resumable, found.weights_intact) == ("intact", False, True)
+    assert [(f.file, f.code) for f in found.findings] == [("optimizer.pt", "removed-after-save")]
+    assert script("verify", run).returncode == 0
+    assert script("latest", run).stdout == f"{run}/checkpoint-100\n"
+
+
+def test_optimizer_removed_by_hand_is_kept_where_a_rule_keeps_it_and_goes_as_an_intact_one_that_none_keeps(slimmed):
+    run = slimmed(THREE | {400: "intact"}, 100, 200)
+    rules = {"keep_last": 2, "keep_every": 200}
+    assert actions(public.plan(run, **rules)) == {100: "delete", 200: "keep", 300: "keep", 400: "keep"}
+    (going,) = public.plan(run, **rules).deletions
+    assert going.verdict.state == "intact" and going.reasons == ("no rule keeps it",)
+
+
+def test_optimizer_removed_by_hand_is_never_the_floor_that_can_be_resumed_from(slimmed):
+    run = slimmed(THREE, 200, 300)
+    done = script("prune", run, "--keep-last", "1", "-y")
+    assert done.returncode == 0 and names(run) == ["checkpoint-100", "checkpoint-300"]
+    assert ops.latest(run).path == f"{run}/checkpoint-100"
+
+
+# --- pickles ----------------------------------------------------------------------------------------------------------
+
+# What ran in the field: protocol 4, the module is harmless, the name walks from it to os.
+RANDOM_OS = b"\x80\x04\x8c\x06random\x8c\x0a_os.system\x93\x8c\x04true\x85R."
+MINE = b"\x80\x04\x8c\x08pkg.mine\x8c\x08Schedule\x93)\x81."
+LOADED = {  # each file that a resume loads as a pickle, and the run in which it lies
+    "scheduler.pt": "lora",
+    "optimizer.pt": "lora",
+    "rng_state.pth": "lora",
+    "adapter_model.bin": "lora",
+    "pytorch_model.bin": "full",
+}
+
+
+def repickle(file, raw, source=None):
+    """The torch archive with another pickle in it, its CRC-32 right. source: the archive to take, default itself."""
+    old = io.BytesIO((source or file).read_bytes())
+    with zipfile.ZipFile(old) as read, zipfile.ZipFile(file, "w") as written:
+        for record in read.namelist():
+            content = raw if record.endswith("data.pkl") else read.read(record)
+            written.writestr(zipfile.ZipInfo(record), content)
+
+
+def plant(run, step, name, raw):
+    """Put the pickle into that file of the checkpoint; weights become torch's, as old transformers saved them."""
+    path = Path(run, f"checkpoint-{step}")
+    if name.endswith("model.bin"):
+        for old in path.glob("*model.safetensors"):
+            old.unlink()
+        repickle(path / name, raw, path / "optimizer.pt")
+    else:
+        repickle(path / name, raw)
+
+
+@pytest.fixture(params=LOADED)
+def refused(request, run_of):
+    """Two good ones, and the newest names random._os.system in a file that a resume loads."""
+    run = run_of(THREE, LOADED[request.param])
+    plant(run, 300, request.param, RANDOM_OS)
+    return aged(run)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_pickle_that_names_random_os_system_is_refused_at_every_level_and_trust_lifts_it(refused, level):
+    found = verdict(refused, 300, level)
+    assert (found.state, found.refused) == ("intact", True), found.findings
+    assert any("random._os.system" in f.message for f in found.findings)
+    assert ops.latest(refused, level=level).path == f"{refused}/checkpoint-200"
+    assert not verdict(refused, 300, level, trust=("random._os.*",)).refused
+    assert ops.latest(refused, level=level, trust=("random._os.*",)).path == f"{refused}/checkpoint-300"
+
+
+def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_exits_4(refused):
+    assert script("verify", refused).returncode == 4
+    for level in LEVELS:
+        done = script("latest", refused, "--level", level)
+        assert done.stdout == f"{refused}/checkpoint-200\n" and "random._os.system" in done.stderr
+    done = script("recover", refused, "--dry-run", "--keep-last", "3")
+    assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {refused}/checkpoint-200"
+    trusting = script("latest", refused, "--trust", "random._os.*")
+    assert trusting.stdout == f"{refused}/checkpoint-300\n"
+
+
+def test_pickle_that_names_random_os_system_is_never_deleted_for_it_and_the_older_good_one_stays(refused):
+    done = script("prune", refused, "--keep-last", "1", "-y")
+    assert done.returncode == 0 and names(refused) == ["checkpoint-200", "checkpoint-300"]
+
+
+def test_pickle_that_names_random_os_system_in_training_args_is_told_and_the_checkpoint_stays_resumable(run_of):
+    run = run_of(TWO)
+    plant(run, 200, "training_args.bin", RANDOM_OS)
+    for level in ("full", "deep"):
+        found = verdict(aged(run), 200, level)
+        assert found.resumable and not found.refused
+        assert [(f.file, f.code) for f in found.findings] == [("training_args.bin", "unsafe-pickle")]
+    assert script("verify", run, "--level", "full").returncode == 0
+    assert script("latest", run, "--level", "full").stdout == f"{run}/checkpoint-200\n"
+
+
+def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_of):
+    run = run_of({100: "intact"})
+    plant(run, 100, "scheduler.pt", RANDOM_OS)
+    done = script("latest", aged(run))
+    assert done.returncode == 4 and done.stderr.count("\n") == 1 and "--trust" in done.stderr and not done.stdout
+    with pytest.raises(NoIntactCheckpoint, match=r"random\._os\.system"):
+        ops.latest(run)
+
+
+@pytest.mark.parametrize("how", ["flag", "file", "another package"])
+def test_own_class_in_scheduler_pt_is_refused_until_its_package_is_trusted(run_of, how):
+    run = run_of(TWO)
+    plant(run, 200, "scheduler.pt", MINE)
+    assert script("verify", aged(run)).returncode == 4
+    done = script("latest", run)
+    assert done.stdout == f"{run}/checkpoint-100\n" and "pkg.mine.Schedule" in done.stderr
+    if how == "file":
+        Path(run, "ckptkit.toml").write_text('trust = ["pkg.*"]\n')
+    words = {"flag": ("--trust", "pkg.*"), "file": (), "another package": ("--trust", "mine.*")}[how]
+    lifted = how != "another package"
+    assert script("latest", run, *words).stdout == f"{run}/checkpoint-{200 if lifted else 100}\n"
+    assert script("verify", run, *words).returncode == (0 if lifted else 4)
+
+
+# As Debian 12's Python 3.11.2 pickles a member of an Enum: getattr(Class, "NAME").
+ENUMS = {
+    "of transformers": (b"\x8c\x1etransformers.training_args", b"\x8c\x0eOptimizerNames", b"\x8c\x0bADAMW_TORCH"),
+    "of trl": (b"\x8c\x17trl.trainer.dpo_config", b"\x8c\x15FDivergenceConstants", b"\x8c\x12ALPHA_DIVERGENCE_C"),
+}
+
+
+@pytest.mark.parametrize("whose", ENUMS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_enum_pickled_as_python_3_11_2_does_in_training_args_leaves_it_resumable(run_of, whose, level):
+    module, name, member = ENUMS[whose]
+    run = run_of(TWO)
+    enum = b"\x8c\x08builtins\x8c\x07getattr\x93" + module + name + b"\x93" + member + b"\x86R"
+    plant(run, 200, "training_args.bin", b"\x80\x04}\x8c\x05optim" + enum + b"s.")
+    found = verdict(aged(run), 200, level)
+    assert found.resumable and found.state == "intact" and not found.refused, found.findings
+    assert script("latest", run, "--level", level).stdout == f"{run}/checkpoint-200\n"
+
+
+# --- from Python ------------------------------------------------------------------------------------------------------
+
+NONSENSE = {
+    "Rules(Range(3, 1))": (lambda run: public.prune(run, public.Rules(public.Range(3, 1))), "low=3"),
+    "Range(-1, -1)": (lambda run: public.prune(run, public.Rules(public.Range(-1, -1))), "low=-1"),
+    "keep_within=-5": (lambda run: public.prune(run, public.Rules(None, keep_within=-5)), "keep_within=-5"),
+    "keep_within=-5 by name": (lambda run: public.prune(run, keep_within=-5), "keep_within=-5"),
+    "verify(level='bogus')": (lambda run: public.verify(run, level="bogus"), "level='bogus'"),
+    "latest(level='bogus')": (lambda run: public.latest(run, level="bogus"), "level='bogus'"),
+}
+
+
+@pytest.mark.parametrize("line", NONSENSE)
+def test_nonsense_from_python_is_one_line_that_names_the_argument_and_deletes_nothing(run_of, line):
+    run = run_of(THREE)
+    before = tree(run)
+    call, named = NONSENSE[line]
+    with pytest.raises(UsageError, match="must") as caught:
+        call(run)
+    assert named in str(caught.value) and "\n" not in str(caught.value) and tree(run) == before
+
+
+def test_prune_quiet_true_never_deletes_the_save_in_progress(run_of):
+    run = run_of(TWO | {300: "young"})
+    before = tree(run)
+    with pytest.raises((TypeError, CkptkitError)):
+        public.prune(run, quiet=True)
+    assert tree(run) == before
