@@ -35,7 +35,8 @@ LAYOUT = Layout(
     # The second one is the Trainer's own, under `enable_jit_checkpoint`: nothing in transformers reads it.
     incomplete=(SAVING, "checkpoint-is-incomplete.txt"),
     models=(ADAPTER, FULL),
-    resume=(("optimizer.pt", "optimizer.bin"), ("scheduler.pt", "scheduler.bin"), ("rng_state.pth",)),
+    # `optimizer.bin` beside it is FSDP's or accelerate's own: no resume of a Trainer without FSDP reads it.
+    resume=(("optimizer.pt",), ("scheduler.pt",), ("rng_state.pth",)),
     extras=("scaler.pt",),
     optional=re.compile(
         r"README\.md|training_args\.bin|generation_config\.json|chat_template\.jinja|tokenizer\.(json|model)"
