@@ -24,6 +24,7 @@ class Facts(NamedTuple):
     """What was measured before the start. Bytes, seconds since the epoch, texts for a person.
 
     newest: path of the checkpoint that a resume takes, or None; why_none: the reason, "" if the run is new.
+    skipped: of each newer intact one that a resume does not take, its name and why.
     unknown: of each that can't be judged and is newer, why, how large and how old. skip_unknown: go on without them.
     settings: of the training that will start, None if not known; origin: where from.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
@@ -37,6 +38,7 @@ class Facts(NamedTuple):
     volume: Volume
     plan: Plan | None
     newest: str | None
+    skipped: tuple[str, ...]
     why_none: str
     unknown: tuple[str, ...]
     skip_unknown: bool
@@ -119,7 +121,10 @@ def _count(facts: Facts) -> Iterator[Check]:
 
 
 def _newest(facts: Facts) -> Iterator[Check]:
-    if facts.newest:
+    if facts.newest and facts.skipped:
+        told = f"resumes from {facts.newest}; skipped: {'; '.join(facts.skipped)}"
+        yield Check("warn", "resume", told, f"bin/verify {shlex.quote(facts.run)} --explain")
+    elif facts.newest:
         yield Check("go", "resume", f"resumes from {facts.newest}")
     elif facts.why_none:
         yield Check("no-go", "resume", facts.why_none, f"bin/verify {shlex.quote(facts.run)} --explain")

@@ -29,6 +29,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
         "any other file is read instead of RUN/ckptkit.toml",
     )
     flags.add_unknown(made)
+    flags.add_nonfinite(made)
     flags.add_trust(made)
     return made
 
@@ -40,8 +41,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
     settings, origin = training or (None, "")
     trust = ops.trust_for(options.run, options.trust, None if training else options.config)
     made = ops.preflight(
-        options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust
-    )
+        options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust,
+        allow_nonfinite=options.allow_nonfinite,
+    )  # fmt: skip
     against = [check for check in made if check.state == "no-go"]
     output.result(text.checklist(against if output.quiet else made))
     output.routine("no-go: see above" if against else "go")

@@ -48,7 +48,7 @@ def preflight(
     if not discover.is_gone(run):
         discover.run_directory(path)
     place = _existing(run)
-    newest, why_none = _newest(run, trust, allow_nonfinite)
+    newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
     at, made = moment(now), _plan(run, rules, now, trust)
     return checks.checks(
         Facts(
@@ -57,6 +57,7 @@ def preflight(
             volume=disk.volume(place),
             plan=made,
             newest=newest,
+            skipped=skipped,
             why_none=why_none,
             unknown=tuple(text.unjudged(d.checkpoint, d.verdict, at) for d in newer_unknown(made)),
             skip_unknown=skip_unknown,
@@ -121,13 +122,16 @@ def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Pl
         return None
 
 
-def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str | None, str]:
+def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str | None, tuple[str, ...], str]:
+    """What a resume takes, which intact ones it skips and why, and why it takes none."""
     try:
-        return latest(run, trust=trust, allow_nonfinite=allow_nonfinite).path, ""
+        found = latest(run, trust=trust, allow_nonfinite=allow_nonfinite)
     except NoSuchRun:
-        return None, ""
+        return None, (), ""
     except NoIntactCheckpoint as error:
-        return None, str(error)
+        return None, (), str(error)
+    skipped = (f"{p.checkpoint.name} ({p.reason})" for p in found.passed_over if p.verdict.intact)
+    return found.path, tuple(skipped), ""
 
 
 def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
