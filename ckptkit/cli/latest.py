@@ -17,7 +17,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made = flags.parser(
         verb,
         "Print the absolute path of the newest intact resumable checkpoint, and nothing else, on stdout. "
-        "On stderr: each newer one that it passed over, and why.",
+        "On stderr: each newer one that it skipped, and why.",
         EXAMPLES,
         (0, 1, 2, 4, 10),
     )
@@ -30,7 +30,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
-    """Find it; what was passed over is told even under -q: it is why the newest is not the newest."""
+    """Find it; what was skipped is told even under -q: it is why the newest is not the newest."""
     found = ops.latest(
         options.run, weights_only_ok=options.weights_only_ok, level=options.level,
         trust=ops.trust_for(options.run, options.trust), allow_nonfinite=options.allow_nonfinite,

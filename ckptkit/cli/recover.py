@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         trust=ops.trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
         lock_timeout=options.lock_timeout, tell=lambda step, value: SAY[step](value, options, output),
     )  # fmt: skip
-    code = _tell(done, output)
+    code = _tell(done, options.run, output)
     output.document(_document(done, causes) if output.json else {})
     return code
 
@@ -114,10 +114,13 @@ SAY: dict[str, Callable[..., None]] = {
 }
 
 
-def _tell(done: ops.Recovered, output: Output) -> int:
+def _tell(done: ops.Recovered, run: str, output: Output) -> int:
     """Say the line that resumes, and return the exit code."""
     if not done.line:
-        output.message("nothing to resume from; weights that are intact: bin/latest RUN --weights-only-ok")
+        weights = f"bin/latest {shlex.quote(run)} --weights-only-ok"
+        output.message(
+            text.printable(f"nothing to resume from; weights to train on from, where there are any: {weights}")
+        )
         return 4
     output.result(done.line)
     unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0

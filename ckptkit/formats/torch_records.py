@@ -16,6 +16,7 @@ from ckptkit.formats.values import Values
 from ckptkit.tuples import NamedTuple
 
 PICKLE = b"/data.pkl"
+NAMES = frozenset({"unsafe-pickle", "unknown-global"})
 DATA = "/data/"
 DTYPES = {"torch.FloatStorage": "F32", "torch.DoubleStorage": "F64", "torch.HalfStorage": "F16",
           "torch.BFloat16Storage": "BF16", "torch.ComplexFloatStorage": "C64"}  # fmt: skip
@@ -129,7 +130,8 @@ class RecordSink:
         if self._kept is not None:
             self.archive.scan = pickles.scan(self._kept, self.archive.trust)
             found = self.archive.scan.faults
-        return [(code, f"{name}: {message}") for code, message in found]
+        # What it names is told without the record: the file has one pickle, and a person knows the file.
+        return [(code, message if code in NAMES else f"{name}: {message}") for code, message in found]
 
 
 def _local(file: BinaryIO, record: Record) -> tuple[str, int]:

@@ -104,7 +104,7 @@ def _directory(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
     tail = file.read(tail_bytes)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < END.size:
-        return [("truncated", "the archive's directory, which is written last, is not there")], tail_bytes, NOTHING
+        return [("truncated", "is cut off (its end is missing)")], tail_bytes, NOTHING
     end_at = size - tail_bytes + at
     _, _, _, _, count, length, offset, comment = END.unpack_from(tail, at)
     if at + END.size + comment != len(tail):

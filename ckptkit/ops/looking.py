@@ -138,7 +138,7 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
         try:
             known = manifest.read(checkpoint.path)
         except ValueError as error:
-            broken = Finding(manifest.FILE, "bad-manifest", f"{error}; it is passed over")
+            broken = Finding(manifest.FILE, "bad-manifest", f"{error}; it is not used")
             checkpoint = checkpoint._replace(problems=(*checkpoint.problems, broken))
     return Judged(checkpoint, verify_checkpoint(checkpoint, now, level, quiet, known, reading))
 
@@ -320,6 +320,8 @@ def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], wei
     told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in reasons)
     fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
     fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
+    weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
+    fixes += ["to train on from its weights alone: --weights-only-ok"] if weights else []
     kind = "" if weights_only_ok else "resumable "
     return "; ".join([f"no intact {kind}checkpoint in {path!r}: {told}", *fixes])
 

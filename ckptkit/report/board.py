@@ -8,7 +8,7 @@ from ckptkit.box import Box
 from ckptkit.model import Decision, Plan, Volume
 from ckptkit.report import outlook
 from ckptkit.report.rows import Section, sections
-from ckptkit.report.text import age, human, printable
+from ckptkit.report.text import age, human, printable, verdict_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,10 +68,9 @@ def _section(section: Section) -> "Table":
 
 def _cells(decision: Decision, now: float) -> tuple[str, ...]:
     checkpoint, verdict, action, reasons = decision
-    kind = "intact, weights only" if verdict.intact and not verdict.resumable else verdict.state
     act = f"[{ACTIONS[action]}]{action}[/]"
     size, old = human(checkpoint.allocated_bytes), age(now - checkpoint.modified_at)
-    return plain(checkpoint.name), size, old, kind, act, plain("; ".join(reasons))
+    return plain(checkpoint.name), size, old, verdict_words(verdict), act, plain("; ".join(reasons))
 
 
 def _titled(title: str, *columns: str) -> "Table":

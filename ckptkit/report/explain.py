@@ -5,26 +5,26 @@ import shlex
 from ckptkit.model import Judged
 
 MEANINGS = {
-    "intact": "All that was looked at is right.",
+    "intact": "Nothing is wrong with what was read of it.",
     "incomplete": "The save did not finish, or its end never reached the disk.",
     "corrupt": "The save finished, and since then bytes changed, or never were what they should be.",
-    "in_progress": "Somebody is writing it right now: look again in a minute.",
-    "unknown": "It could not be judged, so it counts as neither good nor bad, and nothing deletes it.",
+    "in_progress": "It is not finished, and somebody wrote there a moment ago: look again in a minute.",
+    "unknown": "It could not be judged. It counts as neither good nor bad, and no sweep deletes it.",
 }
-WHOLE = "Its files are whole; read what was found all the same."
+WHOLE = "The files that it needs are whole. What was found beside that:"
 CAUSES = {
     "unsafe-pickle": "A file in it would run a program when loaded: never torch.load it with weights_only=False.",
     "unreadable": "Run as the user who trains, or mend the file's mode; a disk that says EIO is failing (dmesg).",
-    "foreign-layout": "Another framework wrote it, and nobody here can judge that one: resume with that framework.",
-    "not-recognized": "No framework that is known here writes such files: load it with the program that wrote it.",
-    "no-weights": "No weights that are known here are in it, and nothing shows that a save was cut off.",
+    "foreign-layout": "Another framework wrote it, and ckptkit can't judge that one yet: resume with that framework.",
+    "not-recognized": "No framework that ckptkit knows writes such files: load it with the program that wrote it.",
+    "no-weights": "It holds no weights that ckptkit knows, and nothing shows that a save was cut off.",
     "refused-pickle": (
-        "A resume would load a pickle that names code which can run programs or change files. Find out who wrote it; "
-        "if you trust that package, add --trust 'PACKAGE.*'."
+        "A resume would load a pickle that names code of neither torch nor the Trainer, and such code can do anything. "
+        "Find out who wrote it. If you trust that package, add --trust 'PACKAGE.*'."
     ),
     "nonfinite": (
-        "Weights in it are NaN or infinite, and those of the save before are finite: training diverged in between. "
-        "Go on from the save before, with a lower learning rate; --allow-nonfinite takes this one all the same."
+        "Weights in it are NaN or infinite. If they were finite in a save before, training diverged in between, and a "
+        "resume skips this one: go on from the save before, with a lower learning rate, or add --allow-nonfinite."
     ),
     "removed-after-save": "The save had finished. Files that only a resume needs were removed later: weights are left.",
     "bad-optional": "The damaged file is one that a resume does without.",
@@ -51,7 +51,7 @@ def explain(judged: Judged) -> list[str]:
     ]
     path, run = shlex.quote(checkpoint.path), shlex.quote(checkpoint.path.rpartition("/")[0])
     if skipped:
-        lines.append(f"Training goes on from an earlier one: bin/latest {run}")
+        lines.append(f"Which one a resume takes: bin/latest {run}")
     elif verdict.resumable:
         lines.append(f"Training can go on from it: --resume_from_checkpoint {path}")
     elif verdict.intact:

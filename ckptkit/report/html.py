@@ -11,7 +11,7 @@ from ckptkit.report.outlook import of_trail
 from ckptkit.report.parts import bar, bars, section, soft, table, text
 from ckptkit.report.rows import what
 from ckptkit.report.style import CSS, PAGE_CSS
-from ckptkit.report.text import age, human
+from ckptkit.report.text import age, human, verdict_words
 
 # No script may run, even if a name found a way past the escaping.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -90,8 +90,7 @@ def _run(made: Plan, now: float) -> str:
 
 def _cells(decision: Decision, now: float) -> list[str]:
     checkpoint, verdict, action, reasons = decision
-    kind = "intact, weights only" if verdict.intact and not verdict.resumable else verdict.state
-    state = f'<b class="{charts.TONES[verdict.state]}">{text(kind)}</b>'
+    state = f'<b class="{charts.TONES[verdict.state]}">{text(verdict_words(verdict))}</b>'
     act = f'<b class="{ACTIONS[action]}">{action}</b>'
     size, old = human(checkpoint.allocated_bytes), age(now - checkpoint.modified_at)
     return [text(checkpoint.name), size, old, state, act, text("; ".join(reasons))]

@@ -41,7 +41,14 @@ def plan(made: Plan, dry_run: bool) -> str:
 
 def _row(decision: Decision) -> tuple[str, ...]:
     checkpoint, verdict, action, reasons = decision
-    return action, checkpoint.name, human(checkpoint.allocated_bytes), verdict.state, "; ".join(reasons)
+    return action, checkpoint.name, human(checkpoint.allocated_bytes), verdict_words(verdict), "; ".join(reasons)
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """Given a verdict, return its state, and what keeps an intact one from being resumed from."""
+    if not verdict.intact:
+        return verdict.state
+    return "intact, refused" if verdict.refused else "intact" if verdict.resumable else "intact, weights only"
 
 
 def outcome(made: Plan, done: Outcome) -> str:
@@ -116,7 +123,7 @@ def finding(file: str, code: str, message: str) -> str:
 
 def passed_over(checkpoint: Checkpoint, reason: str) -> str:
     """Given a checkpoint that `latest` did not take and why, return its line."""
-    return f"passed over {printable(checkpoint.path)}: {printable(reason)}"
+    return f"skipped {printable(checkpoint.path)}: {printable(reason)}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -128,7 +135,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _kind(verdict: Verdict) -> str:
     if verdict.refused:
-        return " (refused: a resume would run what a pickle in it names)"
+        return " (refused: a pickle in it names code that a resume must not run)"
     if not verdict.intact:
         return " (weights intact, not resumable)" if verdict.weights_intact else ""
     return " (resumable)" if verdict.resumable else " (weights only)"

@@ -76,7 +76,7 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
 def _weights_missing(layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
     if not parts.weights:
         yield Finding(
-            "", "no-weights", f"no weights that are known here: neither {' nor '.join(_weight_names(layout))}"
+            "", "no-weights", f"holds none of the weights that are known here: {', '.join(_weight_names(layout))}"
         )
     for weights in parts.weights:
         for name in weights.needed:
@@ -100,7 +100,9 @@ def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], p
     there = (*checkpoint.directories, *sorted(names))
     other = next((name for name in there if re.fullmatch(layout.others, name, re.DOTALL)), None)
     if other is not None:
-        told = f"no {layout.marker}, and {other} is of another writer: nobody here can say whether it is whole"
+        told = (
+            f"no {layout.marker}, and {other} was written by another program, which alone can tell whether it is whole"
+        )
         yield Finding("", "not-recognized", told)
     elif _broke_off(checkpoint, layout, names, parts):
         yield Finding(layout.marker, "missing", NO_MARKER)
