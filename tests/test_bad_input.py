@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
+from ckptkit.ops import looking
 from ckptkit.policy import Range, Rules
 from tests.support.runs import names, set_age
 from tests.test_field import actions, put, verdict
@@ -94,11 +95,18 @@ def test_copy_under_another_name_does_not_stand_for_what_is_gone(run_of, name):
 
 # --- a clock that jumped ----------------------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def nobody_trains(monkeypatch):
+    """Beside a training that may write here, a torn one waits as long as its times lie ahead of the clock."""
+    monkeypatch.setattr(looking, "_other_writer", lambda run: None)
+
+
 JUMPS = {"a day back": -86400.0, "a year back": -YEAR, "to 1970": None, "a day ahead": 86400.0, "a year ahead": YEAR}
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, jump):
+def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, nobody_trains, jump):
     run = run_of(TWO | {300: "torn"})
     put(run, 400, dict.fromkeys(DISTCP, b"\1" * 1000))
     set_age(f"{run}/checkpoint-400", time.time(), 3400)
@@ -115,7 +123,7 @@ def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, jump
     assert ops.latest(run, now=now).path == f"{run}/checkpoint-200"
 
 
-def test_torn_one_dated_a_year_ahead_is_not_taken_for_one_that_is_being_written(run_of):
+def test_torn_one_dated_a_year_ahead_is_not_taken_for_one_that_is_being_written(run_of, nobody_trains):
     run = run_of(TWO | {300: "torn"})
     set_age(f"{run}/checkpoint-300", time.time(), -YEAR)
     assert verdict(run, 300).state == "incomplete"
