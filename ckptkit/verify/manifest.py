@@ -59,7 +59,7 @@ def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> I
 
 def _changed(now: Seen, known: FileDigest) -> str:
     """How the file differs from what is known of it, or ""."""
-    if now.size != known.size and (now.whole or not now.faults):
+    if now.size != known.size and (now.whole or not now.damaged):
         return f"has {now.size} bytes, the manifest says {known.size}"
     for algorithm, digest in known.digests.items():
         found = now.digest.digests.get(algorithm, digest) if now.digest else digest
