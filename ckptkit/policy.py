@@ -250,7 +250,7 @@ def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
         return f"{UNJUDGED}: {first_finding(judged)}"
     if not intact:
         return "no intact one to go on from"
-    if verdict.optimizer_state and not any(j.verdict.resumable for j in intact):
+    if verdict.optimizer_state and not any(j.verdict.resumable and not j.verdict.refused for j in intact):
         return "no intact one is as resumable"
     return None
 
