@@ -323,3 +323,8 @@ if __name__ == "__main__":
         main()
     except ckptkit.CkptkitError as fault:
         stop(str(fault), fault.exit_code)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # All is written. In the interpreter's own end torch's threads abort a rank now and then, 1 of 15 under load.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

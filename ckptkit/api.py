@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit import arguments, ops
+from ckptkit.config import parse_trust
 from ckptkit.errors import MassDelete, UsageError
 from ckptkit.rules import Rules, given, parse_target
 
@@ -37,33 +38,55 @@ def scan(path: str | os.PathLike[str]) -> Run:
     return ops.scan(_path("path", path))
 
 
-def verify(path: str | os.PathLike[str], *, level: Level = "quick", now: float | None = None) -> tuple[Judged, ...]:
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    level: Level = "quick",
+    now: float | None = None,
+    trust: Sequence[str] | None = None,
+) -> tuple[Judged, ...]:
     """Judge checkpoints. Reads only, and loads no pickle.
 
     path: a checkpoint, a run, or a directory above runs.
     level: "quick" reads names, sizes, headers and the state; "full" every byte; "deep" looks at the values too.
     now: seconds since the epoch that count as now, default the clock's.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns each checkpoint with its verdict. Raises UsageError, and NoSuchRun if there is no checkpoint.
     """
-    return ops.verify(_path("path", path), level=_level(level), now=arguments.moment("now", now))
+    where, at, how = _path("path", path), arguments.moment("now", now), _level(level)
+    trusted = (lambda run: ops.trust_for(run, ())) if trust is None else _patterns(trust)
+    return ops.verify(where, level=how, now=at, trust=trusted)
 
 
 def latest(
-    path: str | os.PathLike[str], *, weights_only_ok: bool = False, level: Level = "quick", now: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    weights_only_ok: bool = False,
+    allow_nonfinite: bool = False,
+    level: Level = "quick",
+    now: float | None = None,
+    trust: Sequence[str] | None = None,
 ) -> Latest:
     """Find the newest intact checkpoint to resume from. Reads only.
 
     path: the run. weights_only_ok: also one that can't be resumed from, but whose weights are intact.
+    allow_nonfinite: also one whose weights became NaN or Inf.
     level: "quick", "full" or "deep": how closely the one that is chosen is looked at, as in `verify`.
     now: seconds since the epoch that count as now, default the clock's.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns its `path`, its `verdict`, and `passed_over`: each newer one with the reason why it was skipped.
     Raises UsageError, NoSuchRun, and NoIntactCheckpoint if there is none.
     """
+    run = _path("path", path)
     return ops.latest(
-        _path("path", path),
+        run,
         weights_only_ok=arguments.switch("weights_only_ok", weights_only_ok),
+        allow_nonfinite=arguments.switch("allow_nonfinite", allow_nonfinite),
         level=_level(level),
         now=arguments.moment("now", now),
+        trust=_trusted(run, trust),
     )
 
 
@@ -79,18 +102,19 @@ def plan(
     max_delete: int | None = None,
     min_age_seconds: float = 60.0,
     now: float | None = None,
+    trust: Sequence[str] | None = None,
 ) -> Plan:
     """Say what `prune` would do with each checkpoint of a run, and why. Reads only.
 
-    path: the run. rules, keep_last, keep_best, keep_every, keep_within, free_target, max_delete, min_age_seconds: as in
-    `prune`. now: seconds since the epoch that count as now, default the clock's.
+    path: the run. rules, keep_last, keep_best, keep_every, keep_within, free_target, max_delete, min_age_seconds,
+    trust: as in `prune`. now: seconds since the epoch that count as now, default the clock's.
     Returns the plan: `decisions`, `deletions`, `expected_freed_bytes`. Raises UsageError, NoSuchRun.
     """
     asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, at = arguments.number("min_age_seconds", min_age_seconds, SECONDS), arguments.moment("now", now)
     run = _path("path", path)
-    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at)
+    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at, trust=_trusted(run, trust))
 
 
 def prune(
@@ -107,6 +131,7 @@ def prune(
     dry_run: bool = False,
     yes: bool = False,
     lock_timeout: float = 0.0,
+    trust: Sequence[str] | None = None,
 ) -> Pruned:
     """Delete the checkpoints of a run that every rule releases. The newest intact one always stays.
 
@@ -118,6 +143,8 @@ def prune(
     rules: a ckptkit.Rules instead of all of these; then nothing else is asked.
     min_age_seconds: seconds without a write before an unfinished checkpoint counts as torn.
     dry_run: plan only. yes: let a mass deletion through. lock_timeout: seconds to wait for another sweep.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
 
     Returns the plan and the outcome: `deleted`, `freed_bytes`, `failures`; a dry run has no outcome.
     Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint: then nothing was deleted. Raises MassDelete if the plan
@@ -127,7 +154,7 @@ def prune(
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
     run = _path("path", path)
-    return _pruned(run, _rules(run, rules, asked), quiet, acting)
+    return _pruned(run, _rules(run, rules, asked), quiet, {**acting, "trust": _trusted(run, trust)})
 
 
 def strip(
@@ -138,6 +165,7 @@ def strip(
     dry_run: bool = False,
     yes: bool = False,
     lock_timeout: float = 0.0,
+    trust: Sequence[str] | None = None,
 ) -> Stripped:
     """Make old checkpoints weights-only: what only continues training goes, for good; the newest resumable one stays.
 
@@ -146,6 +174,8 @@ def strip(
     then stripping more than half of those that are resumable takes `yes`.
     min_age_seconds: seconds without a write before an unfinished checkpoint counts as torn.
     dry_run: plan only. yes: let it through, however many. lock_timeout: seconds to wait for another sweep.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns the plan and the outcome; a dry run has no outcome.
     Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
     """
@@ -153,7 +183,8 @@ def strip(
     run, keep = _path("path", path), keep_resumable
     if keep is not None:
         arguments.whole("keep_resumable", keep, "must be a whole number above 0, or None for the run's settings")
-    return ops.strip(run, ops.keep_resumable(run, {}) if keep is None else keep, quiet=quiet, **acting)
+    keep = ops.keep_resumable(run, {}) if keep is None else keep
+    return ops.strip(run, keep, quiet=quiet, trust=_trusted(run, trust), **acting)
 
 
 def report(
@@ -183,14 +214,19 @@ def preflight(
     probe: bool = True,
     settings: Mapping[str, Any] | None = None,
     origin: str = "as given",
+    skip_unknown: bool = False,
     now: float | None = None,
+    trust: Sequence[str] | None = None,
 ) -> tuple[Check, ...]:
     """Judge, line by line, whether a training can (re)start: room, what to resume from, other trainings.
 
     path: the run, or where one will be. rules: a ckptkit.Rules, default what the run's settings say.
     probe: really write a file and delete it. settings: of the training that will start, {name as in TrainingArguments:
     value}, default those of the last one. origin: what to call them in a message.
+    skip_unknown: start although a checkpoint that nobody can judge is newer than the newest intact one.
     now: seconds since the epoch that count as now, default the clock's.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns the checks; one whose state is "no-go" stands against a start. Raises UsageError.
     """
     run, at, tries = _path("path", path), arguments.moment("now", now), arguments.switch("probe", probe)
@@ -198,7 +234,9 @@ def preflight(
         raise arguments.wrong("settings", settings, "must be a mapping from names of TrainingArguments to values")
     called = arguments.text("origin", origin)
     chosen = ops.rules_where(run, {}) if rules is None else _require_rules(rules)
-    return ops.preflight(run, chosen, at, tries, settings, called)
+    skips = arguments.switch("skip_unknown", skip_unknown)
+    trusted = _trusted(run, trust)
+    return ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted)
 
 
 def recover(
@@ -208,19 +246,28 @@ def recover(
     dry_run: bool = False,
     yes: bool = False,
     lock_timeout: float = 0.0,
+    allow_nonfinite: bool = False,
+    skip_unknown: bool = False,
+    trust: Sequence[str] | None = None,
     tell: Callable[[str, object], None] | None = None,
 ) -> Recovered:
     """After a crash: report, prune, read the newest intact checkpoint whole, check that a training can start.
 
     path: the run. rules: a ckptkit.Rules, default what the run's settings say.
     dry_run: touch nothing. yes: let a mass deletion through. lock_timeout: seconds to wait for another sweep.
+    allow_nonfinite: resume also from weights that became NaN or Inf. skip_unknown: go on although a checkpoint that
+    nobody can judge is newer than the newest intact one.
+    trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
+    default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     tell: called with ("step", words) before each step, and with (its name, its result) after it.
     Returns what each step came to; `line` is what to type to go on, "" if there is nothing to go on from.
     Raises UsageError, NoSuchRun, LockHeld, MassDelete.
     """
     run, acting = _path("path", path), _acting(dry_run, yes, lock_timeout)
     told = _callable("tell", tell) or (lambda step, value: None)
-    return ops.recover(run, _rules(run, rules, {}), tell=told, **acting)
+    acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
+    acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
+    return ops.recover(run, _rules(run, rules, {}), tell=told, trust=_trusted(run, trust), **acting)
 
 
 def monitor(
@@ -280,6 +327,22 @@ def _paths(name: str, value: Any) -> list[str]:
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)) or not value:
         raise arguments.wrong(name, value, "must be a path, or a sequence with at least one")
     return [_path(f"{name}[{at}]", one) for at, one in enumerate(value)]
+
+
+def _trusted(run: str, value: Any) -> tuple[str, ...]:
+    """The patterns that were given, or what the run's settings say."""
+    return ops.trust_for(run, ()) if value is None else _patterns(value)
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    must = 'must be a list of patterns, such as ["my_package.*"], or None for the run\'s settings'
+    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
+    if not is_list or not all(isinstance(pattern, str) for pattern in value):
+        raise arguments.wrong("trust", value, must)
+    try:
+        return tuple(pattern for text in value for pattern in parse_trust(text))
+    except ValueError:
+        raise arguments.wrong("trust", value, must) from None
 
 
 def _level(value: Any) -> Any:

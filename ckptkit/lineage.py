@@ -33,13 +33,29 @@ def in_line(intact: Sequence[Judged]) -> list[Judged]:
 def stale_names(intact: Sequence[Judged]) -> frozenset[str]:
     """Names of those that an earlier run left in a reused directory: they never outrank the live run's.
 
-    One is stale if its log contradicts one of lower step that was saved after it. A stale one proves nothing itself.
+    One is stale if its log contradicts one of lower step that was saved after it. A stale one proves nothing itself,
+    nor does one whose times are a copy's.
     """
     live: list[Judged] = []
     for older in sorted(intact, key=lambda j: (j.checkpoint.step, j.checkpoint.name)):
-        if not any(saved_at(newer) > saved_at(older) and one_history(newer, older) is False for newer in live):
+        if not any(_later(newer, older) and one_history(newer, older) is False for newer in live):
             live.append(older)
     return frozenset(j.checkpoint.name for j in intact) - {j.checkpoint.name for j in live}
+
+
+def newest_of_another_history(line: Sequence[Judged], stale: frozenset[str]) -> Judged | None:
+    """Given a line, return the newest whose log contradicts the last one's, where no time tells which of them is live.
+
+    So it is in a copy of a directory that two runs used.
+    """
+    live = [j for j in line if j.checkpoint.name not in stale]
+    others = [j for j in live if one_history(j, live[-1]) is False and not _later(live[-1], j)]
+    return others[-1] if others else None
+
+
+def _later(newer: Judged, older: Judged) -> bool:
+    """Whether it was saved after the other, as far as its times are its writer's own."""
+    return newer.verdict.written_in_order and saved_at(newer) > saved_at(older)
 
 
 def newest_by_time(line: Sequence[Judged], stale: frozenset[str]) -> Judged | None:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ckptkit.errors import UsageError
-from ckptkit.lineage import diverged_names, in_line, kind_of, newest_by_time, saved_at, stale_names
+from ckptkit.lineage import (
+    diverged_names,
+    in_line,
+    kind_of,
+    newest_by_time,
+    newest_of_another_history,
+    saved_at,
+    stale_names,
+)
 from ckptkit.model import Decision, Judged, Leftover, Plan, Writer
 from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
 from ckptkit.tuples import NamedTuple
@@ -153,6 +161,8 @@ def always_kept(line: Line) -> Kept:
     for of in (line.intact, resumable):
         if later := newest_by_time(of, line.stale):
             kept.setdefault(later.checkpoint.name, "newest by time, although not by step")
+        if other := newest_of_another_history(of, line.stale):
+            kept.setdefault(other.checkpoint.name, "newest of another history in this directory")
     best = newest.verdict.trainer_state.best_checkpoint if newest.verdict.trainer_state else None
     if best and any(j.checkpoint.name == best for j in line.intact):
         kept.setdefault(best, "best_model_checkpoint of the newest state")
@@ -250,7 +260,7 @@ def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
         return f"{UNJUDGED}: {first_finding(judged)}"
     if not intact:
         return "no intact one to go on from"
-    if verdict.optimizer_state and not any(j.verdict.resumable for j in intact):
+    if verdict.optimizer_state and not any(j.verdict.resumable and not j.verdict.refused for j in intact):
         return "no intact one is as resumable"
     return None
 

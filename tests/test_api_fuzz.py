@@ -131,20 +131,21 @@ MAY = {
     "every": lambda v: v == "2d" or is_seconds(v, zero=False),
     "command": lambda v: no(v) or is_text(v), "webhook": no, "ping": no, "prom": lambda v: no(v) or is_path(v),
     "apprise": lambda v: v in ((), []),
+    "allow_nonfinite": is_switch, "skip_unknown": is_switch, "trust": lambda v: no(v) or v in ((), []),
     "path": is_path, "paths": lambda v: is_path(v) or v == [],
 }  # fmt: skip
 RULES = ("rules", "keep_last", "keep_best", "keep_every", "keep_within", "free_target", "max_delete")
 ACTING = ("dry_run", "yes", "lock_timeout")
 TAKES = {
     "scan": ("path",),
-    "verify": ("path", "level", "now"),
-    "latest": ("path", "weights_only_ok", "level", "now"),
-    "plan": ("path", *RULES, "min_age_seconds", "now"),
-    "prune": ("path", *RULES, "min_age_seconds", *ACTING),
-    "strip": ("path", "keep_resumable", "min_age_seconds", *ACTING),
+    "verify": ("path", "level", "now", "trust"),
+    "latest": ("path", "weights_only_ok", "allow_nonfinite", "level", "now", "trust"),
+    "plan": ("path", *RULES, "min_age_seconds", "now", "trust"),
+    "prune": ("path", *RULES, "min_age_seconds", *ACTING, "trust"),
+    "strip": ("path", "keep_resumable", "min_age_seconds", *ACTING, "trust"),
     "report": ("paths", "depth", "top", "now"),
-    "preflight": ("path", "rules", "probe", "settings", "origin", "now"),
-    "recover": ("path", "rules", *ACTING, "tell"),
+    "preflight": ("path", "rules", "probe", "settings", "origin", "skip_unknown", "now", "trust"),
+    "recover": ("path", "rules", *ACTING, "allow_nonfinite", "skip_unknown", "trust", "tell"),
     "monitor": ("path", "every", "command", "webhook", "apprise", "prom", "ping", "alerted", "outlook"),
 }
 # Right, and of no use here: they wait for an hour, walk the machine's whole disk, write a named file, or run one.

@@ -15,7 +15,7 @@ from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.lineage import diverged_names, kind_of, newest_by_time, one_history, stale_names
 from ckptkit.model import Checkpoint
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.policy import Best, Range, Rules, plan
 from tests.support.runs import make_run
 from tests.test_policy import NOW, judged
 
@@ -229,15 +229,28 @@ def judging(monkeypatch, **changes):
 THREE = dict.fromkeys((100, 200, 300), "intact")
 
 
-def test_latest_takes_the_step_and_tells_of_the_one_that_is_newest_by_time(run_of, monkeypatch):
+def test_latest_takes_the_step_and_tells_of_the_one_that_is_newest_by_time(run_of):
     run = run_of({300: "intact", 100: "intact", 200: "intact"})
     log_emptied(run)
-    assert ops.latest(run).passed_over == ()
-    judging(monkeypatch, checkpoint_200={"written_in_order": True})
     found = ops.latest(run)
     assert found.path == f"{run}/checkpoint-300"
     told = [(p.checkpoint.name, p.reason) for p in found.passed_over]
     assert told == [("checkpoint-200", "newest by time, although not by step")]
+
+
+def test_times_that_no_save_leaves_say_nothing(run_of):
+    run = run_of({300: "intact", 100: "intact", 200: "intact"})
+    log_emptied(run)
+    weights = f"{run}/checkpoint-200/adapter_model.safetensors"
+    os.utime(weights, (time.time() - 60, time.time() - 60))  # later than the state, which is written last
+    assert ops.latest(run).passed_over == ()
+
+
+def test_in_a_copy_of_a_directory_that_two_runs_used_the_newest_of_each_stays():
+    earlier = [judged(s, history=[(10, -1)], in_order=False) for s in (300, 400)]
+    live = [judged(s, history=[(10, 1)], in_order=False) for s in (100, 200)]
+    decisions = plan("/run", [*live, *earlier], Rules(Range(1, 1)), {}).decisions
+    assert {d.checkpoint.step for d in decisions if d.action == "keep"} == {200, 400}
 
 
 def test_latest_skips_what_a_resume_refuses_and_says_what_it_names(run_of, monkeypatch):

@@ -18,7 +18,7 @@ REFUSED = (Finding("scheduler.pt", "refused-pickle", "names os.system"),)
 
 def judged(
     step, state="intact", *, resumable=True, saved_at=None, history=None, metrics=None, best=None, optimizer=None,
-    refused=False, nonfinite=None, in_order=False, name="checkpoint-{}", layout="hf-trainer",
+    refused=False, nonfinite=None, in_order=True, name="checkpoint-{}", layout="hf-trainer",
 ):  # fmt: skip
     """A checkpoint of SIZE bytes; by default saved `step` seconds after NOW, with the losses that its run logged.
 
@@ -201,7 +201,8 @@ def test_stale_one_is_no_witness_that_a_live_one_is_stale():
 
 
 def test_without_a_logged_loss_times_alone_make_nobody_an_earlier_runs():
-    entries = [judged(100, history=(), saved_at=NOW), judged(200, history=(), saved_at=NOW - 5000)]
+    copied = {"history": (), "in_order": False}
+    entries = [judged(100, saved_at=NOW, **copied), judged(200, saved_at=NOW - 5000, **copied)]
     assert steps(made(entries, KEEP_1), "keep") == [200], "a copied run looks like this"
 
 

@@ -114,7 +114,8 @@ def test_killed_in_a_save_it_repeats_every_loss_to_the_last_digit(whole, tmp_pat
 
 @pytest.mark.slow
 def test_two_ranks_train_one_model(tmp_path):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(CHECKOUT / "train.py"))
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    torchrun = (*torchrun, str(CHECKOUT / "train.py"))
     done = call(tmp_path, *torchrun, "--max-steps", "6", "--save-steps", "2")
     assert done.code == 0, done.err
     assert steps(tmp_path / "runs/tiny") == [4, 6]

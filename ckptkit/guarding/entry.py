@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ckptkit import arguments, discover
-from ckptkit.errors import UsageError
+from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.guarding.saving import Guard
 from ckptkit.guarding.settings import ON_FULL, Settings
 from ckptkit.policy import Rules
@@ -30,7 +30,8 @@ def guard(
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
     on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
     room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
-    trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from.
+    trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from. By default
+    what `trust` in the run's ckptkit.toml or CKPTKIT_TRUST say.
 
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.
@@ -40,7 +41,7 @@ def guard(
     timeout = arguments.number("on_full_timeout", on_full_timeout, "must be a number of seconds, 0 or more")
     limit, explicit = _keep_last(trainer, keep_last)
     rules = Rules(limit, keep_best, keep_every)
-    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, timeout, _patterns(trust)))
+    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, timeout, _trusted(trainer, trust)))
     guard.take_over()
     return guard
 
@@ -63,6 +64,18 @@ def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
         return DEFAULT_KEEP_LAST, False
     must = "must be a whole number above 0, or None for the Trainer's save_total_limit"
     return arguments.whole("keep_last", own if asked is None else asked, must), True
+
+
+def _trusted(trainer: Any, trust: Any) -> tuple[str, ...]:
+    """What was given here, else what the run's ckptkit.toml or the environment say."""
+    from ckptkit import ops
+
+    if given := _patterns(trust):
+        return given
+    try:
+        return ops.trust_for(trainer.args.output_dir, ())
+    except NoSuchRun:  # a disk that can't be looked at now: nothing in it is trusted, and training begins
+        return ()
 
 
 def _patterns(trust: Any) -> tuple[str, ...]:

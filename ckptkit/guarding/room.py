@@ -57,8 +57,8 @@ class Room:
                 lock_timeout=LOCK_SECONDS,
                 patient=not self._told,  # what was refused at the last save is not waited for at this one
                 settle=False,
+                trust=self.settings.trust,
                 by=WHO,
-                **self.settings.trusting(ops.prune),
             )
         except (CkptkitError, OSError) as error:
             if type(error) is NoSuchRun:
@@ -158,7 +158,7 @@ class Room:
     def intact(self, name: str) -> bool:
         """Whether the checkpoint of that name is intact right now."""
         try:
-            return all(j.verdict.intact for j in ops.verify(os.path.join(self.run, name)))
+            return all(j.verdict.intact for j in ops.verify(os.path.join(self.run, name), trust=self.settings.trust))
         except (CkptkitError, OSError):
             return False
 
@@ -199,7 +199,7 @@ class Room:
     def protect_predating(self) -> None:
         """Nobody chose a limit, so what was there before and is more than the mass-delete rule allows stays."""
         try:
-            made = ops.plan(self.run, self.settings.rules, quiet=0)
+            made = ops.plan(self.run, self.settings.rules, quiet=0, trust=self.settings.trust)
         except (CkptkitError, OSError):
             return
         going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]

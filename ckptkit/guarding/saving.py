@@ -126,7 +126,7 @@ class Guard:
         if discover.is_gone(run) or not discover.scan(run).checkpoints:
             inform(f"no checkpoint in {run} yet: starting at step 0")
             return None
-        found = ops.latest(run, **self.settings.trusting(ops.latest))
+        found = ops.latest(run, trust=self.settings.trust)
         for passed in found.passed_over:
             warn(passed_over(passed.checkpoint, passed.reason))
         inform(f"resuming from {found.path}")

@@ -1,9 +1,5 @@
 """What a guard was asked for."""
 
-from collections.abc import Callable
-from inspect import signature
-from typing import Any
-
 from ckptkit.policy import Range, Rules
 from ckptkit.tuples import NamedTuple
 
@@ -28,7 +24,3 @@ class Settings(NamedTuple):
         """What may stay while the next one is written: one slot fewer, never less than the floor."""
         rest = max(1, self.keep_last - 1)
         return self.rules._replace(keep_last=Range(rest, rest))
-
-    def trusting(self, verb: Callable[..., Any]) -> dict[str, Any]:
-        """Given a verb, return the trust as it takes it; nothing for one that asks for none."""
-        return {"trust": self.trust} if self.trust and "trust" in signature(verb).parameters else {}

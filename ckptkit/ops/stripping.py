@@ -11,7 +11,7 @@ from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
 from ckptkit.tuples import NamedTuple
-from ckptkit.verify import QUIET_SECONDS, Reading
+from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 
 DEFAULT_KEEP = 1
 
@@ -83,17 +83,21 @@ def _target(path: str) -> tuple[str, str | None]:
 def _plan(
     run: str, keep: int, now: float, quiet: float, protected: Mapping[str, str], only: str | None, trust: Sequence[str]
 ) -> StripPlan:
-    judged = judge(scan(run), now, quiet=quiet)
-    parts = {j.checkpoint.name: part for j in judged if (part := part_of(j.checkpoint))}
-    held = dict.fromkeys(pins.read(run), "pinned") | dict(protected)
-    begun = [j.checkpoint for j in judged if (part := parts.get(j.checkpoint.name)) and part.begun]
-    held |= {c.name: "somebody may be saving there again" for c in begun if not standing(c, now - quiet)}
-    made = strip_policy.plan(run, judged, parts, keep, held, only)
+    pinned = dict.fromkeys(pins.read(run), "pinned") | dict(protected)
+
+    def planned(reading: Reading, held: Mapping[str, str]) -> StripPlan:
+        judged = judge(scan(run), now, quiet=quiet, reading=reading)
+        parts = {j.checkpoint.name: part for j in judged if (part := part_of(j.checkpoint))}
+        begun = [j.checkpoint for j in judged if (part := parts.get(j.checkpoint.name)) and part.begun]
+        busy = {c.name: "somebody may be saving there again" for c in begun if not standing(c, now - quiet)}
+        unsafe = _unsafe(judged) if reading.pickles else {}
+        return strip_policy.plan(run, judged, parts, keep, {**held, **busy}, only, unsafe)
+
+    made = planned(WHOLE, pinned)
     if not made.strips:
         return made
-    # Looked at only when something is to go: it costs the reading of pickles, and a walk over /proc.
-    judged = judge(scan(run), now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
-    return strip_policy.plan(run, judged, parts, keep, in_use(run) | held, only, _unsafe(judged))
+    # Looked at again only when something is to go: it costs the reading of pickles, and a walk over /proc.
+    return planned(Reading(pickles=True, trust=tuple(trust)), in_use(run) | pinned)
 
 
 def _unsafe(judged: Sequence[Judged]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckptkit import config, layouts, manifest
+from ckptkit import config, layouts, manifest, rules
 from ckptkit.errors import UsageError
 from ckptkit.formats import bounded, optimizer, pickles, safetensors, stream, torch_legacy, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
@@ -24,7 +24,7 @@ from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 
 DTYPES = (*KINDS, "I64", "BOOL", "F4", "no such")
-TEXTS: tuple[Callable[[str], Any], ...] = (config.duration, config.size, config.parse_best, *config.PARSERS.values())
+TEXTS: tuple[Callable[[str], Any], ...] = (rules.duration, rules.size, rules.parse_best, *config.PARSERS.values())
 ELSEWHERE = Checkpoint("/nowhere/checkpoint-100", "checkpoint-100", 100, "hf-trainer", 0, 0, (), (), 0, 0.0)
 
 

@@ -6,7 +6,10 @@ import shutil
 import time
 from pathlib import Path
 
+from ckptkit import layouts
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+ORDER = layouts.LAYOUTS[0].order
 OLD = 3600  # seconds: nobody has written there for longer than the quiet period
 
 
@@ -39,10 +42,12 @@ def restep(path: str, step: int) -> None:
 
 
 def set_age(path: str, now: float, seconds: float) -> None:
-    """Make everything of a checkpoint `seconds` old."""
+    """Make everything of a checkpoint `seconds` old, as a save leaves it: one file after the other, in its order."""
     for parent, _, names in os.walk(path):
         for name in (*names, ""):
-            os.utime(os.path.join(parent, name), (now - seconds, now - seconds))
+            before = len(ORDER) - ORDER.index(name) - 1 if name in ORDER else 0
+            at = now - seconds - before / 1000
+            os.utime(os.path.join(parent, name), (at, at))
 
 
 def names(run: str) -> list[str]:
