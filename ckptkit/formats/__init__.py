@@ -13,6 +13,8 @@ HINTS = frozenset(
      "refused-pickle", "nonfinite", "nan", "inf", "stale-manifest", "bad-manifest", "digest-unchecked",
      "unchanged-weights", "half-stripped", "removed-after-save", "bad-optional", "changed-bystander"}
 )  # fmt: skip
+# Of what a pickle names; whether a resume loads it decides what that means.
+NAMES_TOO_MUCH = frozenset({"unsafe-pickle", "unknown-global"})
 UNJUDGED = frozenset(
     {"unreadable", "not-a-file", "not-a-directory", "foreign-layout", "not-recognized", "no-weights", "changed",
      "too-large", "too-deep", "unknown-dtype"}

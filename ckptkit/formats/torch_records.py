@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
-from ckptkit.formats import Fault, pickles
+from ckptkit.formats import NAMES_TOO_MUCH, Fault, pickles
 from ckptkit.formats.crc import crc32
 from ckptkit.formats.stream import Part
 from ckptkit.formats.torch_zip import LOCAL, NOTHING, SIZES_FOLLOW, ZIP, Directory, Record
@@ -16,7 +16,6 @@ from ckptkit.formats.values import Values
 from ckptkit.tuples import NamedTuple
 
 PICKLE = b"/data.pkl"
-NAMES = frozenset({"unsafe-pickle", "unknown-global"})
 DATA = "/data/"
 DTYPES = {"torch.FloatStorage": "F32", "torch.DoubleStorage": "F64", "torch.HalfStorage": "F16",
           "torch.BFloat16Storage": "BF16", "torch.ComplexFloatStorage": "C64"}  # fmt: skip
@@ -131,7 +130,7 @@ class RecordSink:
             self.archive.scan = pickles.scan(self._kept, self.archive.trust)
             found = self.archive.scan.faults
         # What it names is told without the record: the file has one pickle, and a person knows the file.
-        return [(code, message if code in NAMES else f"{name}: {message}") for code, message in found]
+        return [(code, message if code in NAMES_TOO_MUCH else f"{name}: {message}") for code, message in found]
 
 
 def _local(file: BinaryIO, record: Record) -> tuple[str, int]:

@@ -9,7 +9,7 @@ What can't be read is `unknown`, never damaged: nothing is deleted on the word o
 from collections.abc import Iterable, Iterator
 
 from ckptkit import layouts
-from ckptkit.formats import HINTS, TORN, UNJUDGED
+from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
 from ckptkit.layouts import Layout
 from ckptkit.model import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
@@ -20,8 +20,6 @@ __all__ = ["QUIET_SECONDS", "WHOLE", "Reading", "verify", "weights_findings"]
 
 QUIET_SECONDS = 60.0
 LONGEST_MESSAGE = 500
-# A pickle's faults: in what a resume loads they are a reason to refuse it, in other files they are told.
-NAMES_TOO_MUCH = frozenset({"unsafe-pickle", "unknown-global"})
 NOT_FINITE = frozenset({"nan", "inf"})
 
 

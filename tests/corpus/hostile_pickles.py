@@ -82,7 +82,8 @@ def _bare_claims(way: str) -> tuple[Claim, ...]:
 
 
 def _damage(name: str, harm: Callable[[Path], object], claims: tuple[Claim, ...], file: str) -> Damage:
-    changed = claims[0].code in ("refused-pickle", "unsafe-pickle")  # as large as it is, it is another file
+    # As large as it is, it is another file; one that is broken too is corrupt without the manifest's word.
+    changed = claims[0].state == "intact" and claims[0].code in ("refused-pickle", "unsafe-pickle")
     manifested = in_file(file, wrong("changed-since-manifest")) if changed else claims
     what = "a pickle that calls out, in an archive or bare"
     return Damage(f"hostile/pickle/{name}", "lora", harm, claims, what, manifested, hostile=True)
