@@ -4,9 +4,13 @@ from collections.abc import Iterator
 
 from tests.corpus.damage import Damage, torn, unjudged
 
-# The order in which the Trainer writes a LoRA checkpoint; the state comes last.
-ORDER = ("README.md", "adapter_model.safetensors", "adapter_config.json", "training_args.bin", "optimizer.pt",
-         "scheduler.pt", "rng_state.pth", "trainer_state.json")  # fmt: skip
+# The order in which the Trainer writes a checkpoint of each kind; the state comes last.
+_REST = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+ORDERS = {
+    "lora": ("README.md", "adapter_model.safetensors", "adapter_config.json", *_REST),
+    "full": ("config.json", "generation_config.json", "model.safetensors", *_REST),
+}
+ORDER = ORDERS["lora"]
 # Killed before one of these, what is there is what anybody's `save_pretrained` leaves: no sign of the Trainer. The
 # guard leaves its own mark there (tests/guard).
 AFTER_THE_WEIGHTS = ("adapter_config.json", "training_args.bin")

@@ -53,10 +53,10 @@ class Bystander(NamedTuple):
     age: float
 
 
-def tree(seed: str, mutated: bool, originals: list[Path]) -> list[Bystander]:
+def tree(seed: str, mutated: bool, originals: list[bytes]) -> list[Bystander]:
     """Given a seed, return the same tree each time: 1 to 8 entries.
 
-    mutated: whether the names are made of the layout's own. originals: real files, for copies of them.
+    mutated: whether the names are made of the layout's own. originals: what real files hold, for copies.
     """
     draw = random.Random(seed)
     found = {}
@@ -144,16 +144,16 @@ def _is_own(name: str) -> bool:
 # --- contents ---------------------------------------------------------------------------------------------------------
 
 
-def _content(draw: random.Random, name: str, originals: list[Path]) -> bytes | int | str:
+def _content(draw: random.Random, name: str, originals: list[bytes]) -> bytes | int | str:
     kinds = dict(_contents(draw, originals))
     if re.fullmatch(r"[^/]+/adapter_config\.json", name):  # with its weights beside it, peft could load that
         del kinds["copy"], kinds["cut"]
     return kinds[draw.choice(sorted(kinds))]
 
 
-def _contents(draw: random.Random, originals: list[Path]) -> Iterator[tuple[str, bytes | int | str]]:
+def _contents(draw: random.Random, originals: list[bytes]) -> Iterator[tuple[str, bytes | int | str]]:
     """One of each kind."""
-    whole = draw.choice(originals).read_bytes()
+    whole = draw.choice(originals)
     yield "copy", whole
     yield "cut", whole[: draw.randrange(len(whole))]
     yield "text", draw.choice(TEXTS)
