@@ -3,8 +3,10 @@
 The oracle here is written from that rule and from how each directory was made. It asks ckptkit nothing.
 """
 
+import argparse
 import json
 import os
+import pickle
 import random
 import re
 import shutil
@@ -225,3 +227,53 @@ def prune(run, keep_last, made):
     except NoIntactCheckpoint:
         assert not any(map(is_intact, made.values()))
     return set(made) - set(os.listdir(run))
+
+
+# --- whole weights, and something odd beside them ---------------------------------------------------------------------
+
+# What a person or another program puts under a name of the Trainer's, in a format that the Trainer never writes there.
+ODD = {
+    "no_torch_file": ("optimizer.pt", b"adamw lr=1e-4\n"),
+    "json_for_a_scheduler": ("scheduler.pt", b'{"last_epoch": 3}'),
+    "pickle_of_protocol_0": ("training_args.bin", pickle.dumps({"lr": 1}, 0)),
+    "namespace_as_the_old_examples_saved_it": ("training_args.bin", pickle.dumps(argparse.Namespace(lr=1), 4)),
+    "comment": ("config.json", b'// mine\n{"model_type": "llama"}'),
+    "yaml": ("config.json", b"model_type: llama\n"),
+    "comma_too_many": ("adapter_config.json", b'{"peft_type": "LORA",}'),
+    "empty_config": ("config.json", b""),
+    "state_of_a_person": ("trainer_state.json", b'{"epoch": 3, "loss": 0.1}'),
+    "list_for_a_state": ("trainer_state.json", b"[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("weights", [("model.safetensors",), ("adapter_model.safetensors", "adapter_config.json")])
+@pytest.mark.parametrize("odd", ODD)
+def test_whole_weights_beside_what_the_trainer_never_writes_stay(run_of, files, weights, odd):
+    run = Path(run_of({100: "intact"}))
+    newer, (name, content) = run / "checkpoint-200", ODD[odd]
+    newer.mkdir()
+    for one in weights:
+        (newer / one).write_bytes(files[one])
+    (newer / name).write_bytes(content)
+    set_age(str(newer), time.time(), HOURS)
+    assert prune(str(run), 1, {}) == set() and sorted(os.listdir(newer)) == sorted({*weights, name})
+
+
+# JSON that broke off within, however it looks: evidence.
+CUT_JSON = [
+    b"",
+    b"{",
+    b'{"global_step": 200, "log_history": [{"step": 1}',
+    b'{"a": "}',
+    b'{"a": {}',
+    b"\0" * 99,
+    b'{"a": tr',
+]
+
+
+@pytest.mark.parametrize("content", CUT_JSON)
+def test_state_that_broke_off_goes(run_of, content):
+    run = Path(run_of({100: "intact", 200: "intact"}))
+    (run / "checkpoint-200" / "trainer_state.json").write_bytes(content)
+    set_age(str(run / "checkpoint-200"), time.time(), HOURS)
+    assert prune(str(run), 1, {"checkpoint-200": Made(frozenset())}) == {"checkpoint-200"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout
 from ckptkit.model import Checkpoint, FileDigest, Finding, Level, Manifest
@@ -59,7 +60,8 @@ def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> I
 
 def _changed(now: Seen, known: FileDigest) -> str:
     """How the file differs from what is known of it, or ""."""
-    if now.size != known.size and (now.whole or not now.faults):
+    cut = any(code in TORN for code, _ in now.faults)  # that tells why it is shorter
+    if now.size != known.size and (now.whole or not cut):
         return f"has {now.size} bytes, the manifest says {known.size}"
     for algorithm, digest in known.digests.items():
         found = now.digest.digests.get(algorithm, digest) if now.digest else digest
