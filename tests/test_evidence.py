@@ -10,6 +10,8 @@ import pickle
 import random
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,8 @@ import pytest
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.rules import Range, Rules
+from tests.conftest import CHECKOUT
+from tests.corpus import saves
 from tests.corpus.saves import ORDERS
 from tests.faults.trials import SEED
 from tests.support import random_trees
@@ -277,3 +281,62 @@ def test_state_that_broke_off_goes(run_of, content):
     (run / "checkpoint-200" / "trainer_state.json").write_bytes(content)
     set_age(str(run / "checkpoint-200"), time.time(), HOURS)
     assert prune(str(run), 1, {"checkpoint-200": Made(frozenset())}) == {"checkpoint-200"}
+
+
+# --- a save that was killed between whole weights and training_args.bin -----------------------------------------------
+
+LATER = 3600 * 24  # seconds: a day after the crash
+NOBODY_CAN_SAY = saves.AFTER_THE_WEIGHTS["lora"]
+
+
+@pytest.fixture
+def killed(calm):
+    """killed(FILE) is a run whose save of step 20, without a guard, was killed before that file."""
+    script = str(CHECKOUT / "tests/guard/killed_saves.py")
+    subprocess.run([sys.executable, script, calm, "lora", "killed_before", "bare"], check=True, capture_output=True)
+
+    def run(file):
+        path = Path(calm, file)
+        for checkpoint in path.iterdir():
+            set_age(str(checkpoint), time.time(), LATER)
+        return path
+
+    return run
+
+
+def states(run):
+    return {j.checkpoint.name: j.verdict.state for j in ops.verify(str(run), level="full", now=time.time() + LATER)}
+
+
+def resumed(run, path):
+    """The step that a Trainer without a guard went on from, at its first step."""
+    from tests.guard import tiny
+
+    begun = []
+    trainer = tiny.trainer(run, max_steps=20)
+    trainer.add_callback(tiny.At(11, lambda: begun.append(trainer.state.global_step)))
+    trainer.train(resume_from_checkpoint=path)
+    return begun == [11] and trainer.state.global_step == 20
+
+
+@pytest.mark.mounts
+def test_save_that_nobody_can_judge_is_set_aside_or_overwritten_and_training_goes_on(killed, ckptkit):
+    aside, over = map(killed, NOBODY_CAN_SAY)
+    assert states(aside) == states(over) == {"checkpoint-10": "intact", "checkpoint-20": "unknown"}
+    called = ckptkit("recover", aside, "--set-aside", "-y")
+    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {aside}/checkpoint-10", called.err
+    assert sorted(os.listdir(aside)) == ["checkpoint-10", "set-aside-checkpoint-20"]
+    for run in (aside, over):
+        assert resumed(run, f"{run}/checkpoint-10")
+        assert states(run) == {"checkpoint-10": "intact", "checkpoint-20": "intact"}
+    assert sorted(os.listdir(aside)) == ["checkpoint-10", "checkpoint-20", "set-aside-checkpoint-20"]
+
+
+@pytest.mark.mounts
+def test_save_that_was_killed_elsewhere_goes_and_recover_names_the_one_before(killed, ckptkit):
+    for file in sorted(set(saves.ORDERS["lora"]) - set(NOBODY_CAN_SAY)):
+        run = killed(file)
+        assert states(run) == {"checkpoint-10": "intact", "checkpoint-20": "incomplete"}, file
+        called = ckptkit("recover", run, "-y")
+        assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-10", (file, called.err)
+        assert "checkpoint-20" not in os.listdir(run), file
