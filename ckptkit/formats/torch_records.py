@@ -16,6 +16,7 @@ from ckptkit.formats.values import Values
 from ckptkit.tuples import NamedTuple
 
 PICKLE = b"/data.pkl"
+PROGRAM = b"/constants.pkl"  # by which torch.load tells TorchScript
 DATA = "/data/"
 DTYPES = {"torch.FloatStorage": "F32", "torch.DoubleStorage": "F64", "torch.HalfStorage": "F16",
           "torch.BFloat16Storage": "BF16", "torch.ComplexFloatStorage": "C64"}  # fmt: skip
@@ -66,10 +67,9 @@ def placed(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Places]:
 
 def placed_pickle(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Placed | None]:
     """Given an open archive and its directory, return (faults, the place of data.pkl): one local header is read."""
-    pickled = (record for record in directory if record.name.endswith(PICKLE) and record.name.count(b"/") == 1)
-    record = next(pickled, None)
-    if record is None:
-        return [("bad-record", "0 records data.pkl, torch writes one")], None
+    if told := _name_faults(directory):
+        return told, None
+    record = next(record for record in directory if _is_pickle(record.name))
     fault, begin = _local(file, record)
     if fault:
         return [("bad-record", f"{_shown(record.name)} {fault}")], None
@@ -104,7 +104,7 @@ class RecordSink:
     def __init__(self, record: Record, archive: Archive) -> None:
         self.record, self.archive = record, archive
         self._crc = 0
-        self._is_pickle = record.name.endswith(PICKLE) and record.name.count(b"/") == 1
+        self._is_pickle = _is_pickle(record.name)
         keep = self._is_pickle and record.size <= pickles.LARGEST_BYTES
         self._kept: bytearray | None = bytearray() if keep else None
         dtype = archive.dtype(record)
@@ -151,14 +151,23 @@ def _local(file: BinaryIO, record: Record) -> tuple[str, int]:
 
 
 def _name_faults(directory: Directory) -> list[Fault]:
-    names = {record.name for record in directory}
+    """Torch's reader asks for a record without regard to case, and takes any of several: there must be one."""
+    names = {record.name.lower() for record in directory}
     if len(names) != len(directory):
         return [("bad-record", "two records of one name")]
     for name in names:
         if name.startswith((b"/", b"\\")) or b".." in name.replace(b"\\", b"/").split(b"/") or b"\0" in name:
             return [("bad-record", f"{_shown(name)} is named like a path out of the archive")]
-    pickled = sum(name.endswith(PICKLE) and name.count(b"/") == 1 for name in names)
-    return [] if pickled == 1 else [("bad-record", f"{pickled} records data.pkl, torch writes one")]
+    pickled = sum(map(_is_pickle, names))
+    if pickled != 1:
+        return [("bad-record", f"{pickled} records data.pkl, torch writes one")]
+    if any(name.endswith(PROGRAM) and name.count(b"/") == 1 for name in names):
+        return [("unsafe-pickle", "is a TorchScript program, which torch.load runs or refuses")]
+    return []
+
+
+def _is_pickle(name: bytes) -> bool:
+    return name.lower().endswith(PICKLE) and name.count(b"/") == 1
 
 
 def _shown(name: bytes) -> str:

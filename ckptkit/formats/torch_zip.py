@@ -30,6 +30,7 @@ LARGEST_DIRECTORY_BYTES = 64 << 20
 LARGEST_RECORDS = 350_000  # three a parameter, and a hundred bytes each here
 SIZES_FOLLOW = 0x8  # flag bit 3: the local header leaves CRC and sizes to the directory
 IN_64 = 0xFFFFFFFF
+MOST_PLAIN = (0xFFFF, IN_64, IN_64)  # records, bytes, offset: "see the ZIP64 end"
 
 
 class Record(NamedTuple):
@@ -109,8 +110,10 @@ def _directory(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
     _, _, _, _, count, length, offset, comment = END.unpack_from(tail, at)
     if at + END.size + comment != len(tail):
         return [("bad-directory", "bytes after the archive's end")], tail_bytes, NOTHING
-    if offset == IN_64 or length == IN_64 or count == 0xFFFF:
-        count, length, offset = _zip64_end(file, end_at) or (count, length, offset)
+    ends = _one_end(file, end_at, (count, length, offset))
+    if ends is None:
+        return [("bad-directory", "the archive's two ends tell of two directories")], tail_bytes, NOTHING
+    count, length, offset = ends
     if length > LARGEST_DIRECTORY_BYTES or count > LARGEST_RECORDS:
         return [("too-large", f"a directory of {count:,} records, more than are looked at")], tail_bytes, NOTHING
     if offset + length > end_at:
@@ -121,17 +124,25 @@ def _directory(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
     return found, tail_bytes + length, NOTHING if found else directory
 
 
-def _zip64_end(file: BinaryIO, end_at: int) -> tuple[int, int, int] | None:
-    """Return (records, directory's bytes, its offset) from the ZIP64 end that precedes the plain one, if there."""
+def _one_end(file: BinaryIO, end_at: int, plain: tuple[int, int, int]) -> tuple[int, int, int] | None:
+    """Return (records, directory's bytes, its offset), None if a ZIP64 end before the plain one tells of another.
+
+    Torch's reader goes by a ZIP64 end wherever a locator names one, also where the plain fields need none: an archive
+    with two directories would be judged by one and loaded by the other.
+    """
     if end_at < END_64_LOCATOR.size:
-        return None
+        return plain
     file.seek(end_at - END_64_LOCATOR.size)
     signature, _, at, _ = END_64_LOCATOR.unpack(file.read(END_64_LOCATOR.size))
-    if signature != b"PK\x06\x07" or at + END_64.size > end_at:
+    if signature != b"PK\x06\x07":
+        return plain
+    if at + END_64.size > end_at - END_64_LOCATOR.size:
         return None
     file.seek(at)
     fields = END_64.unpack(file.read(END_64.size))
-    return None if fields[0] != b"PK\x06\x06" else (fields[7], fields[8], fields[9])
+    large = (fields[7], fields[8], fields[9])
+    agree = all(told in (said, most) for told, said, most in zip(plain, large, MOST_PLAIN, strict=True))
+    return large if fields[0] == b"PK\x06\x06" and agree else None
 
 
 def _listed(directory: bytes, count: int, data_end: int) -> list[Fault]:

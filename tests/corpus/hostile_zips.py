@@ -14,6 +14,7 @@ from tests.corpus.records import _central_at as central_at
 from tests.corpus.records import place
 
 BAD = wrong("bad-record", "full")
+NAMED = wrong("bad-record")  # by the directory alone
 NAMES = {"upwards": "../../x", "absolute": "/etc/x", "backwards": "..\\x", "hidden": "optimizer/../../x"}
 FOUND = "an archive whose records overlap, are compressed, lie about sizes, or are named like paths"
 
@@ -21,19 +22,20 @@ FOUND = "an archive whose records overlap, are compressed, lie about sizes, or a
 def damages() -> Iterator[Damage]:
     """All in optimizer.pt."""
     for how, name in NAMES.items():
-        yield _damage(f"named_{how}", partial(_added, name, b"x", zipfile.ZIP_STORED), BAD)
+        yield _damage(f"named_{how}", partial(_added, name, b"x", zipfile.ZIP_STORED), NAMED)
     yield _damage(
         "deflated_thousandfold", partial(_added, "optimizer/data/84", bytes(64 << 20), zipfile.ZIP_DEFLATED), BAD
     )
     yield _damage("deflated_pickle", partial(_all_deflated, zipfile.ZIP_DEFLATED), wrong("bad-record"))
     yield _damage("overlapping", _overlapping, BAD, manifested=CHANGED)
-    yield _damage("a_thousand_times_the_same", _same_record, BAD)
-    yield _damage("doubled_name", partial(_added, "optimizer/data.pkl", b"N.", zipfile.ZIP_STORED), BAD)
+    yield _damage("a_thousand_times_the_same", _same_record, NAMED)
+    yield _damage("doubled_name", partial(_added, "optimizer/data.pkl", b"N.", zipfile.ZIP_STORED), NAMED)
+    yield _damage("name_in_another_case", partial(_added, "optimizer/DATA.PKL", b"N.", zipfile.ZIP_STORED), NAMED)
     for field, at in (("stored", 20), ("size", 24), ("offset", 42)):
         yield _damage(f"sizes_elsewhere_{field}", partial(_quoted_out, at), wrong("bad-directory"))
     for field, value, claims in (("huge", 2**63, LIES), ("longer", 1 << 20, LIES)):
         yield _damage(f"zip64_that_lies_{field}", partial(_zip64, value), claims)
-    yield _damage("directory_of_2_32_bytes", partial(_end, 12, b"\xfe\xff\xff\xff"), unjudged("too-large"), LARGE)
+    yield _damage("directory_of_2_32_bytes", partial(_end, 12, b"\xfe\xff\xff\xff"), LIES)
     yield _damage("too_many_records", _many_records, unjudged("too-large"), LARGE)
 
 

@@ -2,15 +2,17 @@
 
 import io
 import pickle
+import struct
 import subprocess
 import zipfile
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from ckptkit.formats import TORN
 from ckptkit.formats.stream import Parts
-from ckptkit.formats.torch_records import Archive, parts, placed
+from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, placed_pickle
 from ckptkit.formats.torch_zip import faults, read
 
 KINDS = {
@@ -156,3 +158,68 @@ def _archived(content):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", content)
     return file.getvalue()
+
+
+# Archives in which torch's reader may find another pickle than one who reads the ZIP by the letter.
+HOSTILE, GOOD, VERSION = b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.", b"\x80\x02}.", b"3\n"
+TWO_FACED = {
+    "twice": [("h/data.pkl", GOOD), ("h/version", VERSION), ("h/data.pkl", HOSTILE)],
+    "other_case_first": [("h/DATA.PKL", HOSTILE), ("h/data.pkl", GOOD), ("h/version", VERSION)],
+    "other_case_last": [("h/data.pkl", GOOD), ("h/version", VERSION), ("h/DATA.PKL", HOSTILE)],
+    "other_case_of_another_directory": [("a/version", VERSION), ("a/DATA.PKL", HOSTILE), ("b/data.pkl", GOOD)],
+    "other_case_alone": [("h/DATA.PKL", HOSTILE), ("h/version", VERSION)],
+    "program": [("h/data.pkl", GOOD), ("h/constants.pkl", b"\x80\x02)."), ("h/version", VERSION)],
+}
+
+
+def followed(raw):
+    """The codes of what is told of the one pickle that a resume would load, as `latest` follows it."""
+    file = io.BytesIO(raw)
+    told, _, directory = read(file, len(raw))
+    told, place = (told, None) if told else placed_pickle(file, directory)
+    sink = RecordSink(place.record, Archive()) if place else None
+    if sink:
+        sink.feed(memoryview(raw)[place.begin : place.end])
+    return [code for code, _ in (sink.faults() if sink else told)]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", TWO_FACED)
+def test_archive_in_which_torch_may_find_another_pickle_is_never_whole(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for record, content in TWO_FACED[name]:
+            archive.writestr(record, content)
+    assert followed(file.getvalue())
+    assert in_records(file.getvalue())
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+def test_archive_whose_two_ends_name_two_directories_is_not_whole(good_first):
+    raw = _two_directories(GOOD, HOSTILE) if good_first else _two_directories(HOSTILE, GOOD)
+    assert found(raw) == ["bad-directory"]
+    assert found(_two_directories(GOOD, GOOD)) == ["bad-directory"]
+
+
+def test_torch_goes_by_the_end_that_is_refused(tmp_path):
+    import torch
+
+    (tmp_path / "two.pt").write_bytes(_two_directories(GOOD, HOSTILE))
+    assert torch._C.PyTorchFileReader(str(tmp_path / "two.pt")).get_record("data.pkl") == HOSTILE
+
+
+def _two_directories(plain, large):
+    """An archive whose plain end lists one pickle, and whose ZIP64 end, which nothing asks for, lists another."""
+    raw, directories = b"", []
+    for pickled in (plain, large):
+        directory = b""
+        for name, content in ((b"h/data.pkl", pickled), (b"h/version", VERSION)):
+            head = (0, 0, 0, 0, crc32(content), len(content), len(content), len(name), 0)
+            directory += struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, *head, 0, 0, 0, 0, len(raw)) + name
+            raw += struct.pack("<4s5H3L2H", b"PK\3\4", 20, *head) + name + content
+        directories.append(directory)
+    first, second = len(raw), len(raw) + len(directories[0])
+    raw += b"".join(directories)
+    ends = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, len(directories[1]), second)
+    ends += struct.pack("<4sLQL", b"PK\6\7", 0, len(raw), 1)
+    return raw + ends + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2, 2, len(directories[0]), first, 0)
