@@ -18,7 +18,7 @@ from ckptkit.lineage import (
     saved_at,
     stale_names,
 )
-from ckptkit.model import Decision, Judged, Leftover, Plan, Writer
+from ckptkit.model import Checkpoint, Decision, Judged, Leftover, Plan, Verdict, Writer
 from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
 from ckptkit.tuples import NamedTuple
 
@@ -274,15 +274,23 @@ def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: 
     if writer is None or not judged:
         return {}
     step = max(j.checkpoint.step for j in judged)
-    written_at = max(j.checkpoint.modified_at for j in judged)
-    until = f"; deleted after {SILENCE_SECONDS // 60:g} min without a write"
+    written_at = max(map(saved_at, judged))  # a note that a person lays into a whole one makes none of them older
     return {
-        c.name: f"{verdict.state}, but {writer.who} may still be writing it{'' if writer.certain else until}"
+        c.name: _why_being_written(c, verdict, writer)
         for c, verdict in judged
         if verdict.damaged
-        and (c.step == step or c.modified_at == written_at)
+        and (c.step == step or c.modified_at >= written_at)
         and (writer.certain or now - c.modified_at < SILENCE_SECONDS)
     }
+
+
+def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> str:
+    """Who may be at it, how long that counts, and what a person types who knows better."""
+    import shlex  # here alone: a sweep with nothing to do starts every ten minutes
+
+    until = "if not" if writer.certain else f"deleted after {SILENCE_SECONDS // 60:g} min without a write; sooner"
+    told = f"{verdict.state}, but {writer.who} may still be writing it"
+    return f"{told}; {until}: bin/discard {shlex.quote(checkpoint.path)}"
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

@@ -514,7 +514,9 @@ def swept(entries, writer, silent=HALF_HOUR):
 def test_damaged_one_of_the_highest_step_stays_for_as_long_as_a_training_works_in_its_run(state):
     result = swept([judged(100), judged(200, state)], SURE, silent=86400)
     assert steps(result, "leave") == [200]
-    assert reasons(result, 200) == (f"{state}, but python (pid 4711) may still be writing it",)
+    assert reasons(result, 200) == (
+        f"{state}, but python (pid 4711) may still be writing it; if not: bin/discard /run/checkpoint-200",
+    )
     assert steps(swept([judged(100), judged(200, state)], None), "delete") == [200]
 
 
@@ -522,7 +524,7 @@ def test_training_that_shows_nothing_of_itself_protects_for_half_an_hour_without
     entries = [judged(100), judged(200, "incomplete")]
     assert reasons(swept(entries, UNSURE, HALF_HOUR - 1), 200) == (
         "incomplete, but a training on this machine (python, pid 4711) may still be writing it; "
-        "deleted after 30 min without a write",
+        "deleted after 30 min without a write; sooner: bin/discard /run/checkpoint-200",
     )
     assert steps(swept(entries, UNSURE, HALF_HOUR), "delete") == [200]
 
@@ -532,6 +534,12 @@ def test_damaged_one_below_the_highest_step_stays_only_if_it_was_last_written_to
     assert steps(swept(older, SURE), "delete") == [200]
     again = [judged(100), judged(300), judged(200, "incomplete", saved_at=NOW + 301)]
     assert steps(swept(again, SURE), "leave") == [200]
+
+
+def test_note_laid_into_a_whole_one_makes_no_save_in_silence_an_older_one():
+    noted = judged(100)._replace(checkpoint=judged(100).checkpoint._replace(modified_at=NOW + 9000))
+    entries = [noted, judged(300, history=[]), judged(200, "incomplete", saved_at=NOW + 8000)]
+    assert steps(swept(entries, SURE), "leave") == [200]
 
 
 def test_highest_step_counts_whatever_is_said_of_it():
