@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model import Judged, Level
 from ckptkit.report import text
 
@@ -79,7 +79,10 @@ def _judged(
     def trust(run: str) -> Sequence[str]:
         try:
             return ops.trust_for(run, options.trust)
-        except UsageError as error:  # a run's own settings are broken: its checkpoints are judged all the same
+        except (
+            UsageError,
+            NoSuchRun,
+        ) as error:  # a run's own settings are broken: its checkpoints are judged all the same
             _note(run, error, errors, output)
             return ()
 
