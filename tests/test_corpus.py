@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from tests.corpus.judge import codes, judged
 from tests.corpus.manifests import FILE
 from tests.corpus.originals import KINDS, lay_down, make
 from tests.corpus.table import CORPUS, table
+from tests.support.runs import somebody_else
 
 SECONDS, MEGABYTES = 1.0, 100
-NOBODY = 65534
 # What the corpus claims and the product does not keep yet: known defects. Whoever mends one takes it out.
 
 
@@ -40,23 +39,6 @@ def harmed(originals, damage, run):
     path = lay_down(originals, damage.kind, run)
     damage.harm(path)
     return path
-
-
-@contextmanager
-def somebody_else(path, wanted):
-    """As a user who may look into the folders on the way and has no right to root's files."""
-    if not wanted:
-        yield
-        return
-    for folder in (path, *path.parents):
-        if not folder.stat().st_mode & 0o005:
-            folder.chmod(folder.stat().st_mode | 0o005)  # pytest closes its own folders
-    groups = os.getgroups()
-    os.setgroups([]), os.setegid(NOBODY), os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0), os.setegid(0), os.setgroups(groups)
 
 
 def check(damage, path, manifested):

@@ -36,3 +36,16 @@ def loads(
         return json.loads(raw, object_pairs_hook=hook)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def is_cut(raw: bytes, error: ValueError) -> bool:
+    """Given JSON that failed to load and the error, return whether it was begun as JSON and its end is missing.
+
+    Otherwise it is whole and something else: a comment in it, a comma too many, YAML. Zeros never reached the disk.
+    """
+    text = raw.strip()
+    if text[:1] not in (b"{", b"[") or b"\0" in text:
+        return not text.strip(b"\0") or b"\0" in text
+    if not isinstance(error, json.JSONDecodeError) or text[-1:] not in (b"}", b"]"):
+        return True
+    return error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip())

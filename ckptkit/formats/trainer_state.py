@@ -15,7 +15,11 @@ LARGEST_PARTS = 1_000_000  # about eight a log line: 125,000 lines, of plain num
 LARGEST_NUMBER = 10**300  # of a whole number that still is one as a float
 
 
-class BeyondStepError(ValueError):
+class NotAStateError(ValueError):
+    """It is whole JSON, and no state of the Trainer's: another program's, or a person's."""
+
+
+class BeyondStepError(NotAStateError):
     """The log goes further than the state: two saves were mixed."""
 
 
@@ -23,10 +27,11 @@ def parse(raw: bytes, saved_at: float) -> TrainerState:
     """Given the file's bytes and its mtime, return what later rooms ask of it.
 
     A log entry that is no object, or whose step is no whole number, was put there by somebody else: it is ignored.
-    Raises ValueError if the file is not a state (BeyondStepError: its log says so), bounded.TooLargeError.
+    Raises NotAStateError if it is not a state (BeyondStepError: its log says so), ValueError if it is no JSON,
+    bounded.TooLargeError.
     """
+    content = bounded.loads(raw, largest_parts=LARGEST_PARTS)
     try:
-        content = bounded.loads(raw, largest_parts=LARGEST_PARTS)
         step = int(content["global_step"])
         lines = _lines(content.get("log_history") or [])
         best = content.get("best_model_checkpoint")
@@ -39,8 +44,10 @@ def parse(raw: bytes, saved_at: float) -> TrainerState:
             best_checkpoint=os.path.basename(os.path.normpath(best)) if best else None,
             max_steps=max(0, last) if type(last := content.get("max_steps")) is int else 0,
         )
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"no trainer state: {error!r}") from None
+    except BeyondStepError:
+        raise
+    except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+        raise NotAStateError(f"no trainer state: {error!r}") from None
 
 
 def _lines(log: Any) -> list[dict[str, Any]]:

@@ -45,14 +45,15 @@ LAYOUT = Layout(
         re.ASCII,
     ),
     settings=("training_args.bin",),
-    ranks=re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII),
+    # As the Trainer counts, without leading zeros: `rng_state_07.pth` is somebody's, and promises no eight ranks.
+    ranks=re.compile(r"rng_state_(0|[1-9][0-9]{0,5})\.pth", re.ASCII),
     archives=re.compile(
         r"(optimizer|scheduler|scaler)\.(pt|bin)|rng_state(_[0-9]+)?\.pth|training_args\.bin"
         r"|(.*/)?(pytorch_model|adapter_model)(-[0-9]{5}-of-[0-9]{5})?\.bin",
         re.ASCII | re.DOTALL,
     ),
     first=frozenset({"README.md", "config.json", "generation_config.json"}),
-    witness=re.compile(r"rng_state(_[0-9]{1,6})?\.pth", re.ASCII),
+    witness=re.compile(r"rng_state(_(0|[1-9][0-9]{0,5}))?\.pth", re.ASCII),
     trainers="TrainingArguments",
     # Judged once their layouts exist, left alone until then. DeepSpeed; FSDP with whole and with sharded weights.
     foreign=(

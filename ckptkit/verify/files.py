@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from ckptkit import careful
-from ckptkit.formats import HINTS
+from ckptkit.formats import TORN
 from ckptkit.layouts import Layout
 from ckptkit.model import OURS, Checkpoint, Finding
 from ckptkit.tuples import NamedTuple
@@ -113,10 +113,14 @@ def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], p
 
 
 def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> bool:
-    """Whether anything shows that this layout's writer was at work here, and did not come to its end."""
+    """Whether anything shows that this layout's writer was at work here, and did not come to its end.
+
+    A file that is cut, empty or zeroed does; one in another format shows that somebody else wrote it.
+    """
     if any(layout.witness.fullmatch(name) or layout.debris.fullmatch(name) for name in names):
         return True
-    if any(code not in HINTS and code != "bad-json" for seen in parts.seen.values() for code, _ in seen.faults):
+    own = (seen for name, seen in parts.seen.items() if name not in layout.first)  # everybody writes a config.json
+    if any(code in TORN for seen in own for code, _ in seen.faults):
         return True
     if layout.shards_promised(names) or _settings(checkpoint, layout, names).made_by.endswith(layout.trainers):
         return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from ckptkit.formats import NAMES_TOO_MUCH
+from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout
 from ckptkit.model import Checkpoint, FileDigest, Finding, Level, Manifest
@@ -60,18 +60,14 @@ def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> I
 
 def _changed(now: Seen, known: FileDigest) -> str:
     """How the file differs from what is known of it, or ""."""
-    if now.size != known.size and (now.whole or _names_alone(now)):
+    cut = any(code in TORN for code, _ in now.faults)  # that tells why it is shorter
+    if now.size != known.size and (now.whole or not cut):
         return f"has {now.size} bytes, the manifest says {known.size}"
     for algorithm, digest in known.digests.items():
         found = now.digest.digests.get(algorithm, digest) if now.digest else digest
         if found != digest:
             return f"{algorithm} is {found}, the manifest says {digest}"
     return ""
-
-
-def _names_alone(now: Seen) -> bool:
-    """Whether nothing is wrong with the file, or only what the pickle in it names: then its size is its own."""
-    return all(code in NAMES_TOO_MUCH for code, _ in now.faults)
 
 
 def _comparable(now: Seen, known: FileDigest | None) -> bool:

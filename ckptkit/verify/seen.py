@@ -237,8 +237,11 @@ def _json(file: BinaryIO, size: int, noun: str, parse: Callable[[bytes], Any]) -
         return Seen((("too-large", str(error)),), len(raw))
     except trainer_state.BeyondStepError as error:
         return Seen((("log-beyond-step", str(error)),), len(raw))
+    except trainer_state.NotAStateError as error:
+        return Seen((("not-recognized", f"is JSON, and not as the Trainer writes it ({error})"),), len(raw))
     except ValueError as error:
-        return Seen((("truncated", f"is no whole JSON {noun}: {error}"),), len(raw))
+        code = "truncated" if bounded.is_cut(raw, error) else "bad-json"
+        return Seen(((code, f"is no whole JSON {noun}: {error}"),), len(raw))
 
 
 def _other_json(file: BinaryIO, size: int) -> Seen:

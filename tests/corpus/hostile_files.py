@@ -42,7 +42,7 @@ def _giants() -> Iterator[Damage]:
     yield _giant(
         "stretched_archive", partial(_stretched, "optimizer.pt", None), torn(), "an archive's tail zeros, or a hole"
     )
-    yield _giant("tensor", _one_tensor, SPARSE, what, SPARSE, kind="full")
+    yield _giant("tensor", _one_tensor, SPARSE, what, (*RESIZED, UNREAD), kind="full")
     yield _giant("record", _one_record, (UNREAD,), what, (*RESIZED, UNREAD))
     yield _giant("text", partial(_stretched, "README.md", None), in_file("README.md", (UNREAD,)), what,
                  in_file("README.md", (*RESIZED, UNREAD)))  # fmt: skip

@@ -1,7 +1,8 @@
-"""Run as a script: a real Trainer's save, killed and starved at each of its files, below the directory named.
+"""Run as a script: a real Trainer's saves, killed and starved at each of their files, below the directory named.
 
 One process trains; for each way and file it forks a child that saves, under strace that kills it where it opens or
-writes the file (-P), or on a tmpfs that is full there. Makes TOP/torn/<way>/<file>/checkpoint-100 and TOP/rank8.
+writes the file (-P), or on a tmpfs that is full there. Makes TOP/torn/<kind>/<way>/<file>/checkpoint-100 and
+TOP/rank8.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.corpus.bytes import PAGE
-from tests.corpus.saves import ORDER, torn_kinds
+from tests.corpus.saves import ORDERS, torn_kinds
 
 SYSCALLS = {
     "killed_before": "openat,open,rename,renameat,renameat2",
@@ -29,30 +30,40 @@ def main(top: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    trainer = _trained(8)
+    trainer = _trained(_lora(8))
     trainer.args.output_dir = os.path.join(top, "rank8")
     trainer._save_checkpoint(trainer.model, None)
-    trainer = _trained(4)
-    sizes = {file.name: file.stat().st_size for file in _whole(trainer, Path(top, "torn/whole")).iterdir()}
-    for how, name in torn_kinds():
-        run = Path(top, "torn", how, name)
+    trainers = {"lora": _trained(_lora(4)), "full": _trained(_base())}
+    sizes = {kind: _sizes(_whole(trainers[kind], Path(top, "torn", kind, "whole"))) for kind in trainers}
+    for kind, how, name in torn_kinds():
+        run = Path(top, "torn", kind, how, name)
         run.mkdir(parents=True)
         if how == "full_disk_at":
             if os.geteuid() == 0:  # else nobody may mount
-                _starved(trainer, run, name, sizes)
+                before = ORDERS[kind][: ORDERS[kind].index(name)]
+                _starved(trainers[kind], run, [sizes[kind][each] for each in before], sizes[kind][name])
         else:
-            killed(partial(_save, trainer, run), str(run / "checkpoint-100" / name), SYSCALLS[how])
+            killed(partial(_save, trainers[kind], run), str(run / "checkpoint-100" / name), SYSCALLS[how])
 
 
-def _trained(rank: int) -> Any:
-    """A Trainer after step 100 that has not saved yet."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+def _base() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    base = LlamaForCausalLM(LlamaConfig(num_attention_heads=2, **shape))
-    model = get_peft_model(base, LoraConfig(r=rank, target_modules="all-linear"))
+    return LlamaForCausalLM(LlamaConfig(num_attention_heads=2, **shape))
+
+
+def _lora(rank: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    return get_peft_model(_base(), LoraConfig(r=rank, target_modules="all-linear"))
+
+
+def _trained(model: Any) -> Any:
+    """A Trainer after step 100 that has not saved yet."""
+    import torch
+    from transformers import Trainer, TrainingArguments
+
     args = TrainingArguments(
         tempfile.gettempdir(), max_steps=100, save_strategy="no", logging_steps=10, report_to="none", use_cpu=True,
         disable_tqdm=True, dataloader_pin_memory=False, per_device_train_batch_size=1,
@@ -66,6 +77,10 @@ def _trained(rank: int) -> Any:
 def _whole(trainer: Any, run: Path) -> Path:
     _save(trainer, run)
     return run / "checkpoint-100"
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in checkpoint.iterdir()}
 
 
 def _save(trainer: Any, run: Path) -> None:
@@ -91,27 +106,27 @@ def killed(save: Callable[[], None], path: str, syscalls: str) -> None:
     assert os.WIFSIGNALED(status), f"{path}: {syscalls}: nothing killed the save"
 
 
-def _starved(trainer: Any, run: Path, name: str, sizes: dict[str, int]) -> None:
-    """A child saves onto a tmpfs that has room for the files before this one, and for half of it."""
+def _starved(trainer: Any, run: Path, before: list[int], size: int) -> None:
+    """A child saves onto a tmpfs that has room for the files before this one, and for half of it; sizes in bytes."""
     volume = run / "volume"
     volume.mkdir()
-    size = PAGE * max(1, sum(_pages(sizes[n]) for n in ORDER[: ORDER.index(name)]) + _pages(sizes[name]) // 2)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(volume)], check=True)
+    room = PAGE * max(1, sum(map(_pages, before)) + _pages(size) // 2)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(volume)], check=True)
     try:
-        _in_a_child(trainer, volume, name)
+        _in_a_child(trainer, volume)
         shutil.copytree(volume / "checkpoint-100", run / "checkpoint-100")
     finally:
         subprocess.run(["umount", str(volume)], check=True)
 
 
-def _in_a_child(trainer: Any, run: Path, name: str) -> None:
+def _in_a_child(trainer: Any, run: Path) -> None:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(Exception):
             _save(trainer, run)
             os._exit(0)
         os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, f"{name}: the save did not fail"
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1, f"{run}: the save did not fail"
 
 
 def _pages(size: int) -> int:

@@ -1,6 +1,6 @@
-"""Run as a script: a guarded save of step 20, killed at each of its files.
+"""Run as a script: a save of step 20, killed at each of its files; guarded, or `bare`, by the Trainer alone.
 
-killed_saves.py TOP lora|full HOW makes TOP/FILE/checkpoint-10, whole, and what is left there of checkpoint-20.
+killed_saves.py TOP lora|full HOW [bare] makes TOP/FILE/checkpoint-10, whole, and what is left there of checkpoint-20.
 """
 
 import os
@@ -16,11 +16,12 @@ import ckptkit
 from tests.corpus.torn_saves import SYSCALLS, killed
 
 
-def main(top: str, kind: str, how: str) -> None:
+def main(top: str, kind: str, how: str, guarded: str = "guarded") -> None:
     trainer = tiny.trainer(f"{top}/whole", lora=kind == "lora", max_steps=20)
-    guard = ckptkit.guard(trainer, 3)
+    guard = ckptkit.guard(trainer, 3) if guarded == "guarded" else None
     trainer.train()
-    guard.wait()
+    if guard:
+        guard.wait()
     for name in sorted(os.listdir(f"{top}/whole/checkpoint-20")):
         if name.startswith(".ckptkit-"):
             continue
