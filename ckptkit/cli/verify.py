@@ -125,7 +125,9 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
             output.message(text.unjudged(*one, time.time()))
     intact = sum(j.verdict.intact for j in judged)
     level = judged[0].verdict.level if judged else options.level
-    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}")
+    refused = sum(j.verdict.refused for j in judged)
+    told = f"; a resume refuses {refused} of them" if refused else ""
+    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}{told}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
     if output.json:
