@@ -55,8 +55,8 @@ def verify(
     Returns each checkpoint with its verdict. Raises UsageError, and NoSuchRun if there is no checkpoint.
     """
     where, at, how = _path("path", path), arguments.moment("now", now), _level(level)
-    trusted = (lambda run: ops.trust_for(run, ())) if trust is None else _patterns(trust)
-    return ops.verify(where, level=how, now=at, trust=trusted)
+    patterns = _patterns(trust)
+    return ops.verify(where, level=how, now=at, trust=lambda run: _trusted(run, patterns))
 
 
 def latest(
@@ -86,7 +86,7 @@ def latest(
         allow_nonfinite=arguments.switch("allow_nonfinite", allow_nonfinite),
         level=_level(level),
         now=arguments.moment("now", now),
-        trust=_trusted(run, trust),
+        trust=_trusted(run, _patterns(trust)),
     )
 
 
@@ -113,8 +113,8 @@ def plan(
     asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, at = arguments.number("min_age_seconds", min_age_seconds, SECONDS), arguments.moment("now", now)
-    run = _path("path", path)
-    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at, trust=_trusted(run, trust))
+    run, patterns = _path("path", path), _patterns(trust)
+    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at, trust=_trusted(run, patterns))
 
 
 def prune(
@@ -153,8 +153,8 @@ def prune(
     asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
-    run = _path("path", path)
-    return _pruned(run, _rules(run, rules, asked), quiet, {**acting, "trust": _trusted(run, trust)})
+    run, patterns = _path("path", path), _patterns(trust)
+    return _pruned(run, _rules(run, rules, asked), quiet, {**acting, "trust": _trusted(run, patterns)})
 
 
 def strip(
@@ -180,11 +180,11 @@ def strip(
     Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
     """
     quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
-    run, keep = _path("path", path), keep_resumable
+    run, keep, patterns = _path("path", path), keep_resumable, _patterns(trust)
     if keep is not None:
         arguments.whole("keep_resumable", keep, "must be a whole number above 0, or None for the run's settings")
     keep = ops.keep_resumable(run, {}) if keep is None else keep
-    return ops.strip(run, keep, quiet=quiet, trust=_trusted(run, trust), **acting)
+    return ops.strip(run, keep, quiet=quiet, trust=_trusted(run, patterns), **acting)
 
 
 def report(
@@ -235,7 +235,7 @@ def preflight(
     called = arguments.text("origin", origin)
     chosen = ops.rules_where(run, {}) if rules is None else _require_rules(rules)
     skips = arguments.switch("skip_unknown", skip_unknown)
-    trusted = _trusted(run, trust)
+    trusted = _trusted(run, _patterns(trust))
     return ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted)
 
 
@@ -263,11 +263,11 @@ def recover(
     Returns what each step came to; `line` is what to type to go on, "" if there is nothing to go on from.
     Raises UsageError, NoSuchRun, LockHeld, MassDelete.
     """
-    run, acting = _path("path", path), _acting(dry_run, yes, lock_timeout)
+    run, acting, patterns = _path("path", path), _acting(dry_run, yes, lock_timeout), _patterns(trust)
     told = _callable("tell", tell) or (lambda step, value: None)
     acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
     acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
-    return ops.recover(run, _rules(run, rules, {}), tell=told, trust=_trusted(run, trust), **acting)
+    return ops.recover(run, _rules(run, rules, {}), tell=told, trust=_trusted(run, patterns), **acting)
 
 
 def monitor(
@@ -329,18 +329,18 @@ def _paths(name: str, value: Any) -> list[str]:
     return [_path(f"{name}[{at}]", one) for at, one in enumerate(value)]
 
 
-def _trusted(run: str, value: Any) -> tuple[str, ...]:
+def _trusted(run: str, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
     """The patterns that were given, or what the run's settings say."""
-    return ops.trust_for(run, ()) if value is None else _patterns(value)
+    return ops.trust_for(run, ()) if patterns is None else patterns
 
 
-def _patterns(value: Any) -> tuple[str, ...]:
+def _patterns(value: Any) -> tuple[str, ...] | None:
     must = 'must be a list of patterns, such as ["my_package.*"], or None for the run\'s settings'
     is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
-    if not is_list or not all(isinstance(pattern, str) for pattern in value):
+    if value is not None and not (is_list and all(isinstance(pattern, str) for pattern in value)):
         raise arguments.wrong("trust", value, must)
     try:
-        return tuple(pattern for text in value for pattern in parse_trust(text))
+        return None if value is None else tuple(pattern for text in value for pattern in parse_trust(text))
     except ValueError:
         raise arguments.wrong("trust", value, must) from None
 

@@ -5,11 +5,12 @@ Bad configuration dies here, with the object, the fault, the origin and the next
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ckptkit import arguments, careful
-from ckptkit.errors import UsageError
+from ckptkit.errors import UnreadableRun, UsageError
 from ckptkit.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
 from ckptkit.tuples import NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FILE = "ckptkit.toml"
+# The disk's word, not a fault of the file: nobody has to correct it.
+DISK_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO})
 PREFIX = "CKPTKIT_"
 # Ours, but no settings: of the scripts, tests and benchmarks, and what a child of the monitor is told.
 NO_SETTINGS = ("PYTHON", "STATE", "SEED", "EXHAUSTIVE", "MUTANT")
@@ -119,6 +122,8 @@ def _from_file(path: str, required: bool) -> dict[str, Setting]:
             raise UsageError(f"--config {path!r}: no such file") from None
         return {}
     except OSError as error:
+        if error.errno in DISK_ERRNOS:
+            raise UnreadableRun(f"{path} can't be read: {error.strerror}; try again") from None
         told = f"--config {path!r}: {error.strerror}" if required else f"{path}: {error.strerror}; correct or remove it"
         raise UsageError(f"{told}; nothing was changed") from None
     table = _toml(path, raw)

@@ -16,6 +16,8 @@ from ckptkit import disk, flags, ops
 from ckptkit.disk import quota
 from tests.support.runs import make_run, names
 
+LATER = 3600  # seconds: longer than a neighbour's torch process protects what was last written to
+
 WORK = disk.volume("/")._replace(path="/work space/run", mount="/work space", filesystem="ext4")
 HEAD = """Disk quotas for user trainer (uid 1000):
      Filesystem  blocks   quota   limit   grace   files   quota   limit   grace
@@ -148,6 +150,6 @@ def test_one_that_can_go_neither_aside_nor_wholly_looks_dead(mine, real):
     finally:
         subprocess.run(["chattr", "-i", held], check=True)
     assert failure.path == held and "Operation not permitted" in failure.error
-    assert [j.verdict.damaged for j in ops.judge(ops.scan(run), now=time.time() + 999)] == [True, False, False]
-    assert ops.prune(run, now=time.time() + 999).outcome.failures == ()
+    assert [j.verdict.damaged for j in ops.judge(ops.scan(run), now=time.time() + LATER)] == [True, False, False]
+    assert ops.prune(run, now=time.time() + LATER).outcome.failures == ()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]

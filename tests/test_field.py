@@ -157,6 +157,16 @@ def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed):
     assert [(f.file, f.code) for f in found.findings] == [("optimizer.pt", "removed-after-save")]
     assert script("verify", run).returncode == 0
     assert script("latest", run).stdout == f"{run}/checkpoint-100\n"
+    assert "intact, weights only" in script("prune", run, "--dry-run").stdout
+
+
+def test_with_nothing_but_slimmed_ones_what_takes_their_weights_is_told_and_can_be_pasted(slimmed):
+    run = slimmed(TWO, 100, 200)
+    done = script("latest", run)
+    assert done.returncode == 4 and "to train on from its weights alone: --weights-only-ok" in done.stderr
+    done = script("recover", run)
+    assert done.returncode == 4 and f"bin/latest {run} --weights-only-ok" in done.stderr
+    assert script("latest", run, "--weights-only-ok").stdout == f"{run}/checkpoint-200\n"
 
 
 def test_optimizer_removed_by_hand_is_kept_where_a_rule_keeps_it_and_goes_as_an_intact_one_that_none_keeps(slimmed):
@@ -253,6 +263,16 @@ def test_pickle_that_names_random_os_system_in_training_args_is_told_and_the_che
     assert script("latest", run, "--level", "full").stdout == f"{run}/checkpoint-200\n"
 
 
+def test_verify_counts_the_refused_ones_and_preflight_says_which_one_a_resume_skips_and_why(refused):
+    assert (
+        "3 of 3 checkpoints are intact at level quick; a resume refuses 1 of them" in script("verify", refused).stdout
+    )
+    assert (
+        f"resumes from {refused}/checkpoint-200; skipped: checkpoint-300 (refused: "
+        in script("preflight", refused, "--keep-last", "3").stdout
+    )
+
+
 def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_of):
     run = run_of({100: "intact"})
     plant(run, 100, "scheduler.pt", RANDOM_OS)
@@ -294,6 +314,39 @@ def test_enum_pickled_as_python_3_11_2_does_in_training_args_leaves_it_resumable
     found = verdict(aged(run), 200, level)
     assert found.resumable and found.state == "intact" and not found.refused, found.findings
     assert script("latest", run, "--level", level).stdout == f"{run}/checkpoint-200\n"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def diverged(run_of):
+    """Three with manifests that tell of their values; in the newest a weight became NaN."""
+    from safetensors import numpy, safe_open
+
+    run = run_of(THREE)
+    file = f"{run}/checkpoint-300/adapter_model.safetensors"
+    tensors, metadata = numpy.load_file(file), safe_open(file, "np").metadata()
+    next(iter(tensors.values())).flat[0] = float("nan")
+    numpy.save_file(tensors, file, metadata)
+    assert script("verify", aged(run), "--write").returncode == 0
+    return run
+
+
+def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_it_is_told_to_take_them(diverged):
+    for words, step in (((), 200), (("--allow-nonfinite",), 300)):
+        assert script("latest", diverged, *words).stdout == f"{diverged}/checkpoint-{step}\n"
+        done = script("recover", diverged, "--keep-last", "3", "--dry-run", *words)
+        assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {diverged}/checkpoint-{step}"
+        done = script("preflight", diverged, "--keep-last", "3", *words)
+        assert f"resumes from {diverged}/checkpoint-{step}" in done.stdout
+        assert ("skipped: checkpoint-300 (NaN or Inf in weights" in done.stdout) is (step == 200)
+
+
+def test_weights_that_became_nan_never_push_out_the_last_finite_one(diverged):
+    done = script("prune", diverged, "--keep-last", "1", "-y")
+    assert done.returncode == 0 and names(diverged) == ["checkpoint-200", "checkpoint-300"]
+    assert "the last one with finite values" in done.stdout
 
 
 # --- from Python ------------------------------------------------------------------------------------------------------

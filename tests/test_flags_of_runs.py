@@ -49,9 +49,11 @@ def test_damaged_one_is_red_until_prune_took_it(volume, real, state, code):
 
 def test_one_that_cant_be_judged_is_yellow_until_it_can(volume, real):
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "intact"})
-    os.mkfifo(f"{run}/checkpoint-200/strange")
+    held = f"{run}/checkpoint-200/optimizer.pt"
+    os.rename(held, f"{run}/optimizer.pt")
+    os.mkfifo(held)
     assert told(run)["unknown"] == "yellow"
-    os.unlink(f"{run}/checkpoint-200/strange")
+    os.rename(f"{run}/optimizer.pt", held)
     assert "unknown" not in told(run)
 
 

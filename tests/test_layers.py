@@ -44,7 +44,7 @@ MAY = {
     "manifest": NOUNS | {"careful"},
     "pins": NOUNS | {"careful"},
     "report": NOUNS,
-    "api": NOUNS | {"ops", "rules", "arguments"},
+    "api": NOUNS | {"ops", "rules", "arguments", "config"},
     "cli": {"ops", "report", "errors", "model", "events"},
 }  # fmt: skip
 PURE = {

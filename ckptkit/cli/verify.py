@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model import Judged, Level
 from ckptkit.report import text
 
@@ -79,7 +79,10 @@ def _judged(
     def trust(run: str) -> Sequence[str]:
         try:
             return ops.trust_for(run, options.trust)
-        except UsageError as error:  # a run's own settings are broken: its checkpoints are judged all the same
+        except (
+            UsageError,
+            NoSuchRun,
+        ) as error:  # a run's own settings are broken: its checkpoints are judged all the same
             _note(run, error, errors, output)
             return ()
 
@@ -122,7 +125,9 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
             output.message(text.unjudged(*one, time.time()))
     intact = sum(j.verdict.intact for j in judged)
     level = judged[0].verdict.level if judged else options.level
-    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}")
+    refused = sum(j.verdict.refused for j in judged)
+    told = f"; a resume refuses {refused} of them" if refused else ""
+    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}{told}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
     if output.json:

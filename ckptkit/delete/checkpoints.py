@@ -2,10 +2,10 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
-from ckptkit.delete.identity import mounted_inside, not_the_same
+from ckptkit.delete.identity import mounted_inside, not_the_same, too_deep
 from ckptkit.delete.removal import Removal
 from ckptkit.delete.words import first_of, in_words
 from ckptkit.model import ASIDE, Checkpoint, Failure, Leftover
@@ -13,14 +13,18 @@ from ckptkit.model import ASIDE, Checkpoint, Failure, Leftover
 NO_ROOM = frozenset({errno.EDQUOT, errno.ENOSPC})
 
 
-def remove_checkpoint(run_fd: int, checkpoint: Checkpoint, pauses: list[float], marker: str = "") -> list[Failure]:
+def remove_checkpoint(
+    run_fd: int, checkpoint: Checkpoint, pauses: list[float], marker: str = "", witnesses: Collection[str] = ()
+) -> list[Failure]:
     """Given the locked run's descriptor and a checkpoint of it, remove it; [] means it is gone.
 
-    marker: the file without which it is no whole checkpoint, "" if that is not known.
+    marker: the file without which it is no whole checkpoint, "" if that is not known. witnesses: those that show, where
+    it can't be removed wholly, that it was one.
     pauses: seconds to wait before each new try at what is refused; used up, they are gone for the whole sweep.
     Refuses, and changes nothing, if the name now stands for anything but the directory that was judged.
     """
-    if reason := not_the_same(run_fd, checkpoint.name, checkpoint) or mounted_inside(run_fd, checkpoint):
+    reason = not_the_same(run_fd, checkpoint.name, checkpoint) or mounted_inside(run_fd, checkpoint)
+    if reason := reason or too_deep(checkpoint):
         return [Failure(checkpoint.path, reason)]
     removal = Removal(pauses)
     try:
@@ -28,7 +32,7 @@ def remove_checkpoint(run_fd: int, checkpoint: Checkpoint, pauses: list[float], 
         removal.insist(lambda: os.rename(checkpoint.name, aside, src_dir_fd=run_fd, dst_dir_fd=run_fd))
     except OSError as error:
         if marker and error.errno in NO_ROOM:
-            return first_of(removal.in_place(run_fd, checkpoint, marker))
+            return first_of(removal.in_place(run_fd, checkpoint, marker, witnesses))
         return [Failure(checkpoint.path, in_words(error))]
     if reason := not_the_same(run_fd, aside, checkpoint):  # swapped between the look and the rename
         return _give_name_back(run_fd, aside, checkpoint, [Failure(checkpoint.path, reason)])

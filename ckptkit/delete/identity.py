@@ -7,6 +7,7 @@ from ckptkit.delete.words import in_words
 from ckptkit.model import Checkpoint
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ENDLESS = "directories in directories without end: remove it by hand (rm -r)"
 ANOTHER = "is not what was judged any more: left alone"
 
 
@@ -37,6 +38,13 @@ def opened(run_fd: int, checkpoint: Checkpoint) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def too_deep(checkpoint: Checkpoint) -> str | None:
+    """Looked for before the rename, as below."""
+    if any(problem.code == "too-deep" for problem in checkpoint.problems):
+        return ENDLESS
+    return None
 
 
 def mounted_inside(run_fd: int, checkpoint: Checkpoint) -> str | None:

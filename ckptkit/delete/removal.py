@@ -4,10 +4,10 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
-from ckptkit.delete.identity import DIRECTORY, opened
+from ckptkit.delete.identity import DIRECTORY, ENDLESS, opened
 from ckptkit.delete.words import in_words
 from ckptkit.model import DEEPEST, Checkpoint, Failure
 
@@ -22,15 +22,23 @@ class Removal:
         self.removed = 0
         self.pauses = pauses
 
-    def in_place(self, run_fd: int, checkpoint: Checkpoint, marker: str) -> list[Failure]:
-        """Remove a checkpoint under its own name, the marker first: from then on it is incomplete to whoever looks."""
-        path = os.path.join(checkpoint.path, marker)
+    def in_place(self, run_fd: int, checkpoint: Checkpoint, marker: str, witnesses: Collection[str]) -> list[Failure]:
+        """Remove a checkpoint under its own name, the marker first: from then on it is incomplete to whoever looks.
+
+        witnesses: files that show whose checkpoint it was. They go last, and stay where anything else does: what is
+        left is known as torn, and the next sweep finishes it.
+        """
         try:
             fd = opened(run_fd, checkpoint)
         except OSError as error:
             return [Failure(checkpoint.path, in_words(error))]
         try:
+            path = os.path.join(checkpoint.path, marker)
             failures = list(self.attempt(path, lambda: os.unlink(marker, dir_fd=fd)))
+            others = [] if failures else sorted(set(os.listdir(fd)) - set(witnesses))
+            failures += [failure for name in others for failure in self._entry(fd, name, checkpoint.path, 0)]
+        except OSError as error:
+            return [Failure(checkpoint.path, in_words(error))]
         finally:
             os.close(fd)
         return failures or self.tree(run_fd, checkpoint.name, checkpoint.path)
@@ -38,7 +46,7 @@ class Removal:
     def tree(self, parent_fd: int, name: str, path: str, depth: int = 0) -> list[Failure]:
         """Remove a directory and all below it: follows no symlink, enters no other device, stops at no error."""
         if depth > DEEPEST:  # each level keeps a descriptor open
-            return [Failure(path, "directories in directories without end: remove it by hand (rm -r)")]
+            return [Failure(path, ENDLESS)]
         try:
             fd = os.open(name, DIRECTORY, dir_fd=parent_fd)
         except OSError as error:

@@ -190,6 +190,10 @@ class Layout(NamedTuple):
                 return found[0]
         return None
 
+    def witnesses(self, names: Iterable[str]) -> frozenset[str]:
+        """Given the names present, return those that show, without the marker, that this layout's writer was there."""
+        return frozenset(name for name in names if self.witness.fullmatch(name) or name in self.settings)
+
     def written_in_order(self, files: Iterable[File]) -> bool:
         """Whether the files' times are those of a save: in its order, and the marker later than what came first."""
         times = {file.name: file.modified_at for file in files}

@@ -66,7 +66,9 @@ def remove(run_fd: int, run: str, checkpoint: Checkpoint) -> tuple[Failure, ...]
 
 
 def _removed(run_fd: int, checkpoint: Checkpoint, pauses: list[float]) -> list[Failure]:
-    return delete.remove_checkpoint(run_fd, checkpoint, pauses, layouts.by_name(checkpoint.layout).marker)
+    layout = layouts.by_name(checkpoint.layout)
+    witnesses = layout.witnesses(file.name for file in checkpoint.files)
+    return delete.remove_checkpoint(run_fd, checkpoint, pauses, layout.marker, witnesses)
 
 
 def _survivors_still_intact(made: Plan) -> None:

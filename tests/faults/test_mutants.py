@@ -89,8 +89,8 @@ MUTANTS = {
         "careful.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "two dots accepted": Mutant(
-        "verdict/against.py", "        if name not in seen:\n",
-        '        if ".." in name:\n            continue\n        if name not in seen:\n',
+        "verify/manifest.py", "        if name in parts.seen:\n",
+        '        if ".." in name:\n            continue\n        if name in parts.seen:\n',
         f"{ATTACKS}_lying_manifest_touches_nothing_and_makes_nothing_outside_count[quick]", often=True),
     "names printed raw": Mutant(
         "report/text.py",

@@ -87,9 +87,9 @@ def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path):
     assert ckptkit.guard(tiny.trainer(tmp_path, save_total_limit=0)).settings.explicit is False
 
 
-def test_what_is_trusted_is_told_to_the_verbs_that_ask(tmp_path):
+def test_what_is_trusted_is_given_here_or_stands_in_the_runs_settings(tmp_path):
     import tiny
 
-    settings = ckptkit.guard(tiny.trainer(tmp_path), trust=["my_package.*"]).settings
-    assert settings.trusting(lambda run, trust=(): run) == {"trust": ("my_package.*",)}
-    assert settings.trusting(lambda run: run) == {}
+    assert ckptkit.guard(tiny.trainer(tmp_path), trust=["my_package.*"]).settings.trust == ("my_package.*",)
+    (tmp_path / "ckptkit.toml").write_text('trust = ["another.*"]\n')
+    assert ckptkit.guard(tiny.trainer(tmp_path)).settings.trust == ("another.*",)

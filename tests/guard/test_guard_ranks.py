@@ -111,7 +111,7 @@ def test_a_directory_that_can_not_be_made_is_the_disks_fault(scenes):
 
 
 def test_nothing_to_resume_is_an_error_on_both(scenes):
-    assert agreed(scenes, "nothing_to_resume") == {"error": "NoSuchRun"}
+    assert agreed(scenes, "nothing_to_resume") == {"error": "NoIntactCheckpoint"}
 
 
 def test_both_resume_from_the_same(scenes):
