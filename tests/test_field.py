@@ -343,6 +343,21 @@ def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_i
         assert ("skipped: checkpoint-300 (NaN or Inf in weights" in done.stdout) is (step == 200)
 
 
+@pytest.mark.parametrize("before", ["intact", "corrupt"])
+def test_who_reads_the_newest_whole_reads_back_to_finite_values_where_nobody_looked(diverged, before):
+    for manifest in Path(diverged).glob("checkpoint-*/.ckptkit-manifest*"):
+        manifest.unlink()
+    if before == "corrupt":
+        Path(diverged, "checkpoint-200/optimizer.pt").write_bytes(b"PK\3\4")
+    step = 200 if before == "intact" else 100
+    done = script("latest", aged(diverged), "--level", "full")
+    assert done.stdout == f"{diverged}/checkpoint-{step}\n" and "NaN or Inf" in done.stderr
+    done = script("recover", diverged, "--keep-last", "3", "--dry-run")
+    assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {diverged}/checkpoint-{step}"
+    done = script("latest", diverged, "--level", "full", "--allow-nonfinite")
+    assert done.stdout == f"{diverged}/checkpoint-300\n"
+
+
 def test_weights_that_became_nan_never_push_out_the_last_finite_one(diverged):
     done = script("prune", diverged, "--keep-last", "1", "-y")
     assert done.returncode == 0 and names(diverged) == ["checkpoint-200", "checkpoint-300"]

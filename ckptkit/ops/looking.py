@@ -275,6 +275,8 @@ def latest(
         if chosen.checkpoint.name in diverged:
             continue
         chosen = verdicts[chosen.checkpoint.name] = _followed(chosen, level, now, trust)
+        if chosen.verdict.nonfinite and not allow_nonfinite and level != "quick":
+            verdicts |= _values_before(chosen, candidates, partial(_followed, level=level, now=now, trust=trust))
         diverged = frozenset() if allow_nonfinite else _diverged(verdicts.values())
         takes = _is_usable(chosen.verdict, weights_only_ok) and not chosen.verdict.refused
         if takes and chosen.checkpoint.name not in diverged:
@@ -283,10 +285,22 @@ def latest(
     raise NoIntactCheckpoint(_why_none(path, verdicts.values(), diverged, weights_only_ok))
 
 
+def _values_before(chosen: Judged, candidates: Sequence[Judged], look: Callable[[Judged], Judged]) -> dict[str, Judged]:
+    """Those before one with NaN or Inf, read back to the one that shows that its weights were finite once."""
+    found = {}
+    for earlier in map(look, reversed(candidates)):
+        found[earlier.checkpoint.name] = earlier
+        values = earlier.verdict.nonfinite if earlier.verdict.intact else None
+        if values is not None and set(chosen.verdict.nonfinite or ()) - set(values):
+            break
+    return found
+
+
 def _followed(judged: Judged, level: Level, now: float | None, trust: Sequence[str]) -> Judged:
-    """Judged as it is now, the pickles followed that a resume would load from it."""
+    """Judged as it is now, the pickles followed that a resume would load from it; values looked at as bytes pass."""
+    reading = Reading(pickles=True, trust=tuple(trust), values=level != "quick")
     try:
-        verdict = judge_again(judged.checkpoint, level, now, Reading(pickles=True, trust=tuple(trust)))
+        verdict = judge_again(judged.checkpoint, level, now, reading)
     except NoSuchRun:
         gone = Finding("", "missing", "was removed while it was looked at")
         verdict = Verdict("incomplete", resumable=False, level=level, findings=(gone,))
