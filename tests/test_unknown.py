@@ -50,6 +50,16 @@ def test_one_that_was_named_exits_4_and_is_told_with_size_and_age(run, ckptkit):
     assert ckptkit("verify", f"{run}/checkpoint-400/", f"{run}/checkpoint-100", "-q").code == 4
 
 
+def test_of_many_the_ten_newest_are_told_and_how_many_more(run, ckptkit):
+    for step in range(500, 1700, 100):
+        Path(run, f"checkpoint-{step}").mkdir()
+        Path(run, f"checkpoint-{step}", "training_state.pt").write_bytes(b"x")
+        set_age(f"{run}/checkpoint-{step}", time.time(), 3600)
+    lines = ckptkit("verify", run).err.splitlines()
+    assert len(lines) == 11 and lines[-1] == "verify: and 3 more that can't be judged"
+    assert "checkpoint-700" in lines[0] and "checkpoint-1600" in lines[9]
+
+
 def test_a_run_exits_0_if_the_newest_that_can_be_judged_is_intact_and_tells_the_other(run, ckptkit):
     called = ckptkit("verify", run)
     assert called.code == 0 and f"checkpoint-400 {TOLD}" in called.err

@@ -27,6 +27,8 @@ EXAMPLES = """\
   bin/verify --write --sha256 RUN         with the digest that the Hub and sha256sum check"""
 LEVELS = "quick: names, sizes, headers, state; full: every byte, against CRC-32 and manifest; deep: the values too"
 
+MOST_TOLD = 10  # checkpoints that nobody can judge, the newest of them
+
 
 def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
@@ -120,9 +122,11 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
     # -q speaks of what is wrong alone; without it, of all.
     wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
     output.result(text.verdicts(wrong if output.quiet else judged, options.explain))
-    for one in judged:
-        if one.verdict.state == "unknown":
-            output.message(text.unjudged(*one, time.time()))
+    unknown = [j for j in judged if j.verdict.state == "unknown"]
+    for one in unknown[-MOST_TOLD:]:
+        output.message(text.unjudged(*one, time.time()))
+    if len(unknown) > MOST_TOLD:
+        output.message(f"and {len(unknown) - MOST_TOLD} more that can't be judged")
     intact = sum(j.verdict.intact for j in judged)
     level = judged[0].verdict.level if judged else options.level
     refused = sum(j.verdict.refused for j in judged)

@@ -124,10 +124,11 @@ def _too_many(made: StripPlan, keep: int | None, yes: bool, only: str | None) ->
     going, most = sum(d.verdict.resumable for d in made.strips), strip_policy.limit(made)
     if yes or only or keep or going <= most:
         return ""
-    return (
-        f"{made.run}: strips {going} of {len(made.resumable)} resumable checkpoints, unasked it is {most} at most: "
-        f"nothing stripped; if it is right, add --keep-resumable {DEFAULT_KEEP} (or -y)"
-    )
+    import shlex
+
+    command = shlex.join(["bin/strip", made.run, "--keep-resumable", str(DEFAULT_KEEP)])
+    told = f"{made.run}: {going} of {len(made.resumable)} resumable checkpoints would become weights-only"
+    return f"{told}: more than {most} need a yes, so nothing was stripped; fix: {command}"
 
 
 def _executed(run_fd: int, made: StripPlan) -> Outcome:
