@@ -275,6 +275,14 @@ CUT_JSON = [
 ]
 
 
+def test_state_of_the_random_numbers_alone_shows_that_a_save_broke_off(run_of):
+    """As on a node whose ranks write nothing else, or where the settings were removed."""
+    run = run_of({100: "intact", 200: "torn", 300: "intact"})
+    os.unlink(f"{run}/checkpoint-200/training_args.bin")
+    set_age(f"{run}/checkpoint-200", time.time(), HOURS)
+    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-200",)
+
+
 @pytest.mark.parametrize("content", CUT_JSON)
 def test_state_that_broke_off_goes(run_of, content):
     run = Path(run_of({100: "intact", 200: "intact"}))
