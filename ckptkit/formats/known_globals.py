@@ -13,6 +13,7 @@ other file of a checkpoint no such name has a reason to be.
 
 import re
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # Python 2 names: pickle maps them below protocol 3
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ckptkit.formats.inert import Global
@@ -144,6 +145,17 @@ def _walks_to_danger(name: str) -> bool:
     """Whether a name of several parts walks to a dangerous module: ("random", "_os.system") is os.system."""
     parts = name.split(".")
     return any(DANGEROUS.fullmatch(".".join(parts[at:]).lstrip("_")) for at in range(len(parts) - 1))
+
+
+def is_trusted(name: str, code: str, pattern: str) -> bool:
+    """Whether a person's pattern lifts a fault. `pkg.*` means a package's own: what acts must be spelled out in it.
+
+    Else `pkg.*` would let a pickle call `pkg.os.system`, since a package that imports os has it as an attribute.
+    """
+    if not fnmatchcase(name, pattern) or code != "unsafe-pickle":
+        return fnmatchcase(name, pattern)
+    spelled = re.split(r"[*?[]", pattern)[0].rstrip(".")
+    return bool(DANGEROUS.fullmatch(spelled)) or _walks_to_danger(f"{spelled}.")
 
 
 def is_allowed(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 import codecs
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from ckptkit.formats import Fault
@@ -123,7 +122,7 @@ class Machine(Arguments):
                 raise Broken("bad-pickle", f"names more globals, or longer ones, than any file does: {module[:99]!r}")
             today, code = known.judge(module, name)
             self.globals[module, name] = Global(today)
-            if code and not any(fnmatchcase(today, pattern) for pattern in self.trust):
+            if code and not any(known.is_trusted(today, code, pattern) for pattern in self.trust):
                 self.fault(code, f"names {today!r}"[:200])
         return self.push(self.globals[module, name])
 

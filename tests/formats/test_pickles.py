@@ -245,6 +245,25 @@ def test_danger_is_told_by_its_name():
     assert scan(BYPASSES["global pandas.eval"]).faults == [("unknown-global", "names 'pandas.eval'")]
 
 
+TRUSTED = {  # (module, name, pattern): whether the pattern lets it pass
+    ("my_package.optim", "State", "my_package.*"): True,
+    ("my_package", "os.system", "my_package.*"): False,
+    ("my_package", "optim._os.system", "my_package.optim.*"): False,
+    ("my_package", "os.system", "my_package.os.*"): True,
+    ("my_package", "os.system", "my_package.os.system"): True,
+    ("torch.hub", "load", "torch.*"): False,
+    ("torch.hub", "load", "torch.hub.*"): True,
+}
+
+
+@pytest.mark.parametrize("named", TRUSTED, ids=lambda named: f"{named[2]} {named[0]}.{named[1]}")
+def test_trust_in_a_package_reaches_through_it_to_what_acts_only_where_that_is_spelled_out(named):
+    module, name, pattern = named
+    raw = b"\x80\x04" + b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93."
+    assert scan(raw).faults
+    assert (scan(raw, (pattern,)).faults == []) is TRUSTED[named]
+
+
 def test_nothing_runs_though_the_payload_would(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for raw in BYPASSES.values():
