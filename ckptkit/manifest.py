@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FILE = f"{OURS}manifest.json"
 SCHEMA = "ckptkit.manifest/1"
 MOST_OTHERS = 1_000  # bystanders that are listed
+STANDING_SECONDS = 60.0  # for which nobody wrote to one: a callback may be at it while the guard reads the save back
 LARGEST_BYTES = 2 << 20  # 15,000 files; as JSON objects it becomes 30 times as much
 
 
@@ -86,8 +87,8 @@ def _entry(entry: Mapping[str, Any]) -> FileDigest:
 def write(checkpoint: Checkpoint, verdict: Verdict, versions: Mapping[str, str], now: float) -> None:
     """Given a checkpoint that was just read whole and the verdict on it, write down what its files are, durably.
 
-    Bystanders are listed by their size, the first so many. now: seconds since the epoch. Raises OSError (a full disk:
-    then what was there before still is), UsageError if a file changed since it was read.
+    Bystanders to which nobody writes any more are listed by their size, the first so many. now: seconds since the epoch.
+    Raises OSError (a full disk: then what was there before still is), UsageError if a file changed since it was read.
     """
     files = dict(verdict.digests)
     for name, digest in files.items():
@@ -96,6 +97,7 @@ def write(checkpoint: Checkpoint, verdict: Verdict, versions: Mapping[str, str],
             raise UsageError(f"{os.path.join(checkpoint.path, name)} changed while it was read: no manifest written")
     entries = {n: {"bytes": d.size, "mtime_ns": d.modified_ns, **d.digests} for n, d in files.items()}
     others = [f for f in checkpoint.files if f.name not in files and not f.name.startswith(OURS)]
+    others = [f for f in others if now - f.modified_at >= STANDING_SECONDS]
     entries |= {f.name: {"bytes": f.apparent_bytes, "mtime_ns": int(f.modified_at * 1e9)} for f in others[:MOST_OTHERS]}
     table = {"schema": SCHEMA, "written_at": now, "versions": dict(versions), "files": entries}
     table |= {} if verdict.nonfinite is None else {"nonfinite": list(verdict.nonfinite)}

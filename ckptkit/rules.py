@@ -64,7 +64,11 @@ def parse_best(text: str) -> Best:
     metric, mode, number = match.groups()
     # As the Trainer's own greater_is_better: a loss is better when lower, all else when higher.
     mode = mode or ("min" if metric.endswith("loss") else "max")
-    return Best(metric, mode, count(number or "1", "N must be a whole number above 0, as in eval_loss:min=2"))
+    keep = count(number or "1", "N must be a whole number above 0, as in eval_loss:min=2")
+    try:
+        return Best(metric, mode, keep)
+    except UsageError as error:  # a name that no log can hold, such as half of a surrogate pair
+        raise ValueError(str(error)) from None
 
 
 def duration(text: str) -> float:

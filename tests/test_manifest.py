@@ -120,10 +120,13 @@ def test_a_bystander_that_changed_or_went_is_a_hint(run_of):
     (path / "ema.pt").write_bytes(b"mine")
     (path / "notes").mkdir()
     (path / "notes/a.json").write_text("{")
+    set_age(str(path), time.time(), 3600)
+    (path / "new.pt").write_bytes(b"half of it")  # a callback is at it
     written(str(path.parent))
     assert codes(full(path)) == []
     (path / "ema.pt").write_bytes(b"longer than before")
     (path / "notes/a.json").unlink()
+    (path / "new.pt").write_bytes(b"all of it now")
     judged = full(path)
     assert judged.verdict.resumable
     assert codes(judged) == [("ema.pt", "changed-bystander"), ("notes/a.json", "changed-bystander")]
