@@ -87,7 +87,7 @@ def _entry(entry: Mapping[str, Any]) -> FileDigest:
 def write(checkpoint: Checkpoint, verdict: Verdict, versions: Mapping[str, str], now: float) -> None:
     """Given a checkpoint that was just read whole and the verdict on it, write down what its files are, durably.
 
-    Bystanders to which nobody writes any more are listed by their size, the first so many. now: seconds since the epoch.
+    Bystanders to which nobody writes any more are listed by size, the first so many. now: seconds since the epoch.
     Raises OSError (a full disk: then what was there before still is), UsageError if a file changed since it was read.
     """
     files = dict(verdict.digests)
