@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ckptkit.api import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
-    from ckptkit.guarding import guard
+    from ckptkit.guard.entry import guard
     from ckptkit.rules import Range, Rules
 
 __version__ = "0.1.0"
@@ -46,7 +46,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     from importlib import import_module
 
-    room = {"guard": "ckptkit.guarding", "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
+    room = {"guard": "ckptkit.guard.entry", "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
     if name[0].isupper() and room == "ckptkit.api":
         room = "ckptkit.errors"
     return getattr(import_module(room), name)

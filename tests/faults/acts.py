@@ -6,9 +6,9 @@ from functools import partial
 
 def guard(run: str) -> str:
     """What follows a save in the guard's thread: durable, verified, manifest, prune, history."""
-    from ckptkit.guarding.room import Room
-    from ckptkit.guarding.settings import Settings
-    from ckptkit.guarding.worker import Worker
+    from ckptkit.guard.after_save import Worker
+    from ckptkit.guard.room import Room
+    from ckptkit.guard.settings import Settings
     from ckptkit.policy import Range, Rules
 
     room = Room(run, Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0))

@@ -6,7 +6,7 @@ import pytest
 
 import ckptkit
 from ckptkit import forecast, ops
-from ckptkit.guarding import sizes
+from ckptkit.guard import save_size
 
 MiB = 1 << 20
 
@@ -42,7 +42,7 @@ def test_the_forecast_before_the_first_save_holds(tmp_path, kind, adafactor, spo
     guard.wait()
     (checkpoint,) = ops.scan(str(tmp_path / "run")).checkpoints
     weights_bytes, tokenizer_bytes = guard.model_bytes()
-    state = sizes.optimizer_bytes(trainer.optimizer, trainer.model)
+    state = save_size.optimizer_bytes(trainer.optimizer, trainer.model)
     need = forecast.first_save_bytes(weights_bytes, state, tokenizer_bytes)
     assert checkpoint.allocated_bytes <= need <= checkpoint.allocated_bytes * 1.1 + 2 * forecast.SMALL_FILES_BYTES
 

@@ -11,8 +11,8 @@ import pytest
 import ckptkit
 from ckptkit import ops
 from ckptkit.errors import UsageError
-from ckptkit.guarding.room import Room
-from ckptkit.guarding.settings import Settings
+from ckptkit.guard.room import Room
+from ckptkit.guard.settings import Settings
 from ckptkit.model import SAVING
 from ckptkit.policy import Rules
 

@@ -227,12 +227,12 @@ def test_history_knows_each_save_and_each_deletion(run):
 def test_no_room_for_a_manifest_is_told_and_costs_nothing(disk, fill, told, monkeypatch):
     import tiny
 
-    from ckptkit.guarding import worker
+    from ckptkit.guard import after_save
 
     mount = disk(8 << 20)
     run = os.path.join(mount, "run")
-    durable = worker.make_durable
-    monkeypatch.setattr(worker, "make_durable", lambda path: (durable(path), fill(mount, 0)))
+    durable = after_save.make_durable
+    monkeypatch.setattr(after_save, "make_durable", lambda path: (durable(path), fill(mount, 0)))
     trainer = tiny.trainer(run, max_steps=10)
     guard = ckptkit.guard(trainer)
     trainer.train()

@@ -13,11 +13,11 @@ from typing import Any
 
 from ckptkit import discover, forecast, ops
 from ckptkit.errors import CkptkitError
-from ckptkit.guarding import ranks, sizes
-from ckptkit.guarding.hold import Hold
-from ckptkit.guarding.room import Room, inform, short, warn
-from ckptkit.guarding.settings import Settings
-from ckptkit.guarding.worker import Worker
+from ckptkit.guard import ranks, save_size
+from ckptkit.guard.after_save import Worker
+from ckptkit.guard.hold import Hold
+from ckptkit.guard.room import Room, inform, short, warn
+from ckptkit.guard.settings import Settings
 from ckptkit.patience import Patience
 from ckptkit.report.text import human, passed_over
 from ckptkit.tuples import NamedTuple
@@ -56,7 +56,7 @@ class Guard:
 
     def take_over(self) -> None:
         """Put the guard in the Trainer's way, and switch its own rotation off."""
-        from ckptkit.guarding.callback import GuardCallback
+        from ckptkit.guard.callback import GuardCallback
 
         trainer = self.trainer
         trainer._ckptkit_guard = self
@@ -78,7 +78,7 @@ class Guard:
 
     def save_model(self, directory: str) -> bool:
         """Write the final model, room made first; whether it is there and its weights are whole."""
-        from ckptkit.guarding.final import save_model
+        from ckptkit.guard.final_model import save_model
 
         return save_model(self, os.path.abspath(directory))
 
@@ -194,17 +194,17 @@ class Guard:
             return forecast.next_save_bytes(self._last_bytes)
         weights, tokenizer = self.model_bytes()
         trainer = self.trainer
-        state = 0 if trainer.args.save_only_model else sizes.optimizer_bytes(trainer.optimizer, trainer.model)
+        state = 0 if trainer.args.save_only_model else save_size.optimizer_bytes(trainer.optimizer, trainer.model)
         return forecast.first_save_bytes(weights, tokenizer, state)
 
     def model_bytes(self) -> tuple[int, int]:
         """Bytes of the weights and of the tokenizer that a save of the model alone writes."""
         tokenizer = getattr(self.trainer, "processing_class", None) or getattr(self.trainer, "tokenizer", None)
-        return sizes.weights_bytes(self.trainer.model), sizes.tokenizer_bytes(tokenizer)
+        return save_size.weights_bytes(self.trainer.model), save_size.tokenizer_bytes(tokenizer)
 
     def _write(self, name: str, admitted: Admission, save: Callable[[], Any]) -> Admission:
         """Write it, and once more after making room if a disk was in the way; what became of what was admitted."""
-        from ckptkit.guarding.attempt import attempt
+        from ckptkit.guard.attempt import attempt
 
         state = self.trainer.state
         best = state.best_model_checkpoint

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from ckptkit.guarding.saving import Guard
+    from ckptkit.guard.guard import Guard
 
 
 class GuardCallback(TrainerCallback):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from ckptkit import ops
 from ckptkit.disk import available_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
-from ckptkit.guarding.settings import Settings
+from ckptkit.guard.settings import Settings
 from ckptkit.model import SAVING, Checkpoint, Judged
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text

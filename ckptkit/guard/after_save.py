@@ -4,8 +4,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from ckptkit.guarding.room import Room, warn
-from ckptkit.guarding.storage import make_durable
+from ckptkit.guard.room import Room, warn
+from ckptkit.guard.storage_errors import make_durable
 
 
 class Worker:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ckptkit.guarding import ranks
-from ckptkit.guarding.storage import is_storage_error
+from ckptkit.guard import ranks
+from ckptkit.guard.storage_errors import is_storage_error
 
 
 def attempt(trainer: Any, save: Callable[[], Any], weights_only: bool = False) -> str | None:

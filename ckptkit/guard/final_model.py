@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from ckptkit import forecast, lock, ops
 from ckptkit.disk import available_bytes
 from ckptkit.errors import CkptkitError, LockHeld
-from ckptkit.guarding import ranks
-from ckptkit.guarding.attempt import attempt
-from ckptkit.guarding.room import LOCK_SECONDS, existing, short, warn
-from ckptkit.guarding.storage import make_durable
+from ckptkit.guard import ranks
+from ckptkit.guard.attempt import attempt
+from ckptkit.guard.room import LOCK_SECONDS, existing, short, warn
+from ckptkit.guard.storage_errors import make_durable
 
 if TYPE_CHECKING:
-    from ckptkit.guarding.saving import Guard
+    from ckptkit.guard.guard import Guard
 
 
 def save_model(guard: "Guard", directory: str) -> bool:

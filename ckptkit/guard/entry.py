@@ -5,8 +5,8 @@ from typing import Any
 
 from ckptkit import arguments, discover
 from ckptkit.errors import NoSuchRun, UsageError
-from ckptkit.guarding.saving import Guard
-from ckptkit.guarding.settings import ON_FULL, Settings
+from ckptkit.guard.guard import Guard
+from ckptkit.guard.settings import ON_FULL, Settings
 from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
