@@ -24,18 +24,25 @@ def kind_of(checkpoint: Checkpoint) -> tuple[str, str]:
     return checkpoint.layout, head.rstrip("0") + "*" + tail
 
 
-def in_line(intact: Sequence[Judged]) -> list[Judged]:
-    """The intact ones from oldest to newest: by step, and what is from an earlier run before all of the live."""
-    stale = stale_names(intact)
+def in_line(intact: Sequence[Judged], earlier: frozenset[str] = frozenset()) -> list[Judged]:
+    """The intact ones from oldest to newest: by step, and what is from an earlier run before all of the live.
+
+    earlier: as in `stale_names`.
+    """
+    stale = stale_names(intact, earlier)
     return sorted(intact, key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, j.checkpoint.name))
 
 
-def stale_names(intact: Sequence[Judged]) -> frozenset[str]:
+def stale_names(intact: Sequence[Judged], earlier: frozenset[str] = frozenset()) -> frozenset[str]:
     """Names of those that an earlier run left in a reused directory: they never outrank the live run's.
 
     One is stale if its log contradicts one of lower step that was saved after it. A stale one proves nothing itself,
-    nor does one whose times are a copy's.
+    nor does one whose times are a copy's. earlier: names of those that are an earlier run's by what the caller knows;
+    as long as the live run has none, they are the line.
     """
+    known = [j for j in intact if j.checkpoint.name not in earlier]
+    if known and len(known) < len(intact):
+        return frozenset(j.checkpoint.name for j in intact) - {j.checkpoint.name for j in known} | stale_names(known)
     live: list[Judged] = []
     for older in sorted(intact, key=lambda j: (j.checkpoint.step, j.checkpoint.name)):
         if not any(_later(newer, older) and one_history(newer, older) is False for newer in live):

@@ -18,7 +18,7 @@ from ckptkit.lineage import (
     saved_at,
     stale_names,
 )
-from ckptkit.model import Checkpoint, Decision, Judged, Leftover, Plan, Verdict, Writer
+from ckptkit.model import Action, Checkpoint, Decision, Judged, Leftover, Plan, Verdict, Writer
 from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
 from ckptkit.tuples import NamedTuple
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
 Kept = dict[str, str]
 UNJUDGED = "could not be judged"
+OVERRIDABLE = ("keep-last", "keep-within", "keep-every")  # for a save, in this order
+OVERRIDDEN = "room for the next save, beyond "
 # Longer than any gather of shards is silent: NCCL ends a training of which a rank waits for ten minutes.
 SILENCE_SECONDS = 1800
 
@@ -57,17 +59,21 @@ def plan(
     leftovers: Sequence[Leftover] = (),
     writer: Writer | None = None,
     now: float = 0.0,
+    earlier: Collection[str] = (),
+    need_bytes: int = 0,
 ) -> Plan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
     protected: {name: reason} from outside of the policy (pins, open files, a running resume).
-    available_bytes: what the volume has now; asked for by a free target only.
+    available_bytes: what the volume has now; asked for by a free target and by `need_bytes` only.
     writer: a training, not the caller's own, that may write there. now: seconds since the epoch; asked for beside it.
+    earlier: names of those that the caller knows to be an earlier run's. need_bytes: what the next save needs; for it
+    rules are overridden, down to the floor, if that makes it fit.
     With nothing intact, nothing is deleted. Raises UsageError if a rule can't apply.
     """
     ordered = sorted(judged, key=lambda j: (j.checkpoint.step, j.checkpoint.name))
     protected = {**perhaps_being_written(ordered, writer, now), **protected}
-    kinds = {kind: _lines(ordered, kind) for kind in {kind_of(j.checkpoint): None for j in ordered}}
+    kinds = {kind: _lines(ordered, kind, frozenset(earlier)) for kind in {kind_of(j.checkpoint): None for j in ordered}}
     reasons = _reasons_to_keep(kinds.values(), rules, protected)
 
     def decided() -> tuple[Decision, ...]:
@@ -76,6 +82,9 @@ def plan(
     made = Plan(run, decided())
     # What a killed sweep left may be whole still: it goes only while something intact stands beside it.
     made = made._replace(leftovers=tuple(leftovers) if made.intact else ())
+    lacking = need_bytes - available_bytes - made.expected_freed_bytes
+    if need_bytes and _release_for_save(kinds.values(), reasons, lacking):
+        made = made._replace(decisions=decided())
     if rules.free_target is None:
         return made
     missing = rules.free_target - available_bytes - made.expected_freed_bytes
@@ -84,12 +93,12 @@ def plan(
     return made._replace(unreached_bytes=max(0, rules.free_target - available_bytes - made.expected_freed_bytes))
 
 
-def _lines(judged: Sequence[Judged], kind: tuple[str, str]) -> Lines:
+def _lines(judged: Sequence[Judged], kind: tuple[str, str], earlier: frozenset[str]) -> Lines:
     """One that a resume refuses takes no slot and is no floor while another can be resumed from."""
     intact = [j for j in judged if j.verdict.intact and kind_of(j.checkpoint) == kind]
     trusted = [j for j in intact if not j.verdict.refused]
     parts = [intact, trusted] if intact != trusted and any(j.verdict.resumable for j in trusted) else [intact]
-    return tuple(Line(tuple(in_line(part)), stale_names(part)) for part in parts)
+    return tuple(Line(tuple(in_line(part, earlier)), stale_names(part, earlier)) for part in parts)
 
 
 # --- keep rules -----------------------------------------------------------------------------------------------------
@@ -238,11 +247,35 @@ def _slack(lines: Lines, rules: Rules) -> list[Judged]:
     return [j for j in lines[0].intact if j.checkpoint.name not in newest]
 
 
+def _release_for_save(kinds: Collection[Lines], reasons: dict[str, list[str]], lacking: int) -> bool:
+    """Override rules until the next save fits: keep-last, then keep-within, then keep-every, oldest first.
+
+    What is always kept, the best and the pinned are never overridden. Nothing is, if all of it would not be enough.
+    """
+    lines = [line for kind in kinds for line in kind[0].intact]
+    stages = [(stage, j.checkpoint) for j in lines if (stage := _stage(reasons.get(j.checkpoint.name, []))) is not None]
+    if lacking <= 0 or sum(checkpoint.allocated_bytes for _, checkpoint in stages) < lacking:
+        return False
+    for stage, checkpoint in sorted(stages, key=lambda released: released[0]):
+        if lacking > 0:
+            reasons[checkpoint.name] = [OVERRIDDEN + OVERRIDABLE[stage]]
+            lacking -= checkpoint.allocated_bytes
+    return True
+
+
+def _stage(reasons: Sequence[str]) -> int | None:
+    """When one that stays for these reasons is released for a save: the later, the stronger; None if never."""
+    stages = [next((n for n, rule in enumerate(OVERRIDABLE) if r.startswith(rule + " ")), None) for r in reasons]
+    return None if None in stages or not stages else max(stage for stage in stages if stage is not None)
+
+
 def _decide(judged: Judged, line: Line, reasons: Mapping[str, list[str]], protected: Mapping[str, str]) -> Decision:
     checkpoint, verdict = judged
     if verdict.intact:
-        if checkpoint.name in reasons:
-            return Decision(checkpoint, verdict, "keep", tuple(reasons[checkpoint.name]))
+        kept = tuple(reasons.get(checkpoint.name, ()))
+        if kept:
+            action: Action = "delete" if kept[0].startswith(OVERRIDDEN) else "keep"
+            return Decision(checkpoint, verdict, action, kept)
         why = "from an earlier run" if checkpoint.name in line.stale else "no rule keeps it"
         return Decision(checkpoint, verdict, "delete", (why,))
     left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, line.intact))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckptkit.disk.holders import open_files
-from ckptkit.disk.volumes import available_bytes, volume, yield_to_others
+from ckptkit.disk.volumes import available_bytes, free_bytes, volume, yield_to_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "available_bytes",
     "caches",
     "eaters",
+    "free_bytes",
     "open_deleted",
     "open_files",
     "quotas",

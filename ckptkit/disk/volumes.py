@@ -30,6 +30,12 @@ def available_bytes(path: str) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def free_bytes(path: str) -> int:
+    """Given any existing path, return what root may still write there, its reserve included. Raises OSError."""
+    status = os.statvfs(path)
+    return status.f_bfree * status.f_frsize
+
+
 def yield_to_others() -> None:
     """Put this process into the idle I/O class (ioprio_set(2)): it reads only when nobody else wants the disk."""
     try:

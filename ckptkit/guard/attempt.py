@@ -1,36 +1,109 @@
-"""One attempt at writing, in which no rank may leave a collective that another one waits in."""
+"""One attempt at writing: bounded in time where a rank is alone, and where several are, none leaves a collective early.
 
+What a failed attempt still holds open is let go of before anybody counts the free bytes.
+"""
+
+import gc
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ckptkit.guard import ranks
-from ckptkit.guard.storage_errors import is_storage_error
+from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.patience import Patience
 
 
-def attempt(trainer: Any, save: Callable[[], Any], weights_only: bool = False) -> str | None:
+def attempt(
+    trainer: Any,
+    save: Callable[[], Any],
+    weights_only: bool,
+    patience: Patience,
+    late: Callable[[], object] = lambda: None,
+) -> str | None:
     """Call the Trainer's own save on every rank; return the disk's word if it was in the way of any, else None.
 
-    An error that is not the disk's is raised, on every rank.
+    patience: bounds how long a rank that is alone may stand still in it; `late` is called in the save's own thread if
+    it ends after that. Raises StandsStill then, and on every rank an error that is not the disk's.
     """
-    held: list[Exception] = []
+    if ranks.together():
+        return _together(trainer, save, weights_only)
+    return _alone(trainer, save, weights_only, patience, late)
+
+
+def _alone(
+    trainer: Any, save: Callable[[], Any], weights_only: bool, patience: Patience, late: Callable[[], object]
+) -> str | None:
+    """In a thread of its own: no signal ends a write(2) into a network disk that is gone."""
+    here = _thread_state()
+
+    def work() -> str | None:
+        with here(), _weights_only(trainer, weights_only):
+            return _fault_of(save)
+
+    return patience.call(work, moves=True, late=late)
+
+
+def _fault_of(save: Callable[[], Any]) -> str | None:
+    """The disk's word, with nothing left of what the failed save had open.
+
+    torch's zip writer, for one, stays in a reference cycle with its file: deleted and open, it would hold more bytes
+    than the next attempt needs.
+    """
     try:
-        with _weights_only(trainer, weights_only), _held_back(trainer, held):
-            save()
+        save()
     except Exception as error:
-        if not ranks.together() and not is_storage_error(error):
+        if not is_storage_error(error):
             raise
-        held.append(error)
-    return _agreed(held[0] if held else None)
+        fault = told(error)
+        traceback.clear_frames(error.__traceback__)
+    else:
+        return None
+    gc.collect()
+    return fault
 
 
-def _agreed(fault: Exception | None) -> str | None:
+def _thread_state() -> Callable[[], Any]:
+    """What torch keeps for each thread, as it is here: whether gradients are recorded, and the current GPU."""
+    import torch
+
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    device = torch.cuda.current_device() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+
+    @contextmanager
+    def same() -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(inference))
+            stack.enter_context(torch.set_grad_enabled(grad))
+            if device is not None:
+                stack.enter_context(torch.cuda.device(device))
+            yield
+
+    return same
+
+
+def _together(trainer: Any, save: Callable[[], Any], weights_only: bool) -> str | None:
     """Where one rank's disk was full, the others fail of what is missing then: its word counts, not theirs."""
-    mine = None if fault is None else (is_storage_error(fault), str(fault) or repr(fault))
-    faults = [theirs for theirs in ranks.gather(mine) if theirs]
+    held: list[tuple[bool, str]] = []
+    raised: list[Exception] = []
+
+    def hold(error: Exception) -> None:
+        held.append((is_storage_error(error), told(error)))
+        traceback.clear_frames(error.__traceback__)
+        raised.append(error)
+
+    try:
+        with _weights_only(trainer, weights_only), _held_back(trainer, hold):
+            save()
+    except Exception as error:  # noqa: BLE001 - raised below, once all ranks know
+        hold(error)
+    faults = [theirs for theirs in ranks.gather(held[0] if held else None) if theirs]
     word: str | None = next((word for disk, word in faults if disk), None)
     if faults and word is None:
-        raise fault or RuntimeError(f"another rank could not save: {faults[0][1]}")
+        raise raised[0] if raised else RuntimeError(f"another rank could not save: {faults[0][1]}")
+    raised.clear()
+    if faults:
+        gc.collect()
     return word
 
 
@@ -45,25 +118,26 @@ def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _held_back(trainer: Any, held: list[Exception]) -> Iterator[None]:
-    """With several ranks, an error of `save_model` waits until the Trainer's barrier behind it is passed.
+def _held_back(trainer: Any, hold: Callable[[Exception], None]) -> Iterator[None]:
+    """An error of `save_model` waits until the Trainer's barrier behind it is passed.
 
     `_save_checkpoint` puts a barrier after the weights (transformers 5.17, `trainer.py`): a rank that raised before it
     would leave the others waiting in it for ever.
     """
-    if not ranks.together():
-        yield
-        return
-    original = trainer.save_model
+    original, own = trainer.save_model, vars(trainer).get("save_model")
 
     def save_model(*args: Any, **kwargs: Any) -> None:
         try:
             original(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised once all ranks are out of the barrier
-            held.append(error)
+            hold(error)
 
     trainer.save_model = save_model
     try:
         yield
     finally:
-        del trainer.save_model  # the class's own again
+        if own is not None:
+            trainer.save_model = own  # a person's, on this one trainer
+        else:
+            with suppress(AttributeError):
+                del trainer.save_model  # the class's own again

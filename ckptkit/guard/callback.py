@@ -1,23 +1,112 @@
-"""What the Trainer tells the guard."""
+"""What the Trainer tells the guard while it trains: begin, steps, end. The saves themselves pass through the guard."""
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import TrainerCallback
+
+from ckptkit.guard import ranks
 
 if TYPE_CHECKING:
     from ckptkit.guard.guard import Guard
 
+SHARE = 0.5  # of the time that is left, in steps, until ranks look at the clock together again
+
+
+class Best(NamedTuple):
+    """What the Trainer's state says of the best checkpoint."""
+
+    metric: float | None
+    step: int | None
+    checkpoint: str | None
+
+    @classmethod
+    def of(cls, state: Any) -> "Best":
+        """As it is now. `best_global_step` came with transformers 4.51."""
+        return cls(state.best_metric, getattr(state, "best_global_step", None), state.best_model_checkpoint)
+
+    def put_back(self, state: Any) -> None:
+        """Make the state say this again."""
+        state.best_metric, state.best_model_checkpoint = self.metric, self.checkpoint
+        if hasattr(state, "best_global_step"):
+            state.best_global_step = self.step
+
+
+class StateBefore(NamedTuple):
+    """What a save changes in the Trainer's state, so that a failed one can be undone.
+
+    exported: the states of the callbacks, of which `_save_checkpoint` appends each again to a list.
+    """
+
+    best: Best
+    exported: dict[str, Any]
+
+    @classmethod
+    def of(cls, state: Any) -> "StateBefore":
+        """As it is now."""
+        exported = getattr(state, "stateful_callbacks", None) or {}
+        return cls(Best.of(state), {k: list(v) if isinstance(v, list) else v for k, v in exported.items()})
+
+    def put_back(self, state: Any) -> None:
+        """Make the state say this again."""
+        self.best.put_back(state)
+        if self.exported:
+            state.stateful_callbacks.update(self.exported)
+
 
 class GuardCallback(TrainerCallback):
-    """Begin and end of a training; the saves themselves pass through the guard."""
+    """best: before this step was evaluated. The Trainer names a step as the best before it is saved."""
 
     def __init__(self, guard: "Guard") -> None:
         self.guard = guard
+        self.best = Best(None, None, None)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The state's step is where training resumes."""
+        self.best = Best.of(state)
         self.guard.began(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the evaluation and the save of this step."""
+        self.best = Best.of(state)
+        clock = self.guard.clock
+        if clock is not None:
+            at_the_end = state.global_step >= state.max_steps
+            control.should_save = clock.is_due(state.global_step) or at_the_end or control.should_save
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before the evaluation and the save of this epoch."""
+        self.best = Best.of(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The best model is loaded after this, and the process may exit: nothing may be under way."""
         self.guard.wait()
+
+
+class Clock:
+    """When the next save is due, by rank 0's clock, the same answer on every rank.
+
+    Ranks that train together ask it at a step that they agreed on: half of the time that is left, by the pace so far.
+    """
+
+    def __init__(self, every: float, now: Callable[[], float] = time.monotonic) -> None:
+        """every: seconds from one save to the next. now: seconds, of a clock that only goes on."""
+        self.every, self._now = every, now
+        self.began(0)
+
+    def began(self, step: int) -> None:
+        """Training begins, or a save was attempted, at this step: the time counts from here."""
+        self._saved_at, self._saved_step, self._look_at = self._now(), step, step + 1
+
+    def is_due(self, step: int) -> bool:
+        """Whether this step is to be saved. Every rank must ask at every step."""
+        if not ranks.together():
+            return self._now() - self._saved_at >= self.every
+        if step < self._look_at:
+            return False
+        left: float = ranks.decide(lambda: self.every - (self._now() - self._saved_at))
+        done = max(1, step - self._saved_step)
+        pace = max(1e-6, (self.every - left) / done)  # seconds a step
+        self._look_at = step + max(1, int(SHARE * left / pace))
+        return left <= 0

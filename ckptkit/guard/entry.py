@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ckptkit import arguments, discover
-from ckptkit.errors import NoSuchRun, UsageError
+from ckptkit import arguments, discover, rules
+from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.guard import Guard
-from ckptkit.guard.settings import ON_FULL, Settings
+from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, Settings
 from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
@@ -21,45 +21,72 @@ def guard(
     on_full: str = "skip",
     on_full_timeout: float = 300.0,
     trust: Sequence[str] = (),
+    save_every: str | float | None = None,
+    keep_trials: str = "all",
 ) -> Guard:
     """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
 
-    trainer: before its train() is called.
+    trainer: before its train() is called. Called again on the same trainer, the same guard is returned, with the
+    settings of this call.
     keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
-    `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written.
+    `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written. The best one
+    (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on the
+    disk it goes below that, down to the last intact one.
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
     on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
     room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
     trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from. By default
     what `trust` in the run's ckptkit.toml or CKPTKIT_TRUST say.
+    save_every: a save by the clock, such as "30m", or seconds, besides those by steps; with save_strategy="no" instead
+    of them. The last step is saved too.
+    keep_trials: of a hyperparameter search, "all" keeps the checkpoints of each trial, each by these rules; "best"
+    deletes those of all but the best trial so far and the running one (Optuna).
 
+    Rotation stays the Trainer's own where what it saves can't be judged (FSDP, DeepSpeed, ...); the guard says so.
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.
     """
     _require_trainer(trainer)
     arguments.one_of("on_full", on_full, ON_FULL)
+    arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
     timeout = arguments.number("on_full_timeout", on_full_timeout, "must be a number of seconds, 0 or more")
     limit, explicit = _keep_last(trainer, keep_last)
-    rules = Rules(limit, keep_best, keep_every)
-    guard = Guard(trainer, Settings(rules, limit, explicit, on_full, timeout, _trusted(trainer, trust)))
+    settings = Settings(
+        Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout, _trusted(trainer, trust),
+        _interval(save_every), keep_trials,
+    )  # fmt: skip
+    guard: Guard | None = getattr(trainer, "_ckptkit_guard", None)
+    if guard is not None:
+        guard.change(settings)
+        return guard
+    guard = Guard(trainer, settings)
     guard.take_over()
     return guard
 
 
+def _interval(every: Any) -> float | None:
+    if every is None:
+        return None
+    if isinstance(every, str):
+        return rules.given("save_every", every, rules.duration)
+    return arguments.number("save_every", every, "must be text such as '30m', or seconds above 0", zero=False)
+
+
 def _require_trainer(trainer: Any) -> None:
-    if getattr(trainer, "_ckptkit_guard", None) is not None:
-        raise UsageError("this trainer is guarded already: call ckptkit.guard(trainer) once")
     if not callable(getattr(trainer, "_save_checkpoint", None)) or not hasattr(trainer, "args"):
         raise UsageError(f"guard() takes a transformers.Trainer or a child of it, not {type(trainer).__name__}")
     try:
         discover.refuse_system_directory(trainer.args.output_dir)
     except UsageError as refused:  # no sweep would delete there, so every checkpoint would stay until the disk is full
         raise UsageError(f"output_dir: {refused}") from None
+    except OSError:
+        pass  # a disk that can't be looked at now: it is told at each save
 
 
 def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     """The limit, and whether a person chose it."""
-    own = trainer.args.save_total_limit
+    guard = getattr(trainer, "_ckptkit_guard", None)
+    own = trainer.args.save_total_limit if guard is None else guard.own_limit
     if asked is None and (own is None or own <= 0):
         return DEFAULT_KEEP_LAST, False
     must = "must be a whole number above 0, or None for the Trainer's save_total_limit"
@@ -74,7 +101,9 @@ def _trusted(trainer: Any, trust: Any) -> tuple[str, ...]:
         return given
     try:
         return ops.trust_for(trainer.args.output_dir, ())
-    except NoSuchRun:  # a disk that can't be looked at now: nothing in it is trusted, and training begins
+    except UsageError:
+        raise
+    except (CkptkitError, OSError):  # a disk that can't be looked at now: nothing in it is trusted, and training begins
         return ()
 
 

@@ -1,38 +1,48 @@
 """The final model, through the same admission: room first, written aside, verified, then put in place."""
 
 import os
+import time
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptkit import forecast, lock, ops
 from ckptkit.disk import available_bytes
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
+from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
 from ckptkit.guard.room import LOCK_SECONDS, existing, short, warn
-from ckptkit.guard.storage_errors import make_durable
+from ckptkit.patience import StandsStill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ckptkit.guard.guard import Guard
 
 
 def save_model(guard: "Guard", directory: str) -> bool:
     """Given the guard and where the model should be, write it; on every rank, whether it is there and whole.
 
-    Of what else lies in the directory nothing is touched but an earlier model's weights.
+    directory: its real path. Of what else lies in it nothing is touched but an earlier model's weights.
     """
     guard.wait()
-    need = forecast.first_save_bytes(*guard.model_bytes(), 0)
-    is_new = ranks.decide(lambda: not os.path.lexists(directory))
+    need = forecast.first_save_bytes(*guard.slots.model_bytes(), 0)
+    is_new = _first(guard, lambda: not os.path.lexists(directory))
     reason = (
-        ranks.decide(partial(_admit, guard, directory, need))
+        _first(guard, partial(_admit, guard, directory, need))
         or _write(guard, os.path.join(directory, ops.DRAFT), need)
-        or ranks.decide(partial(_put_in_place, directory))
+        or _first(guard, partial(_put_in_place, directory))
     )
     if reason:
-        ranks.decide(partial(_give_up, directory, is_new, reason))
+        _first(guard, partial(_give_up, directory, is_new, reason))
     return not reason
+
+
+def _first(guard: "Guard", question: "Callable[[], Any]") -> Any:
+    """Ask each rank that looks after a disk; the first answer that says anything, on every rank."""
+    answers = ranks.ask(question, guard.leads)
+    return next((answer for answer in answers if answer), answers[0])
 
 
 def _admit(guard: "Guard", directory: str, need: int) -> str:
@@ -41,7 +51,8 @@ def _admit(guard: "Guard", directory: str, need: int) -> str:
         place = existing(directory)
         free = available_bytes(place)
         if free < need and os.stat(place).st_dev == os.stat(existing(guard.room.run)).st_dev:
-            free = guard.room.make(need, guard.settings.on_full)
+            waits = guard.settings.on_full_timeout if guard.settings.on_full == "wait" else 0.0
+            free = guard.room.make(need, time.monotonic() + waits)
         if free < need:
             return short(place, need, free)
         os.makedirs(directory, exist_ok=True)
@@ -56,13 +67,15 @@ def _write(guard: "Guard", draft: str, need: int) -> str:
     fault: str | None = ""
     for _ in range(2):
         with ExitStack() as held:
-            locked = ranks.decide(partial(_lock, guard.room.run, held))
-            if locked:
+            if locked := _first(guard, partial(_lock, guard.room.run, held)):
                 return str(locked)
-            fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft))
+            try:
+                fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft), False, guard.patience)
+            except StandsStill as error:
+                return str(error)
         if not fault:
             return ""
-        ranks.decide(partial(_clear_up, guard, draft, fault, need))
+        _first(guard, partial(_clear_up, guard, draft, fault, need))
     return str(fault)
 
 
@@ -80,7 +93,7 @@ def _clear_up(guard: "Guard", draft: str, fault: str, need: int) -> None:
     warn(f"writing {draft} failed: {fault}")
     with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
         ops.remove_draft(draft)
-        guard.room.make(need, "skip")
+        guard.room.make(need)
 
 
 def _put_in_place(directory: str) -> str:

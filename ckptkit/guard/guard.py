@@ -1,121 +1,151 @@
 """Guard: stands between a Trainer and its disk. Every save passes through `_save`, on every rank alike.
 
-The order of one save: wait for what the last one left to do, decide on rank 0, let all ranks learn it, write, let all
-ranks learn whether all of them could, try once more after making room, then follow up in the background.
+The order of one save: the ranks that look after a disk decide where it goes, all ranks learn it, write, learn whether
+all of them could, and try once more after making room; then it is followed up in the background.
 """
 
+import atexit
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import discover, forecast, ops
-from ckptkit.errors import CkptkitError
-from ckptkit.guard import ranks, save_size
-from ckptkit.guard.after_save import Worker
+from ckptkit import discover, lock, ops
+from ckptkit.errors import CkptkitError, LockHeld
+from ckptkit.guard import marks, ranks
+from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.hold import Hold
-from ckptkit.guard.room import Room, inform, short, warn
+from ckptkit.guard.room import LOCK_SECONDS, Room, inform, warn
 from ckptkit.guard.settings import Settings
-from ckptkit.patience import Patience
+from ckptkit.guard.slots import Slot, Slots, strictest
+from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.patience import Patience, StandsStill
 from ckptkit.report.text import human, passed_over
-from ckptkit.tuples import NamedTuple
 
-WRITES = ("save", "weights-only")
-# For which one save's admission may hold up training, what follows the save before it included: beyond that its disk
-# hangs, and the save is skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
+# For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
+# skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
 LONGEST_SECONDS = 480.0
 STILL_HANGING_SECONDS = 5.0  # for each save after that, until the disk answers again
-
-
-class Admission(NamedTuple):
-    """Rank 0's answer before a save: action is save, weights-only, there (already), skip or stop."""
-
-    action: str
-    reason: str = ""
+ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 
 
 class Guard:
-    """Made by `ckptkit.guard(trainer)`; see there."""
+    """Made by `ckptkit.guard(trainer)`; see there.
+
+    skipped: saves of this training that were not written. room: the run. settings: what was asked for.
+    """
 
     def __init__(self, trainer: Any, settings: Settings) -> None:
+        from ckptkit.guard.callback import Clock, GuardCallback
+
         self.trainer, self.settings = trainer, settings
-        self.worker = Worker()
-        self.source, self.claim = Hold(), Hold()
-        self.room = Room(os.path.abspath(trainer.args.output_dir), settings)
+        self.own_limit: int | None = trainer.args.save_total_limit
+        self.follow_ups = FollowUps()
+        self.source, self.claims = Hold(), dict[str, Hold]()
+        self.room = Room(os.path.realpath(trainer.args.output_dir), settings)
+        self.slots = Slots(trainer, self.room)
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
         self.patience = Patience(self.longest)
-        self.stopped = self.hangs = False
+        self.hangs = False
         self.skipped = 0
-        self._written: set[str] = set()
-        self._last_bytes = 0
+        self.clock = Clock(settings.save_every) if settings.save_every else None
+        self.callback = GuardCallback(self)
+        self._judged_one, self._began_at = False, 0
         self._original_save: Callable[..., Any] = trainer._save_checkpoint
         self._original_train: Callable[..., Any] = trainer.train
         self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
+        atexit.register(_wait_quietly, self.follow_ups, self.longest)
 
     def take_over(self) -> None:
-        """Put the guard in the Trainer's way, and switch its own rotation off."""
-        from ckptkit.guard.callback import GuardCallback
-
+        """Put the guard in the Trainer's way, and switch its own rotation off where its saves can be judged."""
         trainer = self.trainer
         trainer._ckptkit_guard = self
         trainer._save_checkpoint, trainer.train = self._save, self._train
         trainer._push_from_checkpoint = self._push
-        trainer.args.save_total_limit = None
-        trainer.add_callback(GuardCallback(self))
+        trainer.add_callback(self.callback)
+        self._rotate(not (why := _not_judged(trainer)), why)
+        if self.main:
+            self._announce()
+
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings: a cell of a notebook was run again."""
+        from ckptkit.guard.callback import Clock
+
+        if settings == self.settings:
+            return
+        self.settings = self.room.settings = settings
+        self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
+        self.clock = Clock(settings.save_every) if settings.save_every else None
+        self._rotate(self.room.rotates, "")
         if self.main:
             self._announce()
 
     @property
     def main(self) -> bool:
-        """Whether this is rank 0, which decides."""
+        """Whether this is rank 0."""
         return bool(self.trainer.is_world_process_zero())
 
+    @property
+    def leads(self) -> bool:
+        """Whether this rank looks after a disk: rank 0, with `save_on_each_node` the first rank of each node."""
+        return bool(self.trainer.args.should_save)
+
     def wait(self) -> None:
-        """Until the background work of the last save is done."""
-        self.worker.wait()
+        """Until the background work of the last save is done, or for as long as a save may take."""
+        try:
+            self.follow_ups.wait(self.longest)
+        except TimeoutError as error:
+            warn(f"{self.room.run} does not answer: {error}")
 
     def save_model(self, directory: str) -> bool:
         """Write the final model, room made first; whether it is there and its weights are whole."""
         from ckptkit.guard.final_model import save_model
 
-        return save_model(self, os.path.abspath(directory))
-
-    def began(self, step: int) -> None:
-        """Training begins at `step`: the checkpoint that it resumed from stays until a newer one is intact."""
-        self.stopped = False
-        self._written.clear()
-        if self.main:
-            name = f"checkpoint-{step}"
-            if step and os.path.isdir(os.path.join(self.room.run, name)):
-                self.room.source = {name: "the running training resumed from it"}
-                with suppress(OSError):  # without it, other processes' sweeps alone don't know
-                    self.source.take(os.path.join(self.room.run, name))
-            if not self.settings.explicit:
-                self.room.protect_predating()
-            self.room.preflight()
+        return save_model(self, os.path.realpath(directory))
 
     # --- instead of Trainer.train ---------------------------------------------------------------------------------
 
     def _train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
-        self.room.enter(os.path.abspath(self.trainer.args.output_dir))  # it may have changed since guard()
+        ranks.ask(partial(self._enter, self.trainer.args.output_dir), self.leads)  # it may have changed since guard()
         if resume_from_checkpoint is True:
             resume_from_checkpoint = ranks.decide(self._newest)
-        ranks.decide(self._claim)
         try:
             return self._original_train(resume_from_checkpoint, *args, **kwargs)
         finally:
             try:
                 self.wait()
+                self._notice()
             finally:
-                self.claim.release()
+                for claim in self.claims.values():
+                    claim.release()
+                self.claims.clear()
 
-    def _claim(self) -> None:
-        """Two trainings in one directory would take each other's checkpoints for their own. Raises LockHeld."""
+    def _enter(self, run: str) -> None:
+        """Go on in this run, and claim it: two trainings in one would take each other's checkpoints for their own.
+
+        Raises LockHeld.
+        """
+        self.room.enter(run)
+        claim = self.claims.setdefault(self.room.run, Hold())
         with suppress(OSError):  # a full disk has no room for the directory, and then nobody else's training either
-            self.claim.claim(self.room.run)
+            claim.claim(self.room.run)
+
+    def began(self, step: int) -> None:
+        """Training begins at `step`: the checkpoint that it resumed from stays until a newer one is intact."""
+        self.slots.stopped, self._began_at = False, step
+        if self.clock:
+            self.clock.began(step)
+        if not self.leads:
+            return
+        name = f"checkpoint-{step}"
+        if step and os.path.isdir(self.room.path(name)):
+            self.room.source = {name: "the running training resumed from it"}
+            with suppress(OSError):  # without it, other processes' sweeps alone don't know
+                self.source.take(self.room.path(name))
+        self.room.begin(step, self.settings.explicit)
 
     def _newest(self) -> str | None:
         """The checkpoint to go on from; None on a first run. Raises NoIntactCheckpoint if there are, but none will do.
@@ -135,133 +165,264 @@ class Guard:
     # --- instead of Trainer._save_checkpoint ----------------------------------------------------------------------
 
     def _save(self, model: Any, trial: Any = None, *args: Any, **kwargs: Any) -> None:
-        """The whole of one save; returns whether or not it could be written."""
-        began = time.monotonic()
-        run = os.path.abspath(self.trainer._get_output_dir(trial=trial))
-        name = f"checkpoint-{self.trainer.state.global_step}"
-        admitted: Admission = ranks.decide(partial(self._admit, run, name))
-        if admitted.action in WRITES:
-            admitted = self._write(name, admitted, partial(self._original_save, model, trial, *args, **kwargs))
-        if admitted.action in WRITES and self.main:
-            self._remember(name, admitted.action, time.monotonic() - began)
-        elif admitted.action != "there" and self.main:
-            self.skipped += 1
-            warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {admitted.reason}")
-        if admitted.action == "stop":
-            self.stopped = self.trainer.control.should_training_stop = True
+        """Save one checkpoint. Returns normally also when it was skipped."""
+        began, step = time.monotonic(), self.trainer.state.global_step
+        name = f"checkpoint-{step}"
+        until = began + self.settings.on_full_timeout
+        slot = self._agreed(partial(self._choose, self.trainer._get_output_dir(trial=trial), name, until))
+        if slot.writes:
+            slot = self._write(name, slot, until, partial(self._original_save, model, trial, *args, **kwargs))
+        if self.clock:
+            self.clock.began(step)
+        self._tell(name, slot, time.monotonic() - began)
+        if slot.action == "stop":
+            self.slots.stopped = self.trainer.control.should_training_stop = True
         self._log(time.monotonic() - began)
 
-    def _admit(self, run: str, name: str) -> Admission:
-        """Rank 0: make room for the save, and say whether it fits. A disk that hangs costs saves, not the training."""
+    def _agreed(self, question: Callable[[], Slot]) -> Slot:
+        return strictest(ranks.ask(question, self.leads))
+
+    def _choose(self, run: str, name: str, until: float) -> Slot:
+        """Where this save goes. A disk that hangs costs saves, not the training."""
         self.patience.seconds = STILL_HANGING_SECONDS if self.hangs else self.longest
         self.hangs = False
+        return self._asked(partial(self._chosen, run, name, until))
+
+    def _chosen(self, run: str, name: str, until: float) -> Slot:
+        if os.path.realpath(run) != self.room.run:
+            self.follow_ups.wait(self.patience.seconds)
+            self._enter(run)
+            self.room.begin(self._began_at, self.settings.explicit)
+        self.room.notice()
+        self.room.best = self._best()
+        secured = partial(self.follow_ups.wait_secured, self.patience.seconds) if self.follow_ups.pending else None
+        return self.slots.choose(name, until, secured)
+
+    def _asked(self, question: Callable[[], Slot]) -> Slot:
+        """The answer, or a save that is skipped for what the disk says."""
         try:
-            return self.patience.call(partial(self._make_room, run, name))
+            return self.patience.call(question)
         except TimeoutError as error:
-            self.hangs = True
-            return Admission("skip", f"{run} does not answer: {error}")
+            return Slot("skip", self._hung(str(error)))
         except (CkptkitError, OSError) as error:
-            return Admission("skip", str(error))
+            return Slot("skip", str(error))
 
-    def _make_room(self, run: str, name: str) -> Admission:
-        self.worker.wait(self.patience.seconds)
-        self.room.enter(run)
-        if self.stopped:
-            return Admission("skip", "the disk was full before, and on_full is stop")
-        if os.path.lexists(os.path.join(self.room.run, name)):
-            if name in self._written and self.room.intact(name):  # a last save at the same step
-                return Admission("there")
-            # Writing into an older one would leave, if it broke off, a mix of both that looks intact.
-            if not self.room.clear(name):
-                return Admission("skip", f"{name} is there already and can't be removed")
-        self.room.began = name
-        need, on_full = self._need(), self.settings.on_full
-        free = self.room.make(need, on_full)
-        if free >= need:
-            return Admission("save")
-        return self._without_room(short(self.room.run, need, free), free)
+    def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
+        """Write it, and try again after making room if a disk was in the way; what became of what was decided."""
+        from ckptkit.guard.callback import StateBefore
 
-    def _without_room(self, reason: str, free: int) -> Admission:
-        if self.settings.on_full == "stop":
-            return Admission("stop", f"{reason}; training ends here, as on_full says")
-        smaller = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
-        if smaller and free >= forecast.first_save_bytes(*self.model_bytes(), 0):
-            return Admission("weights-only", reason)
-        return Admission("skip", reason)
+        before, tries = StateBefore.of(self.trainer.state), 0
+        while slot.writes:
+            fault = self._try(name, slot, save, partial(self._came_late, name, before))
+            if not fault:
+                return slot
+            before.put_back(self.trainer.state)
+            tries += 1
+            slot = self._agreed(partial(self._asked, partial(self._after_failure, name, slot, fault, until, tries)))
+        return slot
 
-    def _need(self) -> int:
-        if self._last_bytes:
-            return forecast.next_save_bytes(self._last_bytes)
-        weights, tokenizer = self.model_bytes()
-        trainer = self.trainer
-        state = 0 if trainer.args.save_only_model else save_size.optimizer_bytes(trainer.optimizer, trainer.model)
-        return forecast.first_save_bytes(weights, tokenizer, state)
-
-    def model_bytes(self) -> tuple[int, int]:
-        """Bytes of the weights and of the tokenizer that a save of the model alone writes."""
-        tokenizer = getattr(self.trainer, "processing_class", None) or getattr(self.trainer, "tokenizer", None)
-        return save_size.weights_bytes(self.trainer.model), save_size.tokenizer_bytes(tokenizer)
-
-    def _write(self, name: str, admitted: Admission, save: Callable[[], Any]) -> Admission:
-        """Write it, and once more after making room if a disk was in the way; what became of what was admitted."""
+    def _try(self, name: str, slot: Slot, save: Callable[[], Any], late: Callable[[], object]) -> str:
+        """One attempt, the run's lock held; "" or the disk's word. late: as in `attempt`."""
         from ckptkit.guard.attempt import attempt
 
-        state = self.trainer.state
-        best = state.best_model_checkpoint
-        fault: str | None = None
-        for _ in range(2):
-            ranks.decide(partial(self.room.mark, name))
-            fault = attempt(self.trainer, save, admitted.action == "weights-only")
-            if not fault:
-                if self.main:
-                    self.room.unmark(name)
-                return admitted
-            state.best_model_checkpoint = best  # the Trainer names one as the best once its weights are written
-            if not ranks.decide(partial(self._clear_up, name, fault)):
-                break
-        return Admission("stop" if self.settings.on_full == "stop" else "skip", str(fault))
+        with ExitStack() as held:
+            if not all(ranks.ask(partial(self._begin, name, held), self.leads)):
+                return self._hung("nothing can be written")
+            try:
+                fault = attempt(self.trainer, save, slot.action == "weights-only", self.patience, late)
+            except StandsStill as error:
+                return self._hung(str(error))
+            faults = [fault] if fault else ranks.ask(partial(self._complete, name), self.leads)
+            return next((fault for fault in faults if fault), "")
+
+    def _complete(self, name: str) -> str:
+        """Take the mark back; "" or the disk's word. Where somebody removed the checkpoint, it is not complete."""
+        try:
+            self.patience.call(partial(marks.unmark, self.room.path(name)))
+        except TimeoutError as error:
+            return self._hung(str(error))
+        except OSError as error:
+            return told(error)
+        return ""
+
+    def _begin(self, name: str, held: ExitStack) -> bool:
+        """Keep our own threads and sweeps out, and mark the checkpoint as under way; whether the disk answers."""
+        if not self.room.turn.acquire(timeout=self.patience.seconds):
+            return False
+        held.callback(self.room.turn.release)
+        self._quietly(partial(self._lock, name, held))
+        return not self.hangs
+
+    def _lock(self, name: str, held: ExitStack) -> None:
+        """A sweep that deletes is waited for; one that hangs with the lock is no reason to lose a save."""
+        os.makedirs(self.room.run, exist_ok=True)
+        with suppress(LockHeld):
+            held.enter_context(lock.hold(self.room.run, LOCK_SECONDS))
+        marks.mark(self.room.path(name))
+
+    def _after_failure(self, name: str, slot: Slot, fault: str, until: float, tries: int) -> Slot:
+        """Remove what a failed save left, make room, and say whether, and what, to try once more."""
+        warn(f"saving {name} failed: {fault}")
+        if self.hangs or not self.room.discard(name):
+            return self.slots.given_up(fault)
+        waits = self.settings.on_full == "wait" and time.monotonic() < until
+        if slot.action == "save" and (tries < ATTEMPTS or waits):
+            self.slots.make_again(until, tries)
+            return Slot("save")
+        weights = slot.action == "save" and self.slots.weights_fit()
+        return Slot("weights-only", fault) if weights else self.slots.given_up(fault)
+
+    def _came_late(self, name: str, before: Any) -> None:
+        """A save that was given up ended after all. Training went on meanwhile: what it wrote is a mix of two steps."""
+        with suppress(Exception):
+            state = self.trainer.state
+            if os.path.basename(state.best_model_checkpoint or "") == name:
+                before.best.put_back(state)
+        if self.room.discard(name):
+            inform(f"{self.room.path(name)} deleted: its save stood still for too long, and training went on meanwhile")
+
+    def _hung(self, why: str) -> str:
+        self.hangs = True
+        self.patience.seconds = STILL_HANGING_SECONDS
+        return f"{self.room.run} does not answer: {why}"
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        """Do what no save depends on; a disk that can't or hangs is known by what comes next."""
+        try:
+            self.patience.call(work)
+        except TimeoutError as error:
+            self._hung(str(error))
+        except (CkptkitError, OSError):
+            pass
 
     def _push(self, folder: str, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's, which may send all of the checkpoint to the hub; its files are complete by then."""
+        """The Trainer's, which may send all of the checkpoint to the Hub; its files are complete by then."""
+        if self.leads:
+            with suppress(OSError):  # it is tried again once the save is through
+                marks.unmark(folder)
+        try:
+            return self._original_push(folder, *args, **kwargs)
+        except Exception as error:
+            if not is_storage_error(error):
+                raise
+            warn(f"{folder} could not be pushed to the Hub: {told(error)}; it is complete on disk, training goes on")
+
+    # --- after a save ---------------------------------------------------------------------------------------------
+
+    def _tell(self, name: str, slot: Slot, seconds: float) -> None:
+        """What became of a save, to a person and to what follows it."""
+        if slot.writes:
+            if self.leads:
+                self._quietly(partial(self._look_at, name, slot))
+                record = partial(_record, self.room.path(name), slot.action, seconds)
+                self.follow_ups.start(FollowUp(self.room, name, self._release_source, record))
+            if self.main and slot.action == "weights-only":
+                warn(
+                    f"{self.room.path(name)} is saved weights-only: no training can be resumed from it ({slot.reason})"
+                )
+        elif slot.action != "there":
+            self.skipped += 1
+            if self.main:
+                warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
+            self._best_is_not_saved(name)
+
+    def _look_at(self, name: str, slot: Slot) -> None:
+        """What it took is what the next one needs; and the first ones tell whether this Trainer's can be judged."""
+        room = self.room
+        room.written.add(name)
+        room.known = (room.known or frozenset()) | {name}
+        room.earlier -= {name}
+        if slot.action == "save":
+            with suppress(CkptkitError):
+                self.slots.last_bytes = discover.checkpoint(room.path(name)).allocated_bytes
+        if not self._judged_one and not _not_judged(self.trainer):
+            self._judged_one = room.judgeable(name)
+            if self._judged_one != room.rotates:
+                self._rotate(self._judged_one, "what this Trainer saves can't be judged here")
+
+    def _best_is_not_saved(self, name: str) -> None:
+        """The Trainer named this step as the best before it was saved: else the end would load none, or the wrong one.
+
+        So what is the best again is the best of those that are there.
+        """
+        state, before = self.trainer.state, self.callback.best
+        step = getattr(state, "best_global_step", None)
+        if step != state.global_step and os.path.basename(state.best_model_checkpoint or "") != name:
+            return
+        metric = state.best_metric
+        before.put_back(state)
         if self.main:
-            self.room.unmark(os.path.basename(folder))
-        return self._original_push(folder, *args, **kwargs)
+            stays = before.checkpoint or "none so far"
+            warn(f"{name} was the best so far ({metric}) and is not saved: the best one stays {stays}")
 
-    def _clear_up(self, name: str, fault: str) -> bool:
-        """Rank 0, after a save that failed: remove its remains, make room, and say whether to try again."""
-        warn(f"saving {name} failed: {fault}")
-        gone = self.room.discard(name)
-        with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
-            self.room.make(self._need(), "skip")
-        return gone
-
-    def _remember(self, name: str, action: str, seconds: float) -> None:
-        """Rank 0, after a save: what it took is what the next one needs; then the follow-up, beside training."""
-        with suppress(CkptkitError, OSError):  # a disk that can't tell just now: what the last one took stands
-            taken = (c.allocated_bytes for c in ops.scan(self.room.run).checkpoints if c.name == name)
-            self._last_bytes = next(taken, 0) if action == "save" else self._last_bytes
-        self._written.add(name)
-        record = partial(self.room.record_save, name, action, seconds)
-        self.worker.start(self.room, name, self._release_source, record)
+    def _best(self) -> dict[str, str]:
+        best = self.trainer.state.best_model_checkpoint
+        return {os.path.basename(best): "the best so far, as the running training has it"} if best else {}
 
     def _release_source(self) -> None:
         self.source.release()
         self.room.source = {}
 
+    def _notice(self) -> None:
+        if self.leads:
+            self._quietly(self.room.notice)
+
     def _log(self, stall: float) -> None:
         """The scalars, through the Trainer, in the training thread: they show up where its losses do."""
         logs = {"ckpt/stall_seconds": round(stall, 4)}
-        if self.main and not self.hangs:
+        if self.leads and not self.hangs:
             with suppress(OSError):
-                logs |= self.room.figures()
-        self.trainer.log(logs)
+                logs |= self.patience.call(self.room.figures)
+        with suppress(OSError):  # a log on the full disk must not end training
+            self.trainer.log(logs)
+
+    # --- rotation -------------------------------------------------------------------------------------------------
+
+    def _rotate(self, here: bool, why: str) -> None:
+        """Take rotation over, or leave it to the Trainer: what nobody here can judge is never deleted here."""
+        self.room.rotates = here
+        chosen = self.settings.keep_last if self.settings.explicit else None
+        limit = None if here else self.own_limit or chosen
+        self.trainer.args.save_total_limit = limit
+        if not here and self.leads:
+            rotation = f"the Trainer's own rotation goes on with save_total_limit={limit}"
+            warn(f"{self.room.run}: {why}, so the guard deletes no checkpoint there: {rotation}")
 
     def _announce(self) -> None:
-        keep = self.settings.keep_last
-        on_full = self.settings.on_full
-        inform(f"guarding {self.room.run}: at most {max(2, keep)} checkpoints at any instant, on_full={on_full}")
-        if keep == 1:
+        settings, run = self.settings, self.room.run
+        if self.room.rotates:
+            inform(f"guarding {run}: {_bound(settings, self.trainer.args)}; on_full={settings.on_full}")
+        if self.room.rotates and settings.keep_last == 1:
             inform("keep_last=1: while a save is written there are 2, the last intact one stays until the new one is")
-        if self.trainer.args.metric_for_best_model and keep < 3:
-            inform("the best checkpoint is kept too: it may be one more than keep_last")
-        inform(f"{human(self.room.available())} available")
+        with suppress(OSError):
+            inform(f"{human(self.room.available())} available")
+
+
+def _bound(settings: Settings, args: Any) -> str:
+    """How many checkpoints there will be, for a person."""
+    at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
+    more = ["the best one"] if args.metric_for_best_model else []
+    more += ["one with weights only"] if settings.on_full == "weights-only" else []
+    more += [f"each at a multiple of {settings.rules.keep_every} steps"] if settings.rules.keep_every else []
+    more += [f"the best by {settings.rules.keep_best}"] if settings.rules.keep_best else []
+    return ", and ".join([at_most, *more])
+
+
+def _not_judged(trainer: Any) -> str:
+    """Why the checkpoints of this Trainer can't be judged, "" as far as is known before the first."""
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        return "checkpoints of DeepSpeed can't be judged yet"
+    if getattr(trainer, "is_fsdp_enabled", False):
+        return "checkpoints of FSDP can't be judged yet"
+    return ""
+
+
+def _record(path: str, kind: str, seconds: float) -> None:
+    """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
+    if fault := ops.record_save(path, kind, seconds):
+        warn(fault)
+
+
+def _wait_quietly(follow_ups: FollowUps, seconds: float) -> None:
+    with suppress(TimeoutError):
+        follow_ups.wait(seconds)

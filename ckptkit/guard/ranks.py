@@ -18,16 +18,23 @@ def decide(question: Callable[[], Any]) -> Any:
 
     Every rank must call it, at the same point.
     """
-    if not together():
-        return question()
     import torch.distributed as dist
 
-    box: list[Any] = [_answer(question) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(box, src=0)
-    value, error = box[0]
-    if error is not None:
-        raise error
-    return value
+    return ask(question, not together() or dist.get_rank() == 0)[0]
+
+
+def ask(question: Callable[[], Any], asked: bool) -> list[Any]:
+    """Ask the ranks for which `asked` is true; return their answers, by rank, on every rank.
+
+    What one of them raises is raised on every rank. Every rank must call it, at the same point.
+    """
+    if not together():
+        return [question()]
+    answers = [answer for answer in gather(_answer(question) if asked else None) if answer is not None]
+    for _, error in answers:
+        if error is not None:
+            raise error
+    return [value for value, _ in answers]
 
 
 def _answer(question: Callable[[], Any]) -> tuple[Any, Exception | None]:

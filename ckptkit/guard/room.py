@@ -1,18 +1,21 @@
-"""Rank 0's hands: makes room in a run, prunes it, discards a save that failed, and tells what could not be done."""
+"""A run as the guard sees it, on the rank that looks after its disk: makes room in it, prunes it, clears a name in it.
+
+Nothing here raises for what a disk does: training never dies of a checkpoint.
+"""
 
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from ckptkit import ops
-from ckptkit.disk import available_bytes, volume
-from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
+from ckptkit import discover, ops
+from ckptkit.disk import available_bytes, free_bytes, volume
+from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
-from ckptkit.model import SAVING, Checkpoint, Judged
+from ckptkit.model import Checkpoint, Outcome, Plan
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
-from ckptkit.verify import Reading
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
@@ -20,81 +23,149 @@ POLL_SECONDS = 0.2
 GIVES_BACK_LATE = frozenset({"btrfs", "zfs", "bcachefs"})  # with the next transaction, up to half a minute away
 # What the guard itself can't mend, or does not see at the first save.
 TOLD_AT_START = ("volume", "inodes", "write", "headroom")
-
-
-VALUES = Reading(values=True)  # a save read back is in memory still: NaN and Inf are looked for as it passes
+DURABLE = "the last one known to be durable"
 
 
 class Room:
-    """One run's room. Never raises for what a disk does: training never dies of a checkpoint."""
+    """One run's room. `run` is its real path: a link in it may be moved at any time, and nothing is durable behind one.
+
+    rotates: whether the guard prunes; else the Trainer's own rotation does. turn: held by whoever writes or deletes
+    there, so that of our own threads only one does. known: names of the checkpoints that were there at the last look.
+    """
 
     def __init__(self, run: str, settings: Settings) -> None:
         self.run, self.settings = run, settings
+        self.rotates = True
+        self.turn = threading.RLock()
+        self._told: frozenset[str] = frozenset()
+        self._begin()
+
+    def _begin(self) -> None:
         self.predating: dict[str, str] = {}
         self.source: dict[str, str] = {}
         self.durable: dict[str, str] = {}
+        self.best: dict[str, str] = {}
+        self.earlier: frozenset[str] = frozenset()  # names of those that an earlier training left
+        self.not_durable = ""  # the name of one that was written and could not be made durable
         self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
-        self._told: frozenset[str] = frozenset()
+        self.known: frozenset[str] | None = None
+        self.written: set[str] = set()  # names that this training saved
 
-    def enter(self, run: str) -> None:
-        """Go on in this run: each trial of a search has one of its own, and names mean other checkpoints there."""
-        if run != self.run:
-            self.run, self.predating, self.source, self.durable, self.began = run, {}, {}, {}, ""
-
-    def prune(self, rules: Rules) -> bool:
-        """Delete what the rules release; whether anything was.
-
-        quiet=0: this run's only writer is the training that we are part of. settle=False: nothing waits for the
-        volume to show what was freed, while a neighbour may use it up as fast.
-        """
-        try:
-            pruned = ops.prune(
-                self.run,
-                rules,
-                quiet=0,
-                protected=self._protected(),
-                yes=True,
-                lock_timeout=LOCK_SECONDS,
-                patient=not self._told,  # what was refused at the last save is not waited for at this one
-                settle=False,
-                trust=self.settings.trust,
-                by=WHO,
-            )
-        except (CkptkitError, OSError) as error:
-            if type(error) is NoSuchRun:
-                return False  # no checkpoint yet
-            self._tell_once([str(error)])
+    def enter(self, run: str) -> bool:
+        """Go on in this run; whether it is another: each trial of a search has its own, where names mean others."""
+        run = os.path.realpath(run)
+        if run == self.run:
             return False
-        stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(pruned.plan)]
-        self._tell_once([*stay, *(text.failures(pruned.outcome) if pruned.outcome else [])])
-        outcome = pruned.outcome
-        return bool(outcome and (outcome.deleted or (pruned.plan.leftovers and not outcome.failures)))
+        self.run = run
+        self._begin()
+        return True
 
-    def make(self, need: int, on_full: str) -> int:
-        """Prune for the next save and return the bytes available then; "wait" waits until it fits or time is up."""
-        deadline = time.monotonic() + (self.settings.on_full_timeout if on_full == "wait" else 0)
+    def path(self, name: str) -> str:
+        """Of a checkpoint of that name."""
+        return os.path.join(self.run, name)
+
+    # --- making room --------------------------------------------------------------------------------------------------
+
+    def make(self, need: int, until: float = 0.0, secured: Callable[[], None] | None = None) -> int:
+        """Prune for the next save; return the bytes that it may use. until: when waiting for room ends, monotonic.
+
+        secured: waits for what follows the last save, None if nothing does; called only where without it too little
+        could be deleted. Raises OSError, TimeoutError.
+        """
         while True:
-            deleted = self.prune(self.settings.before_a_save)
+            deleted = self._prune_for(need, secured)
             free = self.available()
-            last = time.monotonic() >= deadline
+            last = time.monotonic() >= until
             # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
             if free < need and (deleted or (last and self._gives_back_late())):
                 free = ops.settled_available_bytes(existing(self.run), need)
             if free >= need or last:
-                return free
+                return self.usable()
             time.sleep(POLL_SECONDS)
+
+    def _prune_for(self, need: int, secured: Callable[[], None] | None) -> bool:
+        rules = self.settings.before_a_save
+        if self.rotates and secured and self._waits(self._plan(rules, need), need):
+            secured()
+        if self.rotates and self.not_durable and self._kept_as_durable(self._plan(rules, need)):
+            self._give_up_what_is_not_durable()
+        return self.prune(rules, need)
+
+    def _give_up_what_is_not_durable(self) -> None:
+        """It would be one more than announced, beside the last durable one: the next save takes its place."""
+        name, self.not_durable = self.not_durable, ""
+        if self.discard(name):
+            inform(f"{self.path(name)} deleted: it could not be made durable, and the next save takes its place")
+
+    def _waits(self, made: Plan | None, need: int) -> bool:
+        """Whether more could go, or must, once the last save is known to be durable."""
+        if made is None:
+            return False
+        short = self.available() + made.expected_freed_bytes < need
+        first = not self.durable and any(d.verdict.intact for d in made.deletions)
+        return short or first or self._kept_as_durable(made)
+
+    def _kept_as_durable(self, made: Plan | None) -> bool:
+        """Whether one stays for nothing but that it is the last durable one: it takes a place beyond the rules'."""
+        return made is not None and any(d.action == "keep" and d.reasons == (DURABLE,) for d in made.decisions)
+
+    def _plan(self, rules: Rules, need: int) -> Plan | None:
+        try:
+            return ops.plan(
+                self.run, rules, quiet=0, protected=self._protected(), trust=self.settings.trust, earlier=self.earlier,
+                need_bytes=need,
+            )  # fmt: skip
+        except (CkptkitError, OSError):
+            return None
+
+    def prune(self, rules: Rules, need: int = 0) -> bool:
+        """Delete what the rules release, and for `need` bytes more; whether anything was.
+
+        quiet=0: this run's only writer is the training that we are part of. settle=False: nothing waits for the
+        volume to show what was freed, while a neighbour may use it up as fast.
+        """
+        if not self.rotates:
+            return False
+        with self.turn:
+            try:
+                pruned = ops.prune(
+                    self.run, rules, quiet=0, protected=self._protected(), yes=True, lock_timeout=LOCK_SECONDS,
+                    patient=not self._told,  # what was refused at the last save is not waited for at this one
+                    settle=False, trust=self.settings.trust, by=WHO, earlier=self.earlier, need_bytes=need,
+                )  # fmt: skip
+            except (CkptkitError, OSError) as error:
+                if type(error) is NoSuchRun:
+                    return False  # no checkpoint yet
+                self._tell_once([str(error)])
+                return False
+            return self._account(pruned)
+
+    def _account(self, pruned: ops.Pruned) -> bool:
+        """Tell what went and what could not; whether anything went."""
+        plan, outcome = pruned.plan, pruned.outcome or Outcome()
+        gone = [d for d in plan.deletions if d.checkpoint.path in outcome.deleted]
+        for decision in gone:
+            inform(f"{decision.checkpoint.path} deleted: {'; '.join(decision.reasons)}")
+        self._forget(d.checkpoint.name for d in gone)
+        stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(plan)]
+        self._tell_once([*stay, *text.failures(outcome)])
+        return bool(gone or (plan.leftovers and not outcome.failures))
 
     def _gives_back_late(self) -> bool:
         return volume(existing(self.run)).filesystem in GIVES_BACK_LATE
 
     def available(self) -> int:
-        """Bytes available where the run lies or will lie."""
+        """Bytes available where the run lies or will lie. Raises OSError."""
         return available_bytes(existing(self.run))
+
+    def usable(self) -> int:
+        """Bytes that a save by this user may really use: root writes into the reserve too. Raises OSError."""
+        return free_bytes(existing(self.run)) if os.geteuid() == 0 else self.available()
 
     def figures(self) -> dict[str, float]:
         """What is logged beside the losses. Raises OSError."""
         checkpoints: tuple[Checkpoint, ...] = ()
-        with suppress(NoSuchRun):
+        with suppress(CkptkitError):
             checkpoints = ops.scan(self.run).checkpoints
         return {
             "disk/free_bytes": float(self.available()),
@@ -102,16 +173,20 @@ class Room:
             "ckpt/bytes": float(sum(c.allocated_bytes for c in checkpoints)),
         }
 
+    # --- single checkpoints -------------------------------------------------------------------------------------------
+
     def discard(self, name: str) -> bool:
         """Remove one checkpoint by name, whatever the rules say but never the only intact one; whether it is gone."""
-        path = os.path.join(self.run, name)
+        path = self.path(name)
         if not os.path.lexists(path):
             return True
-        try:
-            outcome = ops.discard(path, own=name == self.began, lock_timeout=LOCK_SECONDS, by=WHO)
-        except (CkptkitError, OSError) as error:
-            warn(str(error))
-            return False
+        with self.turn:
+            try:
+                outcome = ops.discard(path, own=name == self.began, lock_timeout=LOCK_SECONDS, by=WHO)
+            except (CkptkitError, OSError) as error:
+                warn(str(error))
+                return False
+            self._forget((name,) if not outcome.failures else ())
         self._tell_once(text.failures(outcome))
         return not outcome.failures
 
@@ -121,101 +196,95 @@ class Room:
         It is removed, or set aside where nobody here can judge it: that is never deleted.
         """
         self.began = ""
-        path = os.path.join(self.run, name)
+        path = self.path(name)
         try:
             unknown = [j for run in ops.runs_at(path) for j in ops.judge(run, quiet=0) if j.verdict.state == "unknown"]
             if not unknown:
-                return self.discard(name)
+                if gone := self.discard(name):
+                    inform(f"{path} deleted: an earlier training left it, and this step is saved now")
+                return gone
             aside = ops.set_aside(path, lock_timeout=LOCK_SECONDS)
         except (CkptkitError, OSError) as error:
             warn(str(error))
             return False
+        self._forget((name,))
         why = f"it could not be judged ({first_finding(unknown[0])})"
         warn(f"{path} is in the way of this step's save and {why}: renamed to {os.path.basename(aside)}, not deleted")
         return True
 
-    def mark(self, name: str) -> None:
-        """Say in the checkpoint's directory, made now, that its save is under way.
-
-        What a kill leaves of it is told from another program's files by that. On a full disk the save is tried without.
-        """
-        path = os.path.join(self.run, name)
-        with suppress(OSError):
-            os.makedirs(path, exist_ok=True)
-            os.close(os.open(os.path.join(path, SAVING), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-
-    def unmark(self, name: str) -> None:
-        """Take that back once the save is complete. The directory's mtime stays: the Trainer's rotation sorts by it."""
-        with suppress(OSError):
-            fd = os.open(os.path.join(self.run, name), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                before = os.fstat(fd)
-                os.unlink(SAVING, dir_fd=fd)
-                os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
-            finally:
-                os.close(fd)
-
     def intact(self, name: str) -> bool:
         """Whether the checkpoint of that name is intact right now."""
         try:
-            return all(j.verdict.intact for j in ops.verify(os.path.join(self.run, name), trust=self.settings.trust))
+            return all(j.verdict.intact for j in ops.verify(self.path(name), trust=self.settings.trust))
         except (CkptkitError, OSError):
             return False
 
-    def read_back(self, name: str) -> str:
-        """Read a checkpoint whole, just after it became durable, and write its manifest if it is intact.
+    def judgeable(self, name: str) -> bool:
+        """Whether this checkpoint, of which all ranks say that it was written without a fault, is known as intact.
 
-        Returns what is wrong with it, "" if it is intact.
+        What the disk did not let be read, or somebody removed meanwhile, says nothing against it.
         """
-        path = os.path.join(self.run, name)
         try:
-            (judged,) = ops.verify(path, level="full", reading=VALUES, trust=self.settings.trust)
-            if judged.verdict.intact:
-                self._write_manifest(judged)
-                self._tell_diverged(judged)
-            _warn_of(ops.record_damage(judged))
-        except (CkptkitError, OSError) as error:
-            return str(error) or repr(error)  # never "": that would be intact
-        return "" if judged.verdict.intact else f"{judged.verdict.state}: {first_finding(judged)}"
-
-    def record_save(self, name: str, kind: str, seconds: float) -> None:
-        """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
-        _warn_of(ops.record_save(os.path.join(self.run, name), kind, seconds))
-
-    def _tell_diverged(self, judged: Judged) -> None:
-        """Training may go on for days with weights that are NaN, and its log is not always looked at."""
-        name, bad = judged.checkpoint.name, judged.verdict.nonfinite
-        if bad and name in ops.diverged(self.run):
-            more = f" and {len(bad) - 1} more weights" if len(bad) > 1 else ""
-            told = "a resume takes the last checkpoint before it with finite values, which stays"
-            warn(f"{judged.checkpoint.path}: {bad[0]}{more} became NaN or Inf since an earlier save: {told}")
-
-    def _write_manifest(self, judged: Judged) -> None:
-        try:
-            ops.write_manifest(judged)
-        except UsageError as error:  # it is intact all the same; a full disk has no room for a manifest either
-            warn(str(error))
-
-    def protect_predating(self) -> None:
-        """Nobody chose a limit, so what was there before and is more than the mass-delete rule allows stays."""
-        try:
-            made = ops.plan(self.run, self.settings.rules, quiet=0, trust=self.settings.trust)
+            judged = [j for run in ops.runs_at(self.path(name)) for j in ops.judge(run, quiet=0)]
         except (CkptkitError, OSError):
+            return True
+        return all(j.verdict.intact or j.verdict.unread for j in judged)
+
+    # --- what others do -----------------------------------------------------------------------------------------------
+
+    def notice(self) -> None:
+        """Tell of each checkpoint that was there at the last look and that somebody else deleted since."""
+        with self.turn:
+            with suppress(CkptkitError, OSError):
+                now = frozenset(c.name for c in discover.scan(self.run).checkpoints)
+                for name in sorted((self.known or frozenset()) - now, key=lambda name: (len(name), name)):
+                    if self.rotates:
+                        warn(f"{self.path(name)} was deleted by {self._whom(name)}, not by this guard")
+                self.known = now
+
+    def _whom(self, name: str) -> str:
+        """The last that the history knows to have deleted it; a callback that a person pasted is in no history."""
+        found, _ = ops.deletions([self.run], time.time() - 86_400)
+        own = [gone for gone in found if gone.checkpoint == name and gone.run == self.run]
+        return f"{own[-1].program} (pid {own[-1].pid})" if own else "someone else"
+
+    def _forget(self, names: Iterable[str]) -> None:
+        gone = frozenset(names)
+        self.known = None if self.known is None else self.known - gone
+        self.earlier -= gone
+
+    # --- the beginning of a training ----------------------------------------------------------------------------------
+
+    def begin(self, step: int, chosen: bool) -> None:
+        """A training begins at this step: what lies above it is an earlier one's. chosen: whether keep_last was."""
+        self.written.clear()
+        with suppress(CkptkitError, OSError):
+            there = discover.scan(self.run).checkpoints
+            self.earlier = frozenset(c.name for c in there if c.step > step)
+            self.known = frozenset(c.name for c in there)
+        if not chosen:
+            self._protect_predating()
+        self._preflight()
+
+    def _protect_predating(self) -> None:
+        """Nobody chose a limit, so what was there before and is more than the mass-delete rule allows stays."""
+        made = self._plan(self.settings.rules, 0)
+        if made is None:
             return
         going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
         if len(going) > len(made.intact) // 2:
             self.predating = dict.fromkeys(going, "was there before the guard, and keep_last was not chosen")
             warn(f"{self.run}: {len(going)} older checkpoints stay; to let them go: bin/prune {self.run} -y")
 
-    def preflight(self) -> None:
+    def _preflight(self) -> None:
         """Tell at the start what will stand against a save; training begins all the same."""
         with suppress(CkptkitError, OSError):
             for check in ops.preflight(self.run, self.settings.rules):
                 if check.state == "no-go" and check.code in TOLD_AT_START:
-                    warn(f"{check.message} -> {check.command}")
+                    warn(f"{check.message}; fix: {check.command}")
 
     def _protected(self) -> Mapping[str, str]:
-        return {**self.predating, **self.source, **self.durable}
+        return {**self.predating, **self.best, **self.source, **self.durable}
 
     def _tell_once(self, lines: list[str]) -> None:
         """Tell each failure when it appears, not once a save for ever."""
@@ -227,7 +296,8 @@ class Room:
 
 def short(path: str, need: int, free: int) -> str:
     """The sentence for a save that does not fit."""
-    return f"{path}: the save needs {text.human(need)}, {text.human(free)} are available above the floor"
+    have = f"{text.human(free)} are available"
+    return f"{path}: the save needs {text.human(need)}, {have} without deleting the last intact checkpoint"
 
 
 def existing(path: str) -> str:
@@ -240,11 +310,6 @@ def existing(path: str) -> str:
 def warn(line: str) -> None:
     """Tell a person, on stderr by default; a log on the full disk must not end training."""
     _log("WARNING", line)
-
-
-def _warn_of(fault: str) -> None:
-    if fault:
-        warn(fault)
 
 
 def inform(line: str) -> None:

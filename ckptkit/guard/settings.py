@@ -4,12 +4,15 @@ from ckptkit.policy import Range, Rules
 from ckptkit.tuples import NamedTuple
 
 ON_FULL = ("skip", "wait", "stop", "weights-only")
+KEEP_TRIALS = ("all", "best")
 
 
 class Settings(NamedTuple):
-    """rules: with `keep_last` as the range; explicit: whether a person chose keep_last; timeout: seconds to wait.
+    """rules: with `keep_last` as the range. explicit: whether a person chose keep_last.
 
-    trust: patterns of names that a pickle may hold though nobody here knows them.
+    on_full: one of ON_FULL; on_full_timeout: seconds to wait. trust: patterns of names that a pickle may hold though
+    nobody here knows them. save_every: seconds from one save to the next, None: by steps alone. keep_trials: of a
+    hyperparameter search.
     """
 
     rules: Rules
@@ -18,6 +21,8 @@ class Settings(NamedTuple):
     on_full: str
     on_full_timeout: float
     trust: tuple[str, ...] = ()
+    save_every: float | None = None
+    keep_trials: str = "all"
 
     @property
     def before_a_save(self) -> Rules:

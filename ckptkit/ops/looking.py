@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from ckptkit import config, discover, lock, manifest, pins, policy
@@ -200,18 +200,25 @@ def plan(
     quiet: float = QUIET_SECONDS,
     protected: Mapping[str, str] | None = None,
     trust: Sequence[str] = (),
+    earlier: Collection[str] = (),
+    need_bytes: int = 0,
 ) -> Plan:
     """Given a run and rules, return what prune would do. Reads only.
 
     now: seconds since the epoch, default the clock's. quiet: seconds without a write after which an unfinished
     checkpoint is not being written any more. protected: {name: reason} of what must stay whatever the rules say.
-    trust: patterns (`pkg.*`) of what pickles may name. Raises NoSuchRun, UsageError.
+    trust: patterns (`pkg.*`) of what pickles may name. earlier, need_bytes: as in `policy.plan`.
+    Raises NoSuchRun, UsageError.
     """
     run = scan(path)
     judged = judge(run, now, quiet=quiet)
     held = dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
-    available = _available_bytes(run.path) if rules.free_target else 0
-    made = policy.plan(run.path, judged, rules, held, available, run.leftovers)
+    available = _available_bytes(run.path) if rules.free_target or need_bytes else 0
+    decide = partial(
+        policy.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
+        need_bytes=need_bytes,
+    )  # fmt: skip
+    made = decide(judged, protected=held)
     half_stripped = any(f.code == "half-stripped" for j in judged for f in j.verdict.findings)
     if not made.deletions and not half_stripped:
         return made
@@ -219,10 +226,7 @@ def plan(
     held = in_use(run.path) | held
     look = partial(judge, now=now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
     writer = _other_writer(run.path) if any(d.verdict.damaged for d in made.deletions) else None
-    decide = partial(
-        policy.plan, run.path, rules=rules, protected=held, available_bytes=available, leftovers=run.leftovers,
-        writer=writer, now=moment(now),
-    )  # fmt: skip
+    decide = partial(decide, protected=held, writer=writer, now=moment(now))
     made = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
         from ckptkit.ops.parts import leftovers

@@ -1,7 +1,7 @@
 """prune: the plan, the guards in front of it, its execution, and the account of what the volume gained."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from ckptkit import discover, history, lock, mass_delete, pins
@@ -41,12 +41,15 @@ def prune(
     settle: bool = True,
     announce: Callable[[Plan], None] = lambda plan: None,
     by: str = "",
+    earlier: Collection[str] = (),
+    need_bytes: int = 0,
 ) -> Pruned:
     """Delete what the rules release, under the run's lock; `announce` gets the plan before anything is done.
 
-    now, quiet, protected, trust: as in `plan`. yes: lets a mass deletion through. ask: without `yes`, gets such a plan
-    after `announce` did, before the lock is taken, and returns whether all of it may go. Without a yes, what is damaged
-    goes, and just enough for the next save where that would not fit: see `Pruned.stopped`.
+    now, quiet, protected, trust, earlier, need_bytes: as in `plan`. yes: lets a mass deletion through.
+    ask: without `yes`, gets such a plan after `announce` did, before the lock is taken; returns whether all may go.
+    Without a yes, what is damaged goes, and just enough for the next save where that would not fit: see
+    `Pruned.stopped`.
     lock_timeout: seconds. patient: tries what is refused again, for under a second.
     settle: waits until the volume shows the freed bytes, so that the account is true; without it that is at once.
     by: what the history calls the program that deleted, default its own name.
@@ -54,7 +57,9 @@ def prune(
     was deleted.
     """
     run = discover.run_directory(path)
-    look = partial(plan, run, now=now, quiet=quiet, protected=protected, trust=trust)
+    look = partial(
+        plan, run, now=now, quiet=quiet, protected=protected, trust=trust, earlier=earlier, need_bytes=need_bytes
+    )
     if dry_run:
         made = look(rules)
         announce(made)

@@ -6,15 +6,17 @@ from functools import partial
 
 def guard(run: str) -> str:
     """What follows a save in the guard's thread: durable, verified, manifest, prune, history."""
-    from ckptkit.guard.after_save import Worker
+    from ckptkit.guard.after_save import FollowUp, FollowUps
+    from ckptkit.guard.guard import _record
     from ckptkit.guard.room import Room
     from ckptkit.guard.settings import Settings
     from ckptkit.policy import Range, Rules
 
     room = Room(run, Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0))
-    worker = Worker()
-    worker.start(room, "checkpoint-500", lambda: None, partial(room.record_save, "checkpoint-500", "save", 0.1))
-    worker.wait()
+    record = partial(_record, room.path("checkpoint-500"), "save", 0.1)
+    follow_ups = FollowUps()
+    follow_ups.start(FollowUp(room, "checkpoint-500", lambda: None, record))
+    follow_ups.wait()
     return ""
 
 

@@ -1,5 +1,7 @@
 """What can't be meant is refused when the guard is made, with the reason; nothing was changed then."""
 
+import os
+
 import pytest
 
 import ckptkit
@@ -72,13 +74,19 @@ def test_an_output_dir_that_no_sweep_may_touch_is_refused(place):
         ckptkit.guard(tiny.trainer(place))
 
 
-def test_a_second_guard_is_refused(tmp_path):
+def test_a_second_call_returns_the_same_guard_with_the_settings_of_that_call(tmp_path):
+    """A notebook's cell is run again, as it was or changed."""
     import tiny
 
-    twice = tiny.trainer(tmp_path)
-    ckptkit.guard(twice)
-    with pytest.raises(ckptkit.UsageError, match="guarded already"):
-        ckptkit.guard(twice)
+    trainer = tiny.trainer(tmp_path, max_steps=40, save_total_limit=3)
+    guard = ckptkit.guard(trainer, 2)
+    save = trainer._save_checkpoint
+    assert ckptkit.guard(trainer, 2) is guard and trainer._save_checkpoint == save
+    assert ckptkit.guard(trainer) is guard and guard.settings.keep_last == 3, "the Trainer's own limit, as at first"
+    assert ckptkit.guard(trainer, 1, on_full="stop") is guard
+    trainer.train()
+    assert (guard.settings.on_full, sorted(os.listdir(tmp_path))) == ("stop", ["checkpoint-40"])
+    assert len([c for c in trainer.callback_handler.callbacks if type(c).__name__ == "GuardCallback"]) == 1
 
 
 def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path):

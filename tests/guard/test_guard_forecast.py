@@ -41,7 +41,7 @@ def test_the_forecast_before_the_first_save_holds(tmp_path, kind, adafactor, spo
     trainer.train()
     guard.wait()
     (checkpoint,) = ops.scan(str(tmp_path / "run")).checkpoints
-    weights_bytes, tokenizer_bytes = guard.model_bytes()
+    weights_bytes, tokenizer_bytes = guard.slots.model_bytes()
     state = save_size.optimizer_bytes(trainer.optimizer, trainer.model)
     need = forecast.first_save_bytes(weights_bytes, state, tokenizer_bytes)
     assert checkpoint.allocated_bytes <= need <= checkpoint.allocated_bytes * 1.1 + 2 * forecast.SMALL_FILES_BYTES
@@ -61,7 +61,11 @@ def test_the_forecast_knows_what_peft_saves_besides(tmp_path, targets, whole):
     guard = ckptkit.guard(trainer)
     assert guard.save_model(str(tmp_path / "final"))
     written = sum(os.stat(entry.path).st_blocks * 512 for entry in os.scandir(tmp_path / "final"))
-    assert written <= forecast.first_save_bytes(*guard.model_bytes(), 0) <= 2.1 * written + forecast.SMALL_FILES_BYTES
+    assert (
+        written
+        <= forecast.first_save_bytes(*guard.slots.model_bytes(), 0)
+        <= 2.1 * written + forecast.SMALL_FILES_BYTES
+    )
 
 
 def test_later_saves_are_forecast_from_the_last():

@@ -1,6 +1,7 @@
 """A disk that is really full before a save: a tmpfs with ballast. Training goes on, and nothing intact is lost."""
 
 import os
+import shutil
 import threading
 import time
 
@@ -16,11 +17,19 @@ def left(run):
     return [c.name for c in ops.scan(run).checkpoints]
 
 
-def full_from(step, mount, fill, leave=0):
-    """A callback that fills the disk before that step's save."""
+def full_from(step, mount, fill, leave=0, rid_of=None):
+    """A callback that fills the disk before that step's save. rid_of: a checkpoint that somebody removes just before.
+
+    What the older of two checkpoints gives back is room enough for the next one.
+    """
     import tiny
 
-    return tiny.At(step, lambda: fill(mount, leave))
+    def crowd():
+        if rid_of:
+            shutil.rmtree(os.path.join(mount, "run", rid_of))
+        fill(mount, leave)
+
+    return tiny.At(step, crowd)
 
 
 def test_full_from_the_start_trains_to_the_end_without_a_checkpoint(disk, fill, names, told):
@@ -44,7 +53,7 @@ def test_full_in_the_middle_skips_and_saves_again_once_there_is_room(disk, fill,
     run = os.path.join(mount, "run")
     os.mkdir(run)
     free = tiny.At(35, lambda: os.unlink(os.path.join(mount, "ballast")))
-    trainer = tiny.trainer(run, callbacks=[full_from(25, mount, fill), free])
+    trainer = tiny.trainer(run, callbacks=[full_from(25, mount, fill, rid_of="checkpoint-10"), free])
     guard, seen = ckptkit.guard(trainer, 2), watch(run)
     trainer.train()
     assert guard.skipped == 1

@@ -11,13 +11,10 @@ import pytest
 import ckptkit
 from ckptkit import ops
 from ckptkit.errors import UsageError
-from ckptkit.guard.room import Room
-from ckptkit.guard.settings import Settings
+from ckptkit.guard import marks
 from ckptkit.model import SAVING
-from ckptkit.policy import Rules
 
 PARTS = ["_save", "_save_optimizer_and_scheduler", "_save_rng_state"]
-SETTINGS = Settings(Rules(), 2, True, "skip", 0.0)
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 KILLS = ["killed_before", "killed_within"] if EXHAUSTIVE else ["killed_before"]
 
@@ -96,10 +93,8 @@ def test_nothing_of_the_mark_is_sent_to_the_hub(tmp_path):
 def test_mark_that_can_not_be_made_stops_no_save(disk):
     volume = disk(1 << 20, inodes=2)
     os.mkdir(os.path.join(volume, "run"))
-    room = Room(os.path.join(volume, "run"), SETTINGS)
-    room.mark("checkpoint-10")
-    room.unmark("checkpoint-10")
-    assert os.listdir(room.run) == []
+    marks.mark(os.path.join(volume, "run", "checkpoint-10"))
+    assert os.listdir(os.path.join(volume, "run")) == []
 
 
 def test_failed_save_leaves_no_mark_behind_and_the_second_attempt_has_its_own(tmp_path):

@@ -77,7 +77,7 @@ def test_undisturbed(scenes):
 def test_a_full_disk_skips_on_both(scenes):
     scene = agreed(scenes, "full_in_the_middle")
     assert (scene["step"], states(scene)) == (40, {20: RESUMABLE})
-    assert scene["names"] == ["checkpoint-20"] and scene["model"] is True, "the model fits into what 10 left"
+    assert scene["names"] == ["checkpoint-20"] and scene["model"] is True, "the model alone fits into what is left"
 
 
 def test_stop_ends_both_at_the_same_step(scenes):

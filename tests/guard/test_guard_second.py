@@ -69,7 +69,7 @@ def test_claim_ends_also_where_what_follows_the_last_save_breaks(tmp_path):
 
     trainer = tiny.trainer(tmp_path / "run", max_steps=5)
     guard = ckptkit.guard(trainer)
-    guard.worker.wait = interrupted
+    guard.follow_ups.wait = interrupted
     with pytest.raises(Interrupted):
         trainer.train()
     assert not lock.claims(str(tmp_path / "run"))

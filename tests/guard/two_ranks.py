@@ -6,6 +6,7 @@ torchrun --nproc-per-node 2 two_ranks.py MOUNT...     one small tmpfs a scene
 import json
 import os
 import resource
+import shutil
 import sys
 from typing import Any
 
@@ -73,7 +74,11 @@ def undisturbed(mount: str) -> dict[str, Any]:
 
 
 def full_in_the_middle(mount: str) -> dict[str, Any]:
-    callbacks = [tiny.At(25, on_rank_0(lambda: fill(mount, 0)))]
+    def crowd() -> None:
+        shutil.rmtree(os.path.join(mount, "run", "checkpoint-10"))  # what it gave back would do for step 30
+        fill(mount, 600_000)
+
+    callbacks = [tiny.At(25, on_rank_0(crowd))]
     trainer, guard, run = train(mount, callbacks=callbacks)
     return {**seen(trainer, guard, run), "model": guard.save_model(os.path.join(run, "final"))}
 

@@ -1,0 +1,120 @@
+"""Where a save goes: the one place that decides it, before the first byte is written and again after a failure.
+
+Today's slots are the run itself, the run with weights alone, and none. A slot elsewhere (in RAM, on another volume) is
+another action here, and another way to write it in `attempt`.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from ckptkit import forecast
+from ckptkit.errors import CkptkitError
+from ckptkit.guard import save_size
+from ckptkit.guard.room import Room, short
+from ckptkit.guard.settings import Settings
+
+WRITES = ("save", "weights-only")
+# A save is tried where the bytes may suffice: one that fails is cleaned up and costs seconds, one refused is lost.
+# Below this share of the last save's bytes none will fit: its tensors alone are as large again.
+MAY_SUFFICE = 0.9
+PAUSE_SECONDS = 0.5  # more before each further attempt with on_full="wait"
+# Of several nodes' answers the one that all follow: what one of them can't do, none does.
+STRICTEST = ("stop", "skip", "weights-only", "save", "there")
+
+
+class Slot(NamedTuple):
+    """action: save, weights-only, there (already), skip or stop; reason: why not wholly, "" where it is."""
+
+    action: str
+    reason: str = ""
+
+    @property
+    def writes(self) -> bool:
+        """Whether something is to be written."""
+        return self.action in WRITES
+
+
+def strictest(slots: Sequence[Slot]) -> Slot:
+    """Given each node's answer, return the one that all of them follow."""
+    return min(slots, key=lambda slot: STRICTEST.index(slot.action))
+
+
+class Slots:
+    """Chooses, on a rank that looks after a disk. Raises TimeoutError, CkptkitError, OSError."""
+
+    def __init__(self, trainer: Any, room: Room) -> None:
+        self.trainer, self.room = trainer, room
+        self.last_bytes = 0  # of this training's last whole save
+        self.stopped = False
+
+    @property
+    def settings(self) -> Settings:
+        return self.room.settings
+
+    def choose(self, name: str, until: float, secured: Callable[[], None] | None) -> Slot:
+        """Make room for a save of that name, and say where it goes.
+
+        until: when waiting for room ends, monotonic. secured: as in `Room.make`.
+        """
+        if self.stopped:
+            return Slot("skip", "the disk was full before, and on_full is stop")
+        if os.path.lexists(self.room.path(name)):
+            if name in self.room.written and self.room.intact(name):  # a last save at the same step
+                return Slot("there")
+            # Writing into an older one would leave, if it broke off, a mix of both that looks intact.
+            if not self.room.clear(name):
+                return Slot("skip", f"{name} is there already and can't be removed")
+        self.room.began = name
+        return self._with_room(self.room.make(self.need(), self._waits_until(until), secured))
+
+    def make_again(self, until: float, tries: int) -> None:
+        """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest."""
+        waits = self._waits_until(until)
+        if waits and tries > 1:  # a quota that statvfs does not show would let it try without end
+            time.sleep(max(0.0, min(tries * PAUSE_SECONDS, waits - time.monotonic())))
+        with suppress(CkptkitError, OSError):
+            self.room.make(self.need(), waits)
+
+    def given_up(self, fault: str) -> Slot:
+        """After all attempts failed."""
+        return Slot("stop" if self.settings.on_full == "stop" else "skip", fault)
+
+    def weights_fit(self) -> bool:
+        """Whether a save of the weights alone is asked for instead of none, and may fit."""
+        wanted = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
+        return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
+
+    def _with_room(self, free: int) -> Slot:
+        if free >= self.least():
+            return Slot("save")
+        reason = short(self.room.run, self.need(), free)
+        if self.settings.on_full == "stop":
+            return Slot("stop", f"{reason}; training ends here, as on_full says")
+        return Slot("weights-only" if self.weights_fit() else "skip", reason)
+
+    def _waits_until(self, until: float) -> float:
+        return until if self.settings.on_full == "wait" else 0.0
+
+    def need(self) -> int:
+        """Bytes that a save needs for certain."""
+        if self.last_bytes:
+            return forecast.next_save_bytes(self.last_bytes)
+        weights, tokenizer = self.model_bytes()
+        return forecast.first_save_bytes(weights, tokenizer, self._state_bytes())
+
+    def least(self) -> int:
+        """Bytes below which none can fit."""
+        whole = self.last_bytes or sum(self.model_bytes()) + self._state_bytes()
+        return int(MAY_SUFFICE * whole)
+
+    def _state_bytes(self) -> int:
+        trainer = self.trainer
+        return 0 if trainer.args.save_only_model else save_size.optimizer_bytes(trainer.optimizer, trainer.model)
+
+    def model_bytes(self) -> tuple[int, int]:
+        """Bytes of the weights and of the tokenizer that a save of the model alone writes."""
+        tokenizer = getattr(self.trainer, "processing_class", None) or getattr(self.trainer, "tokenizer", None)
+        return save_size.weights_bytes(self.trainer.model), save_size.tokenizer_bytes(tokenizer)
