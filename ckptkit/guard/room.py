@@ -66,14 +66,18 @@ class Room:
 
     # --- making room --------------------------------------------------------------------------------------------------
 
-    def make(self, need: int, until: float = 0.0, secured: Callable[[], None] | None = None) -> int:
+    def make(
+        self, need: int, until: float = 0.0, secured: Callable[[], None] | None = None, least: int | None = None
+    ) -> int:
         """Prune for the next save; return the bytes that it may use. until: when waiting for room ends, monotonic.
 
+        need: bytes that it will take. least: below which it can't fit; where no deletion that is allowed would
+        give that much, none is made for it.
         secured: waits for what follows the last save, None if nothing does; called only where without it too little
         could be deleted. Raises OSError, TimeoutError.
         """
         while True:
-            deleted = self._prune_for(need, secured)
+            deleted = self._prune_for(need, need if least is None else least, secured)
             free = self.available()
             last = time.monotonic() >= until
             # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
@@ -83,11 +87,15 @@ class Room:
                 return self.usable()
             time.sleep(POLL_SECONDS)
 
-    def _prune_for(self, need: int, secured: Callable[[], None] | None) -> bool:
+    def _prune_for(self, need: int, least: int, secured: Callable[[], None] | None) -> bool:
         rules = self.settings.before_a_save
-        if self.rotates and secured and self._waits(self._plan(rules, need), need):
+        made = self._plan(rules, need)
+        if secured and self._waits(made, need):
             secured()
-        if self.rotates and self.not_durable and self._kept_as_durable(self._plan(rules, need)):
+            made = self._plan(rules, need)
+        if made and self.usable() + made.expected_freed_bytes < least:
+            return self.prune(self.settings.rules)  # what is damaged, and what a killed sweep left
+        if self.not_durable and self._kept_as_durable(made):
             self._give_up_what_is_not_durable()
         return self.prune(rules, need)
 
@@ -110,6 +118,9 @@ class Room:
         return made is not None and any(d.action == "keep" and d.reasons == (DURABLE,) for d in made.decisions)
 
     def _plan(self, rules: Rules, need: int) -> Plan | None:
+        """What would go; None where nothing can be told, or where it is not the guard that prunes."""
+        if not self.rotates:
+            return None
         try:
             return ops.plan(
                 self.run, rules, quiet=0, protected=self._protected(), trust=self.settings.trust, earlier=self.earlier,

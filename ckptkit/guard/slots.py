@@ -68,7 +68,7 @@ class Slots:
             if not self.room.clear(name):
                 return Slot("skip", f"{name} is there already and can't be removed")
         self.room.began = name
-        return self._with_room(self.room.make(self.need(), self._waits_until(until), secured))
+        return self._with_room(self.room.make(self.likely(), self._waits_until(until), secured, self.least()))
 
     def make_again(self, until: float, tries: int) -> None:
         """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest."""
@@ -98,8 +98,12 @@ class Slots:
     def _waits_until(self, until: float) -> float:
         return until if self.settings.on_full == "wait" else 0.0
 
+    def likely(self) -> int:
+        """Bytes that a save will take: as many as the last one. A margin might cost a checkpoint for nothing."""
+        return self.last_bytes or self.need()
+
     def need(self) -> int:
-        """Bytes that a save needs for certain."""
+        """Bytes that a save needs for certain: what room is made for once one has failed."""
         if self.last_bytes:
             return forecast.next_save_bytes(self.last_bytes)
         weights, tokenizer = self.model_bytes()
