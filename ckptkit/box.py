@@ -69,7 +69,8 @@ class Training(NamedTuple):
     """A live process that trains. `run`: the run it holds or names, or "". `on_volume`: it has files on the volume.
 
     session: what keeps it when the connection drops: "tmux", "screen", "nohup", "detached"; "terminal" is nothing.
-    session_lost: it began in a tmux or screen that is gone. log: where its output goes, "" if into no file.
+    "" is not known. session_lost: it began in a tmux or screen that is gone. log: where its output goes, "" if into no
+    file. guard: what its claim on the run shows, for a person, "" if it has none.
     """
 
     pid: int
@@ -84,6 +85,8 @@ class Training(NamedTuple):
     log: str = ""
     log_written_at: float | None = None
     log_deleted: bool = False
+    guard: str = ""
+    guarded_since: float | None = None
 
 
 class Trail(NamedTuple):

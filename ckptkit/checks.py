@@ -28,8 +28,8 @@ class Facts(NamedTuple):
     unknown: of each that can't be judged and is newer, why, how large and how old. skip_unknown: go on without them.
     settings: of the training that will start, None if not known; origin: where from.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
-    trainings: other processes at work on the run. watcher: who looks after it (cron, a monitor), or "".
-    crontab: path of crontab.example, "" where this is no checkout.
+    trainings: a sentence for each other process that is at work on the run.
+    watcher: who looks after it (cron, a monitor), or "". crontab: path of crontab.example, "" if this is no checkout.
     session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
     """
 
@@ -192,7 +192,7 @@ def _clock(facts: Facts) -> Iterator[Check]:
 
 def _second(facts: Facts) -> Iterator[Check]:
     if facts.trainings:
-        told = f"another process is at work here: {', '.join(facts.trainings)}"
+        told = f"{'; '.join(facts.trainings)}: wait for its end, or use another output_dir"
         yield Check("no-go", "second-training", told, f"fuser -v {shlex.quote(facts.run)}")
     else:
         yield Check("go", "second-training", "nobody else is at work on this run")

@@ -44,9 +44,16 @@ class UnreadableRun(NoSuchRun):
 
 
 class LockHeld(CkptkitError):
-    """Another process works on this run."""
+    """Another process works on this run.
+
+    saving: that is a training under a guard in the middle of a save, which takes seconds: no reason for a mail.
+    """
 
     exit_code = 11
+
+    def __init__(self, message: str, saving: bool = False) -> None:
+        super().__init__(message)
+        self.saving = saving
 
 
 class MassDelete(CkptkitError):

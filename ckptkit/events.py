@@ -107,6 +107,7 @@ class RunSight(NamedTuple):
 
     save_bytes: what the next save will take. over_policy: how many intact ones stand beyond what the rules keep.
     save_interval: the usual seconds between two saves. newest: the verdict's state of the newest checkpoint.
+    at_work: a sentence for each training, or other process, that is at work there.
     """
 
     sample: Sample
@@ -119,6 +120,7 @@ class RunSight(NamedTuple):
     finding: str = ""
     outlook: Outlook | None = None
     last_step: int = 0
+    at_work: tuple[str, ...] = ()
 
     @property
     def saves_that_fit(self) -> float | None:

@@ -107,7 +107,8 @@ def of_open_deleted(files: Sequence[OpenDeleted], volumes: Sequence[Volume]) -> 
 def of_training(found: Training, now: float) -> Iterator[Flag]:
     """Given a live training, yield that it lives and what threatens it. now: to tell a silent log."""
     who = f"{found.process} (pid {found.pid})"
-    yield Flag("green", "training", f"{who} trains{f' into {found.run}' if found.run else ''}")
+    where = f" into {found.run}" if found.run else ""
+    yield Flag("green", "training", f"{who} trains{where}{f', {found.guard}' if found.guard else ''}")
     keep = "tmux new -s train   # start the next one in it"
     if found.session_lost:
         yield Flag("yellow", "session-lost", f"{who} lives on, but the session it began in is gone", keep)

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ckptkit.errors import LockHeld, UnreadableRun
+from ckptkit.tuples import NamedTuple
 
 POLL_SECONDS = 0.05
 RECORD = "hhqqi4x"  # struct flock of a 64-bit Linux: type, whence, start, length, pid (fcntl_locking(2))
+PID_BITS = 22  # a process id has no more: 4,194,304 is the largest pid_max, proc(5)
 _held: set[int] = set()
 
 
@@ -62,78 +64,136 @@ def _acquire(fd: int, run: str, deadline: float) -> None:
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise LockHeld(
-                    f"{run} is locked by {_holder(fd)}: nothing done; wait for it, or --lock-timeout SECONDS"
-                ) from None
+                raise _refusal(fd, run) from None
             time.sleep(POLL_SECONDS)
 
 
+def _refusal(fd: int, run: str) -> LockHeld:
+    pid, claim = _holder(fd), _claim_on(fd)
+    who = f"{run} is locked by {f'process {pid}' if pid else 'another process'}"
+    wait = "wait for it, or --lock-timeout SECONDS"
+    if pid and claim and _has(pid, claim, run):
+        return LockHeld(f"{who}, which trains here under a guard: a save is running; {wait}", saving=True)
+    return LockHeld(f"{who}: nothing done; {wait}")
+
+
 def _holder(fd: int) -> str:
-    """The process that the kernel lists for this inode (proc(5), /proc/locks); "another process" if it doesn't."""
+    """The process that the kernel lists for this inode (proc(5), /proc/locks); "" if it doesn't."""
     inode = os.fstat(fd).st_ino
-    try:
-        with open("/proc/locks", encoding="ascii") as locks:
-            for fields in map(str.split, locks):
-                if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-                    return f"process {fields[4]}"
-    except (OSError, IndexError):
-        pass
-    return "another process"
+    with suppress(OSError, IndexError), open("/proc/locks", encoding="ascii") as locks:
+        for fields in map(str.split, locks):
+            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+                return fields[4]
+    return ""
 
 
-def claim(fd: int, run: str) -> None:
+# --- the claim of a training ----------------------------------------------------------------------------------------
+
+
+class Claim(NamedTuple):
+    """A training under a guard is at work in a run. since: seconds since the epoch, None if that is not known.
+
+    pid: its process, by the number that it has in its own container.
+    """
+
+    pid: int
+    since: float | None
+
+    @property
+    def sentence(self) -> str:
+        """Who and since when, for a person who reads it of a run."""
+        if self.since is None:
+            return f"process {self.pid} is training here (under a guard)"
+        return f"process {self.pid} has been training here since {_minute(self.since)} (under a guard)"
+
+    @property
+    def words(self) -> str:
+        """Since when, for a table that names the process."""
+        return "guarded" if self.since is None else f"guarded since {_minute(self.since)}"
+
+
+def _minute(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+
+
+def claim(fd: int, run: str, now: float | None = None) -> None:
     """Given an open run directory, say that a training is at work here, for as long as that descriptor is open.
 
-    Beside the lock of `hold`, which sweeps take meanwhile. It is a record lock for reading, on the byte of our process
-    id: a directory takes none for writing. Where a file system knows no such lock, nobody is refused.
+    Beside the lock of `hold`, which sweeps take meanwhile. It is a record lock for reading (a directory takes none for
+    writing) on the one byte whose offset is the time and our process id: that takes no room on any disk. Where a file
+    system knows no such lock, nobody is refused. now: seconds since the epoch; None: since when is not said.
     Raises LockHeld if another training has said so.
     """
+    offset = (max(0, int(now or 0)) << PID_BITS) | os.getpid()
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record(fcntl.F_RDLCK, os.getpid(), 1))
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _record(fcntl.F_RDLCK, offset, 1))
     except (OSError, AttributeError):  # not Linux has no such locks by that name
         return
-    other = _claimed_by(fd)
+    other = _claim_on(fd)
     if other is not None:
-        raise LockHeld(
-            f"{run}: process {other} is training here under a guard: wait for its end, or name another output_dir"
-        )
+        raise LockHeld(f"{run}: {other.sentence}: wait for its end, or use another output_dir")
 
 
-def claimant(run: str) -> int | None:
-    """Return the pid of the process, other than ours, whose claim is on this run; None if there is none.
+def claim_of(run: str) -> Claim | None:
+    """Return the claim of another process than ours on this run; None if there is none.
 
     Raises UnreadableRun if the directory can't be opened.
     """
     with open_directory(run) as fd:
-        pid = _claimed_by(fd)
+        found = _claim_on(fd)
     # In another container a training may have our number.
-    return None if pid == os.getpid() and claims(run) else pid
+    return None if found is not None and found.pid == os.getpid() and claims(run) else found
+
+
+def claimant(run: str) -> int | None:
+    """Return the process of `claim_of`, None if there is none. Raises UnreadableRun."""
+    found = claim_of(run)
+    return None if found is None else found.pid
+
+
+def claim_by(run: str, pid: str = "self") -> Claim | None:
+    """Return the claim that a process has on this run; None if it has none, or isn't ours to look at.
+
+    pid: as this container numbers it. The kernel lists a lock beside its descriptor, proc(5).
+    """
+    with suppress(OSError):
+        status = os.stat(run)
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), status):
+                    for fields in _described(pid, fd):
+                        if "OFDLCK" in fields:
+                            return _claim_at(int(fields[-2]))  # ..., first byte, last byte
+    return None
 
 
 def claims(run: str) -> bool:
-    """Return whether our own process has claimed this run. The kernel lists locks beside the descriptor, proc(5)."""
-    with suppress(OSError):
-        status = os.stat(run)
-        for fd in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                if os.path.samestat(os.stat(int(fd)), status) and "OFDLCK" in _described(fd):
-                    return True
-    return False
+    """Return whether our own process has claimed this run."""
+    return claim_by(run) is not None
 
 
-def _described(fd: str) -> str:
-    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as file:
-        return file.read()
+def _has(pid: str, claim: Claim, run: str) -> bool:
+    """Whether that process has that claim. One whose descriptors we may not see is known by its number."""
+    return claim_by(run, pid) == claim if os.access(f"/proc/{pid}/fd", os.R_OK) else int(pid) == claim.pid
 
 
-def _claimed_by(fd: int) -> int | None:
-    """The byte that somebody else's descriptor has locked is the process id."""
+def _described(pid: str, fd: str) -> list[list[str]]:
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+        return [line.split() for line in file]
+
+
+def _claim_on(fd: int) -> Claim | None:
+    """What somebody else's descriptor of this directory claims."""
     try:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _record(fcntl.F_WRLCK, 0, 0))
     except (OSError, AttributeError):
         return None
-    kind, _, pid, _, _ = struct.unpack(RECORD, answer)
-    return None if kind == fcntl.F_UNLCK else int(pid)
+    kind, _, offset, _, _ = struct.unpack(RECORD, answer)
+    return None if kind == fcntl.F_UNLCK else _claim_at(offset)
+
+
+def _claim_at(offset: int) -> Claim:
+    return Claim(offset & ((1 << PID_BITS) - 1), float(offset >> PID_BITS) or None)
 
 
 def _record(kind: int, start: int, length: int) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from ckptkit import lock
 from ckptkit.errors import LockHeld, NoSuchRun
+from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import names, tree
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -153,3 +154,79 @@ def test_dry_run_and_latest_ask_for_no_lock(run_of, holder, ckptkit):
     assert ckptkit("prune", run, "--dry-run").code == 0
     assert ckptkit("latest", run).out == f"{run}/checkpoint-300\n"
     assert ckptkit("verify", run, "-q") == (0, "", "")
+
+
+# --- the claim of a training -----------------------------------------------------------------------------------------
+
+
+def test_claim_says_who_and_since_when_until_its_process_is_killed_and_needs_no_file(tmp_path):
+    run, before = str(tmp_path), os.stat(tmp_path)
+    with claiming(run) as pid:
+        assert lock.claim_of(run) == lock.claim_by(run, str(pid)) == (pid, float(int(SINCE)))
+        assert lock.claim_of(run).sentence == f"process {pid} has been training here {WORDS} (under a guard)"
+        assert is_free(run), "sweeps run beside a training"
+    assert lock.claim_of(run) is None
+    assert os.listdir(run) == [] and os.stat(run).st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.mounts
+def test_claim_says_since_when_at_0_bytes_free(mount, fill):
+    volume = mount("ext4", megabytes=8, options=("-m", "0"))
+    fill(volume)
+    assert os.statvfs(volume).f_bavail == 0
+    with claiming(volume) as pid:
+        assert lock.claim_of(volume) == (pid, float(int(SINCE)))
+
+
+def test_second_training_is_refused_with_who_since_when_and_what_to_do(tmp_path):
+    run = str(tmp_path)
+    with claiming(run) as pid, lock.open_directory(run) as fd:
+        with pytest.raises(LockHeld) as told:
+            lock.claim(fd, run, time.time())
+    what = "wait for its end, or use another output_dir"
+    assert str(told.value) == f"{run}: process {pid} has been training here {WORDS} (under a guard): {what}"
+    assert not told.value.saving
+
+
+@pytest.mark.parametrize("now", [None, 0.0, -1.5])
+def test_claim_without_a_time_says_who_alone(tmp_path, now):
+    with lock.open_directory(str(tmp_path)) as fd, lock.open_directory(str(tmp_path)) as other:
+        lock.claim(fd, str(tmp_path), now)
+        with pytest.raises(LockHeld, match=rf": process {os.getpid()} is training here \(under a guard\): wait"):
+            lock.claim(other, str(tmp_path), SINCE)
+
+
+# Python is process 1 of a container, as a training is that `docker run` starts.
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.mark.mounts
+def test_training_of_another_container_that_has_our_number_is_not_taken_for_us(tmp_path):
+    code = "import os, sys; from ckptkit import lock; print(os.getpid(), lock.claim_of(sys.argv[1]).sentence)"
+    with claiming(str(tmp_path), before=CONTAINER):
+        command = (*CONTAINER, sys.executable, "-c", code, str(tmp_path))
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"1 process 1 has been training here {WORDS} (under a guard)\n"
+
+
+def test_refused_lock_says_whether_a_guarded_save_is_running(tmp_path, holder):
+    run = str(tmp_path)
+    with claiming(run, held=True) as pid, pytest.raises(LockHeld) as told, lock.hold(run):
+        pass
+    who = f"{run} is locked by process {pid}, which trains here under a guard: a save is running"
+    assert (str(told.value), told.value.saving) == (f"{who}; wait for it, or --lock-timeout SECONDS", True)
+    with claiming(run):
+        sweep = holder(run)
+        with pytest.raises(LockHeld, match=f"locked by process {sweep.pid}: nothing done; wait for it") as told:
+            with lock.hold(run):
+                pass
+    assert not told.value.saving
+
+
+@pytest.mark.mounts
+def test_guarded_save_in_a_container_is_known_by_the_number_that_it_has_here(tmp_path):
+    with claiming(str(tmp_path), held=True, before=CONTAINER):
+        with pytest.raises(LockHeld, match="which trains here under a guard: a save is running") as told:
+            with lock.hold(str(tmp_path)):
+                pass
+    assert told.value.saving and "process 1," not in str(told.value)

@@ -27,7 +27,7 @@ def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]],
             code, document = act(path)
         except (CkptkitError, OSError) as fault:
             error = fault if isinstance(fault, CkptkitError) else DiskError(fault)
-            output.message(text.printable(str(error)))
+            output.refusal(error)
             code = error.exit_code
             document = {"run": path, "error": {"message": str(error), "exit_code": code}}
         codes.append(code)

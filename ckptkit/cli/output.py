@@ -80,8 +80,16 @@ class Output:
     def error(self, error: CkptkitError) -> int:
         """Tell an error in one line, as JSON too, and return its exit code."""
         self.document({"error": {"message": str(error), "exit_code": error.exit_code}})
-        self.message(printable(str(error)))
+        self.refusal(error)
         return error.exit_code
+
+    def refusal(self, error: CkptkitError) -> None:
+        """Say why a run, or all of a call, was left as it is. -q leaves out that a guarded save is running there."""
+        line = printable(str(error))
+        if self.quiet and getattr(error, "saving", False):
+            self._record("INFO", line)
+        else:
+            self.message(line)
 
     def unexpected(self, error: Exception) -> int:
         """Tell what nobody thought of, with where it happened, and return exit code 1."""

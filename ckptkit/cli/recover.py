@@ -110,7 +110,9 @@ SAY: dict[str, Callable[..., None]] = {
     "kept": lambda reason, options, output: output.message(text.printable(reason)),
     "aside": _say_aside,
     "latest": _say_latest,
-    "checks": lambda checks, options, output: output.routine(text.checklist(checks)),
+    "checks": lambda checks, options, output: output.result(
+        text.checklist(c for c in checks if c.state == "no-go" or not output.quiet)
+    ),
 }
 
 

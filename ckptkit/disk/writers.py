@@ -7,7 +7,7 @@ goes, its writer is looked for. Where /proc can't be read, nobody is found.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, pairwise
 
@@ -125,11 +125,15 @@ def _own_training(parents: Mapping[int, int]) -> set[int]:
     own = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in own} - own:
         own |= grown
-    own |= set(map(int, ancestors(str(os.getpid()))))
+    return own | set(map(int, ancestors(str(os.getpid())))) | other_ranks(parents)
+
+
+def other_ranks(pids: Iterable[int]) -> set[int]:
+    """Given processes, return those that are ranks of the same launch as ours."""
     mine = {**environment(str(os.getpid())), **os.environ}
-    if "MASTER_PORT" in mine or "TORCHELASTIC_RUN_ID" in mine:
-        own |= {pid for pid in parents if _same_launch(mine, environment(str(pid)))}
-    return own
+    if "MASTER_PORT" not in mine and "TORCHELASTIC_RUN_ID" not in mine:
+        return set()
+    return {pid for pid in pids if _same_launch(mine, environment(str(pid)))}
 
 
 def _same_launch(mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
@@ -146,11 +150,12 @@ def _others(parents: Mapping[int, int], own: set[int]) -> Iterator[tuple[str, li
     """(process, its arguments) of each that is neither ours, nor the kernel's, nor one of our verbs."""
     for pid in map(str, sorted(parents.keys() - own)):
         words = command_line(pid)
-        if words and not _is_verb(words):
+        if words and not is_verb(words):
             yield pid, words
 
 
-def _is_verb(words: Sequence[str]) -> bool:
+def is_verb(words: Sequence[str]) -> bool:
+    """Given a process's arguments, return whether it is one of our own verbs."""
     by_module = any(pair == ("-m", "ckptkit") for pair in pairwise(words))
     return by_module or any(os.path.basename(word) == "ckptkit" for word in words[:2])
 

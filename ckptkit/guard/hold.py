@@ -1,6 +1,7 @@
 """An open descriptor on a directory: in every process that looks, `what a live process has open` stays."""
 
 import os
+import time
 
 from ckptkit import lock
 from ckptkit.errors import LockHeld
@@ -24,7 +25,7 @@ class Hold:
         os.makedirs(run, exist_ok=True)
         fd = self.take(run)
         try:
-            lock.claim(fd, run)
+            lock.claim(fd, run, time.time())
         except LockHeld:
             self.release()
             raise

@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageErr
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config
 from ckptkit.model import Checkpoint, Decision, Plan
+from ckptkit.ops.at_work import at_work
 from ckptkit.ops.looking import latest, moment, plan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
@@ -65,7 +66,7 @@ def preflight(
             settings=_settings(newest) if settings is None else settings,
             origin="of the last training" if settings is None else origin,
             probe=_probe(place) if probe else None,
-            trainings=tuple(_trainings(run)),
+            trainings=at_work(run),
             watcher=_watcher(),
             crontab=_crontab(),
             session=_session(),
@@ -170,27 +171,6 @@ def _nameless(directory: str) -> int:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd
-
-
-def _trainings(run: str) -> Iterator[str]:
-    """Other processes that hold something of the run open; not we, nor whoever started us."""
-    told = set(_ancestors())
-    for file in disk.open_files(run):
-        if file.pid not in told and file.path != run:  # a sweep holds the directory itself, for its lock
-            told.add(file.pid)
-            yield file.holder
-
-
-def _ancestors() -> Iterator[int]:
-    """We and whoever started us, from /proc: a box in need has no psutil yet."""
-    pid = os.getpid()
-    while pid > 0:
-        yield pid
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
-                pid = int(status.read().rpartition(")")[2].split()[1])  # after the name, which may hold anything
-        except (OSError, ValueError, IndexError):
-            return
 
 
 def _watcher() -> str:

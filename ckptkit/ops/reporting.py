@@ -11,6 +11,7 @@ from ckptkit.disk.training import environment, working_directory
 from ckptkit.errors import CkptkitError
 from ckptkit.model import Plan, Volume
 from ckptkit.ops import foreseeing
+from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.looking import plan, trust_for
 from ckptkit.policy import Rules
 
@@ -61,7 +62,7 @@ def report(
         tuple(_eaten(volumes, depth, top, told)),
         caches,
         disk.open_deleted(),
-        tuple(t for t in trainings if t.run or t.on_volume),
+        with_guards(runs, [t for t in trainings if t.run or t.on_volume]),
         tuple(foreseeing.trails(volumes, planned, moment) if trails is None else trails),
         disk.quotas(seen),
         moment,

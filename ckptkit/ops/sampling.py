@@ -12,6 +12,7 @@ from ckptkit.events import Outlook, RunSight, Sample, Save, Sight, VolumeSight
 from ckptkit.history import records
 from ckptkit.model import Decision, Plan, Volume
 from ckptkit.ops import measuring
+from ckptkit.ops.at_work import at_work
 from ckptkit.ops.foreseeing import foreseen, last_step
 from ckptkit.ops.looking import plan
 from ckptkit.ops.reporting import default_rules
@@ -69,6 +70,7 @@ def _run(run: str, volume: Volume, now: float) -> RunSight:
         newest_path=newest.checkpoint.path,
         finding=policy.first_finding(newest) if newest.verdict.findings else "",
         last_step=last_step(made),
+        at_work=at_work(run),
     )
 
 

@@ -29,9 +29,8 @@ def _eaters(found: Eaters) -> Document:
 
 
 def _training(found: Training) -> Document:
-    written = found.log_written_at
-    times = {"started_at": iso(found.started_at), "log_written_at": None if written is None else iso(written)}
-    return found._asdict() | times
+    times = {name: getattr(found, name) for name in ("started_at", "log_written_at", "guarded_since")}
+    return found._asdict() | {name: None if at is None else iso(at) for name, at in times.items()}
 
 
 def forecast(trail: Trail, now: float) -> Document:

@@ -69,23 +69,28 @@ def _more(count: int) -> str:
 
 
 def processes(box: Box) -> Section:
-    """Whether training is alive, what keeps it, and where it writes."""
-    rows = tuple((f"{t.process} (pid {t.pid})", t.run or "?", kept(t), log(t, box.at)) for t in box.processes)
+    """Whether training is alive, under a guard, what keeps it, and where it writes."""
+    rows = tuple((f"{t.process} (pid {t.pid})", t.run or "?", guard(t), kept(t), log(t, box.at)) for t in box.processes)
     note = "" if rows or not box.plans else "no training process is alive on these runs or their volume"
-    return Section("training", ("process", "run", "kept by", "log"), rows, note)
+    return Section("training", ("process", "run", "guard", "kept by", "log"), rows, note)
+
+
+def guard(training: Training) -> str:
+    """Given a training, return whether it runs under a guard, and since when; "?" where its run is not one of ours."""
+    return training.guard or ("none" if training.run else "?")
 
 
 def kept(training: Training) -> str:
     """Given a training, return what keeps it when the connection drops."""
     if training.session_lost:
         return f"{training.session}; its session is gone"
-    words = {"terminal": "nothing: it hangs on a terminal", "detached": "no terminal (detached)"}
+    words = {"terminal": "nothing: it hangs on a terminal", "detached": "no terminal (detached)", "": "?"}
     return words.get(training.session, f"{training.session} {training.session_name}".strip())
 
 
 def log(training: Training, now: float) -> str:
     """Given a training, return where its output goes and how long ago something came."""
     if not training.log:
-        return "none"
+        return "none" if training.session else "?"
     silent = age(now - (training.log_written_at or now))
     return f"{training.log}, {'deleted' if training.log_deleted else f'written {silent} ago'}"

@@ -1,7 +1,7 @@
 """What the monitor sees, in lines for a log and as a page for a terminal that is drawn anew at each look."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.report.board import COLOURS, plain, ruled
@@ -20,10 +20,16 @@ def warning(told: Alert) -> str:
 
 
 def lines(sight: Sight, conditions: Mapping[str, str]) -> str:
-    """Given a look and {mount: its state in a word}, return a line for each volume and each run."""
+    """Given a look and {mount: its state in a word}, return a line for each volume, each run, and who trains there."""
     found = [f"{iso(sight.at)} {_volume(seen, conditions)}" for seen in sight.volumes]
-    found += [f"{iso(sight.at)} {_run(seen, sight.at)}" for seen in sight.runs]
+    for seen in sight.runs:
+        found += [f"{iso(sight.at)} {line}" for line in (_run(seen, sight.at), *_at_work(seen))]
     return "\n".join(found)
+
+
+def _at_work(seen: RunSight) -> Iterator[str]:
+    """Who trains there."""
+    return (printable(f"{seen.sample.run}: {sentence}") for sentence in seen.at_work)
 
 
 def _volume(seen: VolumeSight, conditions: Mapping[str, str]) -> str:
@@ -62,6 +68,8 @@ def page(
     for run in sight.runs:
         table.add_row(*_cells(run, sight.at))
     console.print(table)
+    for line in (line for run in sight.runs for line in _at_work(run)):
+        console.print(line, markup=False, soft_wrap=True)
     for told in alerts[-LAST_ALERTS:]:
         console.print(f"[{COLOURS[told.level]}]{iso(told.at)}[/] ", end="")
         console.print(warning(told), markup=False, soft_wrap=True)
@@ -98,4 +106,5 @@ def _run_document(seen: RunSight) -> Document:
         "next_save_bytes": seen.save_bytes,
         "saves_that_fit": seen.saves_that_fit,
         "checkpoints_over_policy": seen.over_policy,
+        "at_work": list(seen.at_work),
     }
