@@ -6,6 +6,9 @@ import ckptkit
 from ckptkit import lock
 from ckptkit.errors import LockHeld
 
+SINCE = r"has been training here since \d{4}-\d\d-\d\d \d\d:\d\d UTC \(under a guard\)"
+REFUSED = rf": process \d+ {SINCE}: wait for its end, or use another output_dir"
+
 
 def test_second_training_in_a_run_is_refused_while_the_first_trains_and_welcome_after_it(tmp_path):
     import tiny
@@ -15,7 +18,7 @@ def test_second_training_in_a_run_is_refused_while_the_first_trains_and_welcome_
     def try_to_train():
         second = tiny.trainer(tmp_path / "run")
         ckptkit.guard(second)
-        with pytest.raises(LockHeld, match="is training here under a guard: wait for its end, or name another") as told:
+        with pytest.raises(LockHeld, match=REFUSED) as told:
             second.train()
         refused.append((told.value.exit_code, second.state.global_step))
 
