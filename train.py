@@ -72,6 +72,7 @@ class Job:
     load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA; needs Unsloth"})
     # checkpoints
     on_full: Literal["skip", "wait", "stop", "weights-only"] = field(default="skip", metadata={"help": "without room"})
+    save_every: str = field(default="", metadata={"help": "a save by the clock too, such as 30m"})
     fresh: bool = field(default=False, metadata={"help": "start at step 0"})
     preflight_only: bool = field(default=False, metadata={"help": "say go or no-go, line by line, and train nothing"})
 
@@ -291,7 +292,7 @@ def main() -> None:
     say(f"{job.data or 'the standard library'}: {len(examples):,} blocks of {job.block_size} tokens")
 
     trainer = made(model, args, tokenizer, examples, job.eval_blocks)
-    guard = ckptkit.guard(trainer, on_full=job.on_full)  # the one line
+    guard = ckptkit.guard(trainer, on_full=job.on_full, save_every=job.save_every or None)  # the one line
     if job.fresh or not resumed(trainer):
         trainer.train()
     finish(trainer, guard, os.path.join(args.output_dir, "final"))

@@ -38,14 +38,14 @@ class FollowUps:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: FollowUp | None = None
-        self._unrecorded: list[Callable[[], None]] = []
+        self._dropped: list[Callable[[], None]] = []  # the records of those that gave way
         self._running = self._securing = False
 
     def start(self, follow_up: FollowUp) -> None:
         """Begin with the checkpoint that was just written, as soon as the one before it is through."""
         with self._changed:
             if self._waiting:
-                self._unrecorded.append(self._waiting.record)
+                self._dropped.append(self._waiting.record)
             self._waiting = follow_up
             begin, self._running = not self._running, True
         if not begin:
@@ -76,7 +76,7 @@ class FollowUps:
     def _work(self) -> None:
         while follow_up := self._next():
             try:
-                self._follow(follow_up)
+                self._follow(follow_up, self._taken())
             except Exception as error:  # noqa: BLE001 - a fault of ours must cost no later save its follow-up
                 warn(f"{follow_up.room.path(follow_up.name)}: what follows its save failed: {error!r}")
 
@@ -87,7 +87,12 @@ class FollowUps:
             self._changed.notify_all()
             return follow_up
 
-    def _follow(self, follow_up: FollowUp) -> None:
+    def _taken(self) -> list[Callable[[], None]]:
+        with self._changed:
+            dropped, self._dropped = self._dropped, []
+            return dropped
+
+    def _follow(self, follow_up: FollowUp, dropped: Sequence[Callable[[], None]]) -> None:
         room = follow_up.room
         try:
             is_secured = _secure(room, follow_up.name, follow_up.intact)
@@ -97,9 +102,8 @@ class FollowUps:
                 self._changed.notify_all()
         if is_secured:
             room.prune(room.settings.rules)
-        for record in (*self._unrecorded, follow_up.record):
+        for record in (*dropped, follow_up.record):
             record()
-        self._unrecorded.clear()
 
 
 def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:
