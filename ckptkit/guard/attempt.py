@@ -64,19 +64,19 @@ def _fault_of(save: Callable[[], Any]) -> str | None:
 
 
 def _thread_state() -> Callable[[], Any]:
-    """What torch keeps for each thread, as it is here: whether gradients are recorded, and the current GPU."""
+    """What torch keeps for each thread, as it is here: whether gradients are recorded, and the stream of the GPU."""
     import torch
 
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    device = torch.cuda.current_device() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+    stream = torch.cuda.current_stream() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
     @contextmanager
     def same() -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(inference))
             stack.enter_context(torch.set_grad_enabled(grad))
-            if device is not None:
-                stack.enter_context(torch.cuda.device(device))
+            if stream is not None:
+                stack.enter_context(torch.cuda.stream(stream))  # and the GPU that it belongs to
             yield
 
     return same

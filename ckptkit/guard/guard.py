@@ -119,6 +119,7 @@ class Guard:
                 self.wait()
                 self._notice()
             finally:
+                self.source.release()
                 for claim in self.claims.values():
                     claim.release()
                 self.claims.clear()
@@ -315,7 +316,7 @@ class Guard:
             if self.leads:
                 self._quietly(partial(self._look_at, name, slot))
                 record = partial(_record, self.room.path(name), slot.action, seconds)
-                self.follow_ups.start(FollowUp(self.room, name, self._release_source, record))
+                self.follow_ups.start(FollowUp(self.room, name, partial(self._hold, name), record))
             if self.main and slot.action == "weights-only":
                 warn(
                     f"{self.room.path(name)} is saved weights-only: no training can be resumed from it ({slot.reason})"
@@ -359,9 +360,11 @@ class Guard:
         best = self.trainer.state.best_model_checkpoint
         return {os.path.basename(best): "the best so far, as the running training has it"} if best else {}
 
-    def _release_source(self) -> None:
-        self.source.release()
+    def _hold(self, name: str) -> None:
+        """A newer one is durable and intact: that is what a restart needs, and what no sweep beside us may take."""
         self.room.source = {}
+        with suppress(OSError):
+            self.source.take(self.room.path(name))
 
     def _notice(self) -> None:
         if self.leads:
@@ -371,8 +374,7 @@ class Guard:
         """The scalars, through the Trainer, in the training thread: they show up where its losses do."""
         logs = {"ckpt/stall_seconds": round(stall, 4)}
         if self.leads and not self.hangs:
-            with suppress(OSError):
-                logs |= self.patience.call(self.room.figures)
+            self._quietly(lambda: logs.update(self.room.figures()))
         with suppress(OSError):  # a log on the full disk must not end training
             self.trainer.log(logs)
 

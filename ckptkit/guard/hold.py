@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 from ckptkit import lock
 from ckptkit.errors import LockHeld
@@ -34,4 +35,5 @@ class Hold:
         """Hold nothing."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            os.close(fd)
+            with suppress(OSError):  # a disk that went away: the descriptor is gone all the same (close(2))
+                os.close(fd)

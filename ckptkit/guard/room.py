@@ -74,18 +74,28 @@ class Room:
         need: bytes that it will take. least: below which it can't fit; where no deletion that is allowed would
         give that much, none is made for it.
         secured: waits for what follows the last save, None if nothing does; called only where without it too little
-        could be deleted. Raises OSError, TimeoutError.
+        could be deleted. Where the volume does not say what is free, it is taken as enough. Raises TimeoutError.
         """
         while True:
-            deleted = self._prune_for(need, need if least is None else least, secured)
-            free = self.available()
+            known = self._free() is not None
+            deleted = self._prune_for(need if known else 0, (need if least is None else least) if known else 0, secured)
+            free = self._free()
+            if free is None:  # nobody knows: the save is tried
+                return need
             last = time.monotonic() >= until
             # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
             if free < need and (deleted or (last and self._gives_back_late())):
                 free = ops.settled_available_bytes(existing(self.run), need)
             if free >= need or last:
-                return self.usable()
+                return max(free, self.usable())
             time.sleep(POLL_SECONDS)
+
+    def _free(self) -> int | None:
+        """Bytes available; None where the volume does not say."""
+        try:
+            return self.available()
+        except OSError:
+            return None
 
     def _prune_for(self, need: int, least: int, secured: Callable[[], None] | None) -> bool:
         rules = self.settings.before_a_save
@@ -93,7 +103,7 @@ class Room:
         if secured and self._waits(made, need):
             secured()
             made = self._plan(rules, need)
-        if made and self.usable() + made.expected_freed_bytes < least:
+        if made and least and self.usable() + made.expected_freed_bytes < least:
             return self.prune(self.settings.rules)  # what is damaged, and what a killed sweep left
         if self.not_durable and self._kept_as_durable(made):
             self._give_up_what_is_not_durable()
@@ -109,7 +119,7 @@ class Room:
         """Whether more could go, or must, once the last save is known to be durable."""
         if made is None:
             return False
-        short = self.available() + made.expected_freed_bytes < need
+        short = need > 0 and self.available() + made.expected_freed_bytes < need
         first = not self.durable and any(d.verdict.intact for d in made.deletions)
         return short or first or self._kept_as_durable(made)
 
@@ -170,8 +180,11 @@ class Room:
         return available_bytes(existing(self.run))
 
     def usable(self) -> int:
-        """Bytes that a save by this user may really use: root writes into the reserve too. Raises OSError."""
-        return free_bytes(existing(self.run)) if os.geteuid() == 0 else self.available()
+        """Bytes that a save by this user may really use: root writes into the reserve too. 0 where nobody knows."""
+        try:
+            return free_bytes(existing(self.run)) if os.geteuid() == 0 else self.available()
+        except OSError:
+            return 0
 
     def figures(self) -> dict[str, float]:
         """What is logged beside the losses. Raises OSError."""

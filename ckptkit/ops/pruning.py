@@ -105,9 +105,9 @@ def discard(path: str, *, own: bool = False, lock_timeout: float = 0.0, by: str 
             raise UsageError(f"{path} could not be judged: left alone")
         if target.verdict.intact and sum(j.verdict.intact for j in judged) == 1:
             raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
-        from ckptkit.ops.removing import account, remove
+        from ckptkit.ops.removing import account, remove, volume_status
 
-        before = os.fstatvfs(run_fd)
+        before = volume_status(run_fd)
         failures = remove(run_fd, run, target.checkpoint)
         decision = Decision(*target, "delete", ("given up by its writer",))
         made = Plan(run, (decision,))

@@ -26,7 +26,7 @@ def settled_available_bytes(path: str, wanted: int) -> int:
 def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
     """Given the locked run and its plan, remove what it says, and account for it."""
     pauses = list(delete.RETRY_SECONDS) if patient else []
-    before = os.fstatvfs(run_fd)
+    before = volume_status(run_fd)
     _survivors_still_intact(made)
     failures, deleted = [], []
     for leftover in made.leftovers:
@@ -105,7 +105,7 @@ def _holder(path: str, holders: Mapping[str, str]) -> str | None:
 
 def account(
     run_fd: int,
-    before: os.statvfs_result,
+    before: os.statvfs_result | OSError,
     deleted: Sequence[Decision],
     failures: tuple[Failure, ...],
     made: Plan,
@@ -119,7 +119,7 @@ def account(
 
 def measured(
     run_fd: int,
-    before: os.statvfs_result,
+    before: os.statvfs_result | OSError,
     run: str,
     done: Sequence[str],
     expected: int,
@@ -138,7 +138,19 @@ def measured(
     return Outcome(tuple(done), failures, freed, tuple(notes))
 
 
-def _gained(run_fd: int, before: os.statvfs_result, run: str, expected: int, settle: bool) -> tuple[int, list[str]]:
+def volume_status(run_fd: int) -> os.statvfs_result | OSError:
+    """What the volume says before a deletion, or why it can't: room is made all the same, and not measured."""
+    try:
+        return os.fstatvfs(run_fd)
+    except OSError as error:
+        return error
+
+
+def _gained(
+    run_fd: int, before: os.statvfs_result | OSError, run: str, expected: int, settle: bool
+) -> tuple[int, list[str]]:
+    if isinstance(before, OSError):
+        raise before
     free_before = before.f_bfree * before.f_frsize
     enough = free_before + int(expected * ENOUGH)
     freed = (delete.settled_free_bytes(run_fd, enough) if settle else delete.free_bytes(run_fd)) - free_before

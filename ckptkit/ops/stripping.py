@@ -137,7 +137,7 @@ def _executed(run_fd: int, made: StripPlan) -> Outcome:
     from ckptkit.ops import removing
 
     pauses = list(delete.RETRY_SECONDS)
-    before = os.fstatvfs(run_fd)
+    before = removing.volume_status(run_fd)
     if made.floor and any(d.verdict.resumable for d in made.strips):
         removing.require_still_intact(made.floor)
     failures: list[Failure] = []
@@ -150,7 +150,11 @@ def _executed(run_fd: int, made: StripPlan) -> Outcome:
 
 
 def _account(
-    run_fd: int, before: os.statvfs_result, made: StripPlan, done: Sequence[Strip], failures: Sequence[Failure]
+    run_fd: int,
+    before: os.statvfs_result | OSError,
+    made: StripPlan,
+    done: Sequence[Strip],
+    failures: Sequence[Failure],
 ) -> Outcome:
     from ckptkit.ops import removing
 

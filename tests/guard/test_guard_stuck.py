@@ -111,3 +111,25 @@ def test_nobody_to_tell_and_a_log_on_the_full_disk_do_not_end_training(disk, fil
     with open("/dev/full", "w") as nowhere:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=nowhere, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "skipped 4 at 40")
+
+
+SILENT = """
+import sys; sys.path.insert(0, sys.argv[1])
+import ckptkit, tiny
+trainer = tiny.trainer(sys.argv[2], max_steps=60)
+guard = ckptkit.guard(trainer, 2)
+trainer.train()
+print("skipped", guard.skipped, "at", trainer.state.global_step)
+"""
+
+
+def test_a_volume_that_does_not_say_what_is_free_costs_no_save_and_the_number_holds(tmp_path):
+    """statvfs says EIO from before `guard()` on, for ever: the Trainer alone never asks it."""
+    run = str(tmp_path / "run")
+    calls = "statfs,fstatfs"
+    inject = ["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={calls}"]
+    command = [*inject, "-e", f"inject={calls}:error=EIO", sys.executable, "-c", SILENT, os.path.dirname(__file__), run]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "skipped 0 at 60"), done.stderr[-3000:]
+    assert left(run) == ["checkpoint-50", "checkpoint-60"]
+    assert "can't be measured" in done.stderr
