@@ -71,20 +71,26 @@ def worse(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]
     """Each promise that the guarded training broke."""
     if guarded.steps < plain.steps:
         yield f"{guarded.steps} steps were done, {plain.steps} without the guard"
-    if guarded.error and not plain.error.startswith(guarded.error.split(":")[0]) and not _nothing_to_resume(guarded):
+    if guarded.error and not _nothing_to_resume(scenario, guarded):
         yield f"the training died: {guarded.error}"
     if guarded.newest < plain.newest:
         yield f"the newest resumable step is {guarded.newest}, {plain.newest} without the guard"
-    if guarded.count < min(plain.count, scenario.keep_last - 1):
+    if guarded.count < min(plain.count - scenario.eaten, scenario.keep_last - 1):
         yield f"{guarded.count} intact resumable ones are left, {plain.count} without the guard"
     if guarded.peak > max(scenario.announced, guarded.before):
         yield f"{guarded.peak} checkpoints were on disk at once, {scenario.announced} are announced"
     yield from _other_losses(scenario, plain, guarded)
 
 
-def _nothing_to_resume(guarded: Outcome) -> bool:
-    """Killed before anything was saved whole: the restart says so, as the Trainer's own does."""
-    return guarded.error.startswith("NoIntactCheckpoint") and guarded.newest == 0
+def _nothing_to_resume(scenario: Scenario, guarded: Outcome) -> bool:
+    """Whether it died at once when it was started again, and had to: nothing whole is there to go on from.
+
+    Where nobody can judge, the Trainer's own way holds: it takes the highest number, whole or not.
+    """
+    if len(guarded.losses) < 2 or guarded.losses[1]:
+        return False
+    steps = [int(name.removeprefix("checkpoint-")) for name in guarded.names if name.startswith("checkpoint-")]
+    return guarded.newest == 0 if scenario.judged else guarded.newest < max(steps, default=1)
 
 
 def _other_losses(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]:
