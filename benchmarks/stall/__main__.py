@@ -1,0 +1,156 @@
+"""`python -m benchmarks.stall`: for how long a save holds up training, guarded, as a multiple of the Trainer alone.
+
+    python -m benchmarks.stall                     checkpoints of 3 GB, saves further apart than what follows each
+    python -m benchmarks.stall --slow-fsync 1      small ones, 5 s apart, on a disk whose every fsync takes a second
+
+Real trainings in pairs, `save_total_limit=2` against `ckptkit.guard(trainer, keep_last=2)`, each first in every second
+pair, so that a busy machine burdens both alike. On the page cache: before each training all is written out and, as
+root, dropped; before each save all is written out, for both.
+
+The stall of a save is from the Trainer's call of `_save_checkpoint` to its return; of a training the median counts, from
+the third save on, when each has an older one to delete. With --slow-fsync the whole of `train()` counts, its end
+included, and strace delays the calls of both. The ratio is the median of the pairs'. Exits 1 if the target is missed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from benchmarks.stall.training import COUNTED_FROM, Training
+from benchmarks.verify.turns import CHECKOUT, DROP, may_drop
+
+FAR_APART, SLOW_FSYNC = 1.05, 1.2  # the targets
+SMALL_MEGABYTES = 3.0
+Pair = dict[str, dict[str, Any]]  # {alone, guarded}: what each training came to
+
+
+def main() -> int:
+    """Exit 0 if the target is met."""
+    options = parser().parse_args()
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="stall-") as folder:
+        pairs = [pair(folder, options, number) for number in range(options.pairs)]
+    found = document(pairs, options)
+    print(json.dumps(found) if options.json else table(found))
+    return 0 if found["met"] else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--gb", type=float, default=3.0, help="of a checkpoint, without --slow-fsync (default 3)")
+    made.add_argument("--slow-fsync", type=float, metavar="SECONDS", help="how long each fsync takes at least")
+    made.add_argument("--apart", type=float, default=5.0, help="seconds between saves, with --slow-fsync (default 5)")
+    made.add_argument("--pairs", type=int, default=5, help="how often both are measured (default 5)")
+    made.add_argument("--saves", type=int, default=9, help="of each training, at least three (default 9)")
+    made.add_argument("--dir", help="where to write; needs 4 times --gb (default: the temporary directory)")
+    made.add_argument("--json", action="store_true", help="one document on stdout, times in seconds")
+    return made
+
+
+def pair(folder: str, options: argparse.Namespace, number: int) -> Pair:
+    """Both trainings, one after the other."""
+    kinds = ("alone", "guarded") if number % 2 == 0 else ("guarded", "alone")
+    measured = {kind: train(folder, options, kind == "guarded") for kind in kinds}
+    print(f"pair {number + 1}: {line(measured, slow=options.slow_fsync is not None)}", file=sys.stderr)
+    return measured
+
+
+def train(folder: str, options: argparse.Namespace, guarded: bool) -> dict[str, Any]:
+    """One training, of which nothing stays; what it came to. Exits if it fails."""
+    if options.slow_fsync is None:
+        training, before = Training(guarded, options.saves, options.gb * 1e3), ()
+    else:
+        training = Training(guarded, options.saves, SMALL_MEGABYTES, options.apart, settle=False)
+        before = slowed(options.slow_fsync)
+    settle()
+    command = (*before, sys.executable, "-m", "benchmarks.stall.training", folder, json.dumps(training._asdict()))
+    done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"benchmarks.stall: the training ended with {done.returncode}:\n{done.stdout}")
+    shutil.rmtree(os.path.join(folder, "run"))
+    with open(os.path.join(folder, "report.json")) as file:
+        return came_to(json.load(file))
+
+
+def slowed(seconds: float) -> tuple[str, ...]:
+    """What is typed before a command to hold back each of its fsyncs."""
+    calls = "fsync,fdatasync"
+    delay = f"inject={calls}:delay_enter={round(seconds * 1e6)}"
+    return ("strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={calls}", "-e", delay)
+
+
+def settle() -> None:
+    """Leave no training anything of the last one's to write, nor its cache."""
+    os.sync()
+    if may_drop():
+        with open(DROP, "w") as file:
+            file.write("3")
+
+
+def came_to(report: dict[str, Any]) -> dict[str, Any]:
+    """Given a training's report, return the medians of its saves and the seconds of it all.
+
+    before, write, after: the parts of the stall, of which the Trainer's own save is the middle one.
+    """
+    counted = report["saves"][COUNTED_FROM:]
+    parts = {
+        "stall": [s["stall"] for s in counted],
+        "before": [s["write_began"] - s["stall_began"] for s in counted],
+        "write": [s["write"] for s in counted],
+    }
+    medians = {name: statistics.median(seconds) for name, seconds in parts.items()}
+    after = statistics.median(s["stall"] - s["write"] - (s["write_began"] - s["stall_began"]) for s in counted)
+    return {
+        **medians,
+        "after": after,
+        "shortest": min(parts["stall"]),
+        "stood_still": sum(s["stall"] for s in report["saves"]),
+        "train": report["seconds"],
+    }
+
+
+def document(pairs: list[Pair], options: argparse.Namespace) -> dict[str, Any]:
+    """The pairs, and what they say together."""
+    slow = options.slow_fsync is not None
+    what, best, target = ("train", "train", SLOW_FSYNC) if slow else ("stall", "shortest", FAR_APART)
+    ratio = statistics.median(p["guarded"][what] / p["alone"][what] for p in pairs)
+    of_best = min(p["guarded"][best] for p in pairs) / min(p["alone"][best] for p in pairs)
+    together = {"ratio": ratio, "ratio_of_best": of_best, "target": target, "met": ratio <= target}
+    return {"slow_fsync": options.slow_fsync, "saves": options.saves, "pairs": pairs, **together}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The document as a person reads it."""
+    slow = found["slow_fsync"] is not None
+    lines = [f"{number:>4}  {line(one, slow)}" for number, one in enumerate(found["pairs"], 1)]
+    last = (
+        f"median ratio {found['ratio']:.3f}, best by best {found['ratio_of_best']:.3f}, "
+        f"target: at most {found['target']:.2f}{'' if found['met'] else '  MISSED'}"
+    )
+    return "\n".join([heading(slow), *lines, last])
+
+
+def heading(slow: bool) -> str:
+    """Over the lines."""
+    if slow:
+        return f"pair  {'alone':>9}{'guarded':>9}{'ratio':>7}   of which saves stood still: alone, guarded"
+    return f"pair  {'alone':>9}{'guarded':>9}{'ratio':>7}   of which guarded: before, write, after"
+
+
+def line(measured: Pair, slow: bool) -> str:
+    """One pair."""
+    what = "train" if slow else "stall"
+    alone, guarded = measured["alone"], measured["guarded"]
+    parts = (alone["stood_still"], guarded["stood_still"]) if slow else [guarded[n] for n in ("before", "write", "after")]
+    told = ", ".join(f"{seconds:.3f} s" for seconds in parts)
+    return f"{alone[what]:>7.3f} s{guarded[what]:>7.3f} s{guarded[what] / alone[what]:>7.3f}   {told}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
