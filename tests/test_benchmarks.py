@@ -82,3 +82,33 @@ def test_one_byte_beyond_the_memory_target_is_too_much():
 
 def test_what_has_no_target_is_not_judged():
     assert Row("quick", "cat", 0.1, None, {}).met
+
+
+STALL = ("--pairs", "1", "--saves", "4", "--gb", "0.003", "--apart", "0.01")
+
+
+def stall(folder, *flags):
+    """The benchmark of the guard, with all that it makes below `folder`."""
+    command = (sys.executable, "-m", "benchmarks.stall", "--dir", str(folder), *STALL, *flags)
+    return subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_a_tiny_stall_is_measured_and_leaves_nothing(tmp_path):
+    done = stall(tmp_path, "--json")
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert done.returncode == (0 if found["met"] else 1)
+    (pair,) = found["pairs"]
+    assert all(0 < pair[kind]["write"] <= pair[kind]["stall"] < pair[kind]["train"] for kind in ("alone", "guarded"))
+    assert found["ratio"] == pair["guarded"]["stall"] / pair["alone"]["stall"]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_slow_fsync_is_measured_over_all_of_a_training(tmp_path):
+    done = stall(tmp_path, "--slow-fsync", "0.01")
+    head, row, last = done.stdout.splitlines()
+    assert head.startswith("pair") and row.split()[0] == "1", done.stderr
+    assert ("MISSED" in last) is (done.returncode == 1)
+    assert os.listdir(tmp_path) == []

@@ -4,11 +4,11 @@
     python -m benchmarks.stall --slow-fsync 1      small ones, 5 s apart, on a disk whose every fsync takes a second
 
 Real trainings in pairs, `save_total_limit=2` against `ckptkit.guard(trainer, keep_last=2)`, each first in every second
-pair, so that a busy machine burdens both alike. On the page cache: before each training all is written out and, as
-root, dropped; before each save all is written out, for both.
+pair, so that a busy machine burdens both alike. Without --slow-fsync all of the run is on disk before each save, for
+both: nothing of an earlier one is left to be written.
 
-The stall of a save is from the Trainer's call of `_save_checkpoint` to its return; of a training the median counts, from
-the third save on, when each has an older one to delete. With --slow-fsync the whole of `train()` counts, its end
+The stall of a save is from the Trainer's call of `_save_checkpoint` to its return; the median of a training counts,
+from the third save on, when each has an older one to delete. With --slow-fsync the whole of `train()` counts, its end
 included, and strace delays the calls of both. The ratio is the median of the pairs'. Exits 1 if the target is missed.
 """
 
@@ -23,7 +23,7 @@ import tempfile
 from typing import Any
 
 from benchmarks.stall.training import COUNTED_FROM, Training
-from benchmarks.verify.turns import CHECKOUT, DROP, may_drop
+from benchmarks.verify.turns import CHECKOUT
 
 FAR_APART, SLOW_FSYNC = 1.05, 1.2  # the targets
 SMALL_MEGABYTES = 3.0
@@ -68,7 +68,6 @@ def train(folder: str, options: argparse.Namespace, guarded: bool) -> dict[str, 
     else:
         training = Training(guarded, options.saves, SMALL_MEGABYTES, options.apart, settle=False)
         before = slowed(options.slow_fsync)
-    settle()
     command = (*before, sys.executable, "-m", "benchmarks.stall.training", folder, json.dumps(training._asdict()))
     done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
@@ -83,14 +82,6 @@ def slowed(seconds: float) -> tuple[str, ...]:
     calls = "fsync,fdatasync"
     delay = f"inject={calls}:delay_enter={round(seconds * 1e6)}"
     return ("strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-e", f"trace={calls}", "-e", delay)
-
-
-def settle() -> None:
-    """Leave no training anything of the last one's to write, nor its cache."""
-    os.sync()
-    if may_drop():
-        with open(DROP, "w") as file:
-            file.write("3")
 
 
 def came_to(report: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +138,9 @@ def line(measured: Pair, slow: bool) -> str:
     """One pair."""
     what = "train" if slow else "stall"
     alone, guarded = measured["alone"], measured["guarded"]
-    parts = (alone["stood_still"], guarded["stood_still"]) if slow else [guarded[n] for n in ("before", "write", "after")]
+    parts = (
+        (alone["stood_still"], guarded["stood_still"]) if slow else [guarded[n] for n in ("before", "write", "after")]
+    )
     told = ", ".join(f"{seconds:.3f} s" for seconds in parts)
     return f"{alone[what]:>7.3f} s{guarded[what]:>7.3f} s{guarded[what] / alone[what]:>7.3f}   {told}"
 

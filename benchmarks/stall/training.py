@@ -89,9 +89,18 @@ def between_saves(training: Training, wait: Callable[[], None]) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if training.settle and state.global_step % STEPS_PER_SAVE:
                 wait()
-                os.sync()
+                write_out(args.output_dir)
 
     return Between()
+
+
+def write_out(run: str) -> None:
+    """Have all of the run on disk. Not by sync(2), which would wait for what other programs write, too."""
+    for parent, _, names in os.walk(run):
+        for name in (*names, "."):
+            fd = os.open(os.path.join(parent, name), os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
 
 
 def arguments(run: str, training: Training) -> Any:
