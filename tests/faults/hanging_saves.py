@@ -1,0 +1,51 @@
+"""Run as a script: trainings under the guard on a disk that never answers one call, until the training is over.
+
+python -m tests.faults.hanging_saves FOLDER SEED TIMES
+
+The guard's own bounds are short here. One line on stdout for each trial: [what was done, [broken promises]].
+"""
+
+import importlib
+import json
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+
+from tests.faults import save_trials
+from tests.faults.disk_under_test import Refusal, failing_disk
+from tests.faults.failing_disk import ARRIVES, NEVER
+from tests.faults.save_trials import KINDS, Known, broken, known
+
+SHORT_BOUNDS = {"LONGEST_SECONDS": 3.0, "STILL_HANGING_SECONDS": 0.3}
+HELP_AFTER_SECONDS = 90.0  # far more than four saves may take, each with its bound
+
+
+def drawn(right: Known, rng: random.Random, times: int) -> Iterator[Refusal]:
+    """TIMES of each call; 0: one, of three calls. Once, or each time from some moment on."""
+    for call in rng.sample(sorted(ARRIVES), 3) if not times else sorted(ARRIVES) * times:
+        place = rng.choice(right.places[call])
+        yield Refusal(place, rng.randrange(place.times), NEVER, rng.choice(("once", "everywhere")))
+
+
+def shorten_bounds() -> None:
+    """So that a test can wait for them."""
+    guard = importlib.import_module("ckptkit.guard.guard")
+    for name, seconds in SHORT_BOUNDS.items():
+        assert hasattr(guard, name)
+        setattr(guard, name, seconds)
+
+
+def main(folder: str, seed: str, times: str) -> None:
+    rng, out = random.Random(seed), sys.stdout
+    shorten_bounds()
+    save_trials.LONGEST_SECONDS = HELP_AFTER_SECONDS
+    with redirect_stdout(sys.stderr), failing_disk(folder) as disk:
+        right = known(disk, folder, rng.choice(KINDS))
+        for number, refusal in enumerate(drawn(right, rng, int(times))):
+            faults = list(broken(disk, f"run{number}", refusal, right))
+            print(json.dumps([f"{refusal}, {right.kind}", faults]), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

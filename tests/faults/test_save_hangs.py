@@ -1,0 +1,173 @@
+"""Calls that never return, a process that gets no more threads, what failed saves hold open: training goes on."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from tests.faults.disk_under_test import CHECKOUT, Refusal, failing_disk
+from tests.faults.failing_disk import NEVER
+from tests.faults.save_trials import SAVES, Ended, faults, known
+from tests.faults.test_save_errors import SEED
+
+LONGEST = 300  # seconds until a process that does not end is helped: it is a failure then, and nothing hangs
+OTHER_USER = 61234  # nobody else's, as the limit counts all his processes
+
+pytestmark = pytest.mark.mounts
+
+
+@pytest.fixture
+def open_to_all():
+    """A directory that another user can get into, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o777)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    with failing_disk(str(tmp_path_factory.mktemp("failing"))) as disk:
+        yield disk
+
+
+@pytest.fixture(scope="module")
+def right(disk, tmp_path_factory):
+    """What a training gives on a good disk."""
+    folder = tmp_path_factory.mktemp("right")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CKPTKIT_STATE", str(folder / "state"))
+        return known(disk, str(folder), "lora")
+
+
+def alone(run, back, begin, uid="", stdin=None, **environment):
+    """A training in a process of its own, begun."""
+    words = [sys.executable, "-m", "tests.faults.saving_alone", run, back, "lora", begin, *([uid] if uid else [])]
+    pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE if not stdin else subprocess.DEVNULL}
+    return subprocess.Popen(words, cwd=CHECKOUT, env=os.environ | environment, text=True, **pipes)
+
+
+def unmounted(folder):
+    """What a process that was killed left mounted there."""
+    for name in ("disk", "back"):
+        subprocess.run(["umount", "-l", os.path.join(folder, name)], check=False, capture_output=True)
+
+
+def test_a_call_that_never_returns_costs_saves_and_not_the_training(tmp_path, tally, exhaustive):
+    """In a process of its own, whose guard's bounds are three seconds: what waits for ever is a line of its report."""
+    times = 6 if exhaustive else 0
+    words = [sys.executable, "-m", "tests.faults.hanging_saves", str(tmp_path), SEED, str(times)]
+    with open(tmp_path / "log", "w") as log:
+        child = subprocess.Popen(
+            words, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
+    helped = threading.Timer(LONGEST * (4 if not exhaustive else 120), lambda: os.killpg(child.pid, 9))
+    helped.start()
+    try:
+        for line in child.stdout:
+            what, broken = json.loads(line)
+            tally.ran("a save's call that never returns")
+            for fault in broken:
+                tally.violation("a save's call that never returns", f"{what}, seed {SEED}: {fault}")
+        assert child.wait() == 0, (tmp_path / "log").read_text()[-2000:]
+    finally:
+        helped.cancel()
+        unmounted(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "unlink"])
+def test_a_training_ends_with_0_while_a_call_still_hangs(call, disk, right, tally):
+    """In the save, in what follows it, in pruning. The kernel holds a process back until it has an answer, as it does
+    on a network disk: that comes once all of Python is through.
+    """
+    place = next(place for place in right.places[call] if place.path.endswith("optimizer.pt"))
+    run, what = call, "a save's call that hangs at the end"
+    done = alone(f"{disk.mount}/{run}", f"{disk.back}/{run}", "wait", stdin=subprocess.PIPE)
+    helped = threading.Timer(LONGEST, disk.be)
+    helped.start()
+    assert done.stdout.readline() == "begin\n"
+    disk.be(Refusal(place, 0, NEVER, "once").fault(run))
+    done.stdin.write("\n")
+    done.stdin.flush()
+    lines = [done.stdout.readline(), done.stdout.readline()]
+    helped.cancel()
+    refused = [called for called in disk.be() if called.refused]
+    code = done.wait()
+    if code or lines[1] != "exits\n" or not refused:
+        tally.violation(what, f"{place}: exit {code}, {len(refused)} hung, somebody had to help: {lines}")
+    for fault in faults(Ended.parsed(lines[0]), f"{disk.back}/{run}", right, recovers=False) if lines[0] else ():
+        tally.violation(what, f"{place}: {fault}")
+    tally.ran(what)
+
+
+def test_a_process_that_gets_no_more_threads_trains_on_and_saves(open_to_all, right, tally):
+    """RLIMIT_NPROC of a user that has nothing else, reached between two saves: the kernel itself refuses a thread."""
+    run, what = f"{open_to_all}/run", "a training without threads"
+    done = alone(run, run, "no-threads", str(OTHER_USER), CKPTKIT_STATE=f"{open_to_all}/state", HOME=open_to_all)
+    out, err = done.communicate(timeout=LONGEST)
+    assert done.returncode != 3, "the kernel gave it a thread all the same"
+    lines = out.splitlines()
+    if done.returncode or lines[-1:] != ["exits"]:
+        tally.violation(what, f"exit {done.returncode}: {err[-2000:]}")
+    else:
+        end = Ended.parsed(lines[-2])
+        for fault in faults(end, run, right, recovers=True):
+            tally.violation(what, fault)
+        if unsaved := [step for step in SAVES if right.digests[step] not in end.seen]:
+            tally.violation(what, f"not saved: {unsaved}; told {end.told}")
+    tally.ran(what)
+
+
+def held_deleted(volume):
+    """Bytes of that volume's files without a name that this process has open."""
+    device, held = os.stat(volume).st_dev, 0
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            status = os.stat(f"/proc/self/fd/{fd}")
+            is_gone = os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)")
+            held += status.st_blocks * 512 if is_gone and status.st_dev == device else 0
+    return held
+
+
+def hidden(volume):
+    """Bytes that the volume counts as used beyond its files' own."""
+    status = os.statvfs(volume)
+    named = sum(path.lstat().st_blocks * 512 for path in Path(volume).rglob("*"))
+    return (status.f_blocks - status.f_bfree) * status.f_frsize - named
+
+
+def crowded(volume, steps):
+    """A Trainer whose neighbour fills the disk before its optimizer.pt is written, at these steps."""
+    import ballast
+    import tiny
+
+    class Crowded(tiny.Trainer):
+        def _save_checkpoint(self, *args, **kwargs):
+            Path(volume, "ballast").unlink(missing_ok=True)
+            super()._save_checkpoint(*args, **kwargs)
+
+        def _save_optimizer_and_scheduler(self, *args, **kwargs):
+            if self.state.global_step in steps:
+                ballast.fill(volume, 0)
+            super()._save_optimizer_and_scheduler(*args, **kwargs)
+
+    return Crowded
+
+
+def test_after_twenty_failed_saves_the_process_holds_no_deleted_bytes(mount):
+    """What a failed attempt still has open takes room that no name shows, and the next save needs it."""
+    import tiny
+
+    volume, seen = mount("tmpfs", "size=16m"), []
+    kind = crowded(volume, steps=range(6, 26))
+    trainer = tiny.trainer(f"{volume}/run", kind=kind, max_steps=26, save_steps=1)
+    guard = ckptkit.guard(trainer, 2)
+    trainer.add_callback(tiny.At(26, lambda: (guard.wait(), seen.extend([held_deleted(volume), hidden(volume)]))))
+    trainer.train()
+    assert (guard.skipped, seen) == (20, [0, 0])
