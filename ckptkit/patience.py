@@ -24,17 +24,18 @@ class Patience:
     """Does one piece of work at a time, in a thread, and waits for it at most `seconds`.
 
     What hangs is left behind in its daemon thread, one at the most: until it returns, every next call times out.
+    interrupted: somebody typed Ctrl-C while work was done that must not be left half done; the caller raises it then.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.seconds, self.interrupted = seconds, False
         self._free = threading.Lock()
 
     def call(self, work: Callable[[], T], moves: bool = False, late: Callable[[], object] = lambda: None) -> T:
         """Return what `work` returns, or raise what it raises; StandsStill if that takes too long.
 
-        moves: the seconds count anew whenever its thread has computed, read or written something. late: called in the
-        work's own thread if it ends after it was given up.
+        moves: the seconds count anew whenever its thread has computed, read or written something, and an interrupt
+        waits for its end: see `interrupted`. late: called in the work's own thread if it ends after it was given up.
         Where no more threads can be had, the work is done here, and nothing bounds it.
         """
         deadline = time.monotonic() + self.seconds
@@ -42,7 +43,9 @@ class Patience:
             raise StandsStill(f"no answer within {self.seconds:g} s")
         job = _Job(work, late, self._free.release)
         job.begin()
-        if not job.ended(deadline, self.seconds if moves else 0.0):
+        in_time = job.ended(deadline, self.seconds if moves else 0.0)
+        self.interrupted |= job.interrupted
+        if not in_time:
             raise StandsStill(f"no answer within {self.seconds:g} s")
         if job.faults:
             raise job.faults.pop()
@@ -56,6 +59,7 @@ class _Job:
     def __init__(self, work: Callable[[], Any], late: Callable[[], object], release: Callable[[], None]) -> None:
         self.results: list[Any] = []
         self.faults: list[BaseException] = []
+        self.interrupted = False
         self._work, self._late, self._release = work, late, release
         self._over, self._given_up, self._turn = threading.Event(), False, threading.Lock()
         self._thread = threading.Thread(target=self._do, name="ckptkit", daemon=True)
@@ -69,15 +73,16 @@ class _Job:
     def ended(self, deadline: float, renewed: float) -> bool:
         """Wait; whether it ended in time. renewed: seconds that each movement of the thread gives it again, 0: none.
 
-        Somebody who interrupts what writes waits for its end all the same: it must not go on beside what comes next.
+        Somebody who interrupts what writes waits for its end all the same; who does it twice does not.
         """
         try:
             try:
                 self._wait(deadline, renewed)
             except KeyboardInterrupt:
-                if renewed:
-                    self._wait(deadline, renewed)
-                raise
+                if not renewed:
+                    raise
+                self.interrupted = True
+                self._wait(time.monotonic() + renewed, renewed)
         finally:
             with self._turn:
                 self._given_up = not self._over.is_set()

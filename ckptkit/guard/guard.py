@@ -179,6 +179,9 @@ class Guard:
         if slot.action == "stop":
             self.slots.stopped = self.trainer.control.should_training_stop = True
         self._log(time.monotonic() - began)
+        if self.patience.interrupted:
+            self.patience.interrupted = False
+            raise KeyboardInterrupt
 
     def _agreed(self, question: Callable[[], Slot]) -> Slot:
         return strictest(ranks.ask(question, self.leads))

@@ -110,6 +110,11 @@ def test_a_directory_that_can_not_be_made_is_the_disks_fault(scenes):
     assert (scene["step"], states(scene)) == (20, {10: RESUMABLE})
 
 
+def test_save_model_of_a_persons_own_stays_in_place(scenes):
+    scene = agreed(scenes, "own_save_model")
+    assert (scene["calls"], scene["own"], states(scene)) == (4, True, {30: RESUMABLE, 40: RESUMABLE})
+
+
 def test_nothing_to_resume_is_an_error_on_both(scenes):
     assert agreed(scenes, "nothing_to_resume") == {"error": "NoIntactCheckpoint"}
 

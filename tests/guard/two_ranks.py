@@ -122,6 +122,21 @@ def no_inode_for_the_directory(mount: str) -> dict[str, Any]:
     return seen(*train(mount, callbacks=callbacks, max_steps=20, **BEST))
 
 
+def own_save_model(mount: str) -> dict[str, Any]:
+    """A person's own save_model on this one trainer, as some libraries set it."""
+    trainer = tiny.trainer(os.path.join(mount, "run"), ddp_timeout=60, ddp_find_unused_parameters=False)
+    original, calls = trainer.save_model, []
+
+    def own(*args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        original(*args, **kwargs)
+
+    trainer.save_model = own
+    guard = ckptkit.guard(trainer, 2)
+    trainer.train()
+    return {**seen(trainer, guard, os.path.join(mount, "run")), "calls": len(calls), "own": trainer.save_model is own}
+
+
 def nothing_to_resume(mount: str) -> dict[str, Any]:
     if RANK == 0:
         os.makedirs(os.path.join(mount, "run/checkpoint-10"))  # torn before its first file
@@ -162,6 +177,7 @@ SCENES = [
     one_rank_always_fails,
     weights_fail_before_a_barrier,
     no_inode_for_the_directory,
+    own_save_model,
     nothing_to_resume,
     resumed,
 ]
