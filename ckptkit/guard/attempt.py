@@ -4,13 +4,14 @@ What a failed attempt still holds open is let go of before anybody counts the fr
 """
 
 import gc
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ckptkit.guard import ranks
-from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
 from ckptkit.patience import Patience
 
 
@@ -52,15 +53,23 @@ def _fault_of(save: Callable[[], Any]) -> str | None:
     """
     try:
         save()
-    except Exception as error:
+    except ENDS:
+        raise
+    except BaseException as error:
         if not is_storage_error(error):
             raise
         fault = told(error)
-        traceback.clear_frames(error.__traceback__)
+        _let_go(error)
     else:
         return None
     gc.collect()
     return fault
+
+
+def _let_go(error: BaseException) -> None:
+    """Of what the frames of a failed save hold open."""
+    for link in chain(error):
+        traceback.clear_frames(link.__traceback__)
 
 
 def _thread_state() -> Callable[[], Any]:
@@ -85,17 +94,19 @@ def _thread_state() -> Callable[[], Any]:
 def _together(trainer: Any, save: Callable[[], Any], weights_only: bool) -> str | None:
     """Where one rank's disk was full, the others fail of what is missing then: its word counts, not theirs."""
     held: list[tuple[bool, str]] = []
-    raised: list[Exception] = []
+    raised: list[BaseException] = []
 
-    def hold(error: Exception) -> None:
+    def hold(error: BaseException) -> None:
         held.append((is_storage_error(error), told(error)))
-        traceback.clear_frames(error.__traceback__)
+        _let_go(error)
         raised.append(error)
 
     try:
-        with _weights_only(trainer, weights_only), _held_back(trainer, hold):
+        with _weights_only(trainer, weights_only), _held_back(trainer, hold), _writes_held_back(held, hold):
             save()
-    except Exception as error:  # noqa: BLE001 - raised below, once all ranks know
+    except ENDS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised below, once all ranks know
         hold(error)
     faults = [theirs for theirs in ranks.gather(held[0] if held else None) if theirs]
     word: str | None = next((word for disk, word in faults if disk), None)
@@ -118,7 +129,37 @@ def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _held_back(trainer: Any, hold: Callable[[Exception], None]) -> Iterator[None]:
+def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> Iterator[None]:
+    """What `torch.save` is refused waits until the save is through; after that nothing more is written.
+
+    FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank that
+    raised in between would leave the others in them, and gloo ends all of them then.
+    """
+    import torch
+
+    original, ours = torch.save, threading.get_ident()
+
+    def save(*args: Any, **kwargs: Any) -> None:
+        is_ours = threading.get_ident() == ours
+        if is_ours and held:
+            return
+        try:
+            original(*args, **kwargs)
+        except Exception as error:
+            if not (is_ours and is_storage_error(error)):
+                raise
+            hold(error)
+
+    torch.save = save
+    try:
+        yield
+    finally:
+        if torch.save is save:
+            torch.save = original
+
+
+@contextmanager
+def _held_back(trainer: Any, hold: Callable[[BaseException], None]) -> Iterator[None]:
     """An error of `save_model` waits until the Trainer's barrier behind it is passed.
 
     `_save_checkpoint` puts a barrier after the weights (transformers 5.17, `trainer.py`): a rank that raised before it

@@ -7,6 +7,7 @@ torch's zip writer (C++) names none. Everything else is the program's: a missing
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 # Rust's std::io::Error ends so; its older Debug form is `IoError(Os { code: 28, kind: StorageFull, ... })`; an error
 # that Rust itself makes has a kind and no number. Then torch's writer: caffe2/serialize/inline_container.cc.
@@ -17,24 +18,42 @@ WORDS = re.compile(
 )
 
 
+# What ends a program, and is no fault of a save. All else may be: the CheckpointException of
+# torch.distributed.checkpoint, with which sharded FSDP tells of a full disk, is no `Exception`.
+ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
 def is_storage_error(error: BaseException) -> bool:
     """Whether the disk, not the program, made a save fail. Looks through the chain of causes."""
-    return any(
-        isinstance(link, OSError) or (isinstance(link, Exception) and WORDS.search(str(link)) is not None)
-        for link in _chain(error)
-    )
+    return any(map(_is_the_disks, chain(error)))
 
 
 def told(error: BaseException) -> str:
     """An error in one line, for a person: of a chain, the disk's own word."""
-    own = next((link for link in _chain(error) if isinstance(link, OSError) and link.strerror), error)
+    links = list(chain(error))
+    named = (link for link in links if isinstance(link, OSError) and link.strerror)
+    own = next(named, None) or next(filter(_is_the_disks, links), error)
     return " ".join((str(own) or repr(own)).split())
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it came from, and what each rank failed of where it says that (`CheckpointException`)."""
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is None or id(link) in seen:
+            continue
         seen.add(id(link))
         yield link
-        link = link.__cause__ or link.__context__
+        todo += [*_of_ranks(link), link.__cause__ or link.__context__]
+
+
+def _is_the_disks(link: BaseException) -> bool:
+    return isinstance(link, OSError) or (isinstance(link, Exception) and WORDS.search(str(link)) is not None)
+
+
+def _of_ranks(error: BaseException) -> list[BaseException]:
+    failures: Any = getattr(error, "failures", None)
+    told = failures.values() if isinstance(failures, dict) else ()
+    return [each[0] for each in told if isinstance(each, tuple) and each and isinstance(each[0], BaseException)]
