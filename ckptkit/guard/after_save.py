@@ -115,16 +115,18 @@ def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:
         warn(f"{path} may not be durable: {error.strerror}; an earlier one stays until the next save is")
         room.not_durable = name
         return False
-    if fault := _read_back(room, name):
-        warn(f"{path} was written but is not intact ({fault}); earlier ones stay")
+    fault = _read_back(room, name)
+    if fault is not None:
+        if fault:
+            warn(f"{path} was written but is not intact ({fault}){'; earlier ones stay' if room.rotates else ''}")
         return False
     room.durable = {name: DURABLE}
     intact()
     return True
 
 
-def _read_back(room: Room, name: str) -> str:
-    """Read a checkpoint whole and write its manifest; what is wrong with it, "" if it is intact.
+def _read_back(room: Room, name: str) -> str | None:
+    """Read a checkpoint whole and write its manifest; None if it is intact, else what there is to tell about it.
 
     The manifest tells of NaN and Inf: without it the next plan might let go of the last one with finite values.
     """
@@ -136,8 +138,12 @@ def _read_back(room: Room, name: str) -> str:
         if fault := ops.record_damage(judged):
             warn(fault)
     except (CkptkitError, OSError) as error:
-        return str(error) or repr(error)  # never "": that would be intact
-    return "" if judged.verdict.intact else f"{judged.verdict.state}: {first_finding(judged)}"
+        return str(error) or repr(error)
+    if judged.verdict.intact:
+        return None
+    # That nobody here can judge what this Trainer saves was told, once, as its rotation was left to it.
+    known = not room.rotates and judged.verdict.state == "unknown" and not judged.verdict.unread
+    return "" if known else f"{judged.verdict.state}: {first_finding(judged)}"
 
 
 def _write_manifest(room: Room, judged: Judged) -> None:

@@ -86,7 +86,7 @@ def _require_trainer(trainer: Any) -> None:
 def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     """The limit, and whether a person chose it."""
     guard = getattr(trainer, "_ckptkit_guard", None)
-    own = trainer.args.save_total_limit if guard is None else guard.own_limit
+    own = trainer.args.save_total_limit if guard is None else guard.rotation.own_limit
     if asked is None and (own is None or own <= 0):
         return DEFAULT_KEEP_LAST, False
     must = "must be a whole number above 0, or None for the Trainer's save_total_limit"

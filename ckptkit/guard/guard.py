@@ -17,12 +17,14 @@ from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import marks, ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.hold import Hold
+from ckptkit.guard.resuming import newest
 from ckptkit.guard.room import LOCK_SECONDS, Room, inform, warn
+from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.patience import Patience, StandsStill
-from ckptkit.report.text import human, passed_over
+from ckptkit.report.text import human
 
 # For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
 # skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
@@ -41,10 +43,10 @@ class Guard:
         from ckptkit.guard.callback import Clock, GuardCallback
 
         self.trainer, self.settings = trainer, settings
-        self.own_limit: int | None = trainer.args.save_total_limit
         self.follow_ups = FollowUps()
         self.source, self.claims = Hold(), dict[str, Hold]()
         self.room = Room(os.path.realpath(trainer.args.output_dir), settings)
+        self.rotation = Rotation(trainer, self.room)
         self.slots = Slots(trainer, self.room)
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
         self.patience = Patience(self.longest)
@@ -52,7 +54,7 @@ class Guard:
         self.skipped = 0
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.callback = GuardCallback(self)
-        self._judged_one, self._began_at = False, 0
+        self._began_at = 0
         self._original_save: Callable[..., Any] = trainer._save_checkpoint
         self._original_train: Callable[..., Any] = trainer.train
         self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
@@ -65,7 +67,7 @@ class Guard:
         trainer._save_checkpoint, trainer.train = self._save, self._train
         trainer._push_from_checkpoint = self._push
         trainer.add_callback(self.callback)
-        self._rotate(not (why := _not_judged(trainer)), why)
+        self.rotation.set(self.leads)
         if self.main:
             self._announce()
 
@@ -78,7 +80,7 @@ class Guard:
         self.settings = self.room.settings = settings
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
         self.clock = Clock(settings.save_every) if settings.save_every else None
-        self._rotate(self.room.rotates, "")
+        self.rotation.set(self.leads)
         if self.main:
             self._announce()
 
@@ -111,7 +113,7 @@ class Guard:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
         ranks.ask(partial(self._enter, self.trainer.args.output_dir), self.leads)  # it may have changed since guard()
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = ranks.decide(self._newest)
+            resume_from_checkpoint = ranks.decide(partial(newest, self.room))
         try:
             return self._original_train(resume_from_checkpoint, *args, **kwargs)
         finally:
@@ -147,21 +149,6 @@ class Guard:
             with suppress(OSError):  # without it, other processes' sweeps alone don't know
                 self.source.take(self.room.path(name))
         self.room.begin(step, self.settings.explicit)
-
-    def _newest(self) -> str | None:
-        """The checkpoint to go on from; None on a first run. Raises NoIntactCheckpoint if there are, but none will do.
-
-        A disk that can't be read raises too: nobody may guess that there is nothing.
-        """
-        run = self.room.run
-        if discover.is_gone(run) or not discover.scan(run).checkpoints:
-            inform(f"no checkpoint in {run} yet: starting at step 0")
-            return None
-        found = ops.latest(run, trust=self.settings.trust)
-        for passed in found.passed_over:
-            warn(passed_over(passed.checkpoint, passed.reason))
-        inform(f"resuming from {found.path}")
-        return found.path
 
     # --- instead of Trainer._save_checkpoint ----------------------------------------------------------------------
 
@@ -326,6 +313,8 @@ class Guard:
                 )
         elif slot.action != "there":
             self.skipped += 1
+            if name in self.room.aside:
+                self._quietly(partial(self.room.put_back, name))
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
             self._best_is_not_saved(name)
@@ -339,10 +328,7 @@ class Guard:
         if slot.action == "save":
             with suppress(CkptkitError):
                 self.slots.last_bytes = discover.checkpoint(room.path(name)).allocated_bytes
-        if not self._judged_one and not _not_judged(self.trainer):
-            self._judged_one = room.judgeable(name)
-            if self._judged_one != room.rotates:
-                self._rotate(self._judged_one, "what this Trainer saves can't be judged here")
+        self.rotation.look_at(name)
 
     def _best_is_not_saved(self, name: str) -> None:
         """The Trainer named this step as the best before it was saved: else the end would load none, or the wrong one.
@@ -381,18 +367,6 @@ class Guard:
         with suppress(OSError):  # a log on the full disk must not end training
             self.trainer.log(logs)
 
-    # --- rotation -------------------------------------------------------------------------------------------------
-
-    def _rotate(self, here: bool, why: str) -> None:
-        """Take rotation over, or leave it to the Trainer: what nobody here can judge is never deleted here."""
-        self.room.rotates = here
-        chosen = self.settings.keep_last if self.settings.explicit else None
-        limit = None if here else self.own_limit or chosen
-        self.trainer.args.save_total_limit = limit
-        if not here and self.leads:
-            rotation = f"the Trainer's own rotation goes on with save_total_limit={limit}"
-            warn(f"{self.room.run}: {why}, so the guard deletes no checkpoint there: {rotation}")
-
     def _announce(self) -> None:
         settings, run = self.settings, self.room.run
         if self.room.rotates:
@@ -411,15 +385,6 @@ def _bound(settings: Settings, args: Any) -> str:
     more += [f"each at a multiple of {settings.rules.keep_every} steps"] if settings.rules.keep_every else []
     more += [f"the best by {settings.rules.keep_best}"] if settings.rules.keep_best else []
     return ", and ".join([at_most, *more])
-
-
-def _not_judged(trainer: Any) -> str:
-    """Why the checkpoints of this Trainer can't be judged, "" as far as is known before the first."""
-    if getattr(trainer, "is_deepspeed_enabled", False):
-        return "checkpoints of DeepSpeed can't be judged yet"
-    if getattr(trainer, "is_fsdp_enabled", False):
-        return "checkpoints of FSDP can't be judged yet"
-    return ""
 
 
 def _record(path: str, kind: str, seconds: float) -> None:

@@ -13,7 +13,7 @@ from ckptkit import discover, ops
 from ckptkit.disk import available_bytes, free_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
-from ckptkit.model import Checkpoint, Outcome, Plan
+from ckptkit.model import Checkpoint, Outcome, Plan, Verdict
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
 
@@ -50,6 +50,7 @@ class Room:
         self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
         self.known: frozenset[str] | None = None
         self.written: set[str] = set()  # names that this training saved
+        self.aside: dict[str, str] = {}  # what was set aside for a save of that name, oldest first
 
     def enter(self, run: str) -> bool:
         """Go on in this run; whether it is another: each trial of a search has its own, where names mean others."""
@@ -78,7 +79,7 @@ class Room:
         """
         while True:
             known = self._free() is not None
-            deleted = self._prune_for(need if known else 0, (need if least is None else least) if known else 0, secured)
+            deleted = self._prune_for(need, least, secured) if known else self._prune_for(0, 0, secured)
             free = self._free()
             if free is None:  # nobody knows: the save is tried
                 return need
@@ -97,13 +98,16 @@ class Room:
         except OSError:
             return None
 
-    def _prune_for(self, need: int, least: int, secured: Callable[[], None] | None) -> bool:
+    def _prune_for(self, need: int, least: int | None, secured: Callable[[], None] | None) -> bool:
+        if not self.rotates:
+            return need > 0 and self._give_up_aside(need, least)
         rules = self.settings.before_a_save
         made = self._plan(rules, need)
         if secured and self._waits(made, need):
             secured()
             made = self._plan(rules, need)
-        if made and least and self.usable() + made.expected_freed_bytes < least:
+        enough = need if least is None else least
+        if made and enough and self.usable() + made.expected_freed_bytes < enough:
             return self.prune(self.settings.rules)  # what is damaged, and what a killed sweep left
         if self.not_durable and self._kept_as_durable(made):
             self._give_up_what_is_not_durable()
@@ -232,27 +236,66 @@ class Room:
             warn(str(error))
             return False
         self._forget((name,))
+        self.aside[name] = aside
         why = f"it could not be judged ({first_finding(unknown[0])})"
         warn(f"{path} is in the way of this step's save and {why}: renamed to {os.path.basename(aside)}, not deleted")
         return True
 
-    def intact(self, name: str) -> bool:
-        """Whether the checkpoint of that name is intact right now."""
+    def put_back(self, name: str) -> None:
+        """Undo what was set aside for a save of that name, which is not written after all."""
+        aside = self.aside.pop(name, "")
+        if not aside or os.path.lexists(self.path(name)):
+            return
+        with self.turn, suppress(CkptkitError, OSError):
+            inform(f"{ops.bring_back(aside, lock_timeout=LOCK_SECONDS)} has its name again")
+
+    def _give_up_aside(self, need: int, least: int | None) -> bool:
+        """Where the Trainer rotates: for a save that fits only then, what it would have written over without us.
+
+        After an attempt that failed (no `least`), only what a whole save has taken the place of.
+        """
+        lacking, going = need - self.usable(), list[str]()
+        for name, path in self.aside.items():
+            if lacking > 0 and (least is not None or name in self.written):
+                going.append(name)
+                lacking -= discover.directory(path).allocated_bytes
+        if lacking > need - (need if least is None else least):
+            return False
+        dropped = [self._drop(self.aside.pop(name)) for name in going]
+        return any(dropped)
+
+    def _drop(self, aside: str) -> bool:
+        with self.turn:
+            try:
+                ops.discard_named(aside, quiet=0, lock_timeout=LOCK_SECONDS, by=WHO)
+            except (CkptkitError, OSError) as error:
+                warn(str(error))
+                return False
+        inform(f"{aside} deleted for room: without the guard, a save of this training would have overwritten it")
+        return True
+
+    def sound(self, name: str) -> bool:
+        """Whether the checkpoint of that name, which this training wrote, is intact as far as anybody can judge it."""
         try:
-            return all(j.verdict.intact for j in ops.verify(self.path(name), trust=self.settings.trust))
+            judged = [j.verdict for j in ops.verify(self.path(name), trust=self.settings.trust)]
         except (CkptkitError, OSError):
             return False
+        return all(v.intact or (not self.rotates and v.state == "unknown" and not v.unread) for v in judged)
 
-    def judgeable(self, name: str) -> bool:
-        """Whether this checkpoint, of which all ranks say that it was written without a fault, is known as intact.
-
-        What the disk did not let be read, or somebody removed meanwhile, says nothing against it.
-        """
+    def verdict(self, name: str) -> Verdict | None:
+        """Of a checkpoint that was just written; None if it can't be looked at, or somebody removed it meanwhile."""
         try:
-            judged = [j for run in ops.runs_at(self.path(name)) for j in ops.judge(run, quiet=0)]
+            judged = [j.verdict for run in ops.runs_at(self.path(name)) for j in ops.judge(run, quiet=0)]
+        except (CkptkitError, OSError):
+            return None
+        return judged[0] if judged else None
+
+    def holds_intact(self) -> bool:
+        """Whether any checkpoint in the run is intact, or may be for all that can be read."""
+        try:
+            return any(j.verdict.intact or j.verdict.unread for j in ops.judge(discover.scan(self.run), quiet=0))
         except (CkptkitError, OSError):
             return True
-        return all(j.verdict.intact or j.verdict.unread for j in judged)
 
     # --- what others do -----------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Slots:
         if self.stopped:
             return Slot("skip", "the disk was full before, and on_full is stop")
         if os.path.lexists(self.room.path(name)):
-            if name in self.room.written and self.room.intact(name):  # a last save at the same step
+            if name in self.room.written and self.room.sound(name):  # a last save at the same step
                 return Slot("there")
             # Writing into an older one would leave, if it broke off, a mix of both that looks intact.
             if not self.room.clear(name):
@@ -110,7 +110,9 @@ class Slots:
         return forecast.first_save_bytes(weights, tokenizer, self._state_bytes())
 
     def least(self) -> int:
-        """Bytes below which none can fit."""
+        """Bytes below which none can fit: of what nobody here can judge, nobody here can guess the first one's."""
+        if not (self.last_bytes or self.room.rotates):
+            return 0
         whole = self.last_bytes or sum(self.model_bytes()) + self._state_bytes()
         return int(MAY_SUFFICE * whole)
 

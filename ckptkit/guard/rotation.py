@@ -1,0 +1,94 @@
+"""Who rotates: the guard where it can judge what this Trainer writes, else the Trainer itself, as without us."""
+
+from typing import Any
+
+from ckptkit.guard.room import Room, inform, warn
+from ckptkit.model import Verdict
+
+UNJUDGED = "what this Trainer saves can't be judged here"
+TELLS_NOTHING = frozenset({"unreadable", "changed"})  # findings of the moment: the disk's, or of who else is at work
+IN_A_ROW = 2  # saves without a fault that are not intact
+
+
+class Rotation:
+    """Of one Trainer. Its first saves tell whether they can be judged; what could not be read says nothing of that."""
+
+    def __init__(self, trainer: Any, room: Room) -> None:
+        self.trainer, self.room = trainer, room
+        self.own_limit: int | None = trainer.args.save_total_limit
+        self.why = not_judged(trainer)  # the guard does not rotate, "" if it does
+        self._judged, self._not_intact = False, 0
+
+    def set(self, tells: bool) -> None:
+        """Put it into effect, with the settings as they are now. tells: whether this rank looks after a disk."""
+        settings, args = self.room.settings, self.trainer.args
+        chosen = settings.keep_last if settings.explicit else None
+        own = self.own_limit if self.own_limit and self.own_limit > 0 else chosen
+        self.room.rotates = not self.why
+        args.save_total_limit = own if self.why else None
+        if self.why and tells:
+            warn(f"{self.room.run}: {self.why}, so the guard deletes no checkpoint there: {_goes_on(args)}")
+
+    def look_at(self, name: str) -> None:
+        """After a save without a fault, on a rank that looks after a disk: go on as what it wrote can be judged."""
+        if self._judged or not_judged(self.trainer):
+            return
+        verdict = self.room.verdict(name)
+        if verdict is None or any(finding.code in TELLS_NOTHING for finding in verdict.findings):
+            return
+        self._judged = verdict.intact or bool(self.room.durable)  # that one was read back, and found intact
+        self._not_intact = 0 if self._judged else self._not_intact + 1
+        if self._judged and self.why:
+            self._take_back()
+        elif not self._judged and not self.why and self._is_its_way(verdict):
+            self._hand_over()
+
+    def _is_its_way(self, verdict: Verdict) -> bool:
+        """Whether this Trainer always saves so. What may be the disk's doing costs no earlier one that is intact."""
+        again = self._not_intact >= IN_A_ROW
+        if self.room.holds_intact():
+            return again and not verdict.damaged
+        return again or not verdict.damaged
+
+    def _take_back(self) -> None:
+        self.why = ""
+        self.set(False)
+        inform(f"{self.room.run}: what this Trainer saves can be judged: the guard's rotation goes on")
+
+    def _hand_over(self) -> None:
+        """The Trainer's own rotation, after this save too: one more than it keeps is one too many for the next."""
+        self.why = UNJUDGED
+        self.set(True)
+        with self.room.turn:
+            _rotate(self.trainer, self.room.run)
+
+
+def not_judged(trainer: Any) -> str:
+    """Why the checkpoints of this Trainer can't be judged, "" as far as is known before the first."""
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        return "checkpoints of DeepSpeed can't be judged yet"
+    if getattr(trainer, "is_fsdp_enabled", False):
+        return "checkpoints of FSDP can't be judged yet"
+    return ""
+
+
+def _goes_on(args: Any) -> str:
+    """What becomes of the older ones then, and what to type where nothing does."""
+    if limit := args.save_total_limit:
+        return f"the Trainer's own rotation goes on with save_total_limit={limit}"
+    return "it has no save_total_limit either, so all stay; fix: ckptkit.guard(trainer, keep_last=2)"
+
+
+def _rotate(trainer: Any, run: str) -> None:
+    """As the end of `_save_checkpoint` does: a function of transformers 5, a method of the Trainer in 4."""
+    if hasattr(trainer, "_rotate_checkpoints"):
+        trainer._rotate_checkpoints(use_mtime=True, output_dir=run)
+        return
+    from transformers import trainer_utils
+
+    trainer_utils.rotate_checkpoints(
+        output_dir=run,
+        save_total_limit=trainer.args.save_total_limit,
+        best_model_checkpoint=trainer.state.best_model_checkpoint,
+        use_mtime=True,
+    )

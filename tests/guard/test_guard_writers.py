@@ -1,0 +1,215 @@
+"""Writers that nobody here can judge yet (FSDP, DeepSpeed, Router; like_writers.py): never worse than without us.
+
+Rotation stays the Trainer's, which is told once; admission, retries and reports are the guard's all the same.
+"""
+
+import os
+import shutil
+import time
+
+import pytest
+
+import ckptkit
+
+MiB, SLACK = 1 << 20, 48 << 10
+KINDS = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
+SMALL = dict(lora=False, num_hidden_layers=1)
+_bytes_of_three: dict[str, int] = {}
+
+
+def writer(run, kind, **settings):
+    """A trainer of that kind that saves every 10 of 60 steps."""
+    import like_writers
+    import tiny
+
+    return tiny.trainer(run, kind=like_writers.KINDS[kind], of=tiny.model(**SMALL), **{"max_steps": 60, **settings})
+
+
+def guarded(trainer, *args, **kwargs):
+    """The guard; a real FSDP or DeepSpeed Trainer says by then what it is."""
+    if trainer.flag:
+        setattr(trainer, trainer.flag, True)
+    guard = ckptkit.guard(trainer, *args, **kwargs)
+    if trainer.flag:
+        setattr(trainer, trainer.flag, False)
+    return guard
+
+
+@pytest.fixture
+def tight(disk):
+    """tight(kind): a run on a disk of three of its checkpoints: the plain Trainer with a limit of 2 just gets along."""
+
+    def mount(kind):
+        if kind not in _bytes_of_three:
+            large = disk(32 * MiB)
+            writer(os.path.join(large, "run"), kind, max_steps=30).train()
+            status = os.statvfs(large)
+            _bytes_of_three[kind] = (status.f_blocks - status.f_bfree) * status.f_frsize
+        run = os.path.join(disk(_bytes_of_three[kind] + SLACK), "run")
+        os.mkdir(run)
+        return run
+
+    return mount
+
+
+def aged(run):
+    """Its checkpoints as an older run's: written an hour ago, in the order of their steps."""
+    for number, name in enumerate(sorted(os.listdir(run))):
+        for folder, _, files in os.walk(os.path.join(run, name)):
+            for path in (folder, *(os.path.join(folder, file) for file in files)):
+                os.utime(path, (then := time.time() - 3600 + 60 * number, then))
+
+
+def of_rotation(told):
+    return [line for line in told if "deletes no checkpoint there" in line]
+
+
+def checkpoints(*steps):
+    return [f"checkpoint-{step}" for step in steps]
+
+
+# --- undisturbed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(tight, watch, names, told, kind):
+    plain = tight(kind)
+    alone = watch(plain)
+    writer(plain, kind, save_total_limit=2).train()
+    run = tight(kind)
+    trainer = writer(run, kind, save_total_limit=2)
+    guard, seen = guarded(trainer), watch(run)
+    trainer.train()
+    assert names(run) == names(plain) == checkpoints(50, 60)
+    assert (guard.skipped, seen.begun, seen.peak) == (0, alone.begun, alone.peak)
+    (line,) = of_rotation(told)
+    assert line.endswith("the Trainer's own rotation goes on with save_total_limit=2")
+    assert not [line for line in told if "deleted" in line or "not intact" in line]
+    assert names(f"{run}/checkpoint-60") == names(f"{plain}/checkpoint-60")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keep_last_is_the_trainers_limit_where_it_has_none_of_its_own(tight, names, told, kind):
+    run = tight(kind)
+    trainer = writer(run, kind)
+    guard = guarded(trainer, keep_last=2)
+    trainer.train()
+    assert (guard.skipped, names(run)) == (0, checkpoints(50, 60))
+    assert of_rotation(told)[0].endswith("save_total_limit=2") and len(of_rotation(told)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_any_limit_nothing_is_deleted_and_a_full_disk_costs_only_saves(tight, watch, names, told, kind):
+    """The plain Trainer ends here, at its fourth save."""
+    run = tight(kind)
+    trainer = writer(run, kind)
+    guard, seen = guarded(trainer), watch(run)
+    trainer.train()
+    assert (trainer.state.global_step, guard.skipped, names(run)) == (60, 3, checkpoints(10, 20, 30))
+    assert seen.gone == [] and of_rotation(told)[0].endswith("fix: ckptkit.guard(trainer, keep_last=2)")
+    assert sum("is NOT saved, training goes on" in line for line in told) == 3
+
+
+# --- a save that fails ------------------------------------------------------------------------------------------------
+
+
+def fails_at(trainer, step, mount, fill, attempts):
+    """A neighbour fills the disk in the middle of that step's save, so often, and goes thereafter."""
+    import tiny
+
+    write_first, write_last, tries = trainer.write_first, trainer.write_last, []
+
+    def go_away():
+        for name in os.listdir(mount):
+            if name.startswith("ballast"):
+                os.unlink(os.path.join(mount, name))
+
+    def first(output_dir):
+        if len(tries) == attempts:
+            go_away()
+        write_first(output_dir)
+
+    def last(output_dir):
+        if trainer.state.global_step == step:
+            if len(tries) < attempts:
+                fill(mount, 0, f"ballast{len(tries)}")
+            tries.append(step)
+        write_last(output_dir)
+
+    trainer.write_first, trainer.write_last = first, last
+    trainer.add_callback(tiny.At(step + 5, go_away))
+    return tries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_is_full_in_the_middle_of_a_save_is_told_and_the_save_is_tried_again(disk, fill, names, told, kind):
+    mount = disk(32 * MiB)
+    run = os.path.join(mount, "run")
+    trainer = writer(run, kind, save_total_limit=2)
+    tries = fails_at(trainer, 30, mount, fill, attempts=1)
+    guard = guarded(trainer)
+    trainer.train()
+    assert (tries, guard.skipped, names(run)) == ([30, 30], 0, checkpoints(50, 60))
+    assert [line for line in told if "saving checkpoint-30 failed" in line]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_save_that_fails_for_good_leaves_no_remains_and_the_next_ones_are_written(disk, fill, watch, names, kind):
+    mount = disk(32 * MiB)
+    run = os.path.join(mount, "run")
+    os.mkdir(run)
+    trainer = writer(run, kind, save_total_limit=2, max_steps=40)
+    tries = fails_at(trainer, 30, mount, fill, attempts=2)
+    guard, seen = guarded(trainer), watch(run)
+    trainer.train()
+    assert (len(tries), guard.skipped, names(run)) == (2, 1, checkpoints(20, 40))
+    assert seen.begun == checkpoints(10, 20, 30, 30, 40) and seen.gone == checkpoints(30, 30, 10)
+
+
+# --- on top of an older run -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["resumed", "anew"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_top_of_an_older_run_it_ends_as_without_us(tight, names, told, kind, how):
+    """Anew: each of its steps is in the way of a save, and the Trainer would write over it."""
+    ends = []
+    for guard in (None, guarded):
+        run = tight(kind)
+        writer(run, kind, save_total_limit=2, max_steps=20).train()
+        aged(run)
+        trainer = writer(run, kind, save_total_limit=2)
+        made = guard and guard(trainer)
+        trainer.train(resume_from_checkpoint=True if how == "resumed" else None)
+        ends.append(names(run))
+        assert not made or made.skipped == 0
+    assert ends[0] == checkpoints(50, 60) and [n for n in ends[1] if not n.startswith("set-aside")] == ends[0]
+    assert len(of_rotation(told)) == 1
+
+
+def test_what_was_set_aside_for_a_save_that_fails_has_its_name_again(disk, fill, names):
+    mount = disk(32 * MiB)
+    run = os.path.join(mount, "run")
+    writer(run, "deepspeed", max_steps=10).train()
+    before = os.stat(f"{run}/checkpoint-10").st_ino
+    trainer = writer(run, "deepspeed", save_total_limit=2, max_steps=10)
+    fails_at(trainer, 10, mount, fill, attempts=2)
+    guard = guarded(trainer)
+    trainer.train()
+    assert (guard.skipped, names(run)) == (1, ["checkpoint-10"])
+    assert os.stat(f"{run}/checkpoint-10").st_ino == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_true_resumes_from_the_newest_that_is_not_known_to_have_broken_off(tmp_path, told, kind):
+    run = str(tmp_path / "run")
+    writer(run, kind, max_steps=30).train()
+    shutil.copytree(f"{run}/checkpoint-30", f"{run}/checkpoint-35")
+    os.unlink(f"{run}/checkpoint-35/trainer_state.json")
+    open(f"{run}/checkpoint-35/.ckptkit-saving", "w").close()
+    trainer = writer(run, kind, max_steps=40)
+    guarded(trainer)
+    trainer.train(resume_from_checkpoint=True)
+    assert any(line.endswith(f"resuming from {run}/checkpoint-30") for line in told)
+    assert any(f"skipped {run}/checkpoint-35" in line for line in told)
+    assert trainer.state.global_step == 40
