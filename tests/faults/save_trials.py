@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 import traceback
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,8 +28,10 @@ STEPS, EVERY, KEEP = 40, 10, 2
 BEGIN, END = 15, 35
 SAVES = tuple(range(EVERY, STEPS + 1, EVERY))
 KINDS = ("lora", "full")
-# What of a checkpoint is the same bytes in each training; its state's log holds how long saves took.
-SAME = ("adapter_model.safetensors", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+# What of a checkpoint is the same in each training: its weights, torch's records, and its state but for how long saves
+# took, which is in the log.
+WEIGHTS = ("adapter_model.safetensors", "model.safetensors")
+TORCH = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
 STATE = "trainer_state.json"
 LONGEST_SECONDS = 300.0  # then the disk turns good, and whatever waited for it is said to have hung
 
@@ -89,14 +92,28 @@ def _places(disk: Disk, run: str, kind: str) -> dict[str, list[Place]]:
 
 def digest(run: str, step: int) -> str:
     """Of what a checkpoint holds that is the same in each training; "" where there is none."""
-    path, found = Path(run, f"checkpoint-{step}"), ""
-    for name in SAME:
-        with suppress(OSError):
-            found += name + hashlib.sha256(path.joinpath(name).read_bytes()).hexdigest()
-    with suppress(OSError, ValueError):
-        state = json.loads(path.joinpath(STATE).read_text())
-        found += f"{STATE} {state['global_step']} {_logged(state['log_history'])}"
-    return found
+    path, found = os.path.join(run, f"checkpoint-{step}"), []
+    for names, contents in ((WEIGHTS, _bytes), (TORCH, _records), ((STATE,), _state)):
+        for name in names:
+            with suppress(OSError, ValueError, zipfile.BadZipFile):
+                found.append(f"{name} {hashlib.sha256(contents(os.path.join(path, name))).hexdigest()}")
+    return " ".join(found)
+
+
+def _bytes(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _records(path: str) -> bytes:
+    """Without the archive's own name, which stands before each, and its bookkeeping."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if "/." not in name]
+        return b"".join(name.partition("/")[2].encode() + archive.read(name) for name in names)
+
+
+def _state(path: str) -> bytes:
+    state = json.loads(_bytes(path))
+    return f"{state['global_step']} {_logged(state['log_history'])}".encode()
 
 
 def _logged(history: list[dict[str, Any]]) -> list[tuple[int, float]]:

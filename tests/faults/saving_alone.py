@@ -1,10 +1,9 @@
 """Run as a script: one training of save_trials.py under the guard, in a process of its own.
 
-python -m tests.faults.saving_alone RUN BACK KIND BEGIN [UID]
+python -m tests.faults.saving_alone RUN BACK KIND BEGIN
 
 Between its first two saves it does what BEGIN says: "nothing"; "wait" says "begin" on stdout, goes on with the next
-line on stdin, and its guard's own bounds are short; "no-threads" is at the limit of its processes from then on. UID: be
-that user, whom such a limit binds.
+line on stdin, and its guard's own bounds are short; "no-threads" is at the limit of its processes from then on.
 The last lines on stdout: how it ended, as JSON, and "exits" once no thread of Python's holds the exit up.
 """
 
@@ -38,15 +37,9 @@ def wait(out: TextIO) -> None:
     sys.stdin.readline()
 
 
-def main(run: str, back: str, kind: str, begin: str, uid: str = "") -> None:
-    import tiny  # noqa: F401 - what it imports is root's to read
-
-    import ckptkit  # noqa: F401
-
+def main(run: str, back: str, kind: str, begin: str) -> None:
     out = sys.stdout
     actions: dict[str, Callable[[], Any]] = {"nothing": int, "wait": lambda: wait(out), "no-threads": no_threads}
-    if uid:
-        os.setresuid(int(uid), int(uid), int(uid))
     atexit.register(lambda: print("exits", file=out, flush=True))
     if begin == "wait":
         shorten_bounds()

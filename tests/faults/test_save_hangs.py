@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -18,17 +17,10 @@ from tests.faults.save_trials import SAVES, Ended, faults, known
 from tests.faults.test_save_errors import SEED
 
 LONGEST = 300  # seconds until a process that does not end is helped: it is a failure then, and nothing hangs
-OTHER_USER = 61234  # nobody else's, as the limit counts all his processes
+# Root with another's name, who has no other process, and not allowed to be above such a limit.
+BOUND_BY_LIMITS = ("setpriv", "--ruid=61234", "--bounding-set=-sys_admin,-sys_resource")
 
 pytestmark = pytest.mark.mounts
-
-
-@pytest.fixture
-def open_to_all():
-    """A directory that another user can get into, as pytest's own are not."""
-    with tempfile.TemporaryDirectory() as path:
-        os.chmod(path, 0o777)
-        yield path
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +38,12 @@ def right(disk, tmp_path_factory):
         return known(disk, str(folder), "lora")
 
 
-def alone(run, back, begin, uid="", stdin=None, **environment):
-    """A training in a process of its own, begun."""
-    words = [sys.executable, "-m", "tests.faults.saving_alone", run, back, "lora", begin, *([uid] if uid else [])]
-    pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE if not stdin else subprocess.DEVNULL}
-    return subprocess.Popen(words, cwd=CHECKOUT, env=os.environ | environment, text=True, **pipes)
+def alone(run, back, begin, log, before=()):
+    """A training in a process of its own, begun; before: words before its command."""
+    words = [*before, sys.executable, "-m", "tests.faults.saving_alone", run, back, "lora", begin]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with open(log, "w") as said:
+        return subprocess.Popen(words, cwd=CHECKOUT, stderr=said, **pipes)
 
 
 def unmounted(folder):
@@ -82,13 +75,13 @@ def test_a_call_that_never_returns_costs_saves_and_not_the_training(tmp_path, ta
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "unlink"])
-def test_a_training_ends_with_0_while_a_call_still_hangs(call, disk, right, tally):
+def test_a_training_ends_with_0_while_a_call_still_hangs(call, disk, right, tally, tmp_path):
     """In the save, in what follows it, in pruning. The kernel holds a process back until it has an answer, as it does
     on a network disk: that comes once all of Python is through.
     """
     place = next(place for place in right.places[call] if place.path.endswith("optimizer.pt"))
     run, what = call, "a save's call that hangs at the end"
-    done = alone(f"{disk.mount}/{run}", f"{disk.back}/{run}", "wait", stdin=subprocess.PIPE)
+    done = alone(f"{disk.mount}/{run}", f"{disk.back}/{run}", "wait", tmp_path / "log")
     helped = threading.Timer(LONGEST, disk.be)
     helped.start()
     assert done.stdout.readline() == "begin\n"
@@ -106,15 +99,15 @@ def test_a_training_ends_with_0_while_a_call_still_hangs(call, disk, right, tall
     tally.ran(what)
 
 
-def test_a_process_that_gets_no_more_threads_trains_on_and_saves(open_to_all, right, tally):
+def test_a_process_that_gets_no_more_threads_trains_on_and_saves(right, tally, tmp_path):
     """RLIMIT_NPROC of a user that has nothing else, reached between two saves: the kernel itself refuses a thread."""
-    run, what = f"{open_to_all}/run", "a training without threads"
-    done = alone(run, run, "no-threads", str(OTHER_USER), CKPTKIT_STATE=f"{open_to_all}/state", HOME=open_to_all)
-    out, err = done.communicate(timeout=LONGEST)
+    run, what = str(tmp_path / "run"), "a training without threads"
+    done = alone(run, run, "no-threads", tmp_path / "log", BOUND_BY_LIMITS)
+    out, _ = done.communicate(timeout=LONGEST)
     assert done.returncode != 3, "the kernel gave it a thread all the same"
     lines = out.splitlines()
     if done.returncode or lines[-1:] != ["exits"]:
-        tally.violation(what, f"exit {done.returncode}: {err[-2000:]}")
+        tally.violation(what, f"exit {done.returncode}: {(tmp_path / 'log').read_text()[-2000:]}")
     else:
         end = Ended.parsed(lines[-2])
         for fault in faults(end, run, right, recovers=True):
@@ -143,17 +136,17 @@ def hidden(volume):
 
 
 def crowded(volume, steps):
-    """A Trainer whose neighbour fills the disk before its optimizer.pt is written, at these steps."""
+    """A Trainer whose neighbour fills the disk before its optimizer.pt is written, at these steps; each has room first."""
     import ballast
     import tiny
 
     class Crowded(tiny.Trainer):
-        def _save_checkpoint(self, *args, **kwargs):
+        def _maybe_log_save_evaluate(self, *args, **kwargs):
             Path(volume, "ballast").unlink(missing_ok=True)
-            super()._save_checkpoint(*args, **kwargs)
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
         def _save_optimizer_and_scheduler(self, *args, **kwargs):
-            if self.state.global_step in steps:
+            if self.state.global_step in steps and not os.path.exists(f"{volume}/ballast"):  # at its first attempt
                 ballast.fill(volume, 0)
             super()._save_optimizer_and_scheduler(*args, **kwargs)
 
