@@ -242,14 +242,19 @@ def broken(disk: Disk, run: str, refusal: Refusal, right: Known) -> Iterator[str
     shutil.rmtree(back)
 
 
-def faults(end: Ended, run: str, right: Known, recovers: bool) -> Iterator[str]:
-    """What does not hold after a training; recovers: whether the last save had a good disk."""
+def faults(end: Ended, run: str, right: Known, recovers: bool, cut_off: bool = False) -> Iterator[str]:
+    """What does not hold after a training.
+
+    recovers: whether the last save had a good disk; cut_off: whether the process ended before the disk answered again.
+    """
     words = f"; told {' | '.join([line[:300] for line in dict.fromkeys(end.told)][-4:]) or 'nothing'}"
-    broken = [] if end.raised else [*_otherwise(end, right), *_unsaved(end, right, recovers), *_left(run, end, right)]
-    if end.hung:
-        broken.append("it hung")
+    broken = ["it hung"] if end.hung else []
     if end.raised:
         broken.append(f"train() raised {end.raised}")
+    else:
+        broken += [*_otherwise(end, right), *_unsaved(end, right, recovers), *_found(run, right)]
+    if not end.raised and not cut_off:
+        broken += _left(run, end)
     yield from (f"{fault}{words}" for fault in broken)
 
 
@@ -268,21 +273,28 @@ def _unsaved(end: Ended, right: Known, recovers: bool) -> Iterator[str]:
         yield f"the disk was good again, and step {STEPS} is not saved"
 
 
-def _left(run: str, end: Ended, right: Known) -> Iterator[str]:
-    """What a person finds: an intact one; each intact one is what was to be saved; all else that is left is told."""
+def _found(run: str, right: Known) -> Iterator[str]:
+    """There is an intact checkpoint, and each is what was to be saved."""
+    intact = [one.checkpoint.step for one in _judged(run) if one.verdict.resumable]
+    if not intact:
+        yield f"no intact checkpoint is left of {os.listdir(run)}"
+    for step in intact:
+        if digest(run, step) != right.digests.get(step):
+            yield f"checkpoint-{step} looks intact, and is not what was to be saved"
+
+
+def _left(run: str, end: Ended) -> Iterator[str]:
+    """What is no intact checkpoint is told."""
+    whole = {one.checkpoint.name for one in _judged(run) if one.verdict.resumable}
+    for name in set(os.listdir(run)) - whole:
+        if not _is_told(f"{re.escape(name)}|{name.replace('checkpoint-', 'step ')}", end):
+            yield f"{name} is left, and nobody is told"
+
+
+def _judged(run: str) -> Any:
     from ckptkit import ops
 
-    judged = ops.judge(ops.scan(run), level="full", quiet=0) if os.listdir(run) else ()
-    for name, step, verdict in ((j.checkpoint.name, j.checkpoint.step, j.verdict) for j in judged):
-        if verdict.resumable and digest(run, step) != right.digests.get(step):
-            yield f"{name} looks intact, and is not what was to be saved"
-        if not verdict.resumable and not _is_told(name, end):
-            yield f"{name} is {verdict.state}, and nobody is told"
-    if not any(one.verdict.resumable for one in judged):
-        yield f"no intact checkpoint is left of {os.listdir(run)}"
-    for name in set(os.listdir(run)) - {one.checkpoint.name for one in judged}:
-        if not _is_told(re.escape(name), end):
-            yield f"{name} is left, and nobody is told"
+    return ops.judge(ops.scan(run), level="full", quiet=0) if os.listdir(run) else ()
 
 
 def _is_told(what: str, end: Ended) -> bool:
