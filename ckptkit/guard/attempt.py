@@ -36,10 +36,12 @@ def _alone(
     trainer: Any, save: Callable[[], Any], weights_only: bool, patience: Patience, late: Callable[[], object]
 ) -> str | None:
     """In a thread of its own: no signal ends a write(2) into a network disk that is gone."""
+    from ckptkit.guard.torch_save import in_python
+
     here = _thread_state()
 
     def work() -> str | None:
-        with here(), _weights_only(trainer, weights_only):
+        with here(), in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
     return patience.call(work, moves=True, late=late)

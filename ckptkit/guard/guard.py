@@ -14,7 +14,7 @@ from typing import Any
 
 from ckptkit import discover, lock, ops
 from ckptkit.errors import CkptkitError, LockHeld
-from ckptkit.guard import marks, ranks
+from ckptkit.guard import last_look, marks, ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.hold import Hold
 from ckptkit.guard.resuming import newest
@@ -115,7 +115,8 @@ class Guard:
         if resume_from_checkpoint is True:
             resume_from_checkpoint = ranks.decide(partial(newest, self.room))
         try:
-            return self._original_train(resume_from_checkpoint, *args, **kwargs)
+            with last_look.forgiven(self.trainer, self.patience):
+                return self._original_train(resume_from_checkpoint, *args, **kwargs)
         finally:
             try:
                 self.wait()
