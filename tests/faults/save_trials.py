@@ -1,7 +1,7 @@
 """One trial: a real Trainer under the guard on failing_disk.py, which refuses a call in the middle; what did not hold.
 
-A training saves at steps 10, 20, 30 and 40. Its first save is durable before anything is refused, and what is refused
-once was so before step 35: the last save then has a good disk.
+A training saves at steps 5, 10, 15 and 20. Its first save is durable before anything is refused, and what is refused
+once was so before step 18: the last save then has a good disk.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from tests.faults.failing_disk import NEVER
 
 sys.path.insert(0, str(CHECKOUT / "tests" / "guard"))  # tiny.py
 
-STEPS, EVERY, KEEP = 40, 10, 2
-BEGIN, END = 15, 35
+STEPS, EVERY, KEEP = 20, 5, 2
+BEGIN, END = 7, 17
 SAVES = tuple(range(EVERY, STEPS + 1, EVERY))
 KINDS = ("lora", "full")
 # What of a checkpoint is the same in each training: its weights, torch's records, and its state but for how long saves

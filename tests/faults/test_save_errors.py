@@ -19,19 +19,18 @@ import pytest
 
 from tests.faults.disk_under_test import CHECKOUT, NOT_BY_FUSE, Place, Refusal, failing_disk
 from tests.faults.failing_disk import ARRIVES
-from tests.faults.save_trials import KINDS, Ended, broken, faults, known
+from tests.faults.save_trials import KINDS, SAVES, Ended, broken, faults, known
 
 SEED = os.environ.get("CKPTKIT_SEED") or os.urandom(4).hex()
 ERRNOS = range(1, 134)
 EVER = ("for ever", "everywhere")
-SAMPLE = ("once", *EVER)  # of each call
 
-# What the kernel does to a program without a FUSE server's answer: injected by strace into the calls on one file.
+# What the kernel itself would answer a program: injected by strace into the calls on one file.
 TRACED = [
     ("openat", "ENOSYS", "trainer_state.json"),
-    ("openat", "EOWNERDEAD", "adapter_config.json"),
+    ("openat", "EOWNERDEAD", "rng_state.pth"),
     ("close", "ENOSYS", "rng_state.pth"),
-    ("close", "EIO", "adapter_model.safetensors"),
+    ("close", "EIO", "training_args.bin"),
     ("close", "EDQUOT", "tokenizer.json"),
     ("fsync", "ENOSYS", "optimizer.pt"),
     ("fsync", "ENOLINK", "scheduler.pt"),
@@ -50,12 +49,13 @@ def disk(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trainings(disk, tmp_path_factory):
-    """What is right, for each kind of training."""
+def trainings(disk, tmp_path_factory, exhaustive):
+    """What is right, for each kind of training, or for one of them."""
+    kinds = KINDS if exhaustive else random.Random(SEED).sample(KINDS, 1)
     folder = tmp_path_factory.mktemp("right")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CKPTKIT_STATE", str(folder / "state"))
-        return [known(disk, str(folder), kind) for kind in KINDS]
+        return [known(disk, str(folder), kind) for kind in kinds]
 
 
 def codes(call):
@@ -67,9 +67,8 @@ def refusals(call, trainings, rng, exhaustive):
     """(what is right, refusal) of each trial by that call."""
     places = [(right, place) for right in trainings for place in right.places[call]]
     rng.shuffle(places)
-    all_of_them = [(code, how) for code in codes(call) for how in ("once", rng.choice(EVER))]
-    chosen = all_of_them if exhaustive else [(rng.choice(codes(call)), how) for how in SAMPLE]
-    for number, (code, how) in enumerate(chosen):
+    chosen = codes(call) if exhaustive else [rng.choice(codes(call))]
+    for number, (code, how) in enumerate((code, how) for code in chosen for how in ("once", rng.choice(EVER))):
         right, place = places[number % len(places)]
         if code != errno.EINTR or how == "once":  # for ever, a program may ask for ever
             yield right, Refusal(place, rng.randrange(place.times), code, how)
@@ -117,22 +116,22 @@ def test_the_errno_of_the_disk_is_what_a_program_sees(call, disk):
         shutil.rmtree(path)
 
 
-def traced(run, call, error, path, ever):
+def traced(run, kind, call, error, path, ever):
     """A training in a process of its own under strace, which refuses that call on one file of its second save."""
     inject = f"inject={call}:error={error}:when=1{'+' if ever else ''}"
-    strace = ["strace", "-f", "--seccomp-bpf", "-o", f"{run}.log", "-P", f"{run}/checkpoint-20/{path}"]
-    alone = [sys.executable, "-m", "tests.faults.saving_alone", run, run, "lora", "nothing"]
+    strace = ["strace", "-f", "--seccomp-bpf", "-o", f"{run}.log", "-P", f"{run}/checkpoint-{SAVES[1]}/{path}"]
+    alone = [sys.executable, "-m", "tests.faults.saving_alone", run, run, kind, "nothing"]
     words = [*strace, "-e", f"trace={call}", "-e", inject, *alone]
     return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
 def test_the_kernels_own_answers_are_no_other(trainings, mount, tally, exhaustive):
     """By strace: what FUSE can't say (ENOSYS), what it says in another way (close), and some of the rest."""
-    rng, volume = random.Random(f"{SEED} strace"), mount("tmpfs", "size=64m")
+    rng, volume, right = random.Random(f"{SEED} strace"), mount("tmpfs", "size=64m"), trainings[0]
     every = [(*one, ever) for one in TRACED for ever in (False, True)]
     for number, (call, error, path, ever) in enumerate(every if exhaustive else rng.sample(every, 1)):
         run = f"{volume}/run{number}"
-        done = traced(run, call, error, path, ever)
+        done = traced(run, right.kind, call, error, path, ever)
         what = f"{call} of {path}: {error} {'for ever' if ever else 'once'}, seed {SEED}"
         lines = done.stdout.splitlines()
         if "INJECTED" not in Path(f"{run}.log").read_text():
@@ -140,6 +139,6 @@ def test_the_kernels_own_answers_are_no_other(trainings, mount, tally, exhaustiv
         elif done.returncode or lines[-1:] != ["exits"]:
             tally.violation("a save under strace", f"{what}: exit {done.returncode}, {done.stderr[-1000:]}")
         else:
-            for fault in faults(Ended.parsed(lines[-2]), run, trainings[KINDS.index("lora")], recovers=True):
+            for fault in faults(Ended.parsed(lines[-2]), run, right, recovers=True):
                 tally.violation("a save under strace", f"{what}: {fault}")
         tally.ran("a save under strace")
