@@ -149,6 +149,7 @@ class Guard:
             self.room.source = {name: "the running training resumed from it"}
             with suppress(OSError):  # without it, other processes' sweeps alone don't know
                 self.source.take(self.room.path(name))
+        self.rotation.begin()
         self.room.begin(step, self.settings.explicit)
 
     # --- instead of Trainer._save_checkpoint ----------------------------------------------------------------------
@@ -255,7 +256,8 @@ class Guard:
     def _after_failure(self, name: str, slot: Slot, fault: str, until: float, tries: int) -> Slot:
         """Remove what a failed save left, make room, and say whether, and what, to try once more."""
         warn(f"saving {name} failed: {fault}")
-        if self.hangs or not self.room.discard(name):
+        over = not self.room.rotates and not self.room.began  # it is written over, as without a guard
+        if self.hangs or not (over or self.room.discard(name)):
             return self.slots.given_up(fault)
         waits = self.settings.on_full == "wait" and time.monotonic() < until
         if slot.action == "save" and (tries < ATTEMPTS or waits):
@@ -314,8 +316,6 @@ class Guard:
                 )
         elif slot.action != "there":
             self.skipped += 1
-            if name in self.room.aside:
-                self._quietly(partial(self.room.put_back, name))
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
             self._best_is_not_saved(name)

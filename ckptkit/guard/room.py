@@ -50,7 +50,6 @@ class Room:
         self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
         self.known: frozenset[str] | None = None
         self.written: set[str] = set()  # names that this training saved
-        self.aside: dict[str, str] = {}  # what was set aside for a save of that name, oldest first
 
     def enter(self, run: str) -> bool:
         """Go on in this run; whether it is another: each trial of a search has its own, where names mean others."""
@@ -99,8 +98,6 @@ class Room:
             return None
 
     def _prune_for(self, need: int, least: int | None, secured: Callable[[], None] | None) -> bool:
-        if not self.rotates:
-            return need > 0 and self._give_up_aside(need, least)
         rules = self.settings.before_a_save
         made = self._plan(rules, need)
         if secured and self._waits(made, need):
@@ -219,59 +216,29 @@ class Room:
         return not outcome.failures
 
     def clear(self, name: str) -> bool:
-        """Free the name of an older checkpoint for a new save; whether it is free.
-
-        It is removed, or set aside where nobody here can judge it: that is never deleted.
-        """
+        """Remove an older checkpoint whose name a new save needs; whether the name is free."""
         self.began = ""
+        if gone := self.discard(name):
+            inform(f"{self.path(name)} deleted: an earlier training left it, and this step is saved now")
+        return gone
+
+    def is_unknown(self, name: str) -> bool:
+        """Whether nobody here can judge that checkpoint: it is never deleted."""
+        verdict = self.verdict(name)
+        return verdict is None or verdict.state == "unknown"
+
+    def set_aside(self, name: str) -> bool:
+        """Free the name of a checkpoint that can't be judged for a new save, by another name; whether it is free."""
         path = self.path(name)
         try:
-            unknown = [j for run in ops.runs_at(path) for j in ops.judge(run, quiet=0) if j.verdict.state == "unknown"]
-            if not unknown:
-                if gone := self.discard(name):
-                    inform(f"{path} deleted: an earlier training left it, and this step is saved now")
-                return gone
+            (unknown,) = [j for run in ops.runs_at(path) for j in ops.judge(run, quiet=0)]
             aside = ops.set_aside(path, lock_timeout=LOCK_SECONDS)
-        except (CkptkitError, OSError) as error:
+        except (CkptkitError, OSError, ValueError) as error:
             warn(str(error))
             return False
         self._forget((name,))
-        self.aside[name] = aside
-        why = f"it could not be judged ({first_finding(unknown[0])})"
+        why = f"it could not be judged ({first_finding(unknown)})"
         warn(f"{path} is in the way of this step's save and {why}: renamed to {os.path.basename(aside)}, not deleted")
-        return True
-
-    def put_back(self, name: str) -> None:
-        """Undo what was set aside for a save of that name, which is not written after all."""
-        aside = self.aside.pop(name, "")
-        if not aside or os.path.lexists(self.path(name)):
-            return
-        with self.turn, suppress(CkptkitError, OSError):
-            inform(f"{ops.bring_back(aside, lock_timeout=LOCK_SECONDS)} has its name again")
-
-    def _give_up_aside(self, need: int, least: int | None) -> bool:
-        """Where the Trainer rotates: for a save that fits only then, what it would have written over without us.
-
-        After an attempt that failed (no `least`), only what a whole save has taken the place of.
-        """
-        lacking, going = need - self.usable(), list[str]()
-        for name, path in self.aside.items():
-            if lacking > 0 and (least is not None or name in self.written):
-                going.append(name)
-                lacking -= discover.directory(path).allocated_bytes
-        if lacking > need - (need if least is None else least):
-            return False
-        dropped = [self._drop(self.aside.pop(name)) for name in going]
-        return any(dropped)
-
-    def _drop(self, aside: str) -> bool:
-        with self.turn:
-            try:
-                ops.discard_named(aside, quiet=0, lock_timeout=LOCK_SECONDS, by=WHO)
-            except (CkptkitError, OSError) as error:
-                warn(str(error))
-                return False
-        inform(f"{aside} deleted for room: without the guard, a save of this training would have overwritten it")
         return True
 
     def sound(self, name: str) -> bool:
@@ -289,6 +256,14 @@ class Room:
         except (CkptkitError, OSError):
             return None
         return judged[0] if judged else None
+
+    def holds_only_unknown(self) -> bool:
+        """Whether there are checkpoints, all of which could be read and none of which can be judged."""
+        try:
+            verdicts = [j.verdict for j in ops.judge(discover.scan(self.run), quiet=0)]
+        except (CkptkitError, OSError):
+            return False
+        return bool(verdicts) and all(v.state == "unknown" and not v.unread for v in verdicts)
 
     def holds_intact(self) -> bool:
         """Whether any checkpoint in the run is intact, or may be for all that can be read."""

@@ -29,6 +29,16 @@ class Rotation:
         if self.why and tells:
             warn(f"{self.room.run}: {self.why}, so the guard deletes no checkpoint there: {_goes_on(args)}")
 
+    def begin(self) -> None:
+        """A training begins, on a rank that looks after a disk: what stands there may be what its saves will be like.
+
+        Only where the Trainer's own limit would have it rotate there anyway.
+        """
+        unknown_alone = self.room.holds_only_unknown()
+        if unknown_alone and not self.why and not self._judged and (self.own_limit or 0) > 0:
+            self.why = UNJUDGED
+            self.set(True)
+
     def look_at(self, name: str) -> None:
         """After a save without a fault, on a rank that looks after a disk: go on as what it wrote can be judged."""
         if self._judged or not_judged(self.trainer):

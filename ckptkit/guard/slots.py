@@ -61,14 +61,20 @@ class Slots:
         """
         if self.stopped:
             return Slot("skip", "the disk was full before, and on_full is stop")
-        if os.path.lexists(self.room.path(name)):
-            if name in self.room.written and self.room.sound(name):  # a last save at the same step
-                return Slot("there")
-            # Writing into an older one would leave, if it broke off, a mix of both that looks intact.
-            if not self.room.clear(name):
-                return Slot("skip", f"{name} is there already and can't be removed")
-        self.room.began = name
-        return self._with_room(self.room.make(self.likely(), self._waits_until(until), secured, self.least()))
+        room, in_the_way = self.room, os.path.lexists(self.room.path(name))
+        if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
+            return Slot("there")
+        # Writing into an older one would leave, if it broke off, a mix of both. What can be judged is removed before
+        # room is made, since that is room too; what can't is set aside, which frees nothing, once the save may fit.
+        # Where the Trainer rotates, it writes over it as without a guard: what is set aside nobody would ever remove.
+        unknown = in_the_way and room.is_unknown(name)
+        if in_the_way and not unknown and not room.clear(name):
+            return Slot("skip", f"{name} is there already and can't be removed")
+        slot = self._with_room(room.make(self.likely(), self._waits_until(until), secured, self.least()))
+        if slot.writes and unknown and room.rotates and not room.set_aside(name):
+            return Slot("skip", f"{name} is there already and can't be renamed")
+        room.began = "" if os.path.lexists(room.path(name)) else name
+        return slot
 
     def make_again(self, until: float, tries: int) -> None:
         """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest."""
@@ -83,8 +89,12 @@ class Slots:
         return Slot("stop" if self.settings.on_full == "stop" else "skip", fault)
 
     def weights_fit(self) -> bool:
-        """Whether a save of the weights alone is asked for instead of none, and may fit."""
+        """Whether a save of the weights alone is asked for instead of none, is one that can be judged, and may fit.
+
+        Under FSDP with sharded weights, for one, such a save writes no weights at all.
+        """
         wanted = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
+        wanted = wanted and self.room.rotates
         return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
     def _with_room(self, free: int) -> Slot:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.recovering import Recovered, diagnosed, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
-    from ckptkit.ops.setting_aside import bring_back, set_aside
+    from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
     from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
@@ -70,7 +70,6 @@ ROOMS = {
     "record_save": "recording",
     "Report": "reporting",
     "report": "reporting",
-    "bring_back": "setting_aside",
     "set_aside": "setting_aside",
     "StripPlan": "stripping",
     "Stripped": "stripping",
@@ -103,7 +102,6 @@ __all__ = [
     "Telling",
     "Tick",
     "Watch",
-    "bring_back",
     "budget",
     "bytes_at",
     "conditions",

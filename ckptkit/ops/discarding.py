@@ -1,17 +1,17 @@
 """discard: delete one checkpoint that a person names in full, also one that is damaged or that nobody can judge."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 
 from ckptkit import discover, layouts, lock, pins
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.model import ASIDE, Decision, Judged, Plan, Run
+from ckptkit.model import ASIDE, SET_ASIDE, Decision, Judged, Plan, Run
 from ckptkit.ops.looking import in_use, judge, moment
 from ckptkit.ops.pruning import Pruned
 from ckptkit.ops.recording import record_deletions
 from ckptkit.ops.removing import execute
-from ckptkit.ops.setting_aside import original_name
 from ckptkit.policy import first_finding
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 
@@ -25,7 +25,6 @@ def discard_named(
     dry_run: bool = False,
     agreed: Plan | None = None,
     lock_timeout: float = 0.0,
-    quiet: float = QUIET_SECONDS,
     trust: Sequence[str] = (),
     by: str = "",
 ) -> Pruned:
@@ -33,8 +32,7 @@ def discard_named(
 
     path: RUN/checkpoint-N, or RUN/set-aside-checkpoint-N. now: seconds since the epoch, default this moment.
     dry_run: return the plan alone. agreed: the plan that a person said yes to; what it deletes must be there still.
-    lock_timeout: seconds to wait for the run's lock (0: don't). quiet: seconds without a write after which nobody is at
-    work in one that is not finished. trust: patterns of names that a pickle may call.
+    lock_timeout: seconds to wait for the run's lock (0: don't). trust: patterns of names that a pickle may call.
     by: what the history calls the program that deleted, default its own name.
     A failure to delete is data in the outcome.
     Raises UsageError if the name is no checkpoint's or it is pinned, NoIntactCheckpoint if it is the last intact or the
@@ -45,9 +43,9 @@ def discard_named(
     _require_name(path, name)
     run, reading = discover.run_directory(parent), WHOLE._replace(pickles=True, trust=tuple(trust))
     if dry_run:
-        return Pruned(_plan(run, name, moment(now), quiet, reading), None)
+        return Pruned(_plan(run, name, moment(now), reading), None)
     with lock.hold(run, lock_timeout) as run_fd:
-        made = _plan(run, name, moment(now), quiet, reading)
+        made = _plan(run, name, moment(now), reading)
         if agreed and _identity(agreed) != _identity(made):
             raise UsageError(f"{path} is not what you were asked about any more: nothing deleted; try again")
         outcome = execute(run_fd, made, patient=True, settle=True)
@@ -56,18 +54,25 @@ def discard_named(
 
 
 def _require_name(path: str, name: str) -> None:
-    if not layouts.step_of(original_name(name)):
+    if not layouts.step_of(_original(name)):
         raise UsageError(f"{path!r} is not a checkpoint: name it in full, such as RUN/checkpoint-1000; nothing deleted")
 
 
-def _plan(run: str, name: str, now: float, quiet: float, reading: Reading) -> Plan:
+def _original(name: str) -> str:
+    """The name that a checkpoint had before it was set aside; set-aside-checkpoint-5.1 was the second of its name."""
+    if not name.startswith(SET_ASIDE):
+        return name
+    return re.sub(r"\.[0-9]+$", "", name.removeprefix(SET_ASIDE))
+
+
+def _plan(run: str, name: str, now: float, reading: Reading) -> Plan:
     """The plan that deletes it, what a kill left of it too, and nothing else. Raises what stands against that."""
     found = discover.scan(run)
     leftovers = tuple(left for left in found.leftovers if f"{left.name}.".startswith(f"{ASIDE}{name}."))
     if leftovers and discover.is_gone(os.path.join(run, name)):
         return Plan(run, (), leftovers)
     target = _target(run, name, now, reading)
-    _require_loose(run, target, now, quiet)
+    _require_loose(run, target, now)
     _require_another(target, [j for j in judge(found, now, reading=reading) if j.checkpoint.name != name])
     return Plan(run, (Decision(*target, "delete", (WHY,)),), leftovers)
 
@@ -77,7 +82,7 @@ def _target(run: str, name: str, now: float, reading: Reading) -> Judged:
     path = os.path.join(run, name)
     if discover.is_gone(path):
         raise NoSuchRun(f"no such checkpoint: {path!r}")
-    layout, step = layouts.step_of(original_name(name)) or (layouts.LAYOUTS[0], 0)
+    layout, step = layouts.step_of(_original(name)) or (layouts.LAYOUTS[0], 0)
     found = discover.directory(path)._replace(layout=layout.name, step=step)
     if any(problem.code == "not-a-directory" for problem in found.problems):
         raise UsageError(f"{path} is not a directory: nothing deleted; fix: rm {shlex.quote(path)}")
@@ -87,7 +92,7 @@ def _target(run: str, name: str, now: float, reading: Reading) -> Judged:
     return judged[0]
 
 
-def _require_loose(run: str, target: Judged, now: float, quiet: float) -> None:
+def _require_loose(run: str, target: Judged, now: float) -> None:
     """Raise if a person pinned it, a process has it open, or something wrote there a moment ago and did not finish."""
     checkpoint, verdict = target
     if checkpoint.name in pins.read(run):
@@ -95,8 +100,8 @@ def _require_loose(run: str, target: Judged, now: float, quiet: float) -> None:
     if holder := in_use(run).get(checkpoint.name):
         raise LockHeld(f"{checkpoint.path} is {holder}: nothing deleted; end that process first")
     silent = now - checkpoint.modified_at
-    if not verdict.intact and abs(silent) < quiet:
-        again = f"try again in {quiet - silent:.0f} s"
+    if not verdict.intact and abs(silent) < QUIET_SECONDS:
+        again = f"try again in {QUIET_SECONDS - silent:.0f} s"
         raise LockHeld(f"{checkpoint.path} was last written {silent:.0f} s ago and is not finished: {again}")
 
 

@@ -1,7 +1,6 @@
 """set aside: give a checkpoint a name that no resume picks. It moves no bytes, so it works on a full disk."""
 
 import os
-import re
 
 from ckptkit import discover, lock, pins
 from ckptkit.errors import NoSuchRun, UsageError
@@ -31,31 +30,6 @@ def set_aside(path: str, *, lock_timeout: float = 0.0) -> str:
         except OSError as error:
             raise UsageError(f"{path} can't be renamed to {aside}: {error.strerror}; nothing changed") from None
     return os.path.join(run, aside)
-
-
-def bring_back(path: str, *, lock_timeout: float = 0.0) -> str:
-    """Undo it: rename RUN/set-aside-checkpoint-N, or what a number follows, to RUN/checkpoint-N. Returns that path.
-
-    path: as `set_aside` returned it. lock_timeout: seconds to wait for the run's lock (0: don't).
-    Raises UsageError if something has that name or it can't be renamed, LockHeld. Then nothing was changed.
-    """
-    run, aside = os.path.split(os.path.abspath(path))
-    name = original_name(aside)
-    with lock.hold(discover.run_directory(run), lock_timeout) as run_fd:
-        if name in os.listdir(run_fd):
-            raise UsageError(f"{path} can't be renamed: {name} is there; nothing changed")
-        try:
-            os.rename(aside, name, src_dir_fd=run_fd, dst_dir_fd=run_fd)
-        except OSError as error:
-            raise UsageError(f"{path} can't be renamed to {name}: {error.strerror}; nothing changed") from None
-    return os.path.join(run, name)
-
-
-def original_name(name: str) -> str:
-    """The name that a checkpoint had before it was set aside; set-aside-checkpoint-5.1 was the second of its name."""
-    if not name.startswith(SET_ASIDE):
-        return name
-    return re.sub(r"\.[0-9]+$", "", name.removeprefix(SET_ASIDE))
 
 
 def _free_name(run_fd: int, wanted: str) -> str:
