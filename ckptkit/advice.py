@@ -31,3 +31,23 @@ class Cause(NamedTuple):
     message: str
     line: str
     command: str
+
+
+class Cleanup(NamedTuple):
+    """A place in a training's own script that deletes checkpoints.
+
+    order: by which it chooses them: names (as text), listing (as the disk lists them), numbers, times, other (by what
+    can't be told), all (it chooses none). in_class: in a class, such as a callback.
+    """
+
+    line: int
+    order: str
+    in_class: bool
+
+
+class Script(NamedTuple):
+    """A training's own script that was looked at. path: as named. fault: why it could not be read, or ""."""
+
+    path: str
+    fault: str
+    cleanups: tuple[Cleanup, ...]

@@ -214,6 +214,7 @@ def preflight(
     probe: bool = True,
     settings: Mapping[str, Any] | None = None,
     origin: str = "as given",
+    script: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     skip_unknown: bool = False,
     now: float | None = None,
     trust: Sequence[str] | None = None,
@@ -223,6 +224,7 @@ def preflight(
     path: the run, or where one will be. rules: a ckptkit.Rules, default what the run's settings say.
     probe: really write a file and delete it. settings: of the training that will start, {name as in TrainingArguments:
     value}, default those of the last one. origin: what to call them in a message.
+    script: the training's own script (.py, .sh), or several: whether it deletes checkpoints by itself; nothing is run.
     skip_unknown: start although a checkpoint that nobody can judge is newer than the newest intact one.
     now: seconds since the epoch that count as now, default the clock's.
     trust: names that pickles may name although neither torch nor the Trainer knows them, such as ["my_package.*"];
@@ -235,8 +237,9 @@ def preflight(
     called = arguments.text("origin", origin)
     chosen = ops.rules_where(run, {}) if rules is None else _require_rules(rules)
     skips = arguments.switch("skip_unknown", skip_unknown)
-    trusted = _trusted(run, _patterns(trust))
-    return ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted)
+    trusted, named = _trusted(run, _patterns(trust)), [] if script is None else _paths("script", script)
+    look = ops.scripts(named)
+    return ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
 
 
 def recover(
@@ -264,7 +267,7 @@ def recover(
     Raises UsageError, NoSuchRun, LockHeld, MassDelete.
     """
     run, acting, patterns = _path("path", path), _acting(dry_run, yes, lock_timeout), _patterns(trust)
-    told = _callable("tell", tell) or (lambda step, value: None)
+    told = arguments.function("tell", tell) or (lambda step, value: None)
     acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
     acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
     return ops.recover(run, _rules(run, rules, {}), tell=told, trust=_trusted(run, patterns), **acting)
@@ -302,7 +305,7 @@ def monitor(
         arguments.text("apprise", address, "must be an address, or a sequence of them")
     return ops.monitor(
         _path("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
-        alerted=_callable("alerted", alerted), outlook=_callable("outlook", outlook),
+        alerted=arguments.function("alerted", alerted), outlook=arguments.function("outlook", outlook),
     )  # fmt: skip
 
 
@@ -347,12 +350,6 @@ def _patterns(value: Any) -> tuple[str, ...] | None:
 
 def _level(value: Any) -> Any:
     return arguments.one_of("level", value, LEVELS)
-
-
-def _callable(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise arguments.wrong(name, value, "must be a function, or None")
-    return value
 
 
 def _acting(dry_run: Any, yes: Any, lock_timeout: Any) -> dict[str, Any]:

@@ -75,6 +75,13 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
+def function(name: str, value: Any) -> Any:
+    """Something that can be called, or None."""
+    if value is not None and not callable(value):
+        raise wrong(name, value, "must be a function, or None")
+    return value
+
+
 def text(name: str, value: Any, must: str = "must be text that is not empty") -> str:
     """Text with something in it that can be written: no NUL, no half of a surrogate pair."""
     if not isinstance(value, str) or not value.strip() or "\0" in value or not _can_be_written(value):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from ckptkit.advice import Check
+from ckptkit.advice import Check, Cleanup, Script
 from ckptkit.events import Outlook
 from ckptkit.forecast import going_on, next_save_bytes
+from ckptkit.forecast.name_order import first_swap
 from ckptkit.model import Plan, Volume
 from ckptkit.tuples import NamedTuple
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 CRITICAL = 0.90
 FEWEST_INODES = 200  # a save makes about a dozen files
 CLOCK_SECONDS = 120.0
+MOST_PLACES = 10  # of one script
+CHOOSES = {
+    "listing": "in the order in which the disk lists them, which is any: it may delete the newest",
+    "times": "by the time of their last change",
+    "numbers": "by their steps",
+    "other": "by an order of its own",
+    "all": "whatever their order",
+}
+BESIDE = "beside the guard it is a second rotation, which does not know which ones are intact, pinned or the best"
 
 
 class Facts(NamedTuple):
@@ -26,7 +36,7 @@ class Facts(NamedTuple):
     newest: path of the checkpoint that a resume takes, or None; why_none: the reason, "" if the run is new.
     skipped: of each newer intact one that a resume does not take, its name and why.
     unknown: of each that can't be judged and is newer, why, how large and how old. skip_unknown: go on without them.
-    settings: of the training that will start, None if not known; origin: where from.
+    settings: of the training that will start, None if not known; origin: where from. scripts: of its own, looked at.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: a sentence for each other process that is at work on the run.
     watcher: who looks after it (cron, a monitor), or "". crontab: path of crontab.example, "" if this is no checkout.
@@ -45,6 +55,7 @@ class Facts(NamedTuple):
     keep_last: int
     settings: Mapping[str, Any] | None
     origin: str
+    scripts: tuple[Script, ...]
     probe: str | None
     trainings: tuple[str, ...]
     watcher: str
@@ -63,6 +74,7 @@ def checks(facts: Facts) -> tuple[Check, ...]:
         _newest,
         _unknown,
         _config,
+        _cleanup,
         _clock,
         _second,
         _watcher,
@@ -179,6 +191,53 @@ def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], to
 
 def _full(seen: Outlook, how: going_on.Saving) -> str:
     return f"the volume is full at step {seen.full_step}" if how.every else "the volume will be full"
+
+
+def _cleanup(facts: Facts) -> Iterator[Check]:
+    """Whether the training's own script deletes checkpoints, and whether that will be the newest."""
+    for script in facts.scripts:
+        if script.fault:
+            told = f"{script.path} could not be looked at: {script.fault}"
+            yield Check("warn", "cleanup", told, f"ls -l {shlex.quote(script.path)}")
+        for place in script.cleanups[:MOST_PLACES]:
+            yield _deleting(facts, script, place)
+        if len(script.cleanups) > MOST_PLACES:
+            more = len(script.cleanups) - MOST_PLACES
+            yield Check("warn", "cleanup", f"{script.path} deletes checkpoints in {more} more places")
+    clean = [script.path for script in facts.scripts if not script.fault and not script.cleanups]
+    if clean:
+        yield Check(
+            "go", "cleanup", f"{', '.join(clean)}: deletes no checkpoints; what it imports or calls was not read"
+        )
+
+
+def _deleting(facts: Facts, script: Script, place: Cleanup) -> Check:
+    told = f"{script.path}:{place.line} deletes checkpoints"
+    fix = f"remove that {'callback' if place.in_class else 'code'}; {_guard(facts)} does it"
+    if place.order != "names":
+        state = "no-go" if place.order == "listing" else "warn"
+        return Check(state, "cleanup", f"{told} {CHOOSES[place.order]}; {BESIDE}", fix)
+    told = f"{told} in the order of their names"
+    swap = _swap(facts)
+    if swap is None:
+        return Check("warn", "cleanup", f"{told}; from checkpoint-10000 on that deletes the newest; {BESIDE}", fix)
+    before, after = swap
+    told = f"{told}: checkpoint-{after} sorts before checkpoint-{before}, so it deletes the newest"
+    return Check("no-go", "cleanup", told, fix)
+
+
+def _guard(facts: Facts) -> str:
+    return f"ckptkit.guard(trainer, keep_last={facts.keep_last})"
+
+
+def _swap(facts: Facts) -> tuple[int, int] | None:
+    """The steps of two saves that this run will have and of which the later one's name comes first."""
+    how = going_on.saving(facts.settings or {})
+    if not how.saves:
+        return None
+    standing = [d.checkpoint.step for d in facts.plan.decisions] if facts.plan else []
+    named = (facts.settings or {}).get("save_steps") is not None
+    return first_swap(standing, how.every if named else 0, how.max_steps)
 
 
 def _clock(facts: Facts) -> Iterator[Check]:

@@ -132,6 +132,7 @@ MAY = {
     "command": lambda v: no(v) or is_text(v), "webhook": no, "ping": no, "prom": lambda v: no(v) or is_path(v),
     "apprise": lambda v: v in ((), []),
     "allow_nonfinite": is_switch, "skip_unknown": is_switch, "trust": lambda v: no(v) or v in ((), []),
+    "script": lambda v: no(v) or is_path(v),
     "path": is_path, "paths": lambda v: is_path(v) or v == [],
 }  # fmt: skip
 RULES = ("rules", "keep_last", "keep_best", "keep_every", "keep_within", "free_target", "max_delete")
@@ -144,7 +145,7 @@ TAKES = {
     "prune": ("path", *RULES, "min_age_seconds", *ACTING, "trust"),
     "strip": ("path", "keep_resumable", "min_age_seconds", *ACTING, "trust"),
     "report": ("paths", "depth", "top", "now"),
-    "preflight": ("path", "rules", "probe", "settings", "origin", "skip_unknown", "now", "trust"),
+    "preflight": ("path", "rules", "probe", "settings", "origin", "script", "skip_unknown", "now", "trust"),
     "recover": ("path", "rules", *ACTING, "allow_nonfinite", "skip_unknown", "trust", "tell"),
     "monitor": ("path", "every", "command", "webhook", "apprise", "prom", "ping", "alerted", "outlook"),
 }

@@ -68,6 +68,7 @@ PREFLIGHT = {
     "resume": "test_preflight.py::test_nothing_intact_stands_against_it",
     "unknown": "test_unknown.py::test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped",
     "config": "test_preflight.py::test_settings_of_the_next_training_are_judged_against_the_volume",
+    "cleanup": "test_cleanup.py::test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone",
     "clock": "test_preflight.py::test_a_clock_behind_the_checkpoints_is_told",
     "second-training": "test_preflight.py::test_a_second_training_on_the_run_stands_against_it",
     "watch": "test_preflight.py::test_a_monitor_and_a_cron_that_sweeps_are_seen_and_their_absence_told",

@@ -35,6 +35,7 @@ MAY = {
     "config": NOUNS | {"rules", "arguments", "careful"},
     "layouts": NOUNS,
     "formats": NOUNS,
+    "scripts": NOUNS,
     "verify": NOUNS | {"formats", "layouts", "careful"},
     "discover": NOUNS | {"layouts"},
     "disk": NOUNS | {"careful"},
@@ -49,7 +50,7 @@ MAY = {
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
-    "thresholds",
+    "thresholds", "scripts",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}

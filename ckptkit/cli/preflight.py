@@ -10,6 +10,7 @@ from ckptkit.report import text
 EXAMPLES = """\
   bin/preflight RUN && bin/train --output-dir RUN
   bin/preflight RUN --config train.yaml    judge the settings that it will start with, not the last ones
+  bin/preflight RUN --script train.py      look for a callback of its own that deletes checkpoints
   bin/preflight RUN -q                 say only what stands against a start"""
 
 
@@ -25,9 +26,13 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made.add_argument("run", metavar="RUN", help="the Trainer's output_dir; it need not be there yet")
     flags.add_rules(
         made,
-        "a training's settings (.yaml, .yml, .json) to judge instead of those in the newest checkpoint; "
-        "any other file is read instead of RUN/ckptkit.toml",
+        "a training's settings (.yaml, .yml, .json) to judge instead of those in the newest checkpoint, with the "
+        "scripts that it names; or a script, as --script; any other file is read instead of RUN/ckptkit.toml",
     )
+    made.add_argument(
+        "--script", action="append", default=[], metavar="FILE",
+        help="a training's own script (.py, .sh): tell whether it deletes checkpoints; never run; may be repeated",
+    )  # fmt: skip
     flags.add_unknown(made)
     flags.add_nonfinite(made)
     flags.add_trust(made)
@@ -37,12 +42,15 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Measure, judge, tell."""
     training = ops.configured(options.config) if options.config else None
-    rules = ops.rules_where(options.run, flags.typed_rules(options), None if training else options.config)
     settings, origin = training or (None, "")
-    trust = ops.trust_for(options.run, options.trust, None if training else options.config)
+    # What a training reads is none of ours; any other file holds our own rules.
+    ours = None if training or ops.is_script(options.config or "") else options.config
+    rules = ops.rules_where(options.run, flags.typed_rules(options), ours)
+    trust = ops.trust_for(options.run, options.trust, ours)
+    scripts = ops.scripts(options.script, options.config or "", settings)
     made = ops.preflight(
         options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust,
-        allow_nonfinite=options.allow_nonfinite,
+        allow_nonfinite=options.allow_nonfinite, scripts=scripts,
     )  # fmt: skip
     against = [check for check in made if check.state == "no-go"]
     output.result(text.checklist(against if output.quiet else made))

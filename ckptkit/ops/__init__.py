@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.recovering import Recovered, diagnosed, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
+    from ckptkit.ops.scripting import is_script, scripts
     from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
     from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
@@ -70,6 +71,8 @@ ROOMS = {
     "record_save": "recording",
     "Report": "reporting",
     "report": "reporting",
+    "is_script": "scripting",
+    "scripts": "scripting",
     "set_aside": "setting_aside",
     "StripPlan": "stripping",
     "Stripped": "stripping",
@@ -117,6 +120,7 @@ __all__ = [
     "is_news",
     "judge",
     "keep_resumable",
+    "is_script",
     "is_sound",
     "latest",
     "monitor",
@@ -137,6 +141,7 @@ __all__ = [
     "runs_at",
     "samples",
     "scan",
+    "scripts",
     "set_aside",
     "settled_available_bytes",
     "sinks",

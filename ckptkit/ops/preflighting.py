@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ckptkit import careful, checks, discover, disk
-from ckptkit.advice import Check
+from ckptkit.advice import Check, Script
 from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
@@ -35,6 +35,7 @@ def preflight(
     skip_unknown: bool = False,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
+    scripts: tuple[Script, ...] = (),
 ) -> tuple[Check, ...]:
     """Given a run, or where one will be, and its rules, return go or no-go, line by line. Raises UsageError.
 
@@ -43,6 +44,7 @@ def preflight(
     origin: what to call them.
     skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
+    scripts: the training's own, as `scripting.scripts` returns them.
     """
     run = os.path.realpath(path)
     discover.refuse_system_directory(run)
@@ -65,6 +67,7 @@ def preflight(
             keep_last=rules.keep_last.high if rules.keep_last else 2,
             settings=_settings(newest) if settings is None else settings,
             origin="of the last training" if settings is None else origin,
+            scripts=scripts,
             probe=_probe(place) if probe else None,
             trainings=at_work(run),
             watcher=_watcher(),

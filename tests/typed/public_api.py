@@ -35,6 +35,7 @@ def look() -> list[str]:
     names: list[str] = [decision.checkpoint.name for decision in ckptkit.plan(RUN, keep_last=2).deletions]
     flags: list[str] = [flag.message for flag in ckptkit.report([RUN, "other"], depth=3).flags]
     checks: list[str] = [check.state for check in ckptkit.preflight(RUN, rules(), settings={"save_steps": 500})]
+    checks += [check.message for check in ckptkit.preflight(RUN, script=[RUN / "train.py", "clean.sh"])]
     line: str = ckptkit.recover(RUN, dry_run=True, tell=lambda step, value: print(step, value)).line
     with ckptkit.monitor(RUN, every=60, alerted=lambda alert: print(alert.code)) as watching:
         running: bool = watching.running
