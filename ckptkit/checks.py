@@ -199,16 +199,17 @@ def _cleanup(facts: Facts) -> Iterator[Check]:
         if script.fault:
             told = f"{script.path} could not be looked at: {script.fault}"
             yield Check("warn", "cleanup", told, f"ls -l {shlex.quote(script.path)}")
-        for place in script.cleanups[:MOST_PLACES]:
-            yield _deleting(facts, script, place)
-        if len(script.cleanups) > MOST_PLACES:
-            more = len(script.cleanups) - MOST_PLACES
-            yield Check("warn", "cleanup", f"{script.path} deletes checkpoints in {more} more places")
+        each = [_deleting(facts, script, place) for place in script.cleanups]
+        if len(each) > MOST_PLACES:
+            each.sort(key=lambda check: check.state != "no-go")  # those are not among the "more"
+        yield from each[:MOST_PLACES]
+        if more := each[MOST_PLACES:]:
+            told = f"{script.path} deletes checkpoints in {len(more)} more places"
+            yield Check("no-go" if more[0].state == "no-go" else "warn", "cleanup", told, more[0].command)
     clean = [script.path for script in facts.scripts if not script.fault and not script.cleanups]
     if clean:
-        yield Check(
-            "go", "cleanup", f"{', '.join(clean)}: deletes no checkpoints; what it imports or calls was not read"
-        )
+        told = f"no checkpoint is deleted in {', '.join(clean)}; what is imported there was not read"
+        yield Check("go", "cleanup", told)
 
 
 def _deleting(facts: Facts, script: Script, place: Cleanup) -> Check:

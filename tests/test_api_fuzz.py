@@ -297,7 +297,7 @@ FLAGS = {
     "strip": ("--keep-resumable", "--lock-timeout", "--config"),
     "verify": ("--level", "--sample", "--max-duration", "--max-rate"),
     "latest": ("--level",),
-    "preflight": RULE_FLAGS,
+    "preflight": (*RULE_FLAGS, "--script"),
     "recover": (*RULE_FLAGS, "--lock-timeout"),
 }
 RIGHT = {"--keep-last": {"20"}, "--keep-every": {"20"}, "--max-delete": {"0", "20"}, "--keep-resumable": {"20"},

@@ -145,6 +145,9 @@ def test_each_place_has_its_line_and_many_of_them_end(write, run, ckptkit):
     found = cleanups(ckptkit("preflight", run, "--script", many, "--json"))
     assert [check["message"].split(" deletes")[0] for check in found[:-1]] == [f"{many}:{2 + n}" for n in range(10)]
     assert found[-1]["message"] == f"{many} deletes checkpoints in 4 more places"
+    many.write_text(many.read_text() + CALLBACK)
+    found = cleanups(ckptkit("preflight", run, "--script", many, "--json"))
+    assert found[0]["state"] == "no-go" and len(found) == 11, "what stands against a start is never among the more"
 
 
 def test_keep_last_of_the_rules_is_what_the_guard_is_given(write, run, ckptkit):

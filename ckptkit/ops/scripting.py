@@ -36,7 +36,7 @@ def scripts(named: Sequence[str], config: str = "", settings: Mapping[str, Any] 
 
 
 def _script(path: str, flag: str) -> Script:
-    """flag: what a person named it with, "" if settings did. Raises UsageError for a file that was named and can't be read."""
+    """Look at one script. flag: what a person named it with: then one that can't be read is a UsageError."""
     try:
         raw = careful.content(path, follow=True, largest=LARGEST_BYTES)
     except (OSError, ValueError) as error:

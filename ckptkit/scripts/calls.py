@@ -123,7 +123,7 @@ class Calls(Ordering):
 
     def _runs(self, call: Call) -> Value | None:
         """A command: of the system, in one text or as a list of words."""
-        if call.name not in known.RUNS and call.method != "system":
+        if call.name not in known.RUNS and not known.RUNS_LIKELY.match(call.short):
             return None
         listed = join([NOTHING, *(one for one in call.given if one.listed)])
         text = " ".join(one.text for one in call.given) or call.named.get("args", NOTHING).text

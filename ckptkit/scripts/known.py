@@ -20,6 +20,7 @@ RUNS = {
     "subprocess.Popen", "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell",
     "asyncio.create_subprocess_exec", "sh.bash", "sh.sh", "sh.rm",
 }  # fmt: skip
+RUNS_LIKELY = re.compile(r"(?i)^_?(\w+_)?(run|exec|execute|shell|system|ssh|command|cmd|call|bash)(_\w+)?$")
 LISTS = {"os.listdir", "listdir", "os.scandir", "scandir", "os.walk"}
 LISTS_PATTERN = {"glob.glob", "glob.iglob", "tf.io.gfile.glob", "gfile.glob"}
 JOINS = {"os.path.join", "osp.join", "path.join", "posixpath.join"}

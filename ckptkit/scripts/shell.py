@@ -31,8 +31,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+READS = re.compile(r"while\s+.*?\bread\s+(?:-\w+\s+)*(\w+)")
+MOST_IN_A_LOOP = 500
 DEEPEST = 20  # of `$(...)` in one another
-ASSIGNED = re.compile(r"^(?:local |export |declare (?:-\w+ )*|readonly )?(\w+)\+?=(.*)$", re.DOTALL)
+ASSIGNED = re.compile(r"^(?:local |export |declare (?:-\w+ )*|readonly )?(\w+)(\+?)=(.*)$", re.DOTALL)
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([#!]?)(\w+)([^{}]*)\})")
 RECKONED = re.compile(r"(?i)(checkpoint|ckpt|global_step)[-_]?\$\(\(")
 ONE_OF_THEM = re.compile(r"(?i)(checkpoint|ckpt|global_step)[-_]?(\{\}|%)")  # xargs -I{} rm -rf checkpoint-{}
@@ -43,9 +45,10 @@ COMPARES = re.compile(r"-(lt|le|gt|ge|eq|ne)\b|[<>]=?")
 def places(text: str) -> tuple[Cleanup, ...]:
     """Given a script, return where it deletes checkpoints and by which order, by line."""
     found: dict[int, str] = {}
-    script = Script()
-    for command in words.commands(text):
-        for order in script.read(command.stages):
+    script, every = Script(), list(words.commands(text))
+    for at, command in enumerate(every):
+        reads = READS.match(command.stages[0])
+        for order in script.feed(reads[1], _fed_by(every, at)) if reads else script.read(command.stages):
             held = found.get(command.line, ALL)
             found[command.line] = min(held, order, key=WORST_FIRST.index)
     return tuple(Cleanup(line, order, False) for line, order in sorted(found.items()))
@@ -59,6 +62,17 @@ def from_python(text: str) -> str:
 def is_rm(command: str) -> bool:
     """Whether a command removes what it names."""
     return bool(RM.search(f" {command} "))
+
+
+def _fed_by(commands: Sequence[words.Command], at: int) -> str:
+    """What a loop reads that no pipe leads to: it stands behind its `done`."""
+    depth = 0
+    for command in commands[at : at + MOST_IN_A_LOOP]:
+        stage = command.stages[0]
+        depth += bool(re.match(r"(for|while|until|select)\b", command.stages[-1])) - bool(re.match(r"done\b", stage))
+        if depth <= 0:
+            return stage.removeprefix("done").lstrip(" <")
+    return ""
 
 
 class Script:
@@ -79,8 +93,11 @@ class Script:
             self._loop(loop[1], self.value(loop[2]))
         elif mapped:
             self.names[mapped[1]] = self.value(mapped[2])
-        elif bound and not _has_command(bound[2]):
-            self._assign(bound[1], bound[2])
+        elif bound and not _has_command(bound[3]):
+            held = self.names.get(bound[1], NOTHING)
+            self._assign(bound[1], bound[3])
+            if bound[2]:
+                self.names[bound[1]] = join([one for one in (held, self.names[bound[1]]) if one.listed])
         elif first.startswith(("[", "test ", "((", "case ", "break", "continue")):
             self._test(first)
         elif first == "done" or first.startswith(("done ", "done<")):
@@ -96,6 +113,12 @@ class Script:
         found = [self.read(command.stages) for piece in pieces for command in words.commands(piece)]
         self.depth -= 1
         return [order for orders in found for order in orders]
+
+    def feed(self, name: str, text: str) -> list[str]:
+        """Bind what a loop reads from the words behind its end."""
+        text = text.lstrip(" (") if text.startswith("(") else text
+        self._loop(name, self._printed(text.rstrip(" )")) if text[:1].isalpha() else self.value(text))
+        return []
 
     def _loop(self, name: str, through: Value) -> None:
         self.names[name] = item(through, 1)
@@ -181,7 +204,7 @@ class Script:
     def _pipe(self, stages: Sequence[str]) -> list[str]:
         found, made = list[str](), NOTHING
         for number, stage in enumerate(stages):
-            reads = re.match(r"while\s+.*?\bread\s+(?:-\w+\s+)*(\w+)", stage)
+            reads = READS.match(stage)
             if reads:
                 self._loop(reads[1], made)
             elif re.match(r"(xargs|parallel)\b", stage) and RM.search(stage + " "):

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.fuzz import whole
 from tests.fuzz.shapes import GLOBALS
+from tests.scripts.texts import spellings
 
 FEW = 4  # parameters of the small model
 
@@ -56,10 +57,11 @@ def _all(real: Path) -> dict[str, list[bytes]]:
 
 
 def _texts() -> dict[str, list[bytes]]:
-    """What a person types, for each of the settings; and a file of them."""
+    """What a person types, for each of the settings; a file of them; and scripts."""
     typed = (b"1.5T", b"90s", b"eval_loss:min=2", b"2..5", b"30%", b"0")
     files = (b'keep_last = "2..5"\nkeep_best = "eval_loss:min=2"\n', b"keep_within='2d'\nmax_delete=0x7f", b"a=[[1]]")
-    return {"text": [bytes([number]) + text for number in range(9) for text in typed], "toml": list(files)}
+    scripts = {f"script_{one}": [text.values[1].encode() for text in spellings(one)] for one in ("python", "shell")}
+    return scripts | {"text": [bytes([number]) + text for number in range(9) for text in typed], "toml": list(files)}
 
 
 def _documents(real: Path) -> list[bytes]:

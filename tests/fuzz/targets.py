@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckptkit import config, layouts, manifest, rules
+from ckptkit import config, layouts, manifest, rules, scripts
 from ckptkit.errors import UsageError
 from ckptkit.formats import bounded, optimizer, pickles, safetensors, stream, torch_legacy, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
@@ -122,10 +122,27 @@ def toml(data: bytes) -> None:
     config.rules(str(path.parent), {}, {}, 10**12, str(path))
 
 
+def script(data: bytes, name: str) -> None:
+    """A training's own script, as preflight reads it."""
+    scripts.places(name, data.decode("utf-8-sig", "replace"))
+
+
 JSON_TOKENS = (b"NaN", b"Infinity", b"-1", b"1e999", b"null", b"true", b'\\"', b"\\ud800", b"[[[[", b"{}", b'":"')
 PICKLE = dict(mutate=shapes.pickle_mutate, tokens=shapes.PIECES)
 JSON = dict(mutate=shapes.json_mutate, tokens=JSON_TOKENS)
 WORDS = (b"9" * 9, b"..", b":min", b":max", b"=", b"%", b"GiB", b"TB", b".5", b"eval_loss", "٣".encode())
+CODE = (
+    b"checkpoint-*",
+    b"sorted(",
+    b"[:-2]",
+    b"key=",
+    b"lambda c:",
+    b"rm -rf ",
+    b"$(",
+    b" | ",
+    b"\n    ",
+    b"for c in ",
+)
 
 TARGETS: dict[str, Target] = {
     "text": Target(text, (ValueError,), tokens=WORDS),
@@ -146,6 +163,8 @@ TARGETS: dict[str, Target] = {
     "torch_zip": Target(archive, fix=shapes.zip_fix, tokens=(b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7")),
     "across": Target(across, **JSON),
     "toml": Target(toml, (UsageError,), tokens=WORDS),
+    "script_python": Target(partial(script, name="train.py"), (scripts.NoScriptError,), tokens=CODE),
+    "script_shell": Target(partial(script, name="clean.sh"), tokens=CODE),
     "whole": Target(whole.verify, mutate=whole.mutate),
 }  # fmt: skip
 
