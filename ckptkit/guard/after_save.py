@@ -117,7 +117,8 @@ def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:
         return False
     fault = _read_back(room, name)
     if fault is not None:
-        if fault:
+        if room.rotates or fault not in ("", room.fault):  # where it is the Trainer's way to save so, once
+            room.fault = fault
             warn(f"{path} was written but is not intact ({fault}){'; earlier ones stay' if room.rotates else ''}")
         return False
     room.durable = {name: DURABLE}

@@ -7,7 +7,7 @@ all of them could, and try once more after making room; then it is followed up i
 import atexit
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -50,7 +50,7 @@ class Guard:
         self.slots = Slots(trainer, self.room)
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
         self.patience = Patience(self.longest)
-        self.hangs = False
+        self.hangs = self.shares = False
         self.skipped = 0
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.callback = GuardCallback(self)
@@ -91,8 +91,8 @@ class Guard:
 
     @property
     def leads(self) -> bool:
-        """Whether this rank looks after a disk: rank 0, with `save_on_each_node` the first rank of each node."""
-        return bool(self.trainer.args.should_save)
+        """Whether this rank looks after a disk: rank 0, with `save_on_each_node` the first rank of each node's own."""
+        return bool(self.trainer.args.should_save) and not self.shares
 
     def wait(self) -> None:
         """Until the background work of the last save is done, or for as long as a save may take."""
@@ -111,9 +111,12 @@ class Guard:
 
     def _train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
-        ranks.ask(partial(self._enter, self.trainer.args.output_dir), self.leads)  # it may have changed since guard()
+        self.shares = False
+        fellows = frozenset(ranks.gather(os.getpid()))
+        enter = partial(self._enter, self.trainer.args.output_dir, fellows)  # it may have changed since guard()
+        ranks.in_turn(enter, self.leads)
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = ranks.decide(partial(newest, self.room))
+            resume_from_checkpoint = newest(self.room, self.leads)
         try:
             with last_look.forgiven(self.trainer, self.patience):
                 return self._original_train(resume_from_checkpoint, *args, **kwargs)
@@ -127,12 +130,17 @@ class Guard:
                     claim.release()
                 self.claims.clear()
 
-    def _enter(self, run: str) -> None:
+    def _enter(self, run: str, fellows: Collection[int] = ()) -> None:
         """Go on in this run, and claim it: two trainings in one would take each other's checkpoints for their own.
 
+        fellows: processes of this training; what one of them has claimed is a disk that it looks after for us too.
         Raises LockHeld.
         """
         self.room.enter(run)
+        with suppress(CkptkitError):  # where the directory is not there yet, nobody has claimed it
+            self.shares = lock.claimant(self.room.run) in fellows
+        if self.shares:
+            return
         claim = self.claims.setdefault(self.room.run, Hold())
         with suppress(OSError):  # a full disk has no room for the directory, and then nobody else's training either
             claim.claim(self.room.run)

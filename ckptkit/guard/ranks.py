@@ -37,6 +37,15 @@ def ask(question: Callable[[], Any], asked: bool) -> list[Any]:
     return [value for value, _ in answers]
 
 
+def in_turn(question: Callable[[], Any], asked: bool) -> None:
+    """Ask as `ask`, but one rank after another: each sees what those before it did. Every rank must call it."""
+    import torch.distributed as dist
+
+    for rank, is_asked in enumerate(gather(asked)):
+        if is_asked:
+            ask(question, together() and rank == dist.get_rank())
+
+
 def _answer(question: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return question(), None

@@ -1,23 +1,45 @@
 """Which checkpoint a training goes on from, where it is not named: the newest that will do, told what was skipped."""
 
-from ckptkit import discover, ops
+import os
+from functools import partial
+
+from ckptkit import discover, layouts, ops
+from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.guard import ranks
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.model import SAVING, Judged
 from ckptkit.policy import first_finding
 from ckptkit.report import text
 
 
-def newest(room: Room) -> str | None:
+def newest(room: Room, leads: bool) -> str | None:
     """The checkpoint to go on from; None on a first run. Raises NoIntactCheckpoint if there are, but none will do.
 
-    A disk that can't be read raises too: nobody may guess that there is nothing.
+    leads: whether this rank looks after a disk. Nodes with disks of their own go on from one step, or not at all.
+    A disk that can't be read raises too: nobody may guess that there is nothing. Every rank must call it.
     """
-    if discover.is_gone(room.run) or not discover.scan(room.run).checkpoints:
-        inform(f"no checkpoint in {room.run} yet: starting at step 0")
-        return None
-    path = _unjudged(room) or _intact(room)
-    inform(f"resuming from {path}")
+    found: list[str | None] = ranks.ask(partial(_newest, room), leads)
+    path = min(found, key=_step)
+    if any(_step(other) != _step(path) for other in found):
+        if not path or not all(ranks.ask(partial(room.sound, os.path.basename(path)), leads)):
+            names = ", ".join(os.path.basename(other) if other else "none" for other in found)
+            raise NoIntactCheckpoint(f"{room.run}: no intact checkpoint that all nodes have; the newest are: {names}")
+        warn(f"{room.run}: the newest that all nodes have is {os.path.basename(path)}")
+    line = f"resuming from {path}" if path else f"no checkpoint in {room.run} yet: starting at step 0"
+    ranks.decide(partial(inform, line))
     return path
+
+
+def _newest(room: Room) -> str | None:
+    """On this rank's disk."""
+    if discover.is_gone(room.run) or not discover.scan(room.run).checkpoints:
+        return None
+    return _unjudged(room) or _intact(room)
+
+
+def _step(path: str | None) -> int:
+    named = layouts.step_of(os.path.basename(path)) if path else None
+    return named[1] if named else -1
 
 
 def _intact(room: Room) -> str:

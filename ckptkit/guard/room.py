@@ -47,6 +47,7 @@ class Room:
         self.best: dict[str, str] = {}
         self.earlier: frozenset[str] = frozenset()  # names of those that an earlier training left
         self.not_durable = ""  # the name of one that was written and could not be made durable
+        self.fault = ""  # what was told of the last one that was not intact
         self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
         self.known: frozenset[str] | None = None
         self.written: set[str] = set()  # names that this training saved

@@ -11,7 +11,7 @@ import ckptkit
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(ckptkit.__file__)))
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-LONGEST_SECONDS = 300.0  # in which a launch ends on a busy machine; a rank that waits for ever is ended then
+LONGEST_SECONDS = 450.0  # in which a launch ends on a busy machine; a rank that waits for ever is ended then
 
 Seen = dict[str, dict[int, dict[str, Any]]]
 
