@@ -239,6 +239,9 @@ def broken(disk: Disk, run: str, refusal: Refusal, right: Known) -> Iterator[str
         yield "the trial itself failed: nothing was refused"
     back = os.path.join(disk.back, run)
     yield from faults(end, back, right, recovers=refusal.how == "once" and refusal.code != NEVER)
+    synced = re.match(r"/(checkpoint-\d+)", refusal.place.path) if refusal.place.call == "fsync" else None
+    if synced and refusal.code != NEVER and not _is_told(synced[1], end):
+        yield f"{synced[1]} is not durable, and nobody is told"
     shutil.rmtree(back)
 
 
