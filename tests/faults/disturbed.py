@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import IN_A_SAVE, Scenario
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guard"))  # tiny.py, ballast.py
 
@@ -228,11 +228,12 @@ def _pending(life: Life, tell: Tell, rank: int, settled: Callable[[], None]) -> 
     """What is still to happen. The neighbour acts beside rank 0, and when what follows a save is over: no race."""
     volume = os.path.dirname(life.run)
 
-    def neighbour(number: int, rest: float | None) -> None:
+    def neighbour(number: int, moment: str, rest: float | None) -> None:
         tell(did=number)
         if rank:
             return
-        settled()
+        if moment not in IN_A_SAVE:  # in a save it may itself be waited for
+            settled()
         if rest is not None:
             with suppress(OSError):  # another rank wrote meanwhile: then it is full
                 ballast.fill(volume, int(rest * life.size), f"ballast-{number}")
@@ -241,7 +242,7 @@ def _pending(life: Life, tell: Tell, rank: int, settled: Callable[[], None]) -> 
             file.unlink()
 
     acts = [
-        Act(event.step, event.moment, partial(neighbour, number, event.rest))
+        Act(event.step, event.moment, partial(neighbour, number, event.moment, event.rest))
         for number, event in enumerate(life.scenario.events)
         if number not in life.done
     ]

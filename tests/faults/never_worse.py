@@ -73,13 +73,19 @@ def worse(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]
         yield f"{guarded.steps} steps were done, {plain.steps} without the guard"
     if guarded.error and not _nothing_to_resume(scenario, guarded):
         yield f"the training died: {guarded.error}"
-    if guarded.newest < plain.newest:
+    if guarded.newest < plain.newest and not _ended_with_best(scenario, plain, guarded):
         yield f"the newest resumable step is {guarded.newest}, {plain.newest} without the guard"
     if guarded.count < min(plain.count - scenario.eaten, scenario.keep_last - 1):
         yield f"{guarded.count} intact resumable ones are left, {plain.count} without the guard"
     if guarded.peak > max(scenario.announced, guarded.before):
         yield f"{guarded.peak} checkpoints were on disk at once, {scenario.announced} are announced"
     yield from _other_losses(scenario, plain, guarded)
+
+
+def _ended_with_best(scenario: Scenario, plain: Outcome, guarded: Outcome) -> bool:
+    """Whether the Trainer deleted all but the best, as it does at an end with limit 1, which it did not reach alone."""
+    rotates_itself = not scenario.judged and scenario.best and scenario.keep_last == 1
+    return bool(rotates_itself and plain.error and not guarded.error)
 
 
 def _nothing_to_resume(scenario: Scenario, guarded: Outcome) -> bool:
