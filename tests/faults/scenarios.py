@@ -76,9 +76,12 @@ class Scenario(NamedTuple):
 
     @property
     def announced(self) -> int:
-        """The most checkpoints at any instant: what the guard says, or the Trainer's own where it rotates himself."""
+        """The most checkpoints at any instant: what the guard says, or the Trainer's own where that rotates.
+
+        The Trainer deletes after a save alone, so that one which a kill tore is one more until then.
+        """
         if not self.judged:
-            return max(self.keep_last, 2 if self.best else 1) + 1
+            return max(self.keep_last, 2 if self.best else 1) + 1 + (self.kill is not None)
         weights_only = self.on_full == "weights-only" and not self.only_model
         return max(self.keep_last, 2) + bool(self.best) + weights_only
 
