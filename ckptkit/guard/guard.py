@@ -116,7 +116,7 @@ class Guard:
         enter = partial(self._enter, self.trainer.args.output_dir, fellows)  # it may have changed since guard()
         ranks.in_turn(enter, self.leads)
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = newest(self.room, self.leads)
+            resume_from_checkpoint = newest(self.room, self.leads, self.trainer.args.save_only_model)
         try:
             with last_look.forgiven(self.trainer, self.patience):
                 return self._original_train(resume_from_checkpoint, *args, **kwargs)

@@ -12,13 +12,14 @@ from ckptkit.policy import first_finding
 from ckptkit.report import text
 
 
-def newest(room: Room, leads: bool) -> str | None:
+def newest(room: Room, leads: bool, models_only: bool) -> str | None:
     """The checkpoint to go on from; None on a first run. Raises NoIntactCheckpoint if there are, but none will do.
 
     leads: whether this rank looks after a disk. Nodes with disks of their own go on from one step, or not at all.
+    models_only: the Trainer saves nothing but models, and goes on from those.
     A disk that can't be read raises too: nobody may guess that there is nothing. Every rank must call it.
     """
-    found: list[str | None] = ranks.ask(partial(_newest, room), leads)
+    found: list[str | None] = ranks.ask(partial(_newest, room, models_only), leads)
     path = min(found, key=_step)
     if any(_step(other) != _step(path) for other in found):
         if not path or not all(ranks.ask(partial(room.sound, os.path.basename(path)), leads)):
@@ -30,11 +31,11 @@ def newest(room: Room, leads: bool) -> str | None:
     return path
 
 
-def _newest(room: Room) -> str | None:
+def _newest(room: Room, models_only: bool) -> str | None:
     """On this rank's disk."""
     if discover.is_gone(room.run) or not discover.scan(room.run).checkpoints:
         return None
-    return _unjudged(room) or _intact(room)
+    return _unjudged(room) or _intact(room, models_only)
 
 
 def _step(path: str | None) -> int:
@@ -42,11 +43,24 @@ def _step(path: str | None) -> int:
     return named[1] if named else -1
 
 
-def _intact(room: Room) -> str:
-    found = ops.latest(room.run, trust=room.settings.trust)
+def _intact(room: Room, models_only: bool) -> str:
+    try:
+        found = ops.latest(room.run, trust=room.settings.trust)
+    except NoIntactCheckpoint:
+        if models_only and (path := _model(room)):
+            warn(f"{path} holds a model alone, as save_only_model asks: its optimizer begins anew")
+            return path
+        raise
     for passed in found.passed_over:
         warn(text.passed_over(passed.checkpoint, passed.reason))
     return found.path
+
+
+def _model(room: Room) -> str:
+    """The newest one that is intact and holds nothing that a resume would refuse, "" if there is none."""
+    judged = ops.verify(room.run, trust=room.settings.trust)
+    models = [j.checkpoint for j in judged if j.verdict.intact and not j.verdict.refused]
+    return max(models, key=lambda checkpoint: checkpoint.step).path if models else ""
 
 
 def _unjudged(room: Room) -> str:
