@@ -202,13 +202,13 @@ def _trainer(life: Life, rank: int, tell: Tell) -> tiny.Trainer:
 
 
 def _settings(scenario: Scenario) -> dict[str, Any]:
-    """What the Trainer is asked for; its log is kept short, since that grows with each checkpoint."""
+    """What the Trainer is asked for: a loss in the log for each save, by which two histories can be told apart."""
     settings: dict[str, Any] = dict(
         max_steps=scenario.max_steps,
         save_steps=scenario.save_steps,
         save_total_limit=scenario.keep_last,
         save_only_model=scenario.only_model,
-        logging_steps=1000,
+        logging_steps=scenario.save_steps,
         ddp_timeout=60,
     )
     if scenario.ranks > 1:
