@@ -24,7 +24,6 @@ from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.patience import Patience, StandsStill
-from ckptkit.report.text import human
 
 # For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
 # skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
@@ -69,7 +68,7 @@ class Guard:
         trainer.add_callback(self.callback)
         self.rotation.set(self.leads)
         if self.main:
-            self._announce()
+            self.rotation.announce()
 
     def change(self, settings: Settings) -> None:
         """Go on with other settings: a cell of a notebook was run again."""
@@ -82,7 +81,7 @@ class Guard:
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.rotation.set(self.leads)
         if self.main:
-            self._announce()
+            self.rotation.announce()
 
     @property
     def main(self) -> bool:
@@ -375,25 +374,6 @@ class Guard:
             self._quietly(lambda: logs.update(self.room.figures()))
         with suppress(OSError):  # a log on the full disk must not end training
             self.trainer.log(logs)
-
-    def _announce(self) -> None:
-        settings, run = self.settings, self.room.run
-        if self.room.rotates:
-            inform(f"guarding {run}: {_bound(settings, self.trainer.args)}; on_full={settings.on_full}")
-        if self.room.rotates and settings.keep_last == 1:
-            inform("keep_last=1: while a save is written there are 2, the last intact one stays until the new one is")
-        with suppress(OSError):
-            inform(f"{human(self.room.available())} available")
-
-
-def _bound(settings: Settings, args: Any) -> str:
-    """How many checkpoints there will be, for a person."""
-    at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
-    more = ["the best one"] if args.metric_for_best_model else []
-    more += ["one with weights only"] if settings.on_full == "weights-only" else []
-    more += [f"each at a multiple of {settings.rules.keep_every} steps"] if settings.rules.keep_every else []
-    more += [f"the best by {settings.rules.keep_best}"] if settings.rules.keep_best else []
-    return ", and ".join([at_most, *more])
 
 
 def _record(path: str, kind: str, seconds: float) -> None:

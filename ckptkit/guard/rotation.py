@@ -1,9 +1,12 @@
 """Who rotates: the guard where it can judge what this Trainer writes, else the Trainer itself, as without us."""
 
+from contextlib import suppress
 from typing import Any
 
 from ckptkit.guard.room import Room, inform, warn
+from ckptkit.guard.settings import Settings
 from ckptkit.model import Verdict
+from ckptkit.report.text import human
 
 UNJUDGED = "what this Trainer saves can't be judged here"
 TELLS_NOTHING = frozenset({"unreadable", "changed"})  # findings of the moment: the disk's, or of who else is at work
@@ -71,6 +74,26 @@ class Rotation:
         self.set(True)
         with self.room.turn:
             _rotate(self.trainer, self.room.run)
+
+    def announce(self) -> None:
+        """Say how many checkpoints there will be, and how much room there is."""
+        settings, run = self.room.settings, self.room.run
+        if self.room.rotates:
+            inform(f"guarding {run}: {_bound(settings, self.trainer.args)}; on_full={settings.on_full}")
+        if self.room.rotates and settings.keep_last == 1:
+            inform("keep_last=1: while a save is written there are 2, the last intact one stays until the new one is")
+        with suppress(OSError):
+            inform(f"{human(self.room.available())} available")
+
+
+def _bound(settings: Settings, args: Any) -> str:
+    """How many checkpoints there will be, for a person."""
+    at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
+    more = ["the best one"] if args.metric_for_best_model else []
+    more += ["one with weights only"] if settings.on_full == "weights-only" else []
+    more += [f"each at a multiple of {settings.rules.keep_every} steps"] if settings.rules.keep_every else []
+    more += [f"the best by {settings.rules.keep_best}"] if settings.rules.keep_best else []
+    return ", and ".join([at_most, *more])
 
 
 def not_judged(trainer: Any) -> str:
