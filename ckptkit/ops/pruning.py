@@ -48,10 +48,9 @@ def prune(
 
     now, quiet, protected, trust, earlier, need_bytes: as in `plan`. yes: lets a mass deletion through.
     ask: without `yes`, gets such a plan after `announce` did, before the lock is taken; returns whether all may go.
-    Without a yes, what is damaged goes, and just enough for the next save where that would not fit: see
-    `Pruned.stopped`.
-    lock_timeout: seconds. patient: tries what is refused again, for under a second.
-    settle: waits until the volume shows the freed bytes, so that the account is true; without it that is at once.
+    Without a yes what is damaged goes, and just enough for the next save if that would not fit: see `Pruned.stopped`.
+    lock_timeout: seconds. patient: tries what is refused again, for under a second. settle: waits until the
+    volume shows the freed bytes, so that the account is true; without it that is at once.
     by: what the history calls the program that deleted, default its own name.
     Failures to delete are data in the outcome. Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint: then nothing
     was deleted.
