@@ -52,8 +52,7 @@ def prune(
     lock_timeout: seconds. patient: tries what is refused again, for under a second. settle: waits until the
     volume shows the freed bytes, so that the account is true; without it that is at once.
     by: what the history calls the program that deleted, default its own name.
-    Failures to delete are data in the outcome. Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint: then nothing
-    was deleted.
+    Failures to delete are data in the outcome. Raises NoSuchRun, UsageError, LockHeld, NoIntactCheckpoint at once.
     """
     run = discover.run_directory(path)
     look = partial(
