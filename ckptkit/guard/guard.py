@@ -23,6 +23,7 @@ from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.guard.trials import Trials, watched
 from ckptkit.patience import Patience, StandsStill
 
 # For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
@@ -47,6 +48,7 @@ class Guard:
         self.room = Room(os.path.realpath(trainer.args.output_dir), settings)
         self.rotation = Rotation(trainer, self.room)
         self.slots = Slots(trainer, self.room)
+        self.trials = Trials(self.room)
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
         self.patience = Patience(self.longest)
         self.hangs = self.shares = False
@@ -65,6 +67,8 @@ class Guard:
         trainer._ckptkit_guard = self
         trainer._save_checkpoint, trainer.train = self._save, self._train
         trainer._push_from_checkpoint = self._push
+        if hasattr(trainer, "hyperparameter_search"):
+            trainer.hyperparameter_search = watched(trainer.hyperparameter_search, self._search_ended)
         trainer.add_callback(self.callback)
         self.rotation.set(self.leads)
         if self.main:
@@ -114,6 +118,8 @@ class Guard:
         fellows = frozenset(ranks.gather(os.getpid()))
         enter = partial(self._enter, self.trainer.args.output_dir, fellows)  # it may have changed since guard()
         ranks.in_turn(enter, self.leads)
+        if self.leads:
+            self._quietly(partial(self.trials.begin, kwargs.get("trial", args[0] if args else None)))
         if resume_from_checkpoint is True:
             resume_from_checkpoint = newest(self.room, self.leads, self.trainer.args.save_only_model)
         try:
@@ -128,6 +134,10 @@ class Guard:
                 for claim in self.claims.values():
                     claim.release()
                 self.claims.clear()
+
+    def _search_ended(self, best: Any) -> None:
+        if self.leads:
+            self._quietly(partial(self.trials.ended, best))
 
     def _enter(self, run: str, fellows: Collection[int] = ()) -> None:
         """Go on in this run, and claim it: two trainings in one would take each other's checkpoints for their own.
@@ -193,6 +203,7 @@ class Guard:
             self.follow_ups.wait(self.patience.seconds)
             self._enter(run)
             self.room.begin(self._began_at, self.settings.explicit)
+        self.trials.saved_in(self.room.run)
         self.room.notice()
         self.room.best = self._best()
         secured = partial(self.follow_ups.wait_secured, self.patience.seconds) if self.follow_ups.pending else None

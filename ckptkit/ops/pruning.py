@@ -82,12 +82,13 @@ def is_news(pruned: Pruned) -> bool:
     return history.is_news(pruned.plan.run, sorted(d.checkpoint.name for d in mass_delete.waiting(pruned.plan)))
 
 
-def discard(path: str, *, own: bool = False, lock_timeout: float = 0.0, by: str = "") -> Outcome:
+def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: float = 0.0, by: str = "") -> Outcome:
     """Remove one checkpoint that its own writer gives up: a failed save's remains, or an older one in its way.
 
     path: the checkpoint; one that is not there is no error. own: the caller itself began it, on a name that did not
-    exist: then it goes also where nobody could judge it. lock_timeout: seconds to wait for the run's lock. by: what the
-    history calls the program that deleted, default its own name.
+    exist: then it goes also where nobody could judge it. instead: another run, such as the best trial's of a search: as
+    long as it holds an intact one that can be resumed from, that is the floor of this run too. lock_timeout: seconds to
+    wait for the run's lock. by: what the history calls the program that deleted, default its own name.
     Raises NoIntactCheckpoint if it is the only intact one, UsageError if it is pinned or, unless it is the caller's
     own, could not be judged, LockHeld, NoSuchRun.
     """
@@ -101,7 +102,8 @@ def discard(path: str, *, own: bool = False, lock_timeout: float = 0.0, by: str 
             raise UsageError(f"{path} is pinned: left alone")
         if target.verdict.state == "unknown" and not own:
             raise UsageError(f"{path} could not be judged: left alone")
-        if target.verdict.intact and sum(j.verdict.intact for j in judged) == 1:
+        only = target.verdict.intact and sum(j.verdict.intact for j in judged) == 1
+        if only and not (instead and any(j.verdict.resumable for j in judge(scan(instead), quiet=0))):
             raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
         from ckptkit.ops.removing import account, remove, volume_status
 
