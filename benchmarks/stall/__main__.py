@@ -87,22 +87,27 @@ def slowed(seconds: float) -> tuple[str, ...]:
 def came_to(report: dict[str, Any]) -> dict[str, Any]:
     """Given a training's report, return the medians of its saves and the seconds of it all.
 
-    before, write, after: the parts of the stall, of which the Trainer's own save is the middle one.
+    before, write, rotation, after: the parts of the stall; the Trainer's own save is the two in the middle.
     """
-    counted = report["saves"][COUNTED_FROM:]
-    parts = {
-        "stall": [s["stall"] for s in counted],
-        "before": [s["write_began"] - s["stall_began"] for s in counted],
-        "write": [s["write"] for s in counted],
-    }
-    medians = {name: statistics.median(seconds) for name, seconds in parts.items()}
-    after = statistics.median(s["stall"] - s["write"] - (s["write_began"] - s["stall_began"]) for s in counted)
+    counted = [parts(save) for save in report["saves"][COUNTED_FROM:]]
+    medians = {name: statistics.median(save[name] for save in counted) for name in counted[0]}
     return {
         **medians,
-        "after": after,
-        "shortest": min(parts["stall"]),
-        "stood_still": sum(s["stall"] for s in report["saves"]),
+        "shortest": min(save["stall"] for save in counted),
+        "stood_still": sum(save["stall"] for save in report["saves"]),
         "train": report["seconds"],
+    }
+
+
+def parts(save: dict[str, float]) -> dict[str, float]:
+    """Given a save's clocks, return its seconds and what they went to."""
+    before = save["write_began"] - save["stall_began"]
+    return {
+        "stall": save["stall"],
+        "before": before,
+        "write": save["write"] - save["rotation"],
+        "rotation": save["rotation"],
+        "after": save["stall"] - before - save["write"],
     }
 
 
@@ -129,20 +134,22 @@ def table(found: dict[str, Any]) -> str:
 
 def heading(slow: bool) -> str:
     """Over the lines."""
-    if slow:
-        return f"pair  {'alone':>9}{'guarded':>9}{'ratio':>7}   of which saves stood still: alone, guarded"
-    return f"pair  {'alone':>9}{'guarded':>9}{'ratio':>7}   of which guarded: before, write, after"
+    more = "saves stood still: alone, guarded" if slow else "alone: write, rotation; guarded: before, write, after"
+    return f"pair  {'alone':>9}{'guarded':>9}{'ratio':>7}   {more}"
 
 
 def line(measured: Pair, slow: bool) -> str:
     """One pair."""
     what = "train" if slow else "stall"
     alone, guarded = measured["alone"], measured["guarded"]
-    parts = (
-        (alone["stood_still"], guarded["stood_still"]) if slow else [guarded[n] for n in ("before", "write", "after")]
-    )
-    told = ", ".join(f"{seconds:.3f} s" for seconds in parts)
-    return f"{alone[what]:>7.3f} s{guarded[what]:>7.3f} s{guarded[what] / alone[what]:>7.3f}   {told}"
+    if slow:
+        more = f"{alone['stood_still']:.2f} s, {guarded['stood_still']:.2f} s"
+    else:
+        more = "; ".join(
+            ", ".join(f"{of[name]:.2f} s" for name in names)
+            for of, names in ((alone, ("write", "rotation")), (guarded, ("before", "write", "after")))
+        )
+    return f"{alone[what]:>7.3f} s{guarded[what]:>7.3f} s{guarded[what] / alone[what]:>7.3f}   {more}"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ class Training(NamedTuple):
 
 def main(folder: str, what: str) -> None:
     """Train, and write the report: `saves`, each with the seconds of it all and of the Trainer's part; `seconds`."""
+    import torch
+
+    torch.set_num_threads(1)
     training = Training(**json.loads(what))
     trainer, saves = timed(os.path.join(folder, "run"), training)
     began = time.monotonic()
@@ -53,6 +56,7 @@ def timed(run: str, training: Training) -> tuple[Any, list[dict[str, float]]]:
     class Timed(Trainer):  # type: ignore[misc]
         def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             with_clock(super()._save_checkpoint, saves[-1], "write")(*args, **kwargs)
+            saves[-1]["rotation"] = time.time() - written_at(run, self.state.global_step)
 
     trainer = Timed(model=model(training.megabytes), args=arguments(run, training), train_dataset=rows())
     wait = guarded(trainer).wait if training.guarded else lambda: None
@@ -65,6 +69,11 @@ def timed(run: str, training: Training) -> tuple[Any, list[dict[str, float]]]:
     trainer._save_checkpoint = save
     trainer.add_callback(between_saves(training, wait))
     return trainer, saves
+
+
+def written_at(run: str, step: int) -> float:
+    """When the Trainer wrote the last file of that checkpoint: what it does after that is its rotation."""
+    return os.stat(os.path.join(run, f"checkpoint-{step}", "trainer_state.json")).st_mtime
 
 
 def with_clock(call: Callable[..., None], into: dict[str, float], name: str) -> Callable[..., None]:
