@@ -58,7 +58,8 @@ class FollowUps:
     @property
     def pending(self) -> bool:
         """Whether a save is not yet known to be durable, or not to be."""
-        return self._securing or self._waiting is not None
+        with self._changed:
+            return self._securing or self._waiting is not None
 
     def wait_secured(self, seconds: float | None = None) -> None:
         """Until nothing is pending. Raises TimeoutError after so many seconds."""
