@@ -4,6 +4,7 @@ A training saves at steps 5, 10, 15 and 20. Its first save is durable before any
 once was so before step 18: the last save then has a good disk.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -234,13 +235,16 @@ def _all_ended(others: set[threading.Thread]) -> bool:
 
 def broken(disk: Disk, run: str, refusal: Refusal, right: Known) -> Iterator[str]:
     """One trial: yields each promise that it broke."""
-    end = refused(disk, run, refusal, right.kind)
+    end, back = refused(disk, run, refusal, right.kind), os.path.join(disk.back, run)
+    if not end.refused and refusal.skip:  # how often a file is looked at hangs on who comes first
+        shutil.rmtree(back)
+        yield from broken(disk, f"{run}-again", refusal._replace(skip=0), right)
+        return
     if not end.refused:
         yield "the trial itself failed: nothing was refused"
-    back = os.path.join(disk.back, run)
     yield from faults(end, back, right, recovers=refusal.how == "once" and refusal.code != NEVER)
     synced = re.match(r"/(checkpoint-\d+)", refusal.place.path) if refusal.place.call == "fsync" else None
-    if synced and refusal.code != NEVER and not _is_told(synced[1], end):
+    if synced and refusal.code not in (NEVER, errno.EINTR) and not _is_told(synced[1], end):  # Python asks again
         yield f"{synced[1]} is not durable, and nobody is told"
     shutil.rmtree(back)
 
