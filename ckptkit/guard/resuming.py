@@ -80,6 +80,12 @@ def _unjudged(room: Room) -> str:
 
 
 def _may_be_whole(judged: Judged) -> bool:
-    """Whether nobody here can judge it, and the guard's own mark does not say that its save broke off."""
-    is_marked = any(file.name == SAVING for file in judged.checkpoint.files)
-    return judged.verdict.state == "unknown" and not judged.verdict.unread and not is_marked
+    """Whether nobody here can judge it, and the guard's own mark does not say that its save broke off.
+
+    Where the Trainer rotates it writes over an older one of that name. One that a kill left with the mark, and with no
+    file as new as that, is the older one still.
+    """
+    files = judged.checkpoint.files
+    marked_at = next((file.modified_at for file in files if file.name == SAVING), None)
+    torn = marked_at is not None and any(f.modified_at >= marked_at for f in files if f.name != SAVING)
+    return judged.verdict.state == "unknown" and not judged.verdict.unread and not torn

@@ -10,6 +10,7 @@ import time
 import pytest
 
 import ckptkit
+from ckptkit.guard import marks
 
 MiB, SLACK = 1 << 20, 48 << 10
 KINDS = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
@@ -214,3 +215,22 @@ def test_true_resumes_from_the_newest_that_is_not_known_to_have_broken_off(tmp_p
     assert any(line.endswith(f"resuming from {run}/checkpoint-30") for line in told)
     assert any(f"skipped {run}/checkpoint-35" in line for line in told)
     assert trainer.state.global_step == 40
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_true_takes_a_marked_one_only_where_the_save_over_it_wrote_nothing_yet(tmp_path, told, overwritten):
+    """What a kill leaves of a save over an older one of that name: all of the older one, or a mix."""
+    run = str(tmp_path / "run")
+    writer(run, "fsdp-sharded", max_steps=10).train()
+    aged(run)
+    marks.mark(f"{run}/checkpoint-10")
+    if overwritten:
+        os.utime(f"{run}/checkpoint-10/scheduler.pt")
+    trainer = writer(run, "fsdp-sharded", max_steps=20)
+    guarded(trainer, 2)
+    if overwritten:
+        with pytest.raises(ckptkit.NoIntactCheckpoint):
+            trainer.train(resume_from_checkpoint=True)
+        return
+    trainer.train(resume_from_checkpoint=True)
+    assert f"ckptkit: resuming from {run}/checkpoint-10" in told
