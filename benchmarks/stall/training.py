@@ -10,32 +10,32 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+KINDS = ("alone", "guarded")
+READY = "ready\n"  # on stdout; then one line on stdin lets it go on
 KEEP = 2
-STEPS_PER_SAVE = 2  # one in which what followed the last save ends, one that saves
-COUNTED_FROM = 2  # the third save on: a deletion takes part in each
+STEPS_PER_SAVE = 2  # one after which what the last save left is done, one that saves
 
 
 class Training(NamedTuple):
-    """guarded: or alone, with save_total_limit. megabytes: of a checkpoint. apart: seconds that a step sleeps.
+    """kind: alone, with save_total_limit, or guarded. gb: of a checkpoint.
 
-    settle: before each save wait until all that the last one left is done and on disk, as it is where saves are far
-    apart; else a save comes every `apart` seconds, whatever is under way.
+    apart: seconds from one save to the next, whatever is under way then. None: the next comes when it is told to, with
+    all done and on disk that the last one left, as it is where saves are far apart.
     """
 
-    guarded: bool
+    kind: str
     saves: int
-    megabytes: float
-    apart: float = 0.0
-    settle: bool = True
+    gb: float
+    apart: float | None = None
 
 
 def main(folder: str, what: str) -> None:
-    """Train, and write the report: `saves`, each with the seconds of it all and of the Trainer's part; `seconds`."""
+    """Train, and write the report: `saves`, each with its clocks, and the `seconds` of it all."""
     import torch
 
     torch.set_num_threads(1)
     training = Training(**json.loads(what))
-    trainer, saves = timed(os.path.join(folder, "run"), training)
+    trainer, saves = clocked_trainer(os.path.join(folder, "run"), training)
     began = time.monotonic()
     trainer.train()
     report = {"saves": saves, "seconds": time.monotonic() - began}
@@ -43,23 +43,24 @@ def main(folder: str, what: str) -> None:
         json.dump(report, file)
 
 
-def timed(run: str, training: Training) -> tuple[Any, list[dict[str, float]]]:
+def clocked_trainer(run: str, training: Training) -> tuple[Any, list[dict[str, float]]]:
     """The Trainer, and the list that its saves will fill.
 
-    Two clocks: around the outermost `_save_checkpoint`, as the Trainer calls it, and around the Trainer's own, which
-    the guard calls. The difference is the guard's.
+    `stall` is from the Trainer's call of the outermost `_save_checkpoint` to its return, `write` the Trainer's own one
+    within, which the guard calls, `rotation` the end of that: what it does once its last file is written.
     """
     from transformers import Trainer
 
     saves: list[dict[str, float]] = []
 
-    class Timed(Trainer):  # type: ignore[misc]
+    class Clocked(Trainer):  # type: ignore[misc]
         def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             with_clock(super()._save_checkpoint, saves[-1], "write")(*args, **kwargs)
-            saves[-1]["rotation"] = time.time() - written_at(run, self.state.global_step)
+            last_file = os.path.join(run, f"checkpoint-{self.state.global_step}", "trainer_state.json")
+            saves[-1]["rotation"] = time.time() - os.stat(last_file).st_mtime
 
-    trainer = Timed(model=model(training.megabytes), args=arguments(run, training), train_dataset=rows())
-    wait = guarded(trainer).wait if training.guarded else lambda: None
+    trainer = Clocked(model=model(training.gb), args=arguments(run, training), train_dataset=rows())
+    wait = guarded(trainer).wait if training.kind == "guarded" else lambda: None
     outermost = trainer._save_checkpoint
 
     def save(*args: Any, **kwargs: Any) -> None:
@@ -67,13 +68,8 @@ def timed(run: str, training: Training) -> tuple[Any, list[dict[str, float]]]:
         with_clock(outermost, saves[-1], "stall")(*args, **kwargs)
 
     trainer._save_checkpoint = save
-    trainer.add_callback(between_saves(training, wait))
+    trainer.add_callback(every(training.apart) if training.apart else when_told(training.saves, wait))
     return trainer, saves
-
-
-def written_at(run: str, step: int) -> float:
-    """When the Trainer wrote the last file of that checkpoint: what it does after that is its rotation."""
-    return os.stat(os.path.join(run, f"checkpoint-{step}", "trainer_state.json")).st_mtime
 
 
 def with_clock(call: Callable[..., None], into: dict[str, float], name: str) -> Callable[..., None]:
@@ -87,20 +83,36 @@ def with_clock(call: Callable[..., None], into: dict[str, float], name: str) -> 
     return clocked
 
 
-def between_saves(training: Training, wait: Callable[[], None]) -> Any:
-    """What goes by between two saves, the same for both: time, or the end of what the last one left."""
+def every(seconds: float) -> Any:
+    """A callback: each step takes so long."""
     from transformers import TrainerCallback
 
-    class Between(TrainerCallback):  # type: ignore[misc]
+    class Every(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            time.sleep(training.apart)
+            time.sleep(seconds)
 
+    return Every()
+
+
+def when_told(saves: int, wait: Callable[[], None]) -> Any:
+    """A callback: the step that saves begins when it is told to; training ends after so many saves.
+
+    wait: for what the guard does beside training.
+    """
+    from transformers import TrainerCallback
+
+    class WhenTold(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if training.settle and state.global_step % STEPS_PER_SAVE:
-                wait()
-                write_out(args.output_dir)
+            if state.global_step % STEPS_PER_SAVE == 0:
+                return
+            wait()
+            write_out(args.output_dir)
+            control.should_training_stop = state.global_step > STEPS_PER_SAVE * saves
+            sys.stdout.write(READY)
+            sys.stdout.flush()
+            sys.stdin.readline()
 
-    return Between()
+    return WhenTold()
 
 
 def write_out(run: str) -> None:
@@ -116,21 +128,22 @@ def arguments(run: str, training: Training) -> Any:
     """Quick steps, and a save every so many."""
     from transformers import TrainingArguments
 
-    every = STEPS_PER_SAVE if training.settle else 1
+    each = 1 if training.apart else STEPS_PER_SAVE
+    more = 0 if training.apart else STEPS_PER_SAVE  # ended before that, without a save
     return TrainingArguments(
-        run, max_steps=every * training.saves, save_steps=every, save_total_limit=KEEP, logging_steps=1000,
+        run, max_steps=each * training.saves + more, save_steps=each, save_total_limit=KEEP, logging_steps=1000,
         per_device_train_batch_size=1, report_to="none", disable_tqdm=True, use_cpu=True, dataloader_pin_memory=False,
     )  # fmt: skip
 
 
-def model(megabytes: float) -> Any:
+def model(gb: float) -> Any:
     """A Llama of which AdamW makes a checkpoint of that size: a third is weights, in fp32."""
     import torch
 
     from benchmarks.verify.making import llama
 
     torch.manual_seed(0)
-    return llama(megabytes * 1e6 / 3 / torch.float32.itemsize)
+    return llama(gb * 1e9 / 3 / torch.float32.itemsize)
 
 
 def rows() -> list[dict[str, Any]]:
