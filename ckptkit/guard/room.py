@@ -133,13 +133,12 @@ class Room:
         """What would go; None where nothing can be told, or where it is not the guard that prunes."""
         if not self.rotates:
             return None
-        try:
+        with self.turn, suppress(CkptkitError, OSError):  # our own look would be an open file to our own deletions
             return ops.plan(
                 self.run, rules, quiet=0, protected=self._protected(), trust=self.settings.trust, earlier=self.earlier,
                 need_bytes=need,
             )  # fmt: skip
-        except (CkptkitError, OSError):
-            return None
+        return None
 
     def prune(self, rules: Rules, need: int = 0) -> bool:
         """Delete what the rules release, and for `need` bytes more; whether anything was.
@@ -260,18 +259,16 @@ class Room:
 
     def holds_only_unknown(self) -> bool:
         """Whether there are checkpoints, all of which could be read and none of which can be judged."""
-        try:
+        with self.turn, suppress(CkptkitError, OSError):
             verdicts = [j.verdict for j in ops.judge(discover.scan(self.run), quiet=0)]
-        except (CkptkitError, OSError):
-            return False
-        return bool(verdicts) and all(v.state == "unknown" and not v.unread for v in verdicts)
+            return bool(verdicts) and all(v.state == "unknown" and not v.unread for v in verdicts)
+        return False
 
     def holds_intact(self) -> bool:
         """Whether any checkpoint in the run is intact, or may be for all that can be read."""
-        try:
+        with self.turn, suppress(CkptkitError, OSError):
             return any(j.verdict.intact or j.verdict.unread for j in ops.judge(discover.scan(self.run), quiet=0))
-        except (CkptkitError, OSError):
-            return True
+        return True
 
     # --- what others do -----------------------------------------------------------------------------------------------
 
