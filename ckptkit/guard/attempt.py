@@ -4,13 +4,12 @@ What a failed attempt still holds open is let go of before anybody counts the fr
 """
 
 import gc
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sized
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
-from ckptkit.guard import ranks
+from ckptkit.guard import ranks, torch_save
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
 from ckptkit.patience import Patience
 
@@ -36,12 +35,10 @@ def _alone(
     trainer: Any, save: Callable[[], Any], weights_only: bool, patience: Patience, late: Callable[[], object]
 ) -> str | None:
     """In a thread of its own: no signal ends a write(2) into a network disk that is gone."""
-    from ckptkit.guard.torch_save import in_python
-
     here = _thread_state()
 
     def work() -> str | None:
-        with here(), in_python(), _weights_only(trainer, weights_only):
+        with here(), torch_save.in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
     return patience.call(work, moves=True, late=late)
@@ -130,34 +127,27 @@ def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
         trainer.args.save_only_model = before
 
 
-@contextmanager
-def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> Iterator[None]:
+def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> AbstractContextManager[None]:
     """What `torch.save` is refused waits until the save is through; after that nothing more is written.
 
     FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank that
     raised in between would leave the others in them, and gloo ends all of them then.
     """
-    import torch
 
-    original, ours = torch.save, threading.get_ident()
+    def by(original: torch_save.Save) -> torch_save.Save:
+        def save(*args: Any, **kwargs: Any) -> None:
+            if held:
+                return
+            try:
+                original(*args, **kwargs)
+            except Exception as error:
+                if not is_storage_error(error):
+                    raise
+                hold(error)
 
-    def save(*args: Any, **kwargs: Any) -> None:
-        is_ours = threading.get_ident() == ours
-        if is_ours and held:
-            return
-        try:
-            original(*args, **kwargs)
-        except Exception as error:
-            if not (is_ours and is_storage_error(error)):
-                raise
-            hold(error)
+        return save
 
-    torch.save = save
-    try:
-        yield
-    finally:
-        if torch.save is save:
-            torch.save = original
+    return torch_save.replaced(by)
 
 
 @contextmanager
