@@ -118,8 +118,10 @@ class Guard:
         fellows = frozenset(ranks.gather(os.getpid()))
         enter = partial(self._enter, self.trainer.args.output_dir, fellows)  # it may have changed since guard()
         ranks.in_turn(enter, self.leads)
+        trial = kwargs.get("trial", args[0] if args else None)
+        best = self.trials.best_so_far(trial)
         if self.leads:
-            self._quietly(partial(self.trials.begin, kwargs.get("trial", args[0] if args else None)))
+            self._quietly(partial(self.trials.begin, trial, best))
         if resume_from_checkpoint is True:
             resume_from_checkpoint = newest(self.room, self.leads, self.trainer.args.save_only_model)
         try:
@@ -135,7 +137,7 @@ class Guard:
                     claim.release()
                 self.claims.clear()
 
-    def _search_ended(self, best: Any) -> None:
+    def _search_ended(self, best: int | None) -> None:
         if self.leads:
             self._quietly(partial(self.trials.ended, best))
 

@@ -4,93 +4,130 @@ With keep_trials="best" the checkpoints of a trial that ended and is not the bes
 best, the search knows: Optuna's study, of which a trial is part (transformers `integration_utils.py`).
 """
 
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from ckptkit import discover, ops
-from ckptkit.errors import CkptkitError
+from ckptkit import ops
+from ckptkit.errors import CkptkitError, NoIntactCheckpoint
+from ckptkit.guard import ranks
 from ckptkit.guard.room import LOCK_SECONDS, WHO, Room, inform, warn
 from ckptkit.report import text
 
 
+class Best(NamedTuple):
+    """number: of the best trial so far; None while none is known, and why nobody can know it, "" if it may come."""
+
+    number: int | None
+    why: str = ""
+
+
 class Trials:
-    """What this guard saved of each trial."""
+    """What this guard saved of each trial, on a rank that looks after a disk."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
         self._runs: dict[int, str] = {}
         self._current: int | None = None
-        self._told = False
+        self._told: set[str] = set()
 
     @property
     def _wanted(self) -> bool:
         return self.room.settings.keep_trials == "best"
 
-    def begin(self, trial: Any) -> None:
+    def best_so_far(self, trial: Any) -> Best:
+        """Given the trial that begins, return the best of those that ended, as rank 0 knows it: the study is there.
+
+        Every rank must call it.
+        """
+        if trial is None or not self._wanted:
+            return Best(None)
+        best: Best = ranks.decide(lambda: _of_study(getattr(trial, "study", None)))
+        return best
+
+    def begin(self, trial: Any, best: Best) -> None:
         """A trial begins, None where there is no search: the ones before it have ended."""
         self._current = getattr(trial, "number", None)
-        study = getattr(trial, "study", None)
-        if trial is not None and not self._wanted:
-            self._tell_once(
-                "each trial of this search keeps its own checkpoints; the best trial's alone: keep_trials='best'"
-            )
-        if trial is None or not self._wanted:
+        if trial is None:
             return
-        if study is None:
-            self._tell_once("keep_trials='best' needs Optuna, whose trials tell which is the best: all trials stay")
+        at_most = f"at most {max(2, self.room.settings.keep_last)} checkpoints of each trial"
+        if not self._wanted:
+            self._tell_once(f"{at_most}, and all trials keep theirs; the best trial's alone: keep_trials='best'")
+        elif best.why:
+            self._tell_once(f"{at_most}, and all trials keep theirs: {best.why}")
         else:
-            self.keep_only(_best_of(study))
+            self._tell_once(f"{at_most}; those of a trial that ended and is not the best so far are deleted")
+            self._keep_only(best.number)
 
     def saved_in(self, run: str) -> None:
         """The current trial's run."""
         if self._current is not None:
             self._runs[self._current] = run
 
-    def ended(self, best: Any) -> None:
-        """The search is over. best: what it returned, transformers' BestRun, or a list of them."""
+    def ended(self, best: int | None) -> None:
+        """The search is over. best: the number of its best trial."""
         self._current = None
-        number = getattr(best, "run_id", None)
-        if self._wanted and isinstance(number, str) and number.isdigit():
-            self.keep_only(int(number))
+        if self._wanted:
+            self._keep_only(best)
 
-    def keep_only(self, best: int | None) -> None:
-        """Delete the checkpoints of each trial that ended and is not the best one."""
-        for number, run in self._runs.items():
-            if best is not None and best in self._runs and number not in (best, self._current):
-                self._delete(run, self._runs[best])
+    def _keep_only(self, best: int | None) -> None:
+        """Delete the checkpoints of each trial that ended and is not the best one, which is known."""
+        staying = [self._runs[number] for number in (best, self._current) if number in self._runs]
+        for run in dict.fromkeys(self._runs.values()):
+            if best is not None and run not in staying:  # names are a person's: two trials may share one
+                self._delete(run, self._runs.get(best, ""))
 
     def _delete(self, run: str, best: str) -> None:
+        """Of a trial; where the best one has no checkpoint as good, all but its last intact one."""
         try:
-            there = discover.scan(run).checkpoints
-            for checkpoint in there:
-                done = ops.discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
-                for failure in text.failures(done):
-                    warn(failure)
-                if done.deleted:
-                    inform(f"{checkpoint.path} deleted: {best} is the best trial's, and keep_trials is 'best'")
+            judged = ops.judge(ops.scan(run), quiet=0) if os.path.isdir(run) else ()
         except (CkptkitError, OSError) as error:
-            warn(str(error))
+            self._tell_once(str(error), warn)
+            return
+        for checkpoint, _ in sorted(judged, key=lambda j: (j.verdict.intact, j.verdict.resumable, j.checkpoint.step)):
+            try:
+                done = ops.discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
+            except NoIntactCheckpoint:
+                self._tell_once(f"{checkpoint.path} stays: the best trial has none as good")
+            except (CkptkitError, OSError) as error:
+                self._tell_once(str(error), warn)
+            else:
+                for failure in text.failures(done):
+                    self._tell_once(failure, warn)
+                if done.deleted:
+                    inform(f"{checkpoint.path} deleted: it is not the best trial's so far, and keep_trials is 'best'")
 
-    def _tell_once(self, line: str) -> None:
-        if not self._told:
-            inform(line)
-        self._told = True
+    def _tell_once(self, line: str, tell: Callable[[str], None] = inform) -> None:
+        if line not in self._told:
+            tell(line)
+        self._told.add(line)
 
 
-def watched(search: Callable[..., Any], ended: Callable[[Any], object]) -> Callable[..., Any]:
+def _of_study(study: Any) -> Best:
+    if study is None:
+        return Best(None, "keep_trials='best' needs Optuna, whose trials know which is the best")
+    try:
+        if len(study.directions) > 1:
+            return Best(None, f"a search for {len(study.directions)} goals has no single best trial")
+        return Best(int(study.best_trial.number))
+    except ValueError:  # none has ended, or none meets its constraints
+        return Best(None)
+    except Exception as error:  # noqa: BLE001 - a study may lie in a database: training does not depend on it
+        return Best(None, f"the study does not tell which is the best ({error})")
+
+
+def watched(search: Callable[..., Any], ended: Callable[[int | None], object]) -> Callable[..., Any]:
     """The Trainer's own search, and what follows its end."""
 
     def hyperparameter_search(*args: Any, **kwargs: Any) -> Any:
         best = search(*args, **kwargs)
-        ended(best)
+        ended(ranks.decide(lambda: _number_of(best)))
         return best
 
     return hyperparameter_search
 
 
-def _best_of(study: Any) -> int | None:
-    """The number of the best trial so far; None while none has ended, and where there is more than one goal."""
-    try:
-        return int(study.best_trial.number)
-    except (ValueError, RuntimeError):
-        return None
+def _number_of(best: Any) -> int | None:
+    """Of transformers' BestRun; a list of them has no number, and those of others than Optuna are named otherwise."""
+    number = getattr(best, "run_id", None)
+    return int(number) if isinstance(number, str) and number.isdigit() else None

@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from ckptkit import discover, history, lock, mass_delete, pins
-from ckptkit.errors import NoIntactCheckpoint, UsageError
-from ckptkit.model import Decision, Outcome, Plan
-from ckptkit.ops.looking import judge, plan, require_intact, scan
+from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
+from ckptkit.model import Decision, Judged, Outcome, Plan, Verdict
+from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
 from ckptkit.verify import QUIET_SECONDS
@@ -87,8 +87,9 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
 
     path: the checkpoint; one that is not there is no error. own: the caller itself began it, on a name that did not
     exist: then it goes also where nobody could judge it. instead: another run, such as the best trial's of a search: as
-    long as it holds an intact one that can be resumed from, that is the floor of this run too. lock_timeout: seconds to
-    wait for the run's lock. by: what the history calls the program that deleted, default its own name.
+    long as it holds one as good as the last intact one here, that one goes too, unless a process has it open or trains
+    in its run. lock_timeout: seconds to wait for the run's lock. by: what the history calls the program that deleted,
+    default its own name.
     Raises NoIntactCheckpoint if it is the only intact one, UsageError if it is pinned or, unless it is the caller's
     own, could not be judged, LockHeld, NoSuchRun.
     """
@@ -98,13 +99,7 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
         target = next((j for j in judged if j.checkpoint.name == name), None)
         if target is None:
             return Outcome()
-        if name in pins.read(run):
-            raise UsageError(f"{path} is pinned: left alone")
-        if target.verdict.state == "unknown" and not own:
-            raise UsageError(f"{path} could not be judged: left alone")
-        only = target.verdict.intact and sum(j.verdict.intact for j in judged) == 1
-        if only and not (instead and any(j.verdict.resumable for j in judge(scan(instead), quiet=0))):
-            raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
+        _require_given_up(run, target, judged, own, instead)
         from ckptkit.ops.removing import account, remove, volume_status
 
         before = volume_status(run_fd)
@@ -113,6 +108,33 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
         made = Plan(run, (decision,))
         outcome = account(run_fd, before, [] if failures else [decision], failures, made, settle=False)
     return _recorded(made, outcome, by)
+
+
+def _require_given_up(run: str, target: Judged, judged: Sequence[Judged], own: bool, instead: str) -> None:
+    """Raise what stands against deleting it: as `discard` says."""
+    path, verdict = target.checkpoint.path, target.verdict
+    if target.checkpoint.name in pins.read(run):
+        raise UsageError(f"{path} is pinned: left alone")
+    if verdict.state == "unknown" and not own:
+        raise UsageError(f"{path} could not be judged: left alone")
+    if instead and (holder := in_use(run).get(target.checkpoint.name)):
+        raise LockHeld(f"{path} is {holder}: left alone")
+    if instead and (claim := lock.claim_of(run)):
+        raise LockHeld(f"{run}: {claim.sentence}: {path} is left alone")
+    only = verdict.intact and sum(j.verdict.intact for j in judged) == 1
+    if only and not (instead and _stands_in(run, verdict, instead)):
+        raise NoIntactCheckpoint(f"{path} is the only intact checkpoint: left alone")
+
+
+def _stands_in(run: str, verdict: Verdict, instead: str) -> bool:
+    """Whether another run holds one that is as good, read just now."""
+    if os.path.realpath(instead) == os.path.realpath(run):
+        return False
+    try:
+        others = [j.verdict for j in judge(scan(instead), quiet=0)]
+    except CkptkitError:  # what can't be looked at stands in for nothing
+        return False
+    return any(v.intact and v.resumable >= verdict.resumable and v.refused <= verdict.refused for v in others)
 
 
 def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:

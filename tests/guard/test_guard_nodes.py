@@ -88,6 +88,11 @@ def test_both_resume_from_the_newest_that_is_intact_on_both(scenes):
         assert scenes["each_resumed"][rank] == {"first": [11], "names": WITH_30_AND_40}
 
 
+def test_only_the_best_trial_of_a_search_stays_on_both_where_asked_for(scenes):
+    for rank in RANKS:
+        assert scenes["each_search"][rank] == {"left": {"run-0": [], "run-1": ["checkpoint-10"], "run-2": []}}
+
+
 @pytest.mark.parametrize("scene", ["shared", "each_shared"])
 def test_one_disk_is_looked_after_by_rank_0_alone(scenes, scene):
     """With save_on_each_node too, where both nodes write the same files, as they do without us."""

@@ -140,6 +140,24 @@ class Resumable(tiny.Trainer):
         assert checkpoint is None or os.path.isfile(os.path.join(checkpoint, "optimizer.pt"))
 
 
+def each_search(mount: str) -> dict[str, Any]:
+    """Three trials, of which the second is the best: rank 0 alone has the study that knows it."""
+    run = os.path.join(mount, "run")
+    settings = dict(max_steps=10, eval_strategy="steps", eval_steps=10, ddp_find_unused_parameters=False)
+    trainer = tiny.trainer(run, ddp_timeout=60, **settings, **EACH)
+    trainer.model_init = lambda trial=None: tiny.model()
+    trials: list[int] = []
+
+    def space(trial: Any) -> dict[str, Any]:
+        trials.append(trial.number)
+        return {"seed": trial.suggest_int("seed", 1, 9)}
+
+    ckptkit.guard(trainer, 1, keep_trials="best")
+    trainer.hyperparameter_search(space, lambda metrics: (3.0, 1.0, 2.0)[trials[-1]], n_trials=3, backend="optuna")
+    dist.barrier()
+    return {"left": {name: os.listdir(os.path.join(run, name)) for name in sorted(os.listdir(run))}}
+
+
 # Whether both nodes see one disk.
 SCENES = {
     each_plain: False,
@@ -147,6 +165,7 @@ SCENES = {
     each_neighbour: False,
     each_in_the_middle: False,
     each_resumed: False,
+    each_search: False,
     shared_plain: True,
     shared: True,
     each_shared_plain: True,
