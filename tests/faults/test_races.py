@@ -114,10 +114,9 @@ def second_is_refused(run, first, tally):
     command = [sys.executable, "train.py", "--output-dir", run, "--max-steps", "2", "--report-to", "none"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=2 * LONGEST, check=False)
     assert done.returncode == 11 and "Traceback" not in done.stderr, done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("train: ")] == [
-        f"train: {run}: process {first.pid} is training here under a guard: "
-        "wait for its end, or name another output_dir"
-    ]
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("train: ")]
+    assert line.startswith(f"train: {run}: process {first.pid} has been training here since "), line
+    assert line.endswith(" UTC (under a guard): wait for its end, or use another output_dir"), line
     before = max(map(step, written(run)), default=0)
     wait_for_minutes(lambda: max(map(step, written(run)), default=0) > before)
     tally.ran("races: second guards refused")

@@ -75,8 +75,8 @@ def script(tmp_path):
         process.wait()
 
 
-def sweep_through_the_silence(ckptkit, path, exhaustive, tally):
-    """Sweep every ten seconds for 110 s, or as if each sweep came at their end."""
+def sweep_through_the_silence(ckptkit, path, exhaustive, tally, code=0):
+    """Sweep every ten seconds for 110 s, or as if each sweep came at their end. code: with which it exits."""
     run = os.path.dirname(path)
     before = tree(path).keys()
     for _ in range(SILENT_SECONDS // EVERY_SECONDS):
@@ -85,7 +85,7 @@ def sweep_through_the_silence(ckptkit, path, exhaustive, tally):
         else:
             set_age(path, time.time(), SILENT_SECONDS)
         done = ckptkit("prune", run, "-y", "--keep-last", "2")
-        assert done.code == 0, done.err
+        assert done.code == code, done.err
         assert tree(path).keys() == before, done.out
         tally.ran("a sweep in the silence of a save")
     return done
@@ -112,8 +112,8 @@ def test_silent_save_of_110_s_survives_the_sweeps_without_the_guard(script, ckpt
 def test_silent_save_of_110_s_survives_the_sweeps_with_the_guard(script, ckptkit, tmp_path, exhaustive, tally):
     run = str(tmp_path / "run")
     process = script(GUARDED.format(guard_tests=str(CHECKOUT / "tests" / "guard"), run=run))
-    done = sweep_through_the_silence(ckptkit, f"{run}/checkpoint-200", exhaustive, tally)
-    assert f"a training under a guard (pid {process.pid}) may still be writing it" in done.out
+    done = sweep_through_the_silence(ckptkit, f"{run}/checkpoint-200", exhaustive, tally, code=11)
+    assert f"locked by process {process.pid}, which trains here under a guard: a save is running" in done.err
     assert goes_on(process) == 0, (tmp_path / "log").read_text()
     assert all(j.verdict.resumable for j in ops.verify(run, level="full"))
     assert [name for name in names(run) if name.startswith("checkpoint")] == ["checkpoint-100", "checkpoint-200"]
