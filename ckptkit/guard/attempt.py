@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
-from ckptkit.guard import ranks, torch_save
+from ckptkit.guard import ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
 from ckptkit.patience import Patience
 
@@ -38,7 +38,7 @@ def _alone(
     here = _thread_state()
 
     def work() -> str | None:
-        with here(), torch_save.in_python(), _weights_only(trainer, weights_only):
+        with here(), writers.in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
     return patience.call(work, moves=True, late=late)
@@ -133,8 +133,9 @@ def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> Abs
     FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank that
     raised in between would leave the others in them, and gloo ends all of them then.
     """
+    import torch
 
-    def by(original: torch_save.Save) -> torch_save.Save:
+    def by(original: writers.Save) -> writers.Save:
         def save(*args: Any, **kwargs: Any) -> None:
             if held:
                 return
@@ -147,7 +148,7 @@ def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> Abs
 
         return save
 
-    return torch_save.replaced(by)
+    return writers.replaced(torch, by)
 
 
 @contextmanager

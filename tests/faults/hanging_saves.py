@@ -2,9 +2,12 @@
 
 python -m tests.faults.hanging_saves FOLDER SEED TIMES
 
-The guard's own bounds are short here. One line on stdout for each trial: [what was done, [broken promises]].
+The guard's own bounds are short here. One line on stdout for each trial: [what was done, [broken promises]]. Where
+Python's own lock is held in a call that hangs, nothing in this process can end it: the kernel's clock does, with the
+stacks of all threads on stderr.
 """
 
+import faulthandler
 import importlib
 import json
 import random
@@ -19,12 +22,17 @@ from tests.faults.save_trials import KINDS, Known, broken, known
 
 SHORT_BOUNDS = {"LONGEST_SECONDS": 3.0, "STILL_HANGING_SECONDS": 0.3}
 HELP_AFTER_SECONDS = 90.0  # far more than four saves may take, each with its bound
+END_AFTER_SECONDS = 240.0
+# What libraries write by C++ or Rust.
+COMPILED = ("model.safetensors", "optimizer.pt", "tokenizer.json")
 
 
 def drawn(right: Known, rng: random.Random, times: int) -> Iterator[Refusal]:
-    """TIMES of each call; 0: one, of three calls. Once, or each time from some moment on."""
-    for call in rng.sample(sorted(ARRIVES), 3) if not times else sorted(ARRIVES) * times:
-        place = rng.choice(right.places[call])
+    """TIMES of each call; 0: one, of three calls, and one in what compiled code writes. Once, or from then on."""
+    calls = sorted(ARRIVES) * times or rng.sample(sorted(ARRIVES), 3)
+    places = [rng.choice(right.places[call]) for call in calls]
+    compiled = [place for place in right.places["write"] if place.path.endswith(COMPILED)]
+    for place in (*places, *(compiled if times else [rng.choice(compiled)])):
         yield Refusal(place, rng.randrange(place.times), NEVER, rng.choice(("once", "everywhere")))
 
 
@@ -43,6 +51,7 @@ def main(folder: str, seed: str, times: str) -> None:
     with redirect_stdout(sys.stderr), failing_disk(folder) as disk:
         right = known(disk, folder, rng.choice(KINDS))
         for number, refusal in enumerate(drawn(right, rng, int(times))):
+            faulthandler.dump_traceback_later(END_AFTER_SECONDS, exit=True)
             faults = list(broken(disk, f"run{number}", refusal, right))
             print(json.dumps([f"{refusal}, {right.kind}", faults]), file=out, flush=True)
 
