@@ -22,10 +22,10 @@ def test_a_tokenizer_is_written_as_by_itself(tmp_path, pretty):
 
 
 def test_an_error_has_its_number_and_all_is_as_before(tmp_path):
+    (tmp_path / "file").touch()
     before = torch.save, Tokenizer.save
     for save in (lambda path: torch.save({}, path), lambda path: tokenizer().save(path)):
         with pytest.raises(NotADirectoryError), in_python():
-            (tmp_path / "file").touch()
             save(f"{tmp_path}/file/below")
         assert (torch.save, Tokenizer.save) == before
 
