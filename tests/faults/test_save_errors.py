@@ -34,7 +34,7 @@ TRACED = [
     ("close", "EDQUOT", "tokenizer.json"),
     ("fsync", "ENOSYS", "optimizer.pt"),
     ("fsync", "ENOLINK", "scheduler.pt"),
-    ("writev", "ETIMEDOUT", "optimizer.pt"),
+    ("write", "ETIMEDOUT", "optimizer.pt"),
     ("write", "ESHUTDOWN", "training_args.bin"),
 ]
 
