@@ -69,17 +69,27 @@ class Outcome(NamedTuple):
 
 def worse(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]:
     """Each promise that the guarded training broke."""
-    if guarded.steps < plain.steps:
+    if guarded.steps < min(plain.steps, scenario.max_steps):
         yield f"{guarded.steps} steps were done, {plain.steps} without the guard"
     if guarded.error and not _nothing_to_resume(scenario, guarded):
         yield f"the training died: {guarded.error}"
     if guarded.newest < plain.newest and not _ended_with_best(scenario, plain, guarded):
         yield f"the newest resumable step is {guarded.newest}, {plain.newest} without the guard"
-    if guarded.count < min(plain.count - scenario.eaten, scenario.keep_last - 1):
+    alike = not _went_astray(scenario, plain)
+    if alike and guarded.count < min(plain.count - scenario.eaten, scenario.keep_last - 1):
         yield f"{guarded.count} intact resumable ones are left, {plain.count} without the guard"
     if guarded.peak > max(scenario.announced, guarded.before):
         yield f"{guarded.peak} checkpoints were on disk at once, {scenario.announced} are announced"
     yield from _other_losses(scenario, plain, guarded)
+
+
+def _went_astray(scenario: Scenario, outcome: Outcome) -> bool:
+    """Whether it was killed, and went on from what the training before it had left, past steps that it never did.
+
+    Then it met other events than it would have, and counts that one's checkpoints as its own.
+    """
+    first = min((step for life in outcome.losses[1:] for step in life), default=0)
+    return scenario.kill is not None and first > scenario.kill.step + 1
 
 
 def _ended_with_best(scenario: Scenario, plain: Outcome, guarded: Outcome) -> bool:
