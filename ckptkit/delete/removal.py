@@ -78,9 +78,9 @@ class Removal:
         try:
             self.insist(action)
             self.removed += 1
-        except FileNotFoundError:
-            return  # somebody else removed it: gone is gone
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                return  # somebody else removed it: gone is gone
             yield Failure(path, in_words(error))
 
     def insist(self, action: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ a restart will go on from.
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,12 @@ class FollowUps:
     """Runs them in a thread of its own, or, where no more threads can be had, at once."""
 
     def __init__(self) -> None:
+        self._begin()
+        begin_in_child = weakref.WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: (begin_in_child() or _nothing)())
+
+    def _begin(self) -> None:
+        """A forked process has none of our threads: it would wait for their end for ever."""
         self._changed = threading.Condition()
         self._waiting: FollowUp | None = None
         self._dropped: list[Callable[[], None]] = []  # the records of those that gave way
@@ -105,6 +112,10 @@ class FollowUps:
             room.prune(room.settings.rules)
         for record in (*dropped, follow_up.record):
             record()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:

@@ -3,8 +3,10 @@
 What a failed attempt still holds open is let go of before anybody counts the free bytes.
 """
 
+import contextvars
 import gc
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
@@ -34,14 +36,32 @@ def attempt(
 def _alone(
     trainer: Any, save: Callable[[], Any], weights_only: bool, patience: Patience, late: Callable[[], object]
 ) -> str | None:
-    """In a thread of its own: no signal ends a write(2) into a network disk that is gone."""
-    here = _thread_state()
+    """In a thread of its own: no signal ends a write(2) into a network disk that is gone.
+
+    What a person's Trainer does in a save may be bound to the thread that trains: then nothing bounds its saves.
+    """
+    here, context = _thread_state(), contextvars.copy_context()
 
     def work() -> str | None:
         with here(), writers.in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
-    return patience.call(work, moves=True, late=late)
+    if trainer not in _bound_to_their_thread:
+        try:
+            return patience.call(lambda: context.run(work), moves=True, late=late)
+        except Exception as error:
+            if not _is_of_threads(error):
+                raise
+            _bound_to_their_thread.add(trainer)
+    return work()
+
+
+_bound_to_their_thread: "weakref.WeakSet[Any]" = weakref.WeakSet()  # trainers
+
+
+def _is_of_threads(error: BaseException) -> bool:
+    """Such as "signal only works in main thread", or what SQLite, asyncio and threading.local say."""
+    return not isinstance(error, TimeoutError) and any("thread" in str(link) for link in chain(error))
 
 
 def _fault_of(save: Callable[[], Any]) -> str | None:
@@ -72,10 +92,11 @@ def _let_go(error: BaseException) -> None:
 
 
 def _thread_state() -> Callable[[], Any]:
-    """What torch keeps for each thread, as it is here: whether gradients are recorded, and the stream of the GPU."""
+    """What torch keeps for each thread, as it is here: whether gradients are recorded, the device, the GPU's stream."""
     import torch
 
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    device = torch.get_default_device()
     stream = torch.cuda.current_stream() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
 
     @contextmanager
@@ -83,6 +104,8 @@ def _thread_state() -> Callable[[], Any]:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(inference))
             stack.enter_context(torch.set_grad_enabled(grad))
+            if device.type != "cpu":
+                stack.enter_context(device)
             if stream is not None:
                 stack.enter_context(torch.cuda.stream(stream))  # and the GPU that it belongs to
             yield

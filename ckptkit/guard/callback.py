@@ -1,10 +1,15 @@
-"""What the Trainer tells the guard while it trains: begin, steps, end. The saves themselves pass through the guard."""
+"""What the Trainer tells the guard while it trains: begin, steps, end; and what of it the guard puts right, or logs.
 
+The saves themselves pass through the guard.
+"""
+
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from ckptkit.guard import ranks
 
@@ -31,6 +36,19 @@ class Best(NamedTuple):
         state.best_metric, state.best_model_checkpoint = self.metric, self.checkpoint
         if hasattr(state, "best_global_step"):
             state.best_global_step = self.step
+
+    def comes_back(self, state: Any, name: str) -> float | None:
+        """After the save of that name was not written: if the Trainer named it as the best before that, it is not.
+
+        Else the end would load none, or the wrong one: what is the best again is the best of those that are there.
+        Return the metric that it had, None if it was not the best.
+        """
+        step = getattr(state, "best_global_step", None)
+        if step != state.global_step and os.path.basename(state.best_model_checkpoint or "") != name:
+            return None
+        metric: float | None = state.best_metric
+        self.put_back(state)
+        return metric
 
 
 class StateBefore(NamedTuple):
@@ -72,12 +90,19 @@ class GuardCallback(TrainerCallback):
         self.best = Best.of(state)
         clock = self.guard.clock
         if clock is not None:
-            at_the_end = state.global_step >= state.max_steps
+            at_the_end = state.global_step >= state.max_steps or control.should_training_stop
             control.should_save = clock.is_due(state.global_step) or at_the_end or control.should_save
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Before the evaluation and the save of this epoch."""
+        """Before the evaluation and the save of this epoch.
+
+        Training that ends passes here too: the last chance to save its last step, where a callback after this one ended
+        it, or an evaluation decided that the step is none to save (save_strategy="best").
+        """
         self.best = Best.of(state)
+        clock = self.guard.clock
+        if clock is not None and control.should_training_stop and clock.saved_step != state.global_step:
+            control.should_save = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The best model is loaded after this, and the process may exit: nothing may be under way."""
@@ -97,7 +122,7 @@ class Clock:
 
     def began(self, step: int) -> None:
         """Training begins, or a save was attempted, at this step: the time counts from here."""
-        self._saved_at, self._saved_step, self._look_at = self._now(), step, step + 1
+        self._saved_at, self.saved_step, self._look_at = self._now(), step, step + 1
 
     def is_due(self, step: int) -> bool:
         """Whether this step is to be saved. Every rank must ask at every step."""
@@ -106,7 +131,15 @@ class Clock:
         if step < self._look_at:
             return False
         left: float = ranks.decide(lambda: self.every - (self._now() - self._saved_at))
-        done = max(1, step - self._saved_step)
+        done = max(1, step - self.saved_step)
         pace = max(1e-6, (self.every - left) / done)  # seconds a step
         self._look_at = step + max(1, int(SHARE * left / pace))
         return left <= 0
+
+
+def log(trainer: Any, scalars: dict[str, float]) -> None:
+    """As the Trainer logs: a child's own `log` may count what it has logged. What is due at this step still is."""
+    is_due = trainer.control.should_log
+    with suppress(OSError):  # a log on the full disk must not end training
+        Trainer.log(trainer, scalars)
+    trainer.control.should_log = is_due

@@ -10,6 +10,7 @@ from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, Settings
 from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
+LONGEST_TIMEOUT = 1e9  # seconds: some thirty years, and nothing that counts with it overflows
 
 
 def guard(
@@ -29,9 +30,9 @@ def guard(
     trainer: before its train() is called. Called again on the same trainer, the same guard is returned, with the
     settings of this call.
     keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
-    `save_total_limit`, which is switched off, else 2. With 1, two are there while a save is written. The best one
-    (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on the
-    disk it goes below that, down to the last intact one.
+    `save_total_limit`, which is off while it trains, else 2. With 1, two are there while a save is written. The best
+    one (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on
+    the disk it goes below that, down to the last intact one.
     keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
     on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
     room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
@@ -49,7 +50,7 @@ def guard(
     _require_trainer(trainer)
     arguments.one_of("on_full", on_full, ON_FULL)
     arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
-    timeout = arguments.number("on_full_timeout", on_full_timeout, "must be a number of seconds, 0 or more")
+    timeout = _timeout(on_full_timeout)
     limit, explicit = _keep_last(trainer, keep_last)
     settings = Settings(
         Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout, _trusted(trainer, trust),
@@ -62,6 +63,13 @@ def guard(
     guard = Guard(trainer, settings)
     guard.take_over()
     return guard
+
+
+def _timeout(seconds: Any) -> float:
+    must = "must be a number of seconds, 0 or more"
+    if arguments.number("on_full_timeout", seconds, must) > LONGEST_TIMEOUT:
+        raise arguments.wrong("on_full_timeout", seconds, f"{must}, and at most {LONGEST_TIMEOUT:,.0f}")
+    return float(seconds)
 
 
 def _interval(every: Any) -> float | None:
@@ -86,7 +94,7 @@ def _require_trainer(trainer: Any) -> None:
 def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     """The limit, and whether a person chose it."""
     guard = getattr(trainer, "_ckptkit_guard", None)
-    own = trainer.args.save_total_limit if guard is None else guard.rotation.own_limit
+    own = trainer.args.save_total_limit if guard is None else guard.rotation.limit()
     if asked is None and (own is None or own <= 0):
         return DEFAULT_KEEP_LAST, False
     must = "must be a whole number above 0, or None for the Trainer's save_total_limit"

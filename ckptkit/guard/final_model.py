@@ -70,7 +70,7 @@ def _write(guard: "Guard", draft: str, need: int) -> str:
             if locked := _first(guard, partial(_lock, guard.room.run, held)):
                 return str(locked)
             try:
-                fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft), False, guard.patience)
+                fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft), False, guard.disk.patience)
             except StandsStill as error:
                 return str(error)
         if not fault:

@@ -12,24 +12,21 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import discover, lock, ops
+from ckptkit import arguments, discover, lock, ops
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import last_look, marks, ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
+from ckptkit.guard.bounded import Bounded
 from ckptkit.guard.hold import Hold
 from ckptkit.guard.resuming import newest
 from ckptkit.guard.room import LOCK_SECONDS, Room, inform, warn
 from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import Settings
-from ckptkit.guard.slots import Slot, Slots, strictest
+from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.guard.trials import Trials, watched
-from ckptkit.patience import Patience, StandsStill
+from ckptkit.patience import StandsStill
 
-# For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
-# skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
-LONGEST_SECONDS = 480.0
-STILL_HANGING_SECONDS = 5.0  # for each save after that, until the disk answers again
 ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 
 
@@ -49,9 +46,8 @@ class Guard:
         self.rotation = Rotation(trainer, self.room)
         self.slots = Slots(trainer, self.room)
         self.trials = Trials(self.room)
-        self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
-        self.patience = Patience(self.longest)
-        self.hangs = self.shares = False
+        self.disk = Bounded(self.room)
+        self.shares = self._saving = self._left_nothing = False
         self.skipped = 0
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.callback = GuardCallback(self)
@@ -59,7 +55,8 @@ class Guard:
         self._original_save: Callable[..., Any] = trainer._save_checkpoint
         self._original_train: Callable[..., Any] = trainer.train
         self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
-        atexit.register(_wait_quietly, self.follow_ups, self.longest)
+        self._own_way = saves_its_own_way(trainer)
+        atexit.register(_wait_quietly, self.follow_ups, self.disk.longest)
 
     def take_over(self) -> None:
         """Put the guard in the Trainer's way, and switch its own rotation off where its saves can be judged."""
@@ -81,7 +78,7 @@ class Guard:
         if settings == self.settings:
             return
         self.settings = self.room.settings = settings
-        self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
+        self.disk.set(settings)
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.rotation.set(self.leads)
         if self.main:
@@ -100,7 +97,7 @@ class Guard:
     def wait(self) -> None:
         """Until the background work of the last save is done, or for as long as a save may take."""
         try:
-            self.follow_ups.wait(self.longest)
+            self.follow_ups.wait(self.disk.longest)
         except TimeoutError as error:
             warn(f"{self.room.run} does not answer: {error}")
 
@@ -108,38 +105,49 @@ class Guard:
         """Write the final model, room made first; whether it is there and its weights are whole."""
         from ckptkit.guard.final_model import save_model
 
-        return save_model(self, os.path.realpath(directory))
+        return save_model(self, os.path.realpath(arguments.text("directory", os.fspath(directory))))
 
     # --- instead of Trainer.train ---------------------------------------------------------------------------------
 
-    def _train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def _train(self, *args: Any, **kwargs: Any) -> Any:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
-        self.shares = False
-        fellows = frozenset(ranks.gather(os.getpid()))
+        self.shares, process = False, os.getpid()
+        fellows = frozenset(ranks.gather(process))
         enter = partial(self._enter, self.trainer.args.output_dir, fellows)  # it may have changed since guard()
-        ranks.in_turn(enter, self.leads)
-        trial = kwargs.get("trial", args[0] if args else None)
-        best = self.trials.best_so_far(trial)
-        if self.leads:
-            self._quietly(partial(self.trials.begin, trial, best))
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = newest(self.room, self.leads, self.trainer.args.save_only_model)
         try:
-            with last_look.forgiven(self.trainer, self.patience):
-                return self._original_train(resume_from_checkpoint, *args, **kwargs)
+            ranks.in_turn(enter, self.leads)
+            trial = kwargs.get("trial", args[1] if len(args) > 1 else None)
+            best = self.trials.best_so_far(trial)
+            if self.leads:
+                self.disk.quietly(partial(self.trials.begin, trial, best))
+            args, kwargs = self._resumed(args, kwargs)
+            with self.rotation.in_force(), last_look.forgiven(self.trainer, self.disk.patience):
+                return self._original_train(*args, **kwargs)
         finally:
-            try:
-                self.wait()
-                self._notice()
-            finally:
-                self.source.release()
-                for claim in self.claims.values():
-                    claim.release()
-                self.claims.clear()
+            if os.getpid() == process:  # else a fork of it, which shares our locks
+                self._leave()
+
+    def _resumed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What train() was called with, and where that says True the checkpoint to go on from."""
+        if kwargs.get("resume_from_checkpoint", args[0] if args else None) is not True:
+            return args, kwargs
+        path = newest(self.room, self.leads, self.trainer.args.save_only_model)
+        return ((path, *args[1:]), kwargs) if args else (args, kwargs | {"resume_from_checkpoint": path})
+
+    def _leave(self) -> None:
+        """Training is over, or did not begin: wait for what goes on beside it, and claim nothing any more."""
+        try:
+            self.wait()
+            self._notice()
+        finally:
+            self.source.release()
+            for claim in self.claims.values():
+                claim.release()
+            self.claims.clear()
 
     def _search_ended(self, best: int | None) -> None:
         if self.leads:
-            self._quietly(partial(self.trials.ended, best))
+            self.disk.quietly(partial(self.trials.ended, best))
 
     def _enter(self, run: str, fellows: Collection[int] = ()) -> None:
         """Go on in this run, and claim it: two trainings in one would take each other's checkpoints for their own.
@@ -175,50 +183,51 @@ class Guard:
 
     def _save(self, model: Any, trial: Any = None, *args: Any, **kwargs: Any) -> None:
         """Save one checkpoint. Returns normally also when it was skipped."""
+        if self._saving:  # a signal's handler saves, while a save is under way
+            warn(f"step {self.trainer.state.global_step} is being saved already, and only once")
+            return
+        self._saving = True
+        try:
+            with self.rotation.in_force():
+                self._save_once(trial, partial(self._original_save, model, trial, *args, **kwargs))
+        finally:
+            self._saving = False
+        if self.disk.patience.interrupted:
+            self.disk.patience.interrupted = False
+            raise KeyboardInterrupt
+
+    def _save_once(self, trial: Any, save: Callable[[], Any]) -> None:
         began, step = time.monotonic(), self.trainer.state.global_step
         name = f"checkpoint-{step}"
         until = began + self.settings.on_full_timeout
         slot = self._agreed(partial(self._choose, self.trainer._get_output_dir(trial=trial), name, until))
         if slot.writes:
-            slot = self._write(name, slot, until, partial(self._original_save, model, trial, *args, **kwargs))
+            slot = self._write(name, slot, until, save)
         if self.clock:
             self.clock.began(step)
         self._tell(name, slot, time.monotonic() - began)
         if slot.action == "stop":
             self.slots.stopped = self.trainer.control.should_training_stop = True
         self._log(time.monotonic() - began)
-        if self.patience.interrupted:
-            self.patience.interrupted = False
-            raise KeyboardInterrupt
 
     def _agreed(self, question: Callable[[], Slot]) -> Slot:
         return strictest(ranks.ask(question, self.leads))
 
     def _choose(self, run: str, name: str, until: float) -> Slot:
         """Where this save goes. A disk that hangs costs saves, not the training."""
-        self.patience.seconds = STILL_HANGING_SECONDS if self.hangs else self.longest
-        self.hangs = False
-        return self._asked(partial(self._chosen, run, name, until))
+        self.disk.save_begins()
+        return self.disk.slot(partial(self._chosen, run, name, until), Slot("save"))
 
     def _chosen(self, run: str, name: str, until: float) -> Slot:
         if os.path.realpath(run) != self.room.run:
-            self.follow_ups.wait(self.patience.seconds)
+            self.follow_ups.wait(self.disk.patience.seconds)
             self._enter(run)
             self.room.begin(self._began_at, self.settings.explicit)
         self.trials.saved_in(self.room.run)
         self.room.notice()
         self.room.best = self._best()
-        secured = partial(self.follow_ups.wait_secured, self.patience.seconds) if self.follow_ups.pending else None
+        secured = partial(self.follow_ups.wait_secured, self.disk.patience.seconds) if self.follow_ups.pending else None
         return self.slots.choose(name, until, secured)
-
-    def _asked(self, question: Callable[[], Slot]) -> Slot:
-        """The answer, or a save that is skipped for what the disk says."""
-        try:
-            return self.patience.call(question)
-        except TimeoutError as error:
-            return Slot("skip", self._hung(str(error)))
-        except (CkptkitError, OSError) as error:
-            return Slot("skip", str(error))
 
     def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
         """Write it, and try again after making room if a disk was in the way; what became of what was decided."""
@@ -228,56 +237,74 @@ class Guard:
         while slot.writes:
             fault = self._try(name, slot, save, partial(self._came_late, name, before))
             if not fault:
-                return slot
+                return Slot("there") if self._left_nothing else slot
             before.put_back(self.trainer.state)
             tries += 1
-            slot = self._agreed(partial(self._asked, partial(self._after_failure, name, slot, fault, until, tries)))
+            slot = self._agreed(partial(self.disk.slot, partial(self._after_failure, name, slot, fault, until, tries)))
         return slot
 
     def _try(self, name: str, slot: Slot, save: Callable[[], Any], late: Callable[[], object]) -> str:
         """One attempt, the run's lock held; "" or the disk's word. late: as in `attempt`."""
         from ckptkit.guard.attempt import attempt
 
+        self._left_nothing = False
         with ExitStack() as held:
             if not all(ranks.ask(partial(self._begin, name, held), self.leads)):
-                return self._hung("nothing can be written")
+                return self.disk.hung("nothing can be written")
             try:
-                fault = attempt(self.trainer, save, slot.action == "weights-only", self.patience, late)
+                fault = attempt(self.trainer, save, slot.action == "weights-only", self.disk.patience, late)
             except StandsStill as error:
-                return self._hung(str(error))
+                return self.disk.hung(str(error))
+            if fault and self._is_whole(name):
+                warn(f"{self.room.path(name)} was written whole, and then its save failed: {fault}")
+                fault = ""
             faults = [fault] if fault else ranks.ask(partial(self._complete, name), self.leads)
             return next((fault for fault in faults if fault), "")
 
+    def _is_whole(self, name: str) -> bool:
+        """Whether what failed was no more than what a Trainer does after its last file: several ranks begin again."""
+        found: list[bool] = []
+        if self._own_way and self.room.rotates and not ranks.together():
+            self.disk.quietly(lambda: found.append(self.room.sound(name)))
+        return any(found)
+
     def _complete(self, name: str) -> str:
-        """Take the mark back; "" or the disk's word. Where somebody removed the checkpoint, it is not complete."""
+        """Take the mark back; "" or the disk's word. One that is gone is not complete, but for a Trainer's own ways."""
         try:
-            self.patience.call(partial(marks.unmark, self.room.path(name)))
+            self.disk.patience.call(partial(marks.unmark, self.room.path(name)))
         except TimeoutError as error:
-            return self._hung(str(error))
+            return self.disk.hung(str(error))
         except OSError as error:
-            return told(error)
+            self._left_nothing = self._own_way and isinstance(error, FileNotFoundError)
+            if not self._left_nothing:
+                return told(error)
+            inform(
+                f"{self.room.path(name)} is not there after its save: this Trainer put it elsewhere, or did not save"
+            )
         return ""
 
     def _begin(self, name: str, held: ExitStack) -> bool:
         """Keep our own threads and sweeps out, and mark the checkpoint as under way; whether the disk answers."""
-        if not self.room.turn.acquire(timeout=self.patience.seconds):
+        if not self.room.turn.acquire(timeout=self.disk.patience.seconds):
             return False
         held.callback(self.room.turn.release)
-        self._quietly(partial(self._lock, name, held))
-        return not self.hangs
+        self.disk.quietly(partial(self._lock, name, held))
+        return not self.disk.hangs
 
     def _lock(self, name: str, held: ExitStack) -> None:
         """A sweep that deletes is waited for; one that hangs with the lock is no reason to lose a save."""
         os.makedirs(self.room.run, exist_ok=True)
         with suppress(LockHeld):
             held.enter_context(lock.hold(self.room.run, LOCK_SECONDS))
-        marks.mark(self.room.path(name))
+        path = self.room.path(name)
+        if os.path.isdir(path) or not self._own_way or ranks.together():
+            marks.mark(path)
 
     def _after_failure(self, name: str, slot: Slot, fault: str, until: float, tries: int) -> Slot:
         """Remove what a failed save left, make room, and say whether, and what, to try once more."""
         warn(f"saving {name} failed: {fault}")
         over = not self.room.rotates and not self.room.began  # it is written over, as without a guard
-        if self.hangs or not (over or self.room.discard(name)):
+        if self.disk.hangs or not (over or self.room.discard(name)):
             return self.slots.given_up(fault)
         waits = self.settings.on_full == "wait" and time.monotonic() < until
         if slot.action == "save" and (tries < ATTEMPTS or waits):
@@ -293,21 +320,7 @@ class Guard:
             if os.path.basename(state.best_model_checkpoint or "") == name:
                 before.best.put_back(state)
         if self.room.discard(name):
-            inform(f"{self.room.path(name)} deleted: its save stood still for too long, and training went on meanwhile")
-
-    def _hung(self, why: str) -> str:
-        self.hangs = True
-        self.patience.seconds = STILL_HANGING_SECONDS
-        return f"{self.room.run} does not answer: {why}"
-
-    def _quietly(self, work: Callable[[], object]) -> None:
-        """Do what no save depends on; a disk that can't or hangs is known by what comes next."""
-        try:
-            self.patience.call(work)
-        except TimeoutError as error:
-            self._hung(str(error))
-        except (CkptkitError, OSError):
-            pass
+            inform(f"{self.room.path(name)} deleted: its save was given up before it ended")
 
     def _push(self, folder: str, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's, which may send all of the checkpoint to the Hub; its files are complete by then."""
@@ -327,7 +340,7 @@ class Guard:
         """What became of a save, to a person and to what follows it."""
         if slot.writes:
             if self.leads:
-                self._quietly(partial(self._look_at, name, slot))
+                self.disk.quietly(partial(self._look_at, name, slot))
                 record = partial(_record, self.room.path(name), slot.action, seconds)
                 self.follow_ups.start(FollowUp(self.room, name, partial(self._hold, name), record))
             if self.main and slot.action == "weights-only":
@@ -338,7 +351,10 @@ class Guard:
             self.skipped += 1
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
-            self._best_is_not_saved(name)
+            before = self.callback.best
+            if (metric := before.comes_back(self.trainer.state, name)) is not None and self.main:
+                stays = before.checkpoint or "none so far"
+                warn(f"{name} was the best so far ({metric}) and is not saved: the best one stays {stays}")
 
     def _look_at(self, name: str, slot: Slot) -> None:
         """What it took is what the next one needs; and the first ones tell whether this Trainer's can be judged."""
@@ -350,21 +366,6 @@ class Guard:
             with suppress(CkptkitError):
                 self.slots.last_bytes = discover.checkpoint(room.path(name)).allocated_bytes
         self.rotation.look_at(name)
-
-    def _best_is_not_saved(self, name: str) -> None:
-        """The Trainer named this step as the best before it was saved: else the end would load none, or the wrong one.
-
-        So what is the best again is the best of those that are there.
-        """
-        state, before = self.trainer.state, self.callback.best
-        step = getattr(state, "best_global_step", None)
-        if step != state.global_step and os.path.basename(state.best_model_checkpoint or "") != name:
-            return
-        metric = state.best_metric
-        before.put_back(state)
-        if self.main:
-            stays = before.checkpoint or "none so far"
-            warn(f"{name} was the best so far ({metric}) and is not saved: the best one stays {stays}")
 
     def _best(self) -> dict[str, str]:
         best = self.trainer.state.best_model_checkpoint
@@ -378,15 +379,16 @@ class Guard:
 
     def _notice(self) -> None:
         if self.leads:
-            self._quietly(self.room.notice)
+            self.disk.quietly(self.room.notice)
 
     def _log(self, stall: float) -> None:
-        """The scalars, through the Trainer, in the training thread: they show up where its losses do."""
+        """The scalars, in the training thread: they show up where its losses do."""
+        from ckptkit.guard.callback import log
+
         logs = {"ckpt/stall_seconds": round(stall, 4)}
-        if self.leads and not self.hangs:
-            self._quietly(lambda: logs.update(self.room.figures()))
-        with suppress(OSError):  # a log on the full disk must not end training
-            self.trainer.log(logs)
+        if self.leads and not self.disk.hangs:
+            self.disk.quietly(lambda: logs.update(self.room.figures()))
+        log(self.trainer, logs)
 
 
 def _record(path: str, kind: str, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Who rotates: the guard where it can judge what this Trainer writes, else the Trainer itself, as without us."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ckptkit.guard.room import Room, inform, warn
@@ -20,17 +21,48 @@ class Rotation:
         self.trainer, self.room = trainer, room
         self.own_limit: int | None = trainer.args.save_total_limit
         self.why = not_judged(trainer)  # the guard does not rotate, "" if it does
-        self._judged, self._not_intact = False, 0
+        self._judged, self._not_intact, self._in_force = False, 0, False
+
+    def limit(self) -> int | None:
+        """The Trainer's own, as a person set it."""
+        limit: int | None = self.own_limit if self._in_force else self.trainer.args.save_total_limit
+        return limit
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """While it trains or saves, the Trainer has the limit that is meant for it; then its own again: another
+        Trainer may be made with the same arguments.
+        """
+        if self._in_force:
+            yield
+            return
+        args, self.own_limit = self.trainer.args, self.limit()
+        self._in_force = True
+        self._apply()
+        try:
+            yield
+        finally:
+            self._in_force, args.save_total_limit = False, self.own_limit
 
     def set(self, tells: bool) -> None:
         """Put it into effect, with the settings as they are now. tells: whether this rank looks after a disk."""
-        settings, args = self.room.settings, self.trainer.args
+        self.own_limit = self.limit()
+        self.room.rotates = not self.why
+        self._apply()
+        if self.why and tells:
+            goes_on = _goes_on(self._meant())
+            warn(f"{self.room.run}: {self.why}, so the guard deletes no checkpoint there: {goes_on}")
+
+    def _apply(self) -> None:
+        if self._in_force:
+            self.trainer.args.save_total_limit = self._meant()
+
+    def _meant(self) -> int | None:
+        """The limit for the Trainer's rotation: its own, else the guard's if a person chose that; None: it rests."""
+        settings = self.room.settings
         chosen = settings.keep_last if settings.explicit else None
         own = self.own_limit if self.own_limit and self.own_limit > 0 else chosen
-        self.room.rotates = not self.why
-        args.save_total_limit = own if self.why else None
-        if self.why and tells:
-            warn(f"{self.room.run}: {self.why}, so the guard deletes no checkpoint there: {_goes_on(args)}")
+        return own if self.why else None
 
     def begin(self) -> None:
         """A training begins, on a rank that looks after a disk: what stands there may be what its saves will be like.
@@ -105,9 +137,9 @@ def not_judged(trainer: Any) -> str:
     return ""
 
 
-def _goes_on(args: Any) -> str:
+def _goes_on(limit: int | None) -> str:
     """What becomes of the older ones then, and what to type where nothing does."""
-    if limit := args.save_total_limit:
+    if limit:
         return f"the Trainer's own rotation goes on with save_total_limit={limit}"
     return "it has no save_total_limit either, so all stay; fix: ckptkit.guard(trainer, keep_last=2)"
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ckptkit import forecast
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import save_size
-from ckptkit.guard.room import Room, short
+from ckptkit.guard.room import Room, short, warn
 from ckptkit.guard.settings import Settings
 
 WRITES = ("save", "weights-only")
@@ -42,13 +42,21 @@ def strictest(slots: Sequence[Slot]) -> Slot:
     return min(slots, key=lambda slot: STRICTEST.index(slot.action))
 
 
+def saves_its_own_way(trainer: Any) -> bool:
+    """Whether it may make a checkpoint's directory itself, elsewhere at first, or not at all."""
+    from transformers import Trainer
+
+    kind = type(trainer)
+    return any(getattr(kind, name) is not getattr(Trainer, name) for name in ("_save_checkpoint", "save_model"))
+
+
 class Slots:
     """Chooses, on a rank that looks after a disk. Raises TimeoutError, CkptkitError, OSError."""
 
     def __init__(self, trainer: Any, room: Room) -> None:
         self.trainer, self.room = trainer, room
         self.last_bytes = 0  # of this training's last whole save
-        self.stopped = False
+        self.stopped = self._unmeasured = False
 
     @property
     def settings(self) -> Settings:
@@ -62,7 +70,8 @@ class Slots:
         if self.stopped:
             return Slot("skip", "the disk was full before, and on_full is stop")
         room, in_the_way = self.room, os.path.lexists(self.room.path(name))
-        if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
+        # A last save at the same step; after training a person may have changed the model.
+        if in_the_way and self.trainer.is_in_train and name in room.written and room.sound(name):
             return Slot("there")
         # Writing into an older one would leave, if it broke off, a mix of both. What can be judged is removed before
         # room is made, since that is room too; what can't is set aside, which frees nothing, once the save may fit.
@@ -98,7 +107,7 @@ class Slots:
         return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
     def _with_room(self, free: int) -> Slot:
-        if free >= self.least():
+        if free >= self._tried_from():
             return Slot("save")
         reason = short(self.room.run, self.need(), free)
         if self.settings.on_full == "stop":
@@ -123,14 +132,46 @@ class Slots:
         """Bytes below which none can fit: of what nobody here can judge, nobody here can guess the first one's."""
         if not (self.last_bytes or self.room.rotates):
             return 0
-        whole = self.last_bytes or sum(self.model_bytes()) + self._state_bytes()
-        return int(MAY_SUFFICE * whole)
+        return int(MAY_SUFFICE * (self.last_bytes or sum(self.model_bytes()) + self._state_bytes()))
+
+    def _tried_from(self) -> int:
+        """Bytes from which on a save is tried, though no older one goes for it.
+
+        A Trainer that writes in a way of its own may write less than its model, or than the last time.
+        """
+        if not self._writes_its_own_way():
+            return self.least()
+        return min(self.least(), int(MAY_SUFFICE * (self._measured(self._trained) + self._state_bytes())))
+
+    def _writes_its_own_way(self) -> bool:
+        """Whether what a save writes of the model is not what transformers' own Trainer does."""
+        from transformers import Trainer
+
+        own, kind = vars(self.trainer), type(self.trainer)
+        return any(name in own or getattr(kind, name) is not getattr(Trainer, name) for name in ("save_model", "_save"))
+
+    def _trained(self) -> int:
+        return save_size.trained_bytes(self.trainer.model)
 
     def _state_bytes(self) -> int:
         trainer = self.trainer
-        return 0 if trainer.args.save_only_model else save_size.optimizer_bytes(trainer.optimizer, trainer.model)
+        if trainer.args.save_only_model:
+            return 0
+        has_stepped = trainer.state.global_step > 0
+        return self._measured(lambda: save_size.optimizer_bytes(trainer.optimizer, trainer.model, has_stepped))
 
     def model_bytes(self) -> tuple[int, int]:
         """Bytes of the weights and of the tokenizer that a save of the model alone writes."""
         tokenizer = getattr(self.trainer, "processing_class", None) or getattr(self.trainer, "tokenizer", None)
-        return save_size.weights_bytes(self.trainer.model), save_size.tokenizer_bytes(tokenizer)
+        weights = self._measured(lambda: save_size.weights_bytes(self.trainer.model))
+        return weights, self._measured(lambda: save_size.tokenizer_bytes(tokenizer))
+
+    def _measured(self, measure: Callable[[], int]) -> int:
+        """Bytes; 0, told once, where the model can't be measured: the save is tried then."""
+        try:
+            return measure()
+        except Exception as error:  # noqa: BLE001 - it asks a person's own classes
+            if not self._unmeasured:
+                warn(f"how much a save will write can't be told before it is written: {error!r}")
+            self._unmeasured = True
+            return 0

@@ -5,9 +5,30 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from types import MethodDescriptorType
 from typing import Any
 
 Save = Callable[..., Any]
+
+
+class _Dispatch:
+    """Stands in the place of `owner.save`, and passes each thread's calls to what is in force there."""
+
+    def __init__(self, owner: Any) -> None:
+        self.original: Save = owner.save
+        self.by_thread: dict[int, Save] = {}
+
+    def save(self) -> Save:
+        """As a function: a class binds no other callable."""
+
+        def save(*args: Any, **kwargs: Any) -> Any:
+            return self.by_thread.get(threading.get_ident(), self.original)(*args, **kwargs)
+
+        return save
+
+
+_turn = threading.Lock()
+_installed: dict[Any, tuple[_Dispatch, Save]] = {}  # trainings in several threads replace the same one
 
 
 @contextmanager
@@ -16,19 +37,37 @@ def replaced(owner: Any, by: Callable[[Save], Save]) -> Iterator[None]:
 
     owner: a module or a class; one that can't be changed keeps its own.
     """
-    original, here = owner.save, threading.get_ident()
-    own = by(original)
-
-    def save(*args: Any, **kwargs: Any) -> Any:
-        return (own if threading.get_ident() == here else original)(*args, **kwargs)
-
-    with suppress(TypeError):
-        owner.save = save
+    here = threading.get_ident()
+    with _turn:
+        dispatch = _dispatch(owner)
+        before = dispatch.by_thread.get(here)
+        dispatch.by_thread[here] = by(before or dispatch.original)
     try:
         yield
     finally:
-        if owner.save is save:
-            owner.save = original
+        with _turn:
+            del dispatch.by_thread[here]
+            if before:
+                dispatch.by_thread[here] = before
+            if not dispatch.by_thread:
+                _put_back(owner)
+
+
+def _dispatch(owner: Any) -> _Dispatch:
+    """The one that is in place, or is put there now."""
+    if owner not in _installed:
+        dispatch = _Dispatch(owner)
+        _installed[owner] = dispatch, dispatch.save()
+        with suppress(TypeError):
+            owner.save = _installed[owner][1]
+    return _installed[owner][0]
+
+
+def _put_back(owner: Any) -> None:
+    """The real one, but where somebody else has put his own over it meanwhile."""
+    dispatch, save = _installed.pop(owner)
+    if owner.save is save:
+        owner.save = dispatch.original
 
 
 @contextmanager
@@ -37,15 +76,24 @@ def in_python() -> Iterator[None]:
 
     Their own writers hold Python's lock in open, write and close (C++ in torch 2.13, Rust in tokenizers 0.23; seen):
     while one of them hangs no thread goes on, and nobody can give the save up. It is as fast so, and the error has its
-    number. safetensors lets go of the lock.
+    number. safetensors lets go of the lock. What somebody else has put in the place of either stays as it is.
     """
     import torch
 
     with ExitStack() as stack:
-        stack.enter_context(replaced(torch, _torch))
-        if tokenizers := sys.modules.get("tokenizers"):  # a trainer that writes a tokenizer.json has imported it
+        if _original_of(torch) is torch.serialization.save:
+            stack.enter_context(replaced(torch, _torch))
+        tokenizers = sys.modules.get("tokenizers")  # a trainer that writes a tokenizer.json has imported it
+        if tokenizers and isinstance(_original_of(tokenizers.Tokenizer), MethodDescriptorType):
             stack.enter_context(replaced(tokenizers.Tokenizer, _tokenizer))
         yield
+
+
+def _original_of(owner: Any) -> Save:
+    """What stood there before another training put its own in its place, or stands there."""
+    with _turn:
+        dispatch, save = _installed.get(owner, (None, None))
+        return dispatch.original if dispatch and owner.save is save else owner.save
 
 
 def _torch(original: Save) -> Save:

@@ -38,10 +38,10 @@ def drawn(right: Known, rng: random.Random, times: int) -> Iterator[Refusal]:
 
 def shorten_bounds() -> None:
     """So that a test can wait for them."""
-    guard = importlib.import_module("ckptkit.guard.guard")
+    bounded = importlib.import_module("ckptkit.guard.bounded")
     for name, seconds in SHORT_BOUNDS.items():
-        assert hasattr(guard, name)
-        setattr(guard, name, seconds)
+        assert hasattr(bounded, name)
+        setattr(bounded, name, seconds)
 
 
 def main(folder: str, seed: str, times: str) -> None:

@@ -204,7 +204,7 @@ def trained(disk, number, rng, steps=40):
     if guard.room.durable and not intact & guard.room.durable.keys():
         yield f"the last durable one is gone; {told}"
     stalls = tiny.scalars(trainer, "ckpt/stall_seconds")
-    if len(stalls) != steps // 5 or max(stalls) > guard.longest:
+    if len(stalls) != steps // 5 or max(stalls) > guard.disk.longest:
         yield f"stood still for {max(stalls)} s; {told}"
 
 
@@ -220,10 +220,10 @@ def test_a_disk_that_hangs_costs_saves_and_not_the_training(disk, tally, monkeyp
     import tiny
 
     import ckptkit
-    from ckptkit.guard import guard as guarding
+    from ckptkit.guard import bounded
 
-    monkeypatch.setattr(guarding, "LONGEST_SECONDS", 10.0)
-    monkeypatch.setattr(guarding, "STILL_HANGING_SECONDS", 0.5)
+    monkeypatch.setattr(bounded, "LONGEST_SECONDS", 10.0)
+    monkeypatch.setattr(bounded, "STILL_HANGING_SECONDS", 0.5)
     run = f"{disk.path}/run"
     trainer = tiny.trainer(run, max_steps=60)
     guard = ckptkit.guard(trainer, 2)

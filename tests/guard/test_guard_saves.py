@@ -9,6 +9,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
+from ckptkit.errors import NoSuchRun
 
 
 @pytest.fixture
@@ -20,6 +21,13 @@ def run(tmp_path):
 
 def left(run):
     return [c.name for c in ops.scan(run).checkpoints]
+
+
+def judged(run):
+    try:
+        return ops.judge(ops.scan(run))
+    except NoSuchRun:  # none yet
+        return ()
 
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
@@ -45,7 +53,7 @@ def test_at_every_look_one_is_intact(run):
     def look():
         """Since the first save is whole, until the last begins."""
         while not stop.is_set() and not any("40" in name for name in os.listdir(run)):
-            found = any(j.verdict.intact for j in ops.judge(ops.scan(run)))
+            found = any(j.verdict.intact for j in judged(run))
             if found or looks:
                 looks.append(found)
 
@@ -66,9 +74,11 @@ def test_rotation_is_taken_over_from_the_trainer(run, watch):
 
     trainer, seen = tiny.trainer(run, save_total_limit=3, max_steps=60), watch(run)
     ckptkit.guard(trainer)
-    assert trainer.args.save_total_limit is None
+    within = []
+    trainer.add_callback(tiny.At(15, lambda: within.append(trainer.args.save_total_limit)))
     trainer.train()
     assert (seen.peak, len(left(run))) == (3, 3)
+    assert (within, trainer.args.save_total_limit) == ([None], 3), "another Trainer may have the same arguments"
 
 
 def test_an_argument_beats_the_trainers_limit(run):

@@ -1,0 +1,211 @@
+"""What a person does around a training, in one process: run a cell again, share arguments, stop early, save by hand."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit import lock, ops
+from ckptkit.errors import NoIntactCheckpoint
+
+LAST_TWO = ["checkpoint-6", "checkpoint-8"]
+
+
+def made(run, guarded=True, keep_last=None, guard=(), **settings):
+    """A Trainer that saves every 2 of 8 steps and keeps 2. guard: more arguments of `ckptkit.guard`."""
+    import tiny
+
+    trainer = tiny.trainer(run, **{**dict(max_steps=8, save_steps=2, save_total_limit=2), **settings})
+    if guarded:
+        ckptkit.guard(trainer, keep_last, **dict(guard))
+    return trainer
+
+
+def trained(*args, **settings):
+    trainer = made(*args, **settings)
+    trainer.train()
+    return trainer
+
+
+def files(folder):
+    """Its files and what they hold, ours left out."""
+    return {file.name: file.read_bytes() for file in Path(folder).iterdir() if not file.name.startswith(".ckptkit-")}
+
+
+def weights(folder):
+    return (Path(folder) / "adapter_model.safetensors").read_bytes()
+
+
+# --- a cell is run again ----------------------------------------------------------------------------------------------
+
+
+def broken(run):
+    """A run whose only checkpoint is torn."""
+    trained(run, guarded=False, max_steps=2)
+    os.truncate(run / "checkpoint-2" / "optimizer.pt", 100)
+
+
+def test_a_resume_that_found_nothing_intact_leaves_the_run_to_the_next_training_of_the_process(tmp_path, names):
+    broken(tmp_path)
+    first = made(tmp_path)
+    with pytest.raises(NoIntactCheckpoint):
+        first.train(resume_from_checkpoint=True)
+    assert not lock.claims(str(tmp_path)), "though the Trainer lives on"
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    again = made(tmp_path)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 8 and names(tmp_path) == LAST_TWO
+
+
+# --- arguments that two Trainers share --------------------------------------------------------------------------------
+
+
+def of_same(args, guarded):
+    """A Trainer with these arguments, the very object."""
+    import tiny
+
+    trainer = tiny.trainer(args.output_dir)
+    trainer = tiny.Trainer(model=trainer.model, args=args, train_dataset=trainer.train_dataset)
+    if guarded:
+        ckptkit.guard(trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "alone"])
+def test_the_limit_of_shared_arguments_holds_for_the_next_trainer_too(tmp_path, names, guarded):
+    args = trained(tmp_path, max_steps=8, save_total_limit=3).args
+    assert args.save_total_limit == 3 and len(names(tmp_path)) == 3
+    of_same(args, guarded).train()
+    assert args.save_total_limit == 3
+    assert names(tmp_path) == ["checkpoint-4", "checkpoint-6", "checkpoint-8"]
+
+
+def test_a_training_that_breaks_off_gives_the_limit_back(tmp_path):
+    import tiny
+
+    def break_off():
+        raise ZeroDivisionError
+
+    trainer = made(tmp_path, save_total_limit=3, callbacks=[tiny.At(3, break_off)])
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    assert trainer.args.save_total_limit == 3
+
+
+def test_a_limit_set_after_the_guard_holds_once_the_guard_is_called_again(tmp_path, names):
+    trainer = made(tmp_path, save_steps=1)
+    trainer.args.save_total_limit = 5
+    assert ckptkit.guard(trainer).settings.keep_last == 5
+    trainer.train()
+    assert names(tmp_path) == [f"checkpoint-{step}" for step in (4, 5, 6, 7, 8)]
+
+
+# --- the end of a training --------------------------------------------------------------------------------------------
+
+
+def stops(event, step):
+    """A callback that ends the training in that event, as early stopping does in on_evaluate."""
+    from transformers import TrainerCallback
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            control.should_training_stop = True
+
+    return type("Stops", (TrainerCallback,), {event: stop})()
+
+
+def by_the_clock(run, **settings):
+    return made(run, guard=dict(save_every="30m"), **{**dict(save_strategy="no"), **settings})
+
+
+@pytest.mark.parametrize("event", ["on_step_end", "on_evaluate"])
+@pytest.mark.parametrize("first", [True, False], ids=["added before the guard", "added after it"])
+def test_with_save_every_the_step_at_which_a_callback_stops_is_saved(tmp_path, names, event, first):
+    evaluate = dict(eval_strategy="steps", eval_steps=5) if event == "on_evaluate" else {}
+    stop = stops(event, 5)
+    trainer = by_the_clock(tmp_path, callbacks=[stop] if first else [], **evaluate)
+    if not first:
+        trainer.add_callback(stop)
+    trainer.train()
+    assert trainer.state.global_step == 5 and names(tmp_path) == ["checkpoint-5"]
+
+
+def test_with_save_every_the_last_step_is_saved_also_where_the_best_alone_are_and_it_is_not(tmp_path, names):
+    """The loss falls, and greater is better: only the first is the best so far."""
+    best = dict(eval_strategy="steps", eval_steps=2, metric_for_best_model="loss", greater_is_better=True)
+    trainer = by_the_clock(tmp_path, save_strategy="best", **best)
+    trainer.train()
+    assert trainer.state.best_global_step == 2
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-8"]
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def saved_by_hand(run, guarded):
+    """Its weights were changed after the training, and it is saved at the same step again; the weights on disk."""
+    import torch
+
+    trainer = trained(run, guarded)
+    before = weights(run / "checkpoint-8")
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1)
+    trainer._save_checkpoint(trainer.model, None)
+    assert weights(run / "checkpoint-8") != before
+    return weights(run / "checkpoint-8")
+
+
+def test_a_save_by_hand_after_the_training_writes_over_its_last_one_as_it_does_alone(tmp_path, names):
+    alone = saved_by_hand(tmp_path / "alone", guarded=False)
+    assert saved_by_hand(tmp_path / "guarded", guarded=True) == alone
+    assert names(tmp_path / "guarded") == LAST_TWO
+
+
+def test_a_timeout_beyond_what_the_system_can_wait_is_refused(tmp_path):
+    trainer = made(tmp_path, guarded=False)
+    with pytest.raises(ckptkit.UsageError, match="^on_full_timeout=") as refused:
+        ckptkit.guard(trainer, on_full="wait", on_full_timeout=1e10)
+    assert "\n" not in str(refused.value)
+    assert trainer.args.save_total_limit == 2 and "_save_checkpoint" not in vars(trainer)
+
+
+def test_a_final_model_without_a_directory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guard = ckptkit.guard(made(tmp_path / "run", guarded=False))
+    before = os.listdir(tmp_path)
+    with pytest.raises(ckptkit.UsageError) as refused:
+        guard.save_model("")
+    assert "\n" not in str(refused.value) and os.listdir(tmp_path) == before
+
+
+# --- a training is begun anew -----------------------------------------------------------------------------------------
+
+
+def holds_all(run, wanted):
+    """Whether one of the run's directories holds all of these files."""
+    return any(wanted.items() <= files(folder).items() for folder in Path(run).iterdir() if folder.is_dir())
+
+
+def test_the_only_checkpoint_stays_until_a_new_training_has_saved_the_same_step(tmp_path, names):
+    short = dict(max_steps=2, learning_rate=1e-2)
+    trained(tmp_path / "run", max_steps=2)
+    alone = trained(tmp_path / "alone", guarded=False, **short)
+    earlier, looks = files(tmp_path / "run" / "checkpoint-2"), []
+    again = made(tmp_path / "run", **short)
+
+    def looked(method, *args):
+        looks.append(holds_all(tmp_path / "run", earlier))
+        method(*args)
+        looks.append(holds_all(tmp_path / "run", earlier))
+
+    for name in ("_save", "_save_optimizer_and_scheduler", "_save_rng_state"):
+        setattr(again, name, partial(looked, getattr(again, name)))
+    again.train()
+    assert looks == [True] * 6
+    assert names(tmp_path / "run") == ["checkpoint-2"] and ops.latest(str(tmp_path / "run"))
+    assert weights(tmp_path / "run" / "checkpoint-2") == weights(f"{alone.args.output_dir}/checkpoint-2")
