@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit import ops
@@ -76,6 +77,11 @@ class FollowUps:
         """Until nothing is under way. Raises TimeoutError after so many seconds."""
         self._wait(lambda: not self._running, seconds)
 
+    def wait_quietly(self, seconds: float) -> None:
+        """As the process ends."""
+        with suppress(TimeoutError):
+            self.wait(seconds)
+
     def _wait(self, done: Callable[[], bool], seconds: float | None) -> None:
         with self._changed:
             if not self._changed.wait_for(done, seconds):
@@ -109,6 +115,7 @@ class FollowUps:
                 self._securing = False
                 self._changed.notify_all()
         if is_secured:
+            room.replaced(follow_up.name)
             room.prune(room.settings.rules)
         for record in (*dropped, follow_up.record):
             record()

@@ -48,12 +48,23 @@ def _alone(
 
     if trainer not in _bound_to_their_thread:
         try:
-            return patience.call(lambda: context.run(work), moves=True, late=late)
+            fault = patience.call(lambda: context.run(work), moves=True, late=late)
         except Exception as error:
             if not _is_of_threads(error):
                 raise
             _bound_to_their_thread.add(trainer)
+        else:
+            _take_over(context)
+            return fault
     return work()
+
+
+def _take_over(context: contextvars.Context) -> None:
+    """What a save has set holds after it, as it does without a guard."""
+    now = contextvars.copy_context()
+    for variable, value in context.items():
+        if variable not in now or now[variable] is not value:
+            variable.set(value)
 
 
 _bound_to_their_thread: "weakref.WeakSet[Any]" = weakref.WeakSet()  # trainers

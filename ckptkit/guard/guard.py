@@ -56,7 +56,7 @@ class Guard:
         self._original_train: Callable[..., Any] = trainer.train
         self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
         self._own_way = saves_its_own_way(trainer)
-        atexit.register(_wait_quietly, self.follow_ups, self.disk.longest)
+        atexit.register(self.follow_ups.wait_quietly, self.disk.longest)
 
     def take_over(self) -> None:
         """Put the guard in the Trainer's way, and switch its own rotation off where its saves can be judged."""
@@ -278,9 +278,7 @@ class Guard:
             self._left_nothing = self._own_way and isinstance(error, FileNotFoundError)
             if not self._left_nothing:
                 return told(error)
-            inform(
-                f"{self.room.path(name)} is not there after its save: this Trainer put it elsewhere, or did not save"
-            )
+            inform(f"{self.room.path(name)} is not there after its save: its Trainer put it elsewhere or saved none")
         return ""
 
     def _begin(self, name: str, held: ExitStack) -> bool:
@@ -349,6 +347,8 @@ class Guard:
                 )
         elif slot.action != "there":
             self.skipped += 1
+            if self.leads:
+                self.disk.quietly(partial(self.room.step_back, name))
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
             before = self.callback.best
@@ -395,8 +395,3 @@ def _record(path: str, kind: str, seconds: float) -> None:
     """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
     if fault := ops.record_save(path, kind, seconds):
         warn(fault)
-
-
-def _wait_quietly(follow_ups: FollowUps, seconds: float) -> None:
-    with suppress(TimeoutError):
-        follow_ups.wait(seconds)

@@ -1,12 +1,13 @@
 """The Trainer's own look at the run after the last step, when all is saved: no disk ends a training with that."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from ckptkit.guard.room import warn
 from ckptkit.guard.storage_errors import told
+from ckptkit.guard.writers import replaced
 from ckptkit.patience import Patience
 
 
@@ -21,8 +22,14 @@ def forgiven(trainer: Any, patience: Patience) -> Iterator[None]:
 
     is_method = hasattr(trainer, "_sorted_checkpoints")
     holder, name = (trainer, "_sorted_checkpoints") if is_method else (module, "sort_checkpoints")
-    original: Any = getattr(holder, name, None)
+    if not hasattr(holder, name):
+        yield
+        return
+    with replaced(holder, partial(_forgiving, patience), name):
+        yield
 
+
+def _forgiving(patience: Patience, original: Callable[..., Any]) -> Callable[..., Any]:
     def listed(*args: Any, **kwargs: Any) -> Any:
         try:
             return patience.call(partial(original, *args, **kwargs))
@@ -30,10 +37,4 @@ def forgiven(trainer: Any, patience: Patience) -> Iterator[None]:
             warn(f"the Trainer can't list its checkpoints: {told(error)}")
             return []
 
-    if original is not None:
-        setattr(holder, name, listed)
-    try:
-        yield
-    finally:
-        if getattr(holder, name, None) is listed:
-            setattr(holder, name, original)
+    return listed

@@ -1,4 +1,4 @@
-"""How torch and tokenizers write a file, replaced for a while, for one thread alone."""
+"""Functions of libraries, how torch and tokenizers write a file above all, replaced for a while and for one thread."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ Save = Callable[..., Any]
 
 
 class _Dispatch:
-    """Stands in the place of `owner.save`, and passes each thread's calls to what is in force there."""
+    """Stands in the place of a function, and passes each thread's calls to what is in force there."""
 
-    def __init__(self, owner: Any) -> None:
-        self.original: Save = owner.save
+    def __init__(self, original: Save) -> None:
+        self.original = original
         self.by_thread: dict[int, Save] = {}
 
     def save(self) -> Save:
@@ -28,18 +28,18 @@ class _Dispatch:
 
 
 _turn = threading.Lock()
-_installed: dict[Any, tuple[_Dispatch, Save]] = {}  # trainings in several threads replace the same one
+_installed: dict[tuple[Any, str], tuple[_Dispatch, Save]] = {}  # trainings in several threads replace the same one
 
 
 @contextmanager
-def replaced(owner: Any, by: Callable[[Save], Save]) -> Iterator[None]:
+def replaced(owner: Any, by: Callable[[Save], Save], name: str = "save") -> Iterator[None]:
     """In this thread, `owner.save` is what `by` makes of it; other threads' calls go to the real one.
 
-    owner: a module or a class; one that can't be changed keeps its own.
+    owner: a module or a class; one that can't be changed keeps its own. name: of another attribute.
     """
     here = threading.get_ident()
     with _turn:
-        dispatch = _dispatch(owner)
+        dispatch = _dispatch(owner, name)
         before = dispatch.by_thread.get(here)
         dispatch.by_thread[here] = by(before or dispatch.original)
     try:
@@ -50,24 +50,24 @@ def replaced(owner: Any, by: Callable[[Save], Save]) -> Iterator[None]:
             if before:
                 dispatch.by_thread[here] = before
             if not dispatch.by_thread:
-                _put_back(owner)
+                _put_back(owner, name)
 
 
-def _dispatch(owner: Any) -> _Dispatch:
+def _dispatch(owner: Any, name: str) -> _Dispatch:
     """The one that is in place, or is put there now."""
-    if owner not in _installed:
-        dispatch = _Dispatch(owner)
-        _installed[owner] = dispatch, dispatch.save()
+    if (owner, name) not in _installed:
+        dispatch = _Dispatch(getattr(owner, name))
+        _installed[owner, name] = dispatch, dispatch.save()
         with suppress(TypeError):
-            owner.save = _installed[owner][1]
-    return _installed[owner][0]
+            setattr(owner, name, _installed[owner, name][1])
+    return _installed[owner, name][0]
 
 
-def _put_back(owner: Any) -> None:
+def _put_back(owner: Any, name: str) -> None:
     """The real one, but where somebody else has put his own over it meanwhile."""
-    dispatch, save = _installed.pop(owner)
-    if owner.save is save:
-        owner.save = dispatch.original
+    dispatch, save = _installed.pop((owner, name))
+    if getattr(owner, name) is save:
+        setattr(owner, name, dispatch.original)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def in_python() -> Iterator[None]:
 def _original_of(owner: Any) -> Save:
     """What stood there before another training put its own in its place, or stands there."""
     with _turn:
-        dispatch, save = _installed.get(owner, (None, None))
+        dispatch, save = _installed.get((owner, "save"), (None, None))
         return dispatch.original if dispatch and owner.save is save else owner.save
 
 

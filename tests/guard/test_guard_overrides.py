@@ -164,6 +164,18 @@ def test_a_save_may_use_what_is_bound_to_the_main_thread(tmp_path, names, kind):
     assert names(tmp_path) == LAST_TWO
 
 
+def test_what_a_save_sets_for_its_context_holds_after_it(tmp_path):
+    saved = ContextVar("saved", default=0)
+
+    class Sets:
+        def save_model(self, *args, **kwargs):
+            saved.set(saved.get() + 1)
+            super().save_model(*args, **kwargs)
+
+    trained(tmp_path, Sets)
+    assert saved.get() == 4
+
+
 class TellsItsDevice:
     def save_model(self, *args, **kwargs):
         import torch
