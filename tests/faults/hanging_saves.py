@@ -1,6 +1,6 @@
 """Run as a script: trainings under the guard on a disk that never answers one call, until the training is over.
 
-python -m tests.faults.hanging_saves FOLDER SEED TIMES
+python -m tests.faults.hanging_saves FOLDER SEED all|some
 
 The guard's own bounds are short here. One line on stdout for each trial: [what was done, [broken promises]]. Where
 Python's own lock is held in a call that hangs, nothing in this process can end it: the kernel's clock does, with the
@@ -27,12 +27,14 @@ END_AFTER_SECONDS = 240.0
 COMPILED = ("model.safetensors", "optimizer.pt", "tokenizer.json")
 
 
-def drawn(right: Known, rng: random.Random, times: int) -> Iterator[Refusal]:
-    """TIMES of each call; 0: one, of three calls, and one in what compiled code writes. Once, or from then on."""
-    calls = sorted(ARRIVES) * times or rng.sample(sorted(ARRIVES), 3)
-    places = [rng.choice(right.places[call]) for call in calls]
-    compiled = [place for place in right.places["write"] if place.path.endswith(COMPILED)]
-    for place in (*places, *(compiled if times else [rng.choice(compiled)])):
+def drawn(right: Known, rng: random.Random, every: bool) -> Iterator[Refusal]:
+    """At every place, or at three, and at one of what compiled code writes. Once, or from then on."""
+    places = [place for call in sorted(ARRIVES) for place in right.places[call]]
+    if not every:
+        some = [rng.choice(right.places[call]) for call in rng.sample(sorted(ARRIVES), 3)]
+        compiled = [place for place in right.places["write"] if place.path.endswith(COMPILED)]
+        places = [*some, rng.choice(compiled)]
+    for place in places:
         yield Refusal(place, rng.randrange(place.times), NEVER, rng.choice(("once", "everywhere")))
 
 
@@ -44,13 +46,13 @@ def shorten_bounds() -> None:
         setattr(bounded, name, seconds)
 
 
-def main(folder: str, seed: str, times: str) -> None:
+def main(folder: str, seed: str, which: str) -> None:
     rng, out = random.Random(seed), sys.stdout
     shorten_bounds()
     save_trials.LONGEST_SECONDS = HELP_AFTER_SECONDS
     with redirect_stdout(sys.stderr), failing_disk(folder) as disk:
         right = known(disk, folder, rng.choice(KINDS))
-        for number, refusal in enumerate(drawn(right, rng, int(times))):
+        for number, refusal in enumerate(drawn(right, rng, which == "all")):
             faulthandler.dump_traceback_later(END_AFTER_SECONDS, exit=True)
             faults = list(broken(disk, f"run{number}", refusal, right))
             print(json.dumps([f"{refusal}, {right.kind}", faults]), file=out, flush=True)
