@@ -115,7 +115,6 @@ class FollowUps:
                 self._securing = False
                 self._changed.notify_all()
         if is_secured:
-            room.replaced(follow_up.name)
             room.prune(room.settings.rules)
         for record in (*dropped, follow_up.record):
             record()

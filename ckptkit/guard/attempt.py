@@ -21,24 +21,32 @@ def attempt(
     save: Callable[[], Any],
     weights_only: bool,
     patience: Patience,
+    undo: Callable[[], object] = lambda: None,
     late: Callable[[], object] = lambda: None,
 ) -> str | None:
     """Call the Trainer's own save on every rank; return the disk's word if it was in the way of any, else None.
 
     patience: bounds how long a rank that is alone may stand still in it; `late` is called in the save's own thread if
-    it ends after that. Raises StandsStill then, and on every rank an error that is not the disk's.
+    it ends after that. undo: takes back what a save that broke off changed, before it is done once more.
+    Raises StandsStill where it stood still, and on every rank an error that is not the disk's.
     """
     if ranks.together():
         return _together(trainer, save, weights_only)
-    return _alone(trainer, save, weights_only, patience, late)
+    return _alone(trainer, save, weights_only, patience, undo, late)
 
 
 def _alone(
-    trainer: Any, save: Callable[[], Any], weights_only: bool, patience: Patience, late: Callable[[], object]
+    trainer: Any,
+    save: Callable[[], Any],
+    weights_only: bool,
+    patience: Patience,
+    undo: Callable[[], object],
+    late: Callable[[], object],
 ) -> str | None:
     """In a thread of its own: no signal ends a write(2) into a network disk that is gone.
 
-    What a person's Trainer does in a save may be bound to the thread that trains: then nothing bounds its saves.
+    What a person's Trainer does in a save may be bound to the thread that trains: where a first save fails as a program
+    does, it is done once more in that thread; and then, if that helped, nothing bounds its saves.
     """
     here, context = _thread_state(), contextvars.copy_context()
 
@@ -46,17 +54,23 @@ def _alone(
         with here(), writers.in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
-    if trainer not in _bound_to_their_thread:
+    if _saves_in_any_thread.get(trainer, True):
         try:
             fault = patience.call(lambda: context.run(work), moves=True, late=late)
-        except Exception as error:
-            if not _is_of_threads(error):
+        except TimeoutError:
+            raise
+        except Exception:
+            if trainer in _saves_in_any_thread:
                 raise
-            _bound_to_their_thread.add(trainer)
+            undo()
         else:
+            if not fault:
+                _saves_in_any_thread[trainer] = True
             _take_over(context)
             return fault
-    return work()
+    fault = work()
+    _saves_in_any_thread[trainer] = False
+    return fault
 
 
 def _take_over(context: contextvars.Context) -> None:
@@ -67,12 +81,7 @@ def _take_over(context: contextvars.Context) -> None:
             variable.set(value)
 
 
-_bound_to_their_thread: "weakref.WeakSet[Any]" = weakref.WeakSet()  # trainers
-
-
-def _is_of_threads(error: BaseException) -> bool:
-    """Such as "signal only works in main thread", or what SQLite, asyncio and threading.local say."""
-    return not isinstance(error, TimeoutError) and any("thread" in str(link) for link in chain(error))
+_saves_in_any_thread: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()  # trainers that have saved
 
 
 def _fault_of(save: Callable[[], Any]) -> str | None:

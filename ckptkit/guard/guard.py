@@ -208,7 +208,8 @@ class Guard:
         self._tell(name, slot, time.monotonic() - began)
         if slot.action == "stop":
             self.slots.stopped = self.trainer.control.should_training_stop = True
-        self._log(time.monotonic() - began)
+        if slot.action != "there":
+            self._log(time.monotonic() - began)
 
     def _agreed(self, question: Callable[[], Slot]) -> Slot:
         return strictest(ranks.ask(question, self.leads))
@@ -235,16 +236,22 @@ class Guard:
 
         before, tries = StateBefore.of(self.trainer.state), 0
         while slot.writes:
-            fault = self._try(name, slot, save, partial(self._came_late, name, before))
+            undo = partial(before.put_back, self.trainer.state)
+            fault = self._try(name, slot, save, undo, partial(self._came_late, name, before))
+            tries += 1
+            if fault and tries >= ATTEMPTS and self._is_whole(name):
+                warn(f"{self.room.path(name)} is whole, though its save failed after that: {fault}")
+                fault = ""
             if not fault:
                 return Slot("there") if self._left_nothing else slot
-            before.put_back(self.trainer.state)
-            tries += 1
+            undo()
             slot = self._agreed(partial(self.disk.slot, partial(self._after_failure, name, slot, fault, until, tries)))
         return slot
 
-    def _try(self, name: str, slot: Slot, save: Callable[[], Any], late: Callable[[], object]) -> str:
-        """One attempt, the run's lock held; "" or the disk's word. late: as in `attempt`."""
+    def _try(
+        self, name: str, slot: Slot, save: Callable[[], Any], undo: Callable[[], object], late: Callable[[], object]
+    ) -> str:
+        """One attempt, the run's lock held; "" or the disk's word. undo, late: as in `attempt`."""
         from ckptkit.guard.attempt import attempt
 
         self._left_nothing = False
@@ -252,12 +259,9 @@ class Guard:
             if not all(ranks.ask(partial(self._begin, name, held), self.leads)):
                 return self.disk.hung("nothing can be written")
             try:
-                fault = attempt(self.trainer, save, slot.action == "weights-only", self.disk.patience, late)
+                fault = attempt(self.trainer, save, slot.action == "weights-only", self.disk.patience, undo, late)
             except StandsStill as error:
                 return self.disk.hung(str(error))
-            if fault and self._is_whole(name):
-                warn(f"{self.room.path(name)} was written whole, and then its save failed: {fault}")
-                fault = ""
             faults = [fault] if fault else ranks.ask(partial(self._complete, name), self.leads)
             return next((fault for fault in faults if fault), "")
 
@@ -347,8 +351,6 @@ class Guard:
                 )
         elif slot.action != "there":
             self.skipped += 1
-            if self.leads:
-                self.disk.quietly(partial(self.room.step_back, name))
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
             before = self.callback.best

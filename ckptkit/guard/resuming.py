@@ -88,4 +88,5 @@ def _may_be_whole(judged: Judged) -> bool:
     files = judged.checkpoint.files
     marked_at = next((file.modified_at for file in files if file.name == SAVING), None)
     torn = marked_at is not None and any(f.modified_at >= marked_at for f in files if f.name != SAVING)
-    return judged.verdict.state == "unknown" and not judged.verdict.unread and not torn
+    resumes = any(file.name == "trainer_state.json" for file in files)  # else the Trainer itself dies of it
+    return judged.verdict.state == "unknown" and not judged.verdict.unread and resumes and not torn

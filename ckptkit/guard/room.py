@@ -51,7 +51,6 @@ class Room:
         self.began = ""  # the name that did not exist when its save was admitted: what stands there then is ours
         self.known: frozenset[str] | None = None
         self.written: set[str] = set()  # names that this training saved
-        self._aside: dict[str, str] = {}  # names that a save of this training needed: where the older one is
 
     def enter(self, run: str) -> bool:
         """Go on in this run; whether it is another: each trial of a search has its own, where names mean others."""
@@ -217,44 +216,11 @@ class Room:
         return not outcome.failures
 
     def clear(self, name: str) -> bool:
-        """Free the name of an older checkpoint for a save: the only intact one by another name; whether it is."""
+        """Remove an older checkpoint whose name a new save needs; whether the name is free."""
         self.began = ""
-        if self._is_the_only_intact(name):
-            return self._step_aside(name)
         if gone := self.discard(name):
             inform(f"{self.path(name)} deleted: an earlier training left it, and this step is saved now")
         return gone
-
-    def _is_the_only_intact(self, name: str) -> bool:
-        with self.turn, suppress(CkptkitError, OSError):
-            return [j.checkpoint.name for j in ops.judge(ops.scan(self.run), quiet=0) if j.verdict.intact] == [name]
-        return False
-
-    def _step_aside(self, name: str) -> bool:
-        try:
-            self._aside[name] = ops.set_aside(self.path(name), lock_timeout=LOCK_SECONDS)
-        except (CkptkitError, OSError) as error:
-            warn(str(error))
-            return False
-        self._forget((name,))
-        inform(f"{self.path(name)}, an earlier training's, is {self._aside[name]} until this step is saved and intact")
-        return True
-
-    def step_back(self, name: str) -> None:
-        """The save of that name was not written: the older one has its name again."""
-        with suppress(KeyError, OSError):
-            os.rename(self._aside.pop(name), self.path(name))  # a directory that is not empty is in the way of it
-
-    def replaced(self, name: str) -> None:
-        """The checkpoint of that name is durable and intact: the older one of that name goes."""
-        with self.turn:
-            try:
-                if aside := self._aside.pop(name, ""):
-                    gone = ops.discard_named(aside, lock_timeout=LOCK_SECONDS, trust=self.settings.trust, by=WHO)
-                    self._tell_once(text.failures(gone.outcome or Outcome()))
-                    inform(f"{aside} deleted: {name} has been saved anew and is intact")
-            except (CkptkitError, OSError) as error:
-                warn(str(error))
 
     def is_unknown(self, name: str) -> bool:
         """Whether nobody here can judge that checkpoint: it is never deleted."""

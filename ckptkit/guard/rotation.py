@@ -42,7 +42,10 @@ class Rotation:
         try:
             yield
         finally:
-            self._in_force, args.save_total_limit = False, self.own_limit
+            self._in_force = False
+            for one in (args, self.trainer.args):  # which a person may have replaced, or changed, meanwhile
+                if one.save_total_limit == self._meant():
+                    one.save_total_limit = self.own_limit
 
     def set(self, tells: bool) -> None:
         """Put it into effect, with the settings as they are now. tells: whether this rank looks after a disk."""

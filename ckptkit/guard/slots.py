@@ -70,8 +70,9 @@ class Slots:
         if self.stopped:
             return Slot("skip", "the disk was full before, and on_full is stop")
         room, in_the_way = self.room, os.path.lexists(self.room.path(name))
-        # A last save at the same step; after training a person may have changed the model.
-        if in_the_way and self.trainer.is_in_train and name in room.written and room.sound(name):
+        if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
+            if not self.trainer.is_in_train:  # a person's, who may have changed the model since
+                warn(f"{room.path(name)} is there already and intact: not written again")
             return Slot("there")
         # Writing into an older one would leave, if it broke off, a mix of both. What can be judged is removed before
         # room is made, since that is room too; what can't is set aside, which frees nothing, once the save may fit.

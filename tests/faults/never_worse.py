@@ -25,6 +25,7 @@ from watch import Watch
 
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
+from ckptkit.model import SAVING
 from tests.faults.scenarios import Scenario, described, draw, inherited
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -50,7 +51,7 @@ class Outcome(NamedTuple):
 
     newest, count: of the resumable checkpoints (of the intact ones, where the Trainer saves models only), 0 if there
     is none. peak: the most checkpoints at any instant; before: how many were there when it began. names: all that was
-    in the run at the end.
+    in the run at the end. marked: the highest step whose save is under way for all that the guard's mark says.
     """
 
     steps: int
@@ -62,6 +63,7 @@ class Outcome(NamedTuple):
     losses: tuple[dict[int, float], ...]
     names: list[str]
     told: list[str]
+    marked: int = 0
 
 
 # --- what must hold --------------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def worse(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]
         yield f"{guarded.steps} steps were done, {plain.steps} without the guard"
     if guarded.error and not _nothing_to_resume(scenario, guarded):
         yield f"the training died: {guarded.error}"
-    if guarded.newest < plain.newest and not _ended_with_best(scenario, plain, guarded):
+    if guarded.newest < _newest(scenario, plain) and not _ended_with_best(scenario, plain, guarded):
         yield f"the newest resumable step is {guarded.newest}, {plain.newest} without the guard"
     alike = not _went_astray(scenario, plain)
     if alike and guarded.count < min(plain.count - scenario.eaten, scenario.keep_last - 1):
@@ -81,6 +83,15 @@ def worse(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]
     if guarded.peak > max(scenario.announced, guarded.before):
         yield f"{guarded.peak} checkpoints were on disk at once, {scenario.announced} are announced"
     yield from _other_losses(scenario, plain, guarded)
+
+
+def _newest(scenario: Scenario, plain: Outcome) -> int:
+    """The step that the guarded one must come to. Of one that the plain one never reached, an earlier training's, some
+    intact one must be left; what nobody can judge is written over once a training comes to that step.
+    """
+    if plain.newest > plain.steps:
+        return 1 if scenario.judged else 0
+    return plain.newest
 
 
 def _went_astray(scenario: Scenario, outcome: Outcome) -> bool:
@@ -101,12 +112,14 @@ def _ended_with_best(scenario: Scenario, plain: Outcome, guarded: Outcome) -> bo
 def _nothing_to_resume(scenario: Scenario, guarded: Outcome) -> bool:
     """Whether it died at once when it was started again, and had to: nothing whole is there to go on from.
 
-    Where nobody can judge, the Trainer's own way holds: it takes the highest number, whole or not.
+    Where nobody can judge, the Trainer's own way holds: it takes the highest number, whole or not; but none of which the
+    guard's mark says that it is a mix of an older one and a save over it that broke off.
     """
     if len(guarded.losses) < 2 or guarded.losses[1]:
         return False
     steps = [int(name.removeprefix("checkpoint-")) for name in guarded.names if name.startswith("checkpoint-")]
-    return guarded.newest == 0 if scenario.judged else guarded.newest < max(steps, default=1)
+    newest = max(steps, default=1)
+    return guarded.newest == 0 if scenario.judged else guarded.newest < newest or guarded.marked == newest
 
 
 def _other_losses(scenario: Scenario, plain: Outcome, guarded: Outcome) -> Iterator[str]:
@@ -200,6 +213,7 @@ def training(scenario: Scenario, scratch: str, size: int, template: str | None, 
         losses=tuple(lived.losses for lived in lives),
         names=sorted(os.listdir(run)),
         told=[line for lived in lives for line in lived.told],
+        marked=max((int(mark.parent.name[11:]) for mark in Path(run).glob(f"checkpoint-*/{SAVING}")), default=0),
     )
     watch.close()
     subprocess.run(["umount", "-l", volume], check=True)

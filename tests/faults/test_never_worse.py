@@ -56,7 +56,9 @@ WORSE = {
 def test_whatever_is_worse_is_told(name):
     from tests.faults.never_worse import Outcome, worse
 
-    scenario = draw(1)._replace(kind="lora", keep_last=3, best="", on_full="skip", only_model=False, events=())
+    scenario = draw(1)._replace(
+        kind="lora", max_steps=60, keep_last=3, best="", on_full="skip", only_model=False, events=()
+    )
     assert list(worse(scenario, Outcome(**WELL), Outcome(**WELL))) == []
     changed, words = WORSE[name]
     (fault,) = worse(scenario, Outcome(**WELL), Outcome(**WELL | changed))

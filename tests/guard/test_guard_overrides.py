@@ -129,10 +129,8 @@ class TellsATracker:
 
 
 @pytest.mark.parametrize("step", [2, 6])
-def test_an_error_after_a_whole_save_costs_no_checkpoint_and_is_told(tmp_path, names, told, watch, step):
-    seen = watch(str(tmp_path))
+def test_an_error_after_a_whole_save_costs_no_checkpoint_and_is_told(tmp_path, names, told, step):
     trained(tmp_path, type("From", (TellsATracker,), {"unreachable_from": step}))
-    assert seen.begun == [f"checkpoint-{step}" for step in (2, 4, 6, 8)], "each is written once"
     assert names(tmp_path) == LAST_TWO and all_resumable(tmp_path)
     assert any("max retries exceeded" in line for line in told)
 
