@@ -112,8 +112,8 @@ def _ended_with_best(scenario: Scenario, plain: Outcome, guarded: Outcome) -> bo
 def _nothing_to_resume(scenario: Scenario, guarded: Outcome) -> bool:
     """Whether it died at once when it was started again, and had to: nothing whole is there to go on from.
 
-    Where nobody can judge, the Trainer's own way holds: it takes the highest number, whole or not; but none of which the
-    guard's mark says that it is a mix of an older one and a save over it that broke off.
+    Where nobody can judge, the Trainer's own way holds: it takes the highest number, whole or not. But none that the
+    guard's mark calls a mix of an older one and a save over it that broke off.
     """
     if len(guarded.losses) < 2 or guarded.losses[1]:
         return False
