@@ -19,7 +19,7 @@ from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded import Bounded
 from ckptkit.guard.hold import Hold
 from ckptkit.guard.resuming import newest
-from ckptkit.guard.room import LOCK_SECONDS, Room, inform, warn
+from ckptkit.guard.room import LOCK_SECONDS, SOURCE, Room, inform, warn
 from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
@@ -173,7 +173,7 @@ class Guard:
             return
         name = f"checkpoint-{step}"
         if step and os.path.isdir(self.room.path(name)):
-            self.room.source = {name: "the running training resumed from it"}
+            self.room.source = {name: SOURCE}
             with suppress(OSError):  # without it, other processes' sweeps alone don't know
                 self.source.take(self.room.path(name))
         self.rotation.begin()

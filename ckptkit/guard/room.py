@@ -24,6 +24,7 @@ GIVES_BACK_LATE = frozenset({"btrfs", "zfs", "bcachefs"})  # with the next trans
 # What the guard itself can't mend, or does not see at the first save.
 TOLD_AT_START = ("volume", "inodes", "write", "headroom")
 DURABLE = "the last one known to be durable"
+SOURCE = "the running training resumed from it"
 
 
 class Room:
@@ -107,7 +108,7 @@ class Room:
         enough = need if least is None else least
         if made and enough and self.usable() + made.expected_freed_bytes < enough:
             return self.prune(self.settings.rules)  # what is damaged, and what a killed sweep left
-        if self.not_durable and self._kept_as_durable(made):
+        if self.not_durable and self._kept_until_secured(made):
             self._give_up_what_is_not_durable()
         return self.prune(rules, need)
 
@@ -123,11 +124,14 @@ class Room:
             return False
         short = need > 0 and self.available() + made.expected_freed_bytes < need
         first = not self.durable and any(d.verdict.intact for d in made.deletions)
-        return short or first or self._kept_as_durable(made)
+        return short or first or self._kept_until_secured(made)
 
-    def _kept_as_durable(self, made: Plan | None) -> bool:
-        """Whether one stays for nothing but that it is the last durable one: it takes a place beyond the rules'."""
-        return made is not None and any(d.action == "keep" and d.reasons == (DURABLE,) for d in made.decisions)
+    def _kept_until_secured(self, made: Plan | None) -> bool:
+        """Whether one stays for nothing but that a restart needs it until a newer one is durable: it takes a place
+        beyond the rules'.
+        """
+        kept = (d.reasons for d in made.decisions if d.action == "keep") if made else ()
+        return any(reasons in ((DURABLE,), (SOURCE,)) for reasons in kept)
 
     def _plan(self, rules: Rules, need: int) -> Plan | None:
         """What would go; None where nothing can be told, or where it is not the guard that prunes."""
