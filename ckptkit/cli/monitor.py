@@ -24,6 +24,7 @@ EXAMPLES = """\
   bin/monitor --webhook https://hooks.example.org/T0/B0 RUN
   bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      the alert's JSON on its stdin
   bin/monitor --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
+SLICE_SECONDS = 1.0
 WORDS = """\
 Watch a volume and the runs on it, warn, and record. Deletes nothing. Warns once when a threshold is crossed, and once
 when it clears: the volume is above 50, 60, 80 or 90 %, its inodes above 80 or 90 %; it grows by more than 5 GB an hour;
@@ -108,9 +109,10 @@ class _Ending:
         raise KeyboardInterrupt
 
     def rest(self, seconds: float) -> bool:
-        """Wait so long; whether to end."""
-        if not self.came:
-            time.sleep(seconds)
+        """Wait so long; whether to end. In slices: a signal that comes just before the wait does not break that off."""
+        until = time.monotonic() + seconds
+        while not self.came and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE_SECONDS))
         return bool(self.came)
 
     def code(self) -> int:
