@@ -24,12 +24,13 @@ EXAMPLES = """\
   bin/monitor --webhook https://hooks.example.org/T0/B0 RUN
   bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      the alert's JSON on its stdin
   bin/monitor --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
-SLICE_SECONDS = 1.0
 WORDS = """\
 Watch a volume and the runs on it, warn, and record. Deletes nothing. Warns once when a threshold is crossed, and once
 when it clears: the volume is above 50, 60, 80 or 90 %, its inodes above 80 or 90 %; it grows by more than 5 GB an hour;
 room for less than two saves, or one; more checkpoints than the policy keeps; the newest one damaged; no save for three
 times the usual interval."""
+
+SLICE_SECONDS = 1.0  # for so long, at most, it waits on after a signal that came just before
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

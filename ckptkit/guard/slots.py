@@ -44,10 +44,14 @@ def strictest(slots: Sequence[Slot]) -> Slot:
 
 def saves_its_own_way(trainer: Any) -> bool:
     """Whether it may make a checkpoint's directory itself, elsewhere at first, or not at all."""
+    return _overrides(trainer, ("_save_checkpoint", "save_model"))
+
+
+def _overrides(trainer: Any, names: Sequence[str]) -> bool:
+    """Whether any of these methods is not transformers' own in its class."""
     from transformers import Trainer
 
-    kind = type(trainer)
-    return any(getattr(kind, name) is not getattr(Trainer, name) for name in ("_save_checkpoint", "save_model"))
+    return any(getattr(type(trainer), name) is not getattr(Trainer, name) for name in names)
 
 
 class Slots:
@@ -108,7 +112,7 @@ class Slots:
         return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
     def _with_room(self, free: int) -> Slot:
-        if free >= self._tried_from():
+        if free >= self.least() or self._may_be_smaller_than(free):
             return Slot("save")
         reason = short(self.room.run, self.need(), free)
         if self.settings.on_full == "stop":
@@ -135,24 +139,16 @@ class Slots:
             return 0
         return int(MAY_SUFFICE * (self.last_bytes or sum(self.model_bytes()) + self._state_bytes()))
 
-    def _tried_from(self) -> int:
-        """Bytes from which on a save is tried, though no older one goes for it.
+    def _may_be_smaller_than(self, free: int) -> bool:
+        """Whether a save is tried in so many bytes, though no older one goes for it.
 
-        A Trainer that writes in a way of its own may write less than its model, or than the last time.
+        A Trainer that writes the model in a way of its own may write less of it, or less than the last time.
         """
-        if not self._writes_its_own_way():
-            return self.least()
-        return min(self.least(), int(MAY_SUFFICE * (self._measured(self._trained) + self._state_bytes())))
-
-    def _writes_its_own_way(self) -> bool:
-        """Whether what a save writes of the model is not what transformers' own Trainer does."""
-        from transformers import Trainer
-
-        own, kind = vars(self.trainer), type(self.trainer)
-        return any(name in own or getattr(kind, name) is not getattr(Trainer, name) for name in ("save_model", "_save"))
-
-    def _trained(self) -> int:
-        return save_size.trained_bytes(self.trainer.model)
+        names = ("save_model", "_save")
+        if not (vars(self.trainer).keys() & names or _overrides(self.trainer, names)):
+            return False
+        trained = self._measured(lambda: save_size.trained_bytes(self.trainer.model))
+        return free >= int(MAY_SUFFICE * (trained + self._state_bytes()))
 
     def _state_bytes(self) -> int:
         trainer = self.trainer
