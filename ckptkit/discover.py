@@ -9,37 +9,110 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from ckptkit import layouts
-from ckptkit.errors import NoSuchRun, UnreadableRun, UsageError
+from ckptkit.errors import CkptkitError, NoSuchRun, UnreadableRun, UsageError
 from ckptkit.model import ASIDE, DEEPEST, OURS, Checkpoint, File, Finding, Leftover, Run
 
 SUCH_AS = "name a directory such as RUN/checkpoint-1000"
+Candidates = tuple[layouts.Layout, ...]
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
 
 
 def scan(path: str) -> Run:
     """Given a run directory, return its checkpoints in the order of their steps. Raises NoSuchRun, UsageError."""
     path = run_directory(path)
-    checkpoints, leftovers, strays = [], [], []
-    for entry in _listing(path):
-        if found := layouts.step_of(entry.name):
+    found, leftovers, strays = [], [], []
+    entries = _listing(path)
+    links = {entry.name: target for entry in entries if entry.is_symlink() and (target := _sibling(entry))}
+    for entry in entries:
+        if candidates := _candidates(entry):
             with suppress(FileNotFoundError):  # somebody removed it while we looked
-                checkpoints.append(_checkpoint(entry.path, entry.name, found[0].name, found[1]))
+                found.append((_checkpoint(entry.path, candidates[0].name), candidates))
         elif entry.name.startswith(ASIDE):
             with suppress(FileNotFoundError):
                 leftovers.append(_leftover(entry))
-        elif any(entry.name.startswith(layout.stem) for layout in layouts.LAYOUTS):
+        elif any(layout.stem and entry.name.startswith(layout.stem) for layout in layouts.LAYOUTS):
             strays.append(entry.name)
-    checkpoints.sort(key=lambda checkpoint: checkpoint.step)
-    return Run(path, tuple(checkpoints), tuple(sorted(leftovers)), tuple(sorted(strays)))
+    return Run(path, tuple(_told_apart(found)), tuple(sorted(leftovers)), tuple(sorted(strays)), links)
 
 
 def checkpoint(path: str) -> Checkpoint:
     """Given a checkpoint's path, return it as it is now. Raises NoSuchRun if nothing is there or its name is none."""
     path = os.path.abspath(path)
-    if found := layouts.step_of(os.path.basename(path)):
+    candidates, _ = layouts.named(os.path.basename(path))
+    if candidates:
         with suppress(FileNotFoundError):
-            return _checkpoint(path, os.path.basename(path), found[0].name, found[1])
+            if found := _alone(_checkpoint(path, candidates[0].name), candidates):
+                return found
     raise NoSuchRun(f"{path!r} is no checkpoint; {SUCH_AS}")
+
+
+def _alone(found: Checkpoint, candidates: Candidates) -> Checkpoint | None:
+    """It as its own files show it; where they leave that open, as its neighbours are."""
+    candidates = _of_its_kind(found, candidates)
+    layout = layouts.recognized(candidates, _names(found))
+    if layout and (layout.marker in {file.name for file in found.files} or len(candidates) == 1):
+        return found._replace(layout=layout.name)
+    try:
+        run = scan(os.path.dirname(found.path))
+    except CkptkitError:  # a home, a system directory: no run, and one may be looked at there all the same
+        chosen = layout or next((layout for layout in candidates if layout.clear), None)
+        return found._replace(layout=chosen.name) if chosen else None
+    return next((other for other in run.checkpoints if other.name == found.name), None)
+
+
+def _sibling(entry: "os.DirEntry[str]") -> str:
+    """The name of the entry beside it that a link stands for, "" if it stands for anything else."""
+    try:
+        target = os.path.normpath(os.path.join(os.path.dirname(entry.path), os.readlink(entry.path)))
+    except OSError:
+        return ""
+    return os.path.basename(target) if os.path.dirname(target) == os.path.dirname(entry.path) else ""
+
+
+def _candidates(entry: "os.DirEntry[str]") -> Candidates:
+    """The layouts that an entry may be of, by its name and whether it is a file. A link is none of a file's."""
+    found = layouts.named(entry.name)[0]
+    if not found:
+        return ()
+    try:
+        is_directory, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+    except OSError:  # a network disk on a bad day: what can't be looked at is told as such
+        is_directory = is_file = True
+    if is_directory and not is_file:
+        return tuple(layout for layout in found if not layout.single)
+    return tuple(of for of in found if (is_file if of.single else of.clear))
+
+
+def _of_its_kind(found: Checkpoint, candidates: Candidates) -> Candidates:
+    return tuple(layout for layout in candidates if layout.single == found.single)
+
+
+def _stem(name: str) -> str:
+    return name[: next((at for at, letter in enumerate(name) if letter.isdecimal()), len(name))]
+
+
+def _names(found: Checkpoint) -> list[str]:
+    return [*found.directories, *(file.name for file in found.files)]
+
+
+def _told_apart(found: "list[tuple[Checkpoint, Candidates]]") -> Iterator[Checkpoint]:
+    """Each with the layout that its files show. One that broke off early may show none, or another framework's parts:
+
+    it is then what the whole ones of its stem are, the newest of them. What neither its name nor its files nor its
+    neighbours make a checkpoint is none.
+    """
+    ordered = sorted(found, key=lambda each: each[0].step)
+    shown = [(c, candidates, layouts.recognized(candidates, _names(c))) for c, candidates in ordered]
+    whole = [(c, layout) for c, _, layout in shown if layout and layout.marker in {file.name for file in c.files}]
+    for checkpoint, candidates, layout in shown:
+        stem = _stem(checkpoint.name)
+        alike = [of for c, of in whole if of in candidates and _stem(c.name) == stem]
+        # Of several, the one that the name alone stands for, else that of the newest.
+        likely = next((of for of in alike if of.clear), alike[-1] if alike else None)
+        if likely and (layout is None or (layout.name in likely.holds and layout not in alike)):
+            layout = likely
+        if chosen := layout or next((of for of in candidates if of.clear), None):
+            yield checkpoint._replace(layout=chosen.name)
 
 
 def require_checkpoint_name(path: str) -> None:
@@ -51,7 +124,7 @@ def require_checkpoint_name(path: str) -> None:
 def directory(path: str) -> Checkpoint:
     """Given any directory with a saved model, return it as if it were a checkpoint, of step 0. Raises OSError."""
     path = os.path.abspath(path)
-    return _checkpoint(path, os.path.basename(path), layouts.LAYOUTS[0].name, 0)
+    return _checkpoint(path, layouts.LAYOUTS[0].name)._replace(step=0)
 
 
 def allocated(checkpoint: Checkpoint, files: Iterable[File]) -> int:
@@ -59,7 +132,7 @@ def allocated(checkpoint: Checkpoint, files: Iterable[File]) -> int:
     found: Found = []
     for file in files:
         with suppress(OSError):  # gone already, or told when it is to go
-            status = os.lstat(os.path.join(checkpoint.path, file.name))
+            status = os.lstat(os.path.join(checkpoint.folder, file.name))
             found.append(((status.st_dev, status.st_ino, status.st_nlink), file))
     return _allocated(found)
 
@@ -76,8 +149,29 @@ def is_gone(path: str) -> bool:
 
 
 def is_checkpoint_name(path: str) -> bool:
-    """Whether the last part of the path is a checkpoint's name."""
-    return layouts.step_of(os.path.basename(os.path.normpath(path))) is not None
+    """Whether the last part of the path is a checkpoint's name, or may be one and what is there shows it to be.
+
+    A checkpoint's own directories are none, whatever their names (`global_step500` of DeepSpeed).
+    """
+    parent, name = os.path.split(os.path.normpath(path))
+    if layouts.step_of(name):
+        return True
+    candidates, _ = layouts.named(name)
+    if not candidates or layouts.step_of(os.path.basename(parent)):
+        return False
+    try:
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries]
+    except OSError:
+        return False
+    return layouts.recognized(candidates, (*names, *_one_below(path, names))) is not None
+
+
+def _one_below(path: str, names: Iterable[str]) -> Iterator[str]:
+    """Names one directory down, where some layouts have their signs."""
+    for name in names:
+        with suppress(OSError):
+            yield from (f"{name}/{below}" for below in os.listdir(os.path.join(path, name)))
 
 
 def run_directory(path: str) -> str:
@@ -130,12 +224,19 @@ def refuse_system_directory(path: str) -> None:
 def find_runs(root: str) -> list[str]:
     """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered."""
     runs, top = [], directory_at(root)
-    for directory, children, _ in os.walk(top):
-        if any(layouts.step_of(child) for child in children):
+    for directory, children, files in os.walk(top):
+        below = {name for name in children if is_checkpoint_name(os.path.join(directory, name))}
+        if below or any(_is_single(directory, name) for name in files):
             runs.append(directory)
         deep = directory.count(os.sep) - top.count(os.sep) >= DEEPEST
-        children[:] = [c for c in children if not deep and not layouts.step_of(c) and not c.startswith(ASIDE)]
+        children[:] = [c for c in children if not deep and c not in below and not c.startswith(ASIDE)]
     return sorted(runs)
+
+
+def _is_single(directory: str, name: str) -> bool:
+    """Whether a file is a checkpoint of its own; a link is another name of one."""
+    single = any(layout.single for layout in layouts.named(name)[0])
+    return single and not os.path.islink(os.path.join(directory, name))
 
 
 def _never_a_run() -> set[str]:
@@ -157,11 +258,16 @@ def _listing(path: str) -> "list[os.DirEntry[str]]":
 
 
 def _leftover(entry: "os.DirEntry[str]") -> Leftover:
-    files, _, _ = _contents(entry.path)
-    return Leftover(entry.path, entry.name, _allocated(files))
+    if entry.is_dir(follow_symlinks=False):
+        return Leftover(entry.path, entry.name, _allocated(_contents(entry.path)[0]))
+    status = entry.stat(follow_symlinks=False)
+    freed = status.st_blocks * BLOCK_BYTES if status.st_nlink == 1 else 0
+    return Leftover(entry.path, entry.name, freed, single=stat.S_ISREG(status.st_mode))
 
 
-def _checkpoint(path: str, name: str, layout: str, step: int) -> Checkpoint:
+def _checkpoint(path: str, layout: str) -> Checkpoint:
+    name = os.path.basename(path)
+    candidates, step = layouts.named(name)
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -170,6 +276,10 @@ def _checkpoint(path: str, name: str, layout: str, step: int) -> Checkpoint:
         problem = Finding("", "unreadable", f"can't be looked at: {error.strerror}")
         return Checkpoint(path, name, step, layout, 0, 0, (), (), 0, 0.0, (problem,))
     identity = (path, name, step, layout, status.st_dev, status.st_ino)
+    if stat.S_ISREG(status.st_mode) and any(candidate.single for candidate in candidates):
+        file = File(name, status.st_size, status.st_blocks * BLOCK_BYTES, status.st_mtime)
+        freed = file.allocated_bytes if status.st_nlink == 1 else 0
+        return Checkpoint(*identity, (file,), (), freed, status.st_mtime, single=True)
     if not stat.S_ISDIR(status.st_mode):
         kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "not a directory"
         problem = Finding("", "not-a-directory", f"{kind}: nothing behind it is judged or deleted")

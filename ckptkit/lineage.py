@@ -6,6 +6,7 @@ can't, since a run that was copied (cp -r, rsync without -t, zip) has new ones i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ckptkit.model import Checkpoint, Judged
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Two runs with the same settings log the same of these at the same step: they can tell runs apart, never show one.
+VERSION = re.compile(r"-v[0-9]+(\.ckpt)$")  # Lightning's, of a name that was taken
 SCHEDULED = frozenset({"step", "epoch", "learning_rate"})
 
 
 def kind_of(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Its layout and its name without the step: slots, floor, order and counts hold among those that share both."""
-    head, _, tail = checkpoint.name.rpartition(str(checkpoint.step))
-    return checkpoint.layout, head.rstrip("0") + "*" + tail
+    """Its layout and its name without numbers: slots, floor, order and counts hold among those that share both."""
+    return checkpoint.layout, re.sub(r"[0-9]+(\.[0-9]+)?", "*", VERSION.sub(r"\1", checkpoint.name))
 
 
 def in_line(intact: Sequence[Judged], earlier: frozenset[str] = frozenset()) -> list[Judged]:

@@ -53,8 +53,9 @@ class File(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A directory that the layout's name pattern matches. `problems` says what stat could not tell about it.
+    """A directory, or one file, that the layout's name pattern matches. `problems` says what stat could not tell of it.
 
+    step: as the name says it; 0 where only the content does. single: it is one file, which is the one of `files`.
     `device` and `inode` are its identity: what was judged is what gets deleted, or nothing is.
     """
 
@@ -69,6 +70,12 @@ class Checkpoint(NamedTuple):
     allocated_bytes: int
     modified_at: float
     problems: tuple[Finding, ...] = ()
+    single: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The directory that the names of its files are relative to."""
+        return self.path[: -len(self.name) - 1] if self.single else self.path
 
     @property
     def apparent_bytes(self) -> int:
@@ -76,20 +83,25 @@ class Checkpoint(NamedTuple):
 
 
 class Leftover(NamedTuple):
-    """What a killed sweep set aside and did not finish: `.ckptkit-deleting-<name>`."""
+    """What a killed sweep set aside and did not finish: `.ckptkit-deleting-<name>`. single: it is one file."""
 
     path: str
     name: str
     allocated_bytes: int
+    single: bool = False
 
 
 class Run(NamedTuple):
-    """A Trainer's output_dir. Checkpoints come in the order of their steps; `strays` look like one but are none."""
+    """A Trainer's output_dir. Checkpoints come in the order of their steps; `strays` look like one but are none.
+
+    links: {link's name: name of the entry of the run that it stands for}.
+    """
 
     path: str
     checkpoints: tuple[Checkpoint, ...]
     leftovers: tuple[Leftover, ...] = ()
     strays: tuple[str, ...] = ()
+    links: Mapping[str, str] = {}
 
 
 class TrainerState(NamedTuple):

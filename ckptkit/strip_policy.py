@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ckptkit.lineage import in_line
+from ckptkit.lineage import in_line, kind_of
 from ckptkit.model import Judged
 from ckptkit.policy import UNJUDGED, first_finding
 from ckptkit.strips import Part, Strip, StripPlan
 
 ALREADY = "weights-only already"
 FLOOR = "newest intact resumable"
+ONE_PIECE = "its weights lie in the same files as what continues training"
 
 
 def plan(
@@ -24,17 +25,19 @@ def plan(
 ) -> StripPlan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
-    parts: {name: what of it would go}. keep: how many intact resumable ones stay so, the newest. protected: {name:
-    reason} from outside (pins, open files). only: the name of the one that a person asked for.
+    parts: {name: what of it would go}. keep: how many intact resumable ones of each kind stay so, the newest.
+    protected: {name: reason} from outside (pins, open files). only: the name of the one that a person asked for.
     unsafe: {name: why no resume takes it}: such a one stays whole, and is no reason to strip another.
     """
     resumable = [j for j in in_line([j for j in judged if j.verdict.intact]) if j.verdict.resumable]
     resumable = [j for j in resumable if j.checkpoint.name not in unsafe]
-    kept = {j.checkpoint.name: f"keep-resumable {keep}" for j in resumable[-keep:]}
-    kept |= {j.checkpoint.name: FLOOR for j in resumable[-1:]} | dict(unsafe)
+    kept = dict(unsafe)
+    for kind in {kind_of(j.checkpoint) for j in resumable}:
+        alike = [j.checkpoint.name for j in resumable if kind_of(j.checkpoint) == kind]
+        kept |= dict.fromkeys(alike[-keep:], f"keep-resumable {keep}") | dict.fromkeys(alike[-1:], FLOOR)
     ordered = sorted(judged, key=lambda j: j.checkpoint.step)
     decisions = tuple(_decide(j, parts.get(j.checkpoint.name), kept, protected, only) for j in ordered)
-    floor = next((d for d in decisions if d.reasons == (FLOOR,)), None)
+    floor = next((d for d in reversed(decisions) if d.reasons == (FLOOR,)), None)
     return StripPlan(run, decisions, floor)
 
 
@@ -46,6 +49,8 @@ def _decide(
         return Strip(*judged, "leave", (_why_not_intact(judged),))
     if name in kept:
         return Strip(*judged, "keep", (kept[name],))
+    if part is None and verdict.resumable:
+        return Strip(*judged, "leave", (ONE_PIECE,))
     if part is None or not (verdict.resumable or part.begun):
         return Strip(*judged, "leave", (ALREADY,))
     if name in protected:

@@ -50,6 +50,11 @@ class StripPlan(NamedTuple):
     floor: Strip | None = None
 
     @property
+    def floors(self) -> tuple[Strip, ...]:
+        """The newest intact resumable one of each kind."""
+        return tuple(d for d in self.decisions if self.floor and d.reasons == self.floor.reasons)
+
+    @property
     def strips(self) -> tuple[Strip, ...]:
         return tuple(d for d in self.decisions if d.action == "strip")
 

@@ -91,7 +91,7 @@ def two_halves(draw, files):
 
 # {writer: its files}; a name that the Trainer writes too has the Trainer's content.
 STRANGERS = {
-    "accelerate": ("model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl", "sampler.bin"),
+    "accelerate_torn": ("model.safetensors", "optimizer.bin", "scheduler.bin", "sampler.bin"),
     "loop": ("model.safetensors", "training_state.pt"),
     "loop_with_config": ("config.json", "model.safetensors", "training_state.pt", "optimizer.pt"),
     "peft_alone": ("README.md", "adapter_model.safetensors", "adapter_config.json"),

@@ -92,7 +92,7 @@ def save_state(tmp_path_factory):
 LOOP = ("model.safetensors", "training_state.pt")
 
 
-@pytest.fixture(params=["accelerate save_state", "a person's loop", "loop, torn at its state", "weights alone"])
+@pytest.fixture(params=["a person's loop", "loop, torn at its state", "weights alone"])
 def beside(request, run_of, save_state):
     """One good Trainer checkpoint, and two newer ones of another program."""
     run = run_of({100: "intact"})
@@ -100,7 +100,6 @@ def beside(request, run_of, save_state):
     weights = save_state["model.safetensors"]
     state = save_state["optimizer.bin"]
     files = {
-        "accelerate save_state": save_state,
         "a person's loop": {"model.safetensors": weights, "training_state.pt": state},
         "loop, torn at its state": {"model.safetensors": weights, "training_state.pt": state[:100]},
         "weights alone": {"model.safetensors": weights},
@@ -108,6 +107,16 @@ def beside(request, run_of, save_state):
     for step in (200, 300):
         put(run, step, files)
     return aged(run)
+
+
+def test_those_of_accelerate_have_slots_of_their_own_beside_the_trainers(run_of, save_state):
+    run = run_of({100: "intact"})
+    for step in (200, 300, 400):
+        put(run, step, save_state)
+    done = script("prune", aged(run), "--keep-last", "2", "-y")
+    assert done.returncode == 0, done.stderr
+    assert names(run) == ["checkpoint-100", "checkpoint-300", "checkpoint-400"]
+    assert verdict(run, 400).resumable and script("latest", run).stdout == f"{run}/checkpoint-400\n"
 
 
 def put(run, step, files):
@@ -118,7 +127,7 @@ def put(run, step, files):
         path.write_bytes(content)
 
 
-def test_newer_ones_of_accelerate_or_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_checkpoint(beside):
+def test_newer_ones_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_checkpoint(beside):
     before = tree(beside)
     for words in ((), ("-y",), ("--keep-last", "1", "-y"), ("--keep-every", "7", "-y")):
         done = script("prune", beside, *words)
@@ -128,7 +137,7 @@ def test_newer_ones_of_accelerate_or_of_a_persons_loop_are_never_deleted_beside_
         assert verdict(beside, step).state == "unknown"
 
 
-def test_newer_ones_of_accelerate_or_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(beside):
+def test_newer_ones_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(beside):
     done = script("preflight", beside)
     assert done.returncode == 4 and "no-go  unknown" in done.stdout and "checkpoint-300 can't be judged" in done.stdout
     assert script("latest", beside).stdout == f"{beside}/checkpoint-100\n"

@@ -44,6 +44,7 @@ MAY = {
     "lock": NOUNS,
     "manifest": NOUNS | {"careful"},
     "pins": NOUNS | {"careful"},
+    "trackers": NOUNS | {"careful"},
     "report": NOUNS,
     "api": NOUNS | {"ops", "rules", "arguments", "config"},
     "cli": {"ops", "report", "errors", "model", "events"},

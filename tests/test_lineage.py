@@ -195,7 +195,10 @@ def test_diverged_is_what_names_a_weight_that_an_earlier_one_of_its_kind_does_no
         ("checkpoint-900", 900, "checkpoint-*"),
         ("step-900", 900, "step-*"),
         ("step-000900", 900, "step-*"),
-        ("epoch=1-step=900.ckpt", 900, "epoch=1-step=*.ckpt"),
+        ("epoch=1-step=900.ckpt", 900, "epoch=*-step=*.ckpt"),
+        ("epoch=1-step=900-v1.ckpt", 900, "epoch=*-step=*.ckpt"),
+        ("best-step=900-val_loss=0.25.ckpt", 900, "best-step=*-val_loss=*.ckpt"),
+        ("checkpoint-900-rolling", 900, "checkpoint-*-rolling"),
         ("checkpoint-0", 0, "checkpoint-*"),
     ],
 )
@@ -214,7 +217,7 @@ def judging(monkeypatch, **changes):
     verify = looking.verify_checkpoint
 
     def changed(checkpoint, *words):
-        reading, verdict = words[-1], verify(checkpoint, *words)
+        reading, verdict = words[4], verify(checkpoint, *words)
         change = dict(changes.get(checkpoint.name.replace("-", "_"), {}))
         refused = change.pop("refused", None)
         if refused and reading.pickles and not set(refused) <= set(reading.trust):

@@ -178,9 +178,13 @@ def symlinked(run):
     os.symlink("elsewhere", f"{run}/checkpoint-100/optimizer.pt")
 
 
-def sharded_by_fsdp(run):
+def of_fsdp_and_of_deepspeed(run):
     os.rename(f"{run}/checkpoint-100/optimizer.pt", f"{run}/checkpoint-100/optimizer.bin")
     shutil.copy(f"{run}/checkpoint-100/optimizer.bin", f"{run}/checkpoint-100/pytorch_model_fsdp.bin")
+    os.mkdir(f"{run}/checkpoint-100/global_step100")
+    shutil.copy(
+        f"{run}/checkpoint-100/optimizer.bin", f"{run}/checkpoint-100/global_step100/mp_rank_00_model_states.pt"
+    )
 
 
 def torn(run):
@@ -206,7 +210,7 @@ REFUSED = {
     "the_floor": (alone, 2, "newest intact resumable"),
     "pinned": (pinned, 2, "pinned"),
     "with_a_symlink": (symlinked, 2, "could not be judged"),
-    "of_a_layout_not_known_yet": (sharded_by_fsdp, 2, "a framework whose checkpoints can't be judged yet"),
+    "of_two_frameworks": (of_fsdp_and_of_deepspeed, 2, "two writers were at work here"),
     "being_written": (being_written, 2, "somebody is writing it"),
     "torn": (torn, 4, "incomplete: trainer_state.json"),
     "corrupt": (corrupt, 4, "corrupt: trainer_state.json"),

@@ -32,10 +32,10 @@ def trusted(monkeypatch):
     """trusted(verb, ...) types it, and returns the patterns that each follower of pickles was given."""
     given = set()
 
-    def noting(checkpoint, now, level, quiet, known, reading):
+    def noting(checkpoint, now, level, quiet, known, reading, before):
         if reading.pickles:
             given.add(reading.trust)
-        return verify_checkpoint(checkpoint, now, level, quiet, known, reading)
+        return verify_checkpoint(checkpoint, now, level, quiet, known, reading, before)
 
     def call(*words):
         given.clear()

@@ -19,12 +19,12 @@ TOLD = "can't be judged ("
 
 
 def add_unknown(run, step, hours=2.0):
-    """A checkpoint of torchtitan's, as a person's script names it."""
+    """A checkpoint of a person's own loop."""
     path = Path(run, f"checkpoint-{step}")
     path.mkdir(parents=True)
     for rank in range(2):
-        (path / f"__{rank}_0.distcp").write_bytes(b"\1" * 100_000)
-    (path / ".metadata").write_bytes(b"\x80\x04.")
+        (path / f"rank_{rank}.bin").write_bytes(b"\1" * 100_000)
+    (path / "training_state.pt").write_bytes(b"\x80\x04.")
     set_age(str(path), time.time(), hours * 3600)
     return str(path)
 

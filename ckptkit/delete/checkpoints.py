@@ -31,12 +31,15 @@ def remove_checkpoint(
         aside = _free_aside_name(run_fd, checkpoint.name)
         removal.insist(lambda: os.rename(checkpoint.name, aside, src_dir_fd=run_fd, dst_dir_fd=run_fd))
     except OSError as error:
+        if checkpoint.single and error.errno in NO_ROOM:
+            return removal.file(run_fd, checkpoint.name, checkpoint.path)
         if marker and error.errno in NO_ROOM:
             return first_of(removal.in_place(run_fd, checkpoint, marker, witnesses))
         return [Failure(checkpoint.path, in_words(error))]
     if reason := not_the_same(run_fd, aside, checkpoint):  # swapped between the look and the rename
         return _give_name_back(run_fd, aside, checkpoint, [Failure(checkpoint.path, reason)])
-    failures = removal.tree(run_fd, aside, os.path.join(os.path.dirname(checkpoint.path), aside))
+    remove = removal.file if checkpoint.single else removal.tree
+    failures = remove(run_fd, aside, os.path.join(os.path.dirname(checkpoint.path), aside))
     if failures and not removal.removed:
         return _give_name_back(run_fd, aside, checkpoint, first_of(failures))
     return first_of(failures)
@@ -44,7 +47,9 @@ def remove_checkpoint(
 
 def remove_leftover(run_fd: int, leftover: Leftover, pauses: list[float]) -> list[Failure]:
     """Given the locked run's descriptor and what a killed sweep set aside, finish removing it."""
-    return first_of(Removal(pauses).tree(run_fd, leftover.name, leftover.path))
+    removal = Removal(pauses)
+    remove = removal.file if leftover.single else removal.tree
+    return first_of(remove(run_fd, leftover.name, leftover.path))
 
 
 def remove_files(directory: str, names: Iterable[str]) -> None:

@@ -21,7 +21,8 @@ def not_the_same(run_fd: int, name: str, checkpoint: Checkpoint) -> str | None:
 
 
 def _another(status: os.stat_result, run_fd: int, checkpoint: Checkpoint) -> str | None:
-    if not stat.S_ISDIR(status.st_mode) or (status.st_dev, status.st_ino) != (checkpoint.device, checkpoint.inode):
+    kind = stat.S_ISREG if checkpoint.single else stat.S_ISDIR
+    if not kind(status.st_mode) or (status.st_dev, status.st_ino) != (checkpoint.device, checkpoint.inode):
         return ANOTHER
     if status.st_dev != os.fstat(run_fd).st_dev:
         return "another file system is mounted here: left alone"

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
-from ckptkit.delete.identity import ANOTHER, opened
+from ckptkit.delete.identity import ANOTHER, DIRECTORY, opened
 from ckptkit.delete.removal import Removal
 from ckptkit.delete.words import first_of, in_words
 from ckptkit.model import OURS, Checkpoint, Failure
@@ -42,12 +42,15 @@ def _strip(fd: int, path: str, part: Part, forget: Callable[[], None], pauses: l
     removal, (first, *others) = Removal(pauses), [file.name for file in part.files]
 
     def remove(name: str) -> Iterator[Failure]:
-        return removal.attempt(os.path.join(path, name), lambda: os.unlink(name, dir_fd=fd))
+        return removal.attempt(os.path.join(path, name), lambda: _unlink(fd, name))
 
     try:
         if not part.begun:
             removal.insist(lambda: os.rename(first, part.mark, src_dir_fd=fd, dst_dir_fd=fd))
         failures = [failure for name in others for failure in remove(name)]
+        for folder in {os.path.dirname(name) for name in others if "/" in name}:
+            with suppress(OSError):  # something else lies in it: it stays
+                os.rmdir(folder, dir_fd=fd)
         if failures and not removal.removed and not part.begun:  # as whole as before: it can be resumed from
             os.rename(part.mark, first, src_dir_fd=fd, dst_dir_fd=fd)
     except OSError as error:
@@ -60,10 +63,31 @@ def _strip(fd: int, path: str, part: Part, forget: Callable[[], None], pauses: l
     return failures or list(remove(part.mark))
 
 
+def _unlink(fd: int, name: str) -> None:
+    """Remove a file below a directory; a directory on the way that became a link is not followed."""
+    with _folder(fd, name) as folder:
+        os.unlink(os.path.basename(name), dir_fd=folder)
+
+
+@contextmanager
+def _folder(fd: int, name: str) -> Iterator[int]:
+    """A descriptor of the directory that a name below `fd` lies in. Raises OSError."""
+    folder = os.dup(fd)
+    try:
+        for part in name.split("/")[:-1]:
+            inner = os.open(part, DIRECTORY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
+
+
 def _changed(fd: int, part: Part) -> bool:
     for file in part.files:
         with suppress(FileNotFoundError):  # gone is gone
-            status = os.stat(file.name, dir_fd=fd, follow_symlinks=False)
+            with _folder(fd, file.name) as folder:
+                status = os.stat(os.path.basename(file.name), dir_fd=folder, follow_symlinks=False)
             if (status.st_size, status.st_mtime) != (file.apparent_bytes, file.modified_at):
                 return True
     return False

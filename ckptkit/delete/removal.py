@@ -62,6 +62,10 @@ class Removal:
                 os.close(fd)
         return failures or list(self.attempt(path, lambda: os.rmdir(name, dir_fd=parent_fd)))
 
+    def file(self, parent_fd: int, name: str, path: str) -> list[Failure]:
+        """Remove a checkpoint that is one file."""
+        return list(self.attempt(path, lambda: os.unlink(name, dir_fd=parent_fd)))
+
     def _entry(self, fd: int, name: str, parent: str, depth: int) -> Iterator[Failure]:
         path = os.path.join(parent, name)
         try:

@@ -68,7 +68,8 @@ ENUMS = re.compile(
     r"|accelerate\.utils\.dataclasses\.((SageMaker)?DistributedType|FP8BackendType|ComputeEnvironment|DynamoBackend"
     r"|LoggerType|PrecisionType|RNGType|CustomDtype|DDPCommunicationHookType)"
     r"|torch\.distributed\.fsdp\.(api|fully_sharded_data_parallel)\.(ShardingStrategy|BackwardPrefetch|StateDictType)"
-    r"|peft\.utils\.peft_types\.(PeftType|TaskType)",
+    r"|peft\.utils\.peft_types\.(PeftType|TaskType)|torch\.distributed\.checkpoint\.metadata\._MEM_FORMAT_ENCODING"
+    r"|deepspeed\.runtime\.zero\.config\.ZeroStageEnum|sentence_transformers\.([a-z_]+\.)+(Multi)?(Dataset)?BatchSamplers",
     re.ASCII,
 )
 
@@ -94,10 +95,15 @@ NAMED = re.compile(
     r"|trl\.(trainer|experimental)\.([a-z0-9_]+\.)*[a-z0-9_]+_config\.[A-Z][A-Za-z0-9]*Config"
     r"|(unsloth_compiled_cache\.)?Unsloth[A-Za-z0-9]+Trainer\.Unsloth[A-Za-z0-9]+Config"
     r"|unsloth\.trainer\.UnslothTrainingArguments"
+    r"|sentence_transformers\.([a-z_]+\.)+[A-Z][A-Za-z]*TrainingArguments"
+    # the states of DeepSpeed
+    r"|deepspeed\.runtime\.([a-z0-9_]+\.)+[A-Z][A-Za-z0-9]*|deepspeed\.utils\.tensor_fragment\.fragment_address"
     r"|peft\.(tuners\.[a-z0-9_]+\.config|config)\.[A-Z][A-Za-z0-9]*Config|peft\.tuners\.lora\.config\.LoraRuntimeConfig"
     # optimizer.pt and weights held in a few bits, or projected: torchao, GaLore, APOLLO, bitsandbytes
     r"|torchao\.(optim|prototype\.low_bit_optim)\.subclass_(8bit\.OptimState8bit|4bit\.OptimState4bit|fp8\.OptimStateFp8)"
     r"|(galore_torch\.galore|apollo_torch\.(random|svd))_projector\.(GaLore|Gradient)Projector"
+    # `.metadata` of torch.distributed.checkpoint
+    r"|torch\.distributed\.checkpoint\.(metadata\.[A-Z][A-Za-z]*|filesystem\._Storage(Info|Prefix))"
     r"|bitsandbytes\.nn\.modules\.(Params4bit|Int8Params)|bitsandbytes\.functional\.QuantState",
     re.ASCII,
 )

@@ -30,9 +30,9 @@ MISSING = Opaque()
 class Machine(Arguments):
     """The unpickler's stack, marks and memo, over inert values. For one pickle, once."""
 
-    def __init__(self, raw: bytes | bytearray, at: int, trust: Sequence[str] = ()) -> None:
+    def __init__(self, raw: bytes | bytearray, at: int, trust: Sequence[str] = (), room: int = ROOM) -> None:
         super().__init__(raw, at)
-        self.ended, self.room, self.trust = False, ROOM, trust
+        self.ended, self.room, self.trust = False, room, trust
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: list[Any] = []  # picklers number what they remember one by one

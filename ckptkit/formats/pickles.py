@@ -16,7 +16,7 @@ from typing import Any
 from ckptkit.formats import Fault, inert
 from ckptkit.formats.inert import OPAQUE, Broken
 from ckptkit.formats.known_globals import GETATTR
-from ckptkit.formats.pickle_machine import Machine
+from ckptkit.formats.pickle_machine import ROOM, Machine
 from ckptkit.tuples import NamedTuple
 
 LARGEST_BYTES = 64 << 20  # 200,000 tensors' worth
@@ -38,19 +38,20 @@ class Scan(NamedTuple):
     storages: Mapping[str, str] = {}
 
 
-def scan(raw: bytes | bytearray, trust: Sequence[str] = ()) -> Scan:
+def scan(raw: bytes | bytearray, trust: Sequence[str] = (), room: int = ROOM) -> Scan:
     """Given bytes that hold one pickle and nothing else, return what it says.
 
     trust: patterns of names, such as `pkg.*`, that are no fault although neither torch nor the Trainer knows them.
+    room: bytes that its values may take, roughly.
     """
-    (found,), end = scan_stream(raw, 1, trust=trust)
+    (found,), end = scan_stream(raw, 1, trust=trust, room=room)
     if end == len(raw) or any(code in ("truncated", "bad-pickle", "too-large") for code, _ in found.faults):
         return found
     return found._replace(faults=[*found.faults, ("bad-pickle", f"{len(raw) - end} bytes after its end")])
 
 
 def scan_stream(
-    raw: bytes | bytearray, count: int, start: int = 0, trust: Sequence[str] = ()
+    raw: bytes | bytearray, count: int, start: int = 0, trust: Sequence[str] = (), room: int = ROOM
 ) -> tuple[list[Scan], int]:
     """Given bytes with `count` pickles in a row from `start`, return what each says and the offset after the last.
 
@@ -60,7 +61,7 @@ def scan_stream(
         return [Scan([("too-large", f"{len(raw) - start} bytes, {LARGEST_BYTES} can be judged")], (), OPAQUE)], start
     scans, ended = list[Scan](), True
     while ended and len(scans) < count:
-        machine = Machine(raw, start, trust)
+        machine = Machine(raw, start, trust, room)
         scans.append(_said(machine))
         start, ended = machine.at, machine.ended
     return scans, start

@@ -128,6 +128,7 @@ def hole_bytes(file: BinaryIO, size: int) -> int:
     for end, is_data in _extents(file.fileno(), size):
         holes += 0 if is_data else end - begin
         begin = end
+    file.seek(0, os.SEEK_END)  # lseek(2) went behind the buffer's back: what it holds is no longer followed by the rest
     return holes
 
 

@@ -6,10 +6,11 @@ Nothing is decompressed (torch stores), nothing is unpickled, no name is used as
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ckptkit.formats import NAMES_TOO_MUCH, Fault, pickles
 from ckptkit.formats.crc import crc32
+from ckptkit.formats.inert import Call, Persistent
 from ckptkit.formats.stream import Part
 from ckptkit.formats.torch_zip import LOCAL, NOTHING, SIZES_FOLLOW, ZIP, Directory, Record
 from ckptkit.formats.values import Values
@@ -82,15 +83,29 @@ NOWHERE = Places(NOTHING, array("Q"), array("Q"))
 class Archive:
     """What the records of one archive tell each other: the pickle, which torch writes first, of the storages."""
 
-    def __init__(self, values: bool = False, trust: Sequence[str] = ()) -> None:
-        """values: whether the storages' values are looked at too. trust: as in `pickles.scan`."""
-        self.values, self.trust = values, trust
+    def __init__(self, values: bool = False, trust: Sequence[str] = (), only: str = "") -> None:
+        """values: whether the storages' values are looked at too. trust: as in `pickles.scan`.
+
+        only: the key of the tensors whose values are looked at, "" for all: a callback's best score begins as Inf.
+        """
+        self.values, self.trust, self.only = values, trust, only
         self.scan: pickles.Scan | None = None
 
     def dtype(self, record: Record) -> str | None:
         """Of a storage's record, as safetensors names it; None if it is no storage, or nobody asked."""
         storages = self.scan.storages if self.values and self.scan else {}
-        return DTYPES.get(storages.get(_shown(record.name).rpartition(DATA)[2], ""))
+        key = _shown(record.name).rpartition(DATA)[2]
+        if self.only and self.scan and key not in _keys_below(self.scan.value, self.only):
+            return None
+        return DTYPES.get(storages.get(key, ""))
+
+
+def _keys_below(value: Any, name: str) -> set[str]:
+    """The keys of the storages that the tensors of one entry of a dict lie in."""
+    table = value.get(name) if type(value) is dict else None
+    calls = [found for found in table.values() if type(found) is Call] if type(table) is dict else []
+    ids = [call.arguments[0].id for call in calls if call.arguments and type(call.arguments[0]) is Persistent]
+    return {id_[2] for id_ in ids if type(id_) is tuple and len(id_) > 2 and type(id_[2]) is str}
 
 
 def parts(places: Iterable[Placed], archive: Archive) -> Iterator[Part]:

@@ -10,6 +10,7 @@ from ckptkit.tuples import NamedTuple
 # A file that only continues training takes this name first when it is stripped, in its own directory: from that one
 # rename on the checkpoint is weights-only, whatever of the others is still there.
 STRIPPED = f"{OURS}stripped-"
+NEVER = r"(?!)"  # patterns are texts, compiled when first asked for: an idle sweep asks for few of them
 MOST_TOLD = 20  # missing ranks: a file that claims to be of rank 999999 is no reason for a million findings
 
 
@@ -20,14 +21,13 @@ class Model(NamedTuple):
     beside   what a loader can't do without
     also     what a loader reads where it is there
     shards   the pattern of one shard's name: group 1 is its number, group 2 how many there are
-    replaces patterns of the files that another save of this kind takes the place of, one a kind. Text: seldom asked
-             for, so not compiled at each start
+    replaces pattern of the files that another save of this kind takes the place of
     """
 
     files: tuple[str, ...]
     beside: tuple[str, ...]
     also: tuple[str, ...]
-    shards: re.Pattern[str]
+    shards: str
     replaces: str
 
 
@@ -42,47 +42,91 @@ class Weights(NamedTuple):
 class Layout(NamedTuple):
     """How one framework names and fills a checkpoint. All names are relative to the checkpoint.
 
-    What no field names is a bystander: a person's or another tool's file, which decides nothing.
+    What no field names is a bystander: a person's or another tool's file, which decides nothing. A framework whose
+    files can't be told by names alone is a child of this class that answers some of the questions below itself.
 
-    pattern     anchored name of the directory (used with fullmatch only), its first group is the step
+    pattern     anchored name of the checkpoint (used with fullmatch only), its first group is the step
     stem        what begins like one without being one is told as a stray, never touched
+    title       what a person calls the writer
+    starts      what a checkpoint's name begins with, one of them; asked before the pattern, which takes longer
+    ends        what it ends with, one of them
+    resume_with how a person goes on from one; {path} is the checkpoint
+    clear       whether its name alone tells that it is one; else a sign must lie in it, or in its neighbours
+    signs       patterns of files; one that has all of a group is this layout's, whatever its name leaves open
+    foreign     layouts with whose files it never shares a checkpoint: with theirs in it nobody can judge it
+    holds       layouts whose files one of it may hold too, so that their signs alone tell it from none of them
+    judged      whether anybody here can judge it; else it is listed, sized and `unknown`
+    single      whether a checkpoint is one file
     marker      the file that the writer writes last
+    unmarked    what its absence means, for a person
+    state       the JSON file that tells the step and the log, "" if there is none
     incomplete  files that say "not finished" while they are there
     models      the ways in which weights are saved; what a loader looks for first comes first
+    modules     the file beside which the weights lie in directories of their own, where none lie at the top
     resume      what continues training exactly; each entry is a set of alternatives
     extras      what only training asks for, and can do without
+    continues   pattern of further files that continue training and tell nothing of the model
     optional    other names of this writer that no resume needs: damage to them is told, and no more
     settings    the one of these that tells how it was trained: a torch archive with a pickle
     ranks       the pattern of per-rank files that stand in for the last of `resume`, group 1 is the rank
     archives    names of files that torch.save wrote
+    lenient     whether its loader takes any class that a pickle names, so that only what acts is refused
     first       what the writer puts there before the weights: all that a disk that is full lets it write
     witness     the pattern of a file that no other writer makes: without the marker, it shows that a save broke off
     trainers    the end of the class that `settings` names where this writer made it
-    foreign     for each framework that this layout can't judge, patterns of names that it has all of
     others      names of files that other writers leave: without the marker, nobody can say whose checkpoint it is
     debris      what a killed writer leaves behind
     order       names in the order in which the writer writes them: a copy's times are in another
     """
 
     name: str
-    pattern: re.Pattern[str]
+    pattern: str
     stem: str
-    marker: str
-    incomplete: tuple[str, ...]
-    models: tuple[Model, ...]
-    resume: tuple[tuple[str, ...], ...]
-    extras: tuple[str, ...]
-    optional: re.Pattern[str]
-    settings: tuple[str, ...]
-    ranks: re.Pattern[str]
-    archives: re.Pattern[str]
-    first: frozenset[str]
-    witness: re.Pattern[str]
-    trainers: str
-    foreign: tuple[tuple[str, ...], ...]
-    others: str
-    debris: re.Pattern[str]
-    order: tuple[str, ...]
+    title: str
+    starts: tuple[str, ...] = ("",)
+    ends: tuple[str, ...] = ("",)
+    resume_with: str = ""
+    clear: bool = True
+    signs: tuple[tuple[str, ...], ...] = ()
+    foreign: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    judged: bool = True
+    single: bool = False
+    marker: str = ""
+    unmarked: str = "is missing; it is written last, so the save did not finish"
+    state: str = ""
+    incomplete: tuple[str, ...] = ()
+    models: tuple[Model, ...] = ()
+    modules: str = ""
+    resume: tuple[tuple[str, ...], ...] = ()
+    extras: tuple[str, ...] = ()
+    continues: str = NEVER
+    optional: str = NEVER
+    settings: tuple[str, ...] = ()
+    ranks: str = NEVER
+    archives: str = NEVER
+    lenient: bool = False
+    first: frozenset[str] = frozenset()
+    witness: str = NEVER
+    trainers: str = ""
+    others: str = NEVER
+    debris: str = NEVER
+    order: tuple[str, ...] = ()
+
+    def named(self, entry: str) -> re.Match[str] | None:
+        """Given the name of a directory entry, return the match of `pattern` if a checkpoint is named so."""
+        return fits(self.pattern, entry) if entry.startswith(self.starts) and entry.endswith(self.ends) else None
+
+    # --- whose it is --------------------------------------------------------------------------------------------------
+
+    def sign(self, names: Iterable[str]) -> str | None:
+        """Given the names of files and directories, return the first of a group of signs that is all there, or None."""
+        there = tuple(names)
+        for group in self.signs:
+            found = [next((name for name in there if fits(sign, name)), None) for sign in group]
+            if all(found):
+                return found[0]
+        return None
 
     # --- the model ----------------------------------------------------------------------------------------------------
 
@@ -94,6 +138,8 @@ class Layout(NamedTuple):
         one above them or without (transformers `trainer.py::_load_from_checkpoint`).
         """
         top = [found for model in self.models if (found := _lying(model, "", names))]
+        if not top and self.modules in names:
+            return [modules] if (modules := self._in_modules(names)) else []
         below = self._named_adapters(names) if not top or top[0].file in self.models[0].files else ()
         if not top:
             return [below] if below else []
@@ -101,29 +147,36 @@ class Layout(NamedTuple):
         likely = [w for w in top if names.issuperset(w.needed)] or top[:1]
         return [(w, *whole) if w.file in self.models[0].files else (w,) for w in likely]
 
+    def _in_modules(self, names: frozenset[str]) -> tuple[Weights, ...]:
+        """The weights of a pipeline of modules, each in a directory of its own; all of them are loaded."""
+        folders = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
+        return tuple(found for folder in folders for model in self.models if (found := _lying(model, folder, names)))
+
     def _named_adapters(self, names: frozenset[str]) -> tuple[Weights, ...]:
         folders = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
         return tuple(found for folder in folders if (found := _lying(self.models[0], folder, names)))
 
     def state_files(self, names: frozenset[str]) -> list[str]:
         """Given the names present, return those that a resume reads beside the weights."""
-        chosen = [next((name for name in options if name in names), "") for options in ((self.marker,), *self.resume)]
+        wanted = ((self.state,), (self.marker,), *self.resume)
+        chosen = [next((name for name in options if name in names), "") for options in wanted]
         ranks = [] if chosen[-1] else list(self.rank_files(names).values())
-        return [*filter(None, chosen), *(name for name in self.extras if name in names), *ranks]
+        extras = (name for name in names if name in self.extras or fits(self.continues, name))
+        return [*filter(None, chosen), *extras, *ranks]
 
     def superseded(self, present: frozenset[str], written: frozenset[str]) -> list[str]:
         """Given names in a directory and those of a model to be put there, return the weights that it replaces.
 
         A loader takes one file before shards: an older model's weights beside the new ones would be loaded.
         """
-        kinds = [m.replaces for m in self.models if any(re.fullmatch(m.replaces, name) for name in written)]
-        return sorted(name for name in present if any(re.fullmatch(kind, name) for kind in kinds))
+        kinds = [m.replaces for m in self.models if any(fits(m.replaces, name) for name in written)]
+        return sorted(name for name in present if any(fits(kind, name) for kind in kinds))
 
     def shards_promised(self, names: Iterable[str]) -> list[str]:
         """Given the names present, return the shards that the names of others promise and that are not there."""
         there: dict[tuple[str, int], set[int]] = {}
         for name in names:
-            for match in filter(None, (model.shards.fullmatch(name) for model in self.models)):
+            for match in filter(None, (fits(model.shards, name) for model in self.models)):
                 begin, end = name[: match.start(1)], name[match.end(2) :]
                 there.setdefault((f"{begin}{{:0{len(match[1])}}}-of-{match[2]}{end}", int(match[2])), set()).add(
                     int(match[1])
@@ -135,16 +188,18 @@ class Layout(NamedTuple):
 
     def for_resume_only(self, name: str) -> bool:
         """Whether a file of that name continues training but is no part of the model."""
-        return name == self.marker or name in self.settings or self.only_continues(name)
+        if any(name in model.files for model in self.models):
+            return False
+        return name in {self.marker, self.state, *self.settings} or self.only_continues(name)
 
     def only_continues(self, name: str) -> bool:
         """Whether a file of that name continues training and tells nothing of the model: what `strip` removes."""
         resume = any(name in options for options in self.resume)
-        return resume or name in self.extras or bool(self.ranks.fullmatch(name))
+        return resume or name in self.extras or bool(fits(self.ranks, name) or fits(self.continues, name))
 
     def rank_files(self, names: Iterable[str]) -> dict[int, str]:
         """Given the names present, return the per-rank files by rank."""
-        return {int(m.group(1)): name for name in names if (m := self.ranks.fullmatch(name))}
+        return {int(m.group(1)): name for name in names if (m := fits(self.ranks, name))}
 
     def holds_optimizer(self, names: frozenset[str]) -> bool:
         """Whether any file is there that only a resumable checkpoint has."""
@@ -167,6 +222,10 @@ class Layout(NamedTuple):
         begin, end = (min(ranks), max(ranks) + 1) if each_node else (0, max(*ranks, world - 1, 1) + 1)
         return [f"rng_state_{rank}.pth" for rank in islice((r for r in range(begin, end) if r not in ranks), MOST_TOLD)]
 
+    def promised(self, earlier: frozenset[str]) -> frozenset[str]:
+        """Given the names in the save before, return those that this one must have too; none where a mark tells."""
+        return frozenset()
+
     # --- strip --------------------------------------------------------------------------------------------------------
 
     def mark(self, names: frozenset[str]) -> str | None:
@@ -180,19 +239,11 @@ class Layout(NamedTuple):
     def _says_stripped(self, name: str, names: frozenset[str]) -> bool:
         return self.only_continues(name) and name not in names
 
-    # --- whose it is --------------------------------------------------------------------------------------------------
-
-    def foreign_name(self, names: Iterable[str]) -> str | None:
-        """Given the names of files and directories, return one of a framework all of whose signs are there, or None."""
-        for signs in self.foreign:
-            found = [next((name for name in names if re.fullmatch(sign, name, re.DOTALL)), None) for sign in signs]
-            if all(found):
-                return found[0]
-        return None
+    # --- what its files show ------------------------------------------------------------------------------------------
 
     def witnesses(self, names: Iterable[str]) -> frozenset[str]:
         """Given the names present, return those that show, without the marker, that this layout's writer was there."""
-        return frozenset(name for name in names if self.witness.fullmatch(name) or name in self.settings)
+        return frozenset(name for name in names if fits(self.witness, name) or name in self.settings)
 
     def written_in_order(self, files: Iterable[File]) -> bool:
         """Whether the files' times are those of a save: in its order, and the marker later than what came first."""
@@ -200,6 +251,11 @@ class Layout(NamedTuple):
         ordered = [times[name] for name in self.order if name in times]
         in_order = all(earlier <= later for earlier, later in pairwise(ordered))
         return in_order and self.marker in times and len(ordered) > 1 and ordered[0] < ordered[-1]
+
+
+def fits(pattern: str, name: str) -> re.Match[str] | None:
+    """Given a pattern of a layout and a whole name, return the match; a name may hold any byte, a line's end too."""
+    return re.fullmatch(pattern, name, re.ASCII | re.DOTALL)
 
 
 def _lying(model: Model, folder: str, names: frozenset[str]) -> Weights | None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from ckptkit.model import Plan
+from ckptkit.ops.latest import Latest, PassedOver, latest
 from ckptkit.ops.looking import (
-    Latest,
-    PassedOver,
     bytes_at,
     diverged,
     find_runs,
     judge,
-    latest,
     plan,
     rules_for,
     rules_where,

@@ -7,40 +7,17 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from ckptkit import config, discover, lock, manifest, pins, policy
+from ckptkit import config, discover, layouts, lock, manifest, pins, policy, trackers
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
-from ckptkit.lineage import diverged_names, in_line, newest_by_time, stale_names
+from ckptkit.lineage import diverged_names, kind_of, stale_names
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict, Writer
 from ckptkit.policy import DEFAULT_RULES, Rules
-from ckptkit.tuples import NamedTuple
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan
-
-
-MOST_NAMED = 3  # weights, in a reason
-
-
-class PassedOver(NamedTuple):
-    """A checkpoint that looks newer than the one chosen, and why it was not."""
-
-    checkpoint: Checkpoint
-    verdict: Verdict
-    reason: str
-
-
-class Latest(NamedTuple):
-    """The newest intact checkpoint's path, each that looks newer and was skipped, newest first, and its verdict.
-
-    Where weights alone are enough, the verdict may be of one whose weights are intact and the rest is not.
-    """
-
-    path: str
-    passed_over: tuple[PassedOver, ...]
-    verdict: Verdict
 
 
 def rules_for(
@@ -99,7 +76,8 @@ def judge(
 ) -> tuple[Judged, ...]:
     """Given a run, return each checkpoint with its verdict; one that a sweep removed meanwhile is none any more."""
     at = moment(now)  # one for all
-    judged = (_judged(c, at, level, quiet, reading) for c in run.checkpoints)
+    whole = run if len(run.checkpoints) > 1 else None
+    judged = (_judged(c, at, level, quiet, reading, whole) for c in run.checkpoints)
     return tuple(j for j in judged if j.verdict.intact or not discover.is_gone(j.checkpoint.path))
 
 
@@ -118,7 +96,7 @@ def require_intact(made: Plan | StripPlan, done: str) -> None:
 
 def diverged(path: str) -> frozenset[str]:
     """Given a run, return the names of those in which a weight became NaN or Inf, as the manifests have it."""
-    return _diverged(judge(scan(path), quiet=0))
+    return diverged_of(judge(scan(path), quiet=0))
 
 
 def unread(decisions: Iterable[Decision | Strip]) -> list[Decision | Strip]:
@@ -131,7 +109,9 @@ def moment(now: float | None) -> float:
     return time.time() if now is None else now
 
 
-def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, reading: Reading) -> Judged:
+def _judged(
+    checkpoint: Checkpoint, now: float, level: Level, quiet: float, reading: Reading, run: Run | None = None
+) -> Judged:
     """With the manifest, if there is one; one that is broken is told and speaks for nothing."""
     known = None
     if any(file.name == manifest.FILE for file in checkpoint.files):
@@ -140,7 +120,21 @@ def _judged(checkpoint: Checkpoint, now: float, level: Level, quiet: float, read
         except ValueError as error:
             broken = Finding(manifest.FILE, "bad-manifest", f"{error}; it is not used")
             checkpoint = checkpoint._replace(problems=(*checkpoint.problems, broken))
-    return Judged(checkpoint, verify_checkpoint(checkpoint, now, level, quiet, known, reading))
+    verdict = verify_checkpoint(checkpoint, now, level, quiet, known, reading, _names_before(checkpoint, run))
+    if checkpoint.single and verdict.trainer_state:  # its name may tell another step, or none
+        checkpoint = checkpoint._replace(step=verdict.trainer_state.step)
+    return Judged(checkpoint, verdict)
+
+
+def _names_before(checkpoint: Checkpoint, run: Run | None) -> frozenset[str]:
+    """The names in the whole save before it, where its layout has no mark: a save that broke off lacks some of them."""
+    layout = layouts.by_name(checkpoint.layout)
+    if not layout.promised(frozenset({layout.marker})):
+        return frozenset()
+    run = run or discover.scan(os.path.dirname(checkpoint.path))
+    earlier = [c for c in run.checkpoints if kind_of(c) == kind_of(checkpoint) and c.step < checkpoint.step]
+    names = [frozenset(file.name for file in c.files) for c in reversed(earlier)]
+    return next((found for found in names if layout.marker in found and not layout.mark(found)), frozenset())
 
 
 def verify(
@@ -212,7 +206,7 @@ def plan(
     """
     run = scan(path)
     judged = judge(run, now, quiet=quiet)
-    held = dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
+    held = trackers.named(run) | dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
     available = _available_bytes(run.path) if rules.free_target or need_bytes else 0
     decide = partial(
         policy.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
@@ -256,113 +250,14 @@ def _relying_on_what_resumes(
         verdicts |= {j.checkpoint.name: j for j in look(Run(made.run, unseen))}
 
 
-def latest(
-    path: str,
-    *,
-    weights_only_ok: bool = False,
-    level: Level = "quick",
-    now: float | None = None,
-    trust: Sequence[str] = (),
-    allow_nonfinite: bool = False,
-) -> Latest:
-    """Given a run, return the newest intact checkpoint that a training can go on from.
-
-    weights_only_ok: also one whose weights alone are there or intact. level: how the one that is chosen is read.
-    now: seconds since the epoch, default the clock's. trust: patterns (`pkg.*`) of what its pickles may name.
-    allow_nonfinite: also one whose weights became NaN or Inf. Raises NoIntactCheckpoint, NoSuchRun.
-    """
-    verdicts = {j.checkpoint.name: j for j in judge(scan(path), now)}
-    candidates = in_line([j for j in verdicts.values() if _is_usable(j.verdict, weights_only_ok)])
-    diverged = frozenset() if allow_nonfinite else _diverged(verdicts.values())
-    while candidates:
-        chosen = candidates.pop()
-        if chosen.checkpoint.name in diverged:
-            continue
-        chosen = verdicts[chosen.checkpoint.name] = _followed(chosen, level, now, trust)
-        if chosen.verdict.nonfinite and not allow_nonfinite and level != "quick":
-            verdicts |= _values_before(chosen, candidates, partial(_followed, level=level, now=now, trust=trust))
-        diverged = frozenset() if allow_nonfinite else _diverged(verdicts.values())
-        takes = _is_usable(chosen.verdict, weights_only_ok) and not chosen.verdict.refused
-        if takes and chosen.checkpoint.name not in diverged:
-            skipped = _skipped_for(chosen, candidates, verdicts.values(), diverged, weights_only_ok)
-            return Latest(chosen.checkpoint.path, skipped, chosen.verdict)
-    raise NoIntactCheckpoint(_why_none(path, verdicts.values(), diverged, weights_only_ok))
-
-
-def _values_before(chosen: Judged, candidates: Sequence[Judged], look: Callable[[Judged], Judged]) -> dict[str, Judged]:
-    """Those before one with NaN or Inf, read back to the one that shows that its weights were finite once."""
-    found = {}
-    for earlier in map(look, reversed(candidates)):
-        found[earlier.checkpoint.name] = earlier
-        values = earlier.verdict.nonfinite if earlier.verdict.intact else None
-        if values is not None and set(chosen.verdict.nonfinite or ()) - set(values):
-            break
-    return found
-
-
-def _followed(judged: Judged, level: Level, now: float | None, trust: Sequence[str]) -> Judged:
-    """Judged as it is now, the pickles followed that a resume would load from it; values looked at as bytes pass."""
-    reading = Reading(pickles=True, trust=tuple(trust), values=level != "quick")
-    try:
-        verdict = judge_again(judged.checkpoint, level, now, reading)
-    except NoSuchRun:
-        gone = Finding("", "missing", "was removed while it was looked at")
-        verdict = Verdict("incomplete", resumable=False, level=level, findings=(gone,))
-    return judged._replace(verdict=verdict)
-
-
-def _is_usable(verdict: Verdict, weights_only_ok: bool) -> bool:
-    return verdict.weights_intact if weights_only_ok else verdict.resumable
-
-
-def _diverged(judged: Iterable[Judged]) -> frozenset[str]:
+def diverged_of(judged: Iterable[Judged]) -> frozenset[str]:
     intact = [j for j in judged if j.verdict.intact]
     return diverged_names(intact, stale_names(intact))
-
-
-def _skipped_for(
-    chosen: Judged, below: Sequence[Judged], judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool
-) -> tuple[PassedOver, ...]:
-    """Each that looks newer than the one chosen, by its step or by its time, and why it was not taken."""
-    higher = [j for j in judged if j.checkpoint.step > chosen.checkpoint.step]
-    skipped = [_passed_over(j, diverged, weights_only_ok) for j in reversed(higher)]
-    line = [*below, chosen]
-    if later := newest_by_time(line, stale_names(line)):
-        skipped.append(PassedOver(later.checkpoint, later.verdict, "newest by time, although not by step"))
-    return tuple(skipped)
-
-
-def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> str:
-    """One line: each checkpoint and what is wrong with it, and the flag that takes one all the same."""
-    reasons = [_passed_over(j, diverged, weights_only_ok) for j in judged]
-    told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in reasons)
-    fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
-    fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
-    weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
-    fixes += ["to train on from its weights alone: --weights-only-ok"] if weights else []
-    kind = "" if weights_only_ok else "resumable "
-    return "; ".join([f"no intact {kind}checkpoint in {path!r}: {told}", *fixes])
 
 
 def judge_again(checkpoint: Checkpoint, level: Level, now: float | None = None, reading: Reading = WHOLE) -> Verdict:
     """Given a checkpoint judged before, look at it as it is now. Raises NoSuchRun if it is gone."""
     return _judged(discover.checkpoint(checkpoint.path), moment(now), level, QUIET_SECONDS, reading).verdict
-
-
-def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:
-    checkpoint, found = judged
-    if not found.intact:
-        reason = f"{found.state}: {policy.first_finding(judged)}"
-    elif not found.resumable and not weights_only_ok:
-        reason = "weights only, not resumable"
-    elif found.refused:
-        finding = next(f for f in found.findings if f.code == "refused-pickle")
-        reason = f"refused: {finding.file} {finding.message}"
-    elif checkpoint.name in diverged:
-        reason = f"NaN or Inf in weights that were finite before: {', '.join((found.nonfinite or ())[:MOST_NAMED])}"
-    else:
-        reason = "from an earlier run in this directory"
-    return PassedOver(checkpoint, found, reason)
 
 
 def _available_bytes(run: str) -> int:

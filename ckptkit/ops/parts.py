@@ -9,16 +9,18 @@ from ckptkit.strips import Part
 
 
 def part_of(checkpoint: Checkpoint) -> Part | None:
-    """Given a checkpoint, return the part that strip removes, or None if there is none.
+    """Given a checkpoint, return the part that strip removes, or None if there is none, or no model would be left.
 
     The smallest file takes the mark's name, the largest goes first: where one of them resists, most is freed all the
-    same, and what stays as the mark is small.
+    same, and what stays as the mark is small. The mark lies beside the marker, not in a directory that goes empty.
     """
     layout = layouts.by_name(checkpoint.layout)
-    begun = layout.mark(frozenset(file.name for file in checkpoint.files))
+    names = frozenset(file.name for file in checkpoint.files)
+    begun = layout.mark(names)
     going = sorted((f for f in checkpoint.files if layout.only_continues(f.name)), key=lambda f: f.apparent_bytes)
-    first = [file for file in checkpoint.files if file.name == begun] if begun else going[:1]
-    if not first:
+    beside = (file for file in going if "/" not in file.name)
+    first = [file for file in checkpoint.files if file.name == begun] if begun else [*beside][:1]
+    if not first or not layout.weights(names - {file.name for file in going}):
         return None
     mark = begun or layouts.STRIPPED + first[0].name
     # Of an earlier strip that another save wrote over.

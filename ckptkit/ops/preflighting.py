@@ -15,7 +15,8 @@ from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config
 from ckptkit.model import Checkpoint, Decision, Plan
 from ckptkit.ops.at_work import at_work
-from ckptkit.ops.looking import latest, moment, plan
+from ckptkit.ops.latest import latest
+from ckptkit.ops.looking import moment, plan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
 

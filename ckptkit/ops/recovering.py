@@ -10,7 +10,8 @@ from ckptkit.advice import Cause, Check
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model import Decision, Plan
 from ckptkit.ops import setting_aside
-from ckptkit.ops.looking import Latest, latest, plan
+from ckptkit.ops.latest import Latest, latest
+from ckptkit.ops.looking import plan
 from ckptkit.ops.preflighting import newer_unknown, preflight
 from ckptkit.ops.pruning import Pruned, prune
 from ckptkit.ops.reporting import Report, report

@@ -138,8 +138,8 @@ def _executed(run_fd: int, made: StripPlan) -> Outcome:
 
     pauses = list(delete.RETRY_SECONDS)
     before = removing.volume_status(run_fd)
-    if made.floor and any(d.verdict.resumable for d in made.strips):
-        removing.require_still_intact(made.floor)
+    for floor in made.floors if any(d.verdict.resumable for d in made.strips) else ():
+        removing.require_still_intact(floor)
     failures: list[Failure] = []
     done: list[Strip] = []
     for decision in made.strips:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 
 from ckptkit import layouts
 from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
-from ckptkit.layouts import Layout
+from ckptkit.layouts import Layout, fits
 from ckptkit.model import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
 from ckptkit.verify.files import name_findings
 from ckptkit.verify.seen import WHOLE, Parts, Reading, Seen, examine
+from ckptkit.verify.sharded import shard_findings
 
 __all__ = ["QUIET_SECONDS", "WHOLE", "Reading", "verify", "weights_findings"]
 
@@ -30,25 +31,32 @@ def verify(
     quiet: float = QUIET_SECONDS,
     manifest: Manifest | None = None,
     reading: Reading = WHOLE,
+    before: frozenset[str] = frozenset(),
 ) -> Verdict:
     """Given a checkpoint as discovered, return the verdict on it.
 
     now: seconds since the epoch. quiet: seconds without a write after which an unfinished save counts as torn;
     before that somebody is writing it. manifest: what its files were when it was durable. reading: how to read what
-    the level asks for. Raises nothing: what fails to be read is a finding.
+    the level asks for. before: names of files in the save before it; where a layout has no mark, it must have them too.
+    Raises nothing: what fails to be read is a finding.
     """
     layout = layouts.by_name(checkpoint.layout)
+    if not layout.judged:
+        told = f"is {layout.title}'s: ckptkit lists and sizes it, and can't judge it"
+        return Verdict("unknown", resumable=False, level=level, findings=(Finding("", "unjudged-layout", told),))
     if mark := layout.mark(frozenset(file.name for file in checkpoint.files)):
         checkpoint, manifest = _stripped(checkpoint, layout, manifest, mark)
     names = frozenset(file.name for file in checkpoint.files)
     parts = examine(checkpoint, layout, level, reading, manifest)
     seen = parts.seen
-    findings, of_this_save = _findings(checkpoint, layout, parts, level, manifest)
+    promised = sorted(layout.promised(before) - names)
+    findings, of_this_save = _findings(checkpoint, layout, parts, level, manifest, promised)
     state = _state(findings, busy=_busy(checkpoint, now, quiet))
-    held = layout.holds_optimizer(names)
+    weights_only = any(one.weights_only for one in seen.values())
+    held = layout.holds_optimizer(names) and not weights_only
     return Verdict(
         state=state,
-        resumable=state == "intact" and not layout.resume_gaps(names),
+        resumable=state == "intact" and not weights_only and not layout.resume_gaps(names),
         level=level,
         findings=findings,
         bytes_read=sum(s.bytes_read for s in seen.values()),
@@ -96,17 +104,24 @@ def weights_findings(checkpoint: Checkpoint) -> tuple[Finding, ...]:
 
 
 def _findings(
-    checkpoint: Checkpoint, layout: Layout, parts: Parts, level: Level, manifest: Manifest | None
+    checkpoint: Checkpoint,
+    layout: Layout,
+    parts: Parts,
+    level: Level,
+    manifest: Manifest | None,
+    promised: Iterable[str],
 ) -> tuple[tuple[Finding, ...], Manifest | None]:
     """What there is to say, what decides first, and the manifest if it is one of this save."""
     found = _told(checkpoint, layout, parts)
     if checkpoint.files or not checkpoint.problems:
         found += name_findings(checkpoint, layout, parts)
     found += across_findings(checkpoint, layout, parts)
+    found += shard_findings(checkpoint, layout, parts)
+    found += [Finding(name, "missing", "is not there, and the save before this one had it") for name in promised]
     if manifest:
         from ckptkit.verify.manifest import manifest_findings, of_another_save  # only here: digests take time to load
 
-        if of_another_save(layout, parts.seen, manifest):
+        if of_another_save(checkpoint, layout, parts.seen, manifest):
             found.append(Finding("", "stale-manifest", "was written again after its manifest, which is not used"))
             manifest = None
         else:
@@ -119,21 +134,25 @@ def _findings(
 
 def _told(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> list[Finding]:
     """What stat could not tell, and what is wrong with each file; of bystanders nothing but a mount."""
-    finished = any(file.name == layout.marker for file in checkpoint.files)
+    finished = layout.single or any(file.name == layout.marker for file in checkpoint.files)
     found = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
-    told = (p for p in checkpoint.problems if p.file.startswith(OURS) or layout.optional.fullmatch(p.file))
+    told = (p for p in checkpoint.problems if p.file.startswith(OURS) or fits(layout.optional, p.file))
     found += [p if p.code in HINTS else p._replace(code="bad-optional") for p in told]
     for name, seen in parts.seen.items():
         for code, message in seen.faults:
-            found.append(Finding(name, _weighed(code, name in parts.needed, finished), _cut(message)))
+            weighed = _weighed(code, name in parts.needed, finished, layout.lenient)
+            found.append(Finding(name, weighed, _cut(message)))
     return found
 
 
-def _weighed(code: str, needed: bool, finished: bool) -> str:
+def _weighed(code: str, needed: bool, finished: bool, lenient: bool) -> str:
     """What a file's fault means for the checkpoint: without what it needs no resume, without the rest a full one.
 
-    Where the marker is missing, a cut file of the others shows where the save broke off.
+    Where the marker is missing, a cut file of the others shows where the save broke off. lenient: whether its loader
+    takes any class, so that only a name that acts is refused.
     """
+    if code == "unknown-global" and lenient:
+        return code
     if code in NAMES_TOO_MUCH and needed:
         return "refused-pickle"
     if code in NOT_FINITE:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout, Weights
 from ckptkit.model import Checkpoint, Finding
-from ckptkit.verify.seen import Parts, Seen
+from ckptkit.verify.seen import ROUTER, Parts, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")
 MOST_TOLD = 20  # shards that an index names and that are not there
+WITH_WEIGHTS = ("Transformer", "StaticEmbedding", "Dense", "LSTM")
 LORA = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
 
@@ -26,12 +27,14 @@ def across_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Ite
         if weights.file.endswith(INDEXES) and weights.file in seen and not seen[weights.file].faults:
             yield from _index(weights.file, seen[weights.file].table, seen, {f.name for f in checkpoint.files})
         yield from _adapter_files(weights, seen)
-    yield from _config(seen)
+    yield from _config({name: one for name, one in seen.items() if name in parts.needed or name == "config.json"})
+    yield from _modules(checkpoint, layout, parts)
     yield from _optimizer(layout, parts)
     state = next((s.state for s in seen.values() if s.state), None)
     best = state.best_checkpoint if state else None
     if best and not os.path.lexists(os.path.join(os.path.dirname(checkpoint.path), best)):
-        yield Finding(layout.marker, "best-missing", f"names {best} as the best one, which is not there")
+        named_in = next(n for n, s in seen.items() if s.state is state)
+        yield Finding(named_in, "best-missing", f"names {best} as the best one, which is not there")
 
 
 def _adapter_files(weights: Weights, seen: dict[str, Seen]) -> Iterator[Finding]:
@@ -132,6 +135,17 @@ def _config(seen: dict[str, Seen]) -> Iterator[Finding]:
         yield Finding("config.json", "config-mismatch", f"says {count} layers, none of number {lost[0]} has weights")
 
 
+def _modules(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+    """The modules that sentence-transformers' router names, each with the weights that its kind has."""
+    table = parts.seen[ROUTER].table if ROUTER in parts.seen else None
+    types = table.get("types") if isinstance(table, Mapping) else None
+    files = {weights.file for weights in parts.weights}
+    for folder, kind in types.items() if isinstance(types, Mapping) else ():
+        heavy = isinstance(kind, str) and kind.rpartition(".")[2] in WITH_WEIGHTS
+        if heavy and layout.modules and not any(name.startswith(f"{folder}/") for name in files):
+            yield Finding(f"{folder}/model.safetensors", "missing", f"is not there, and {ROUTER} names its module")
+
+
 def _numbers(name: str) -> Iterator[tuple[str, str]]:
     head, _, rest = name.partition(".layers.")
     number = rest.split(".")[0]
@@ -142,9 +156,10 @@ def _numbers(name: str) -> Iterator[tuple[str, str]]:
 def _optimizer(layout: Layout, parts: Parts) -> Iterator[Finding]:
     """The optimizer's state against what is trained, where all of both was read."""
     seen = parts.seen
-    name = next((n for n in layout.resume[0] if n in seen and seen[n].pickled), None)
+    # The Trainer's alone: Accelerate's may be of another model than the first, FSDP's is keyed otherwise.
+    name = next((n for options in layout.resume[:1] for n in options if n == "optimizer.pt" and n in seen), None)
     weights = parts.weights[0].file if parts.weights else None
-    if name is None or weights not in seen or not seen[weights].header:
+    if name is None or not seen[name].pickled or weights not in seen or not seen[weights].header:
         return
     from ckptkit.formats import optimizer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from ckptkit.formats import Fault, stream, torch_legacy
+from ckptkit.formats import Fault, dcp, stream, torch_legacy, torch_zip
 from ckptkit.formats.digests import Digests
 from ckptkit.formats.pickles import LARGEST_BYTES
 from ckptkit.formats.safetensors import Tensor
@@ -73,15 +73,32 @@ def follow_pickle(file: BinaryIO, name: str, seen: Seen, reading: Reading) -> Se
 def _looking(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Reading) -> Looking:
     if seen.damaged:
         return Looking([], [])
+    if seen.pieces:
+        return _at_pieces(file, seen, level, reading)
     if seen.header:
         return _at_tensors(seen, level, reading)
     if seen.records:
-        archive = Archive(values=level == "deep", trust=reading.trust)
+        only = "state_dict" if name.endswith(".ckpt") else ""
+        archive = Archive(values=level == "deep", trust=reading.trust, only=only)
         faults, places = placed(file, seen.records)
         return Looking([stream.Parts(parts(places, archive))], faults, archive)
     if seen.size and _is_legacy(file, name):
         return Looking([], torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0])
     return Looking([], [])
+
+
+def _at_pieces(file: BinaryIO, seen: Seen, level: Level, reading: Reading) -> Looking:
+    """A shard of torch.distributed.checkpoint: an archive after the other, each looked at as one of torch.save."""
+    faults: list[Fault] = []
+    found: list[stream.Part] = []
+    for item, part in dcp.archives(file, seen.pieces):
+        archive_file = cast("BinaryIO", part)  # it has what is asked of it: seek and read
+        told, _, records = torch_zip.read(archive_file, item.end - item.begin)
+        more, places = placed(archive_file, records) if not told else ([], ())
+        faults += [*told, *more]
+        archive = Archive(values=level == "deep", trust=reading.trust)
+        found += [p._replace(begin=p.begin + item.begin, end=p.end + item.begin) for p in parts(places, archive)]
+    return Looking([stream.Parts(found)], faults)
 
 
 def _is_legacy(file: BinaryIO, name: str) -> bool:

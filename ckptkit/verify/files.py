@@ -7,12 +7,11 @@ or a person's, and nobody here can judge it.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 
-from ckptkit import careful
+from ckptkit import careful, layouts
 from ckptkit.formats import TORN
-from ckptkit.layouts import Layout
+from ckptkit.layouts import Layout, fits
 from ckptkit.model import OURS, Checkpoint, Finding
 from ckptkit.tuples import NamedTuple
 from ckptkit.verify.seen import Parts
@@ -21,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NO_MARKER = "is missing; it is written last, so the save did not finish"
 SHOWN = 3  # names of what was found, so that a person knows what it is
 
 
@@ -37,7 +35,7 @@ def name_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Itera
     """Given a checkpoint and what its parts tell, yield what its names say against it."""
     names = frozenset(file.name for file in checkpoint.files)
     yield from _debris(layout, names)
-    if layout.marker in names:
+    if layout.single or layout.marker in names:
         yield from _finished(checkpoint, layout, names, parts)
     else:
         yield from _unfinished(checkpoint, layout, names, parts)
@@ -45,7 +43,7 @@ def name_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Itera
 
 def _debris(layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
     for name in sorted(names):
-        if layout.debris.fullmatch(name):
+        if fits(layout.debris, name):
             yield Finding(name, "debris", "is a temporary file of a writer that was killed")
 
 
@@ -58,19 +56,24 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
             yield Finding(name, "unfinished", "is the writer's own mark of a save that it did not finish")
     gaps = layout.resume_gaps(names)
     # One that resumes as the Trainer alone writes it is the Trainer's, whatever else lies in it.
-    mixed = gaps or layout.resume[0][0] not in names
-    alien = layout.foreign_name((*checkpoint.directories, *sorted(names))) if mixed else None
+    mixed = bool(layout.foreign) and (gaps or layout.resume[0][0] not in names)
+    alien = layouts.alien(layout, (*checkpoint.directories, *sorted(names))) if mixed else None
     if alien:
-        yield Finding(alien, "foreign-layout", "belongs to a framework whose checkpoints can't be judged yet")
+        told = f"belongs to another framework than {layout.state}: two writers were at work here"
+        yield Finding(alien, "foreign-layout", told)
         return
     yield from _weights_missing(layout, names, parts)
-    settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else Settings()
-    for name in layout.ranks_lost(names, settings.world, settings.each_node):
-        yield Finding(name, "missing", "is not there, and the other ranks' files say that this rank saved too")
+    yield from _ranks_lost(checkpoint, layout, names)
     if layout.holds_optimizer(names):
         for name in gaps:
             told = "is not there, although the save finished: it was removed later, and only the weights can be used"
             yield Finding(name, "removed-after-save", told)
+
+
+def _ranks_lost(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
+    settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else Settings()
+    for name in layout.ranks_lost(names, settings.world, settings.each_node):
+        yield Finding(name, "missing", "is not there, and the other ranks' files say that this rank saved too")
 
 
 def _weights_missing(layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
@@ -94,18 +97,18 @@ def _weight_names(layout: Layout) -> list[str]:
 def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
     mark = next((name for name in layout.incomplete if name in names), None)
     if mark:
-        yield Finding(layout.marker, "missing", NO_MARKER)
+        yield Finding(layout.marker, "missing", layout.unmarked)
         yield Finding(mark, "unfinished", "was written when the save began, and is removed at its end")
         return
     there = (*checkpoint.directories, *sorted(names))
-    other = next((name for name in there if re.fullmatch(layout.others, name, re.DOTALL)), None)
+    other = next((name for name in there if fits(layout.others, name)), None)
     if other is not None:
         told = (
             f"no {layout.marker}, and {other} was written by another program, which alone can tell whether it is whole"
         )
         yield Finding("", "not-recognized", told)
     elif _broke_off(checkpoint, layout, names, parts):
-        yield Finding(layout.marker, "missing", NO_MARKER)
+        yield Finding(layout.marker, "missing", layout.unmarked)
         for name in layout.shards_promised(names):
             yield Finding(name, "missing", "is not there, and the other shards' names say that it should be")
     else:
@@ -117,12 +120,14 @@ def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], pa
 
     A file that is cut, empty or zeroed does; one in another format shows that somebody else wrote it.
     """
-    if any(layout.witness.fullmatch(name) or layout.debris.fullmatch(name) for name in names):
+    there = (*checkpoint.directories, *names)
+    if any(fits(layout.witness, name) or fits(layout.debris, name) for name in there):
         return True
     own = (seen for name, seen in parts.seen.items() if name not in layout.first)  # everybody writes a config.json
     if any(code in TORN for seen in own for code, _ in seen.faults):
         return True
-    if layout.shards_promised(names) or _settings(checkpoint, layout, names).made_by.endswith(layout.trainers):
+    made_by = _settings(checkpoint, layout, names).made_by
+    if layout.shards_promised(names) or (layout.trainers and made_by.endswith(layout.trainers)):
         return True
     return not checkpoint.directories and {name for name in names if not name.startswith(OURS)} <= layout.first
 
@@ -131,7 +136,7 @@ def _not_recognized(layout: Layout, names: frozenset[str]) -> str:
     shown = [name for name in sorted(names) if not name.startswith(OURS)]
     more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
     what = f"it holds {', '.join(shown[:SHOWN])}{more}" if shown else "it is not empty"
-    return f"no {layout.marker}, and nothing shows that the Trainer wrote this; {what}"
+    return f"no {layout.marker}, and nothing shows that {layout.title} wrote this; {what}"
 
 
 # --- the settings -----------------------------------------------------------------------------------------------------
@@ -145,7 +150,7 @@ def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> 
     from ckptkit.formats import training_args
 
     try:
-        with careful.opened(os.path.join(checkpoint.path, name)) as file:
+        with careful.opened(os.path.join(checkpoint.folder, name)) as file:
             made_by, values = training_args.content(file, os.fstat(file.fileno()).st_size)
     except OSError:
         return Settings()

@@ -4,21 +4,25 @@ from collections.abc import Iterator, Mapping
 
 from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
-from ckptkit.layouts import Layout
+from ckptkit.layouts import Layout, fits
 from ckptkit.model import Checkpoint, FileDigest, Finding, Level, Manifest
 from ckptkit.verify.seen import Parts, Seen
 
 MOST_TOLD = 20  # bystanders: a person may have put a hundred thousand there, and taken them away again
 
 
-def of_another_save(layout: Layout, seen: Mapping[str, Seen], manifest: Manifest) -> bool:
+def of_another_save(checkpoint: Checkpoint, layout: Layout, seen: Mapping[str, Seen], manifest: Manifest) -> bool:
     """Whether the manifest speaks of another save than the one that lies there, and so says nothing of it.
 
-    A Trainer that writes the same step again changes all files, its state too.
+    A Trainer that writes the same step again changes all files, its state too. Where no state tells when it was saved,
+    a marker that is newer than the manifest and not the one that it knows does.
     """
     known, state = manifest.files.get(layout.marker), seen.get(layout.marker)
     if known is None:
         return True
+    if not layout.state:
+        marker = next((file for file in checkpoint.files if file.name == layout.marker), None)
+        return bool(marker and marker.modified_at > manifest.written_at)
     if state is None or state.state is None or state.state.saved_at <= manifest.written_at:
         return False
     return bool(_changed(state, known))  # a copy is newer too, and still the same
@@ -45,7 +49,7 @@ def manifest_findings(
 
 def _gone(name: str, layout: Layout) -> Finding:
     told = "is in the manifest, and not there any more"
-    if layout.only_continues(name) or layout.optional.fullmatch(name):
+    if layout.only_continues(name) or fits(layout.optional, name):
         return Finding(name, "removed-after-save", told)
     return Finding(name, "missing", told)
 

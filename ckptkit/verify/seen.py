@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ckptkit import careful
 from ckptkit.formats import HINTS, Fault, bounded, safetensors, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
-from ckptkit.layouts import Layout, Weights
+from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
 from ckptkit.tuples import NamedTuple
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 LARGEST_JSON_BYTES = 100_000_000
-PARSED = (".safetensors.index.json", ".bin.index.json", "adapter_config.json", "config.json")
+ROUTER = "router_config.json"  # sentence-transformers': which modules there are
+PARSED = (".safetensors.index.json", ".bin.index.json", "adapter_config.json", "config.json", ROUTER)
+SHARDED = (".metadata", ".distcp")  # of torch.distributed.checkpoint
+TAG, LONGEST_TAG = "latest", 4096  # DeepSpeed's: the directory of the states
 ENDS = 64  # bytes of a JSON document's start and end that tell whether it is cut
 
 
@@ -42,7 +45,9 @@ WHOLE = Reading()
 class Seen(NamedTuple):
     """What one file tells: its faults, and whatever its format has to say to the others.
 
-    whole: it was read to its end. nonfinite: names of its tensors with NaN or Inf; None: nobody looked.
+    whole: it was read to its end. table: a document, what a `.metadata` promises, or the directory that `latest` names.
+    weights_only: nothing in it continues training. pieces: of a shard, where its items lie.
+    nonfinite: names of its tensors with NaN or Inf; None: nobody looked.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -55,6 +60,8 @@ class Seen(NamedTuple):
     records: torch_zip.Directory = torch_zip.NOTHING
     table: Any = None
     pickled: Any = None
+    weights_only: bool = False
+    pieces: Any = ()
     nonfinite: tuple[str, ...] | None = None
 
     @property
@@ -81,29 +88,33 @@ def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Readi
     files = {file.name: file for file in checkpoint.files}
     there = frozenset(files) | {problem.file for problem in checkpoint.problems}
 
-    def look(names: Iterable[str]) -> dict[str, Seen]:
+    def look(names: Iterable[str], pieces: Pieces = NO_PIECES) -> dict[str, Seen]:
         present = (files[name] for name in names if name in files)
-        return {f.name: _seen(checkpoint, f, layout, level, reading, known.get(f.name)) for f in present}
+        return {f.name: _seen(checkpoint, f, layout, level, reading, known.get(f.name), pieces) for f in present}
 
     state = layout.state_files(there)
     weights, seen = _weights(layout.weights(there), look)
+    seen |= _with_shards(look(name for name in state if name not in seen), look)
     needed = frozenset((*state, *seen, *(name for each in weights for name in (each.file, *each.needed))))
-    optional = [n for n in files if n not in needed and layout.optional.fullmatch(n)]
-    seen |= look((*state, *optional))
+    if layout.modules in there:
+        seen |= look([ROUTER])
+    optional = [n for n in files if n not in needed and fits(layout.optional, n)]
+    seen |= look(optional)
     return Parts(dict(sorted(seen.items())), weights, needed)
 
 
-Look = Callable[["Iterable[str]"], dict[str, Seen]]
+Pieces = Mapping[str, "Any"]  # {shard: where its items lie}
+NO_PIECES: Pieces = {}
+Look = Callable[..., dict[str, Seen]]
 
 
 def _weights(candidates: Sequence[tuple[Weights, ...]], look: Look) -> tuple[tuple[Weights, ...], dict[str, Seen]]:
     """The first candidate in which nothing is wrong, else the first, and what its files tell."""
     first: tuple[tuple[Weights, ...], dict[str, Seen]] = ((), {})
     for number, weights in enumerate(candidates):
-        weights = tuple(each for each in weights if each is weights[0] or _is_adapter(each, look(each.needed)))
+        weights = tuple(w for w in weights if w is weights[0] or not w.needed or _is_adapter(w, look(w.needed)))
         seen = look(name for each in weights for name in (each.file, *each.needed, *each.also))
-        for each in weights:
-            seen |= look(_shards(seen[each.file].table) if each.file in seen else ())
+        seen = _with_shards(seen, look)
         if not any(one.damaged for one in seen.values()):
             return weights, seen
         first = first if number else (weights, seen)
@@ -116,16 +127,36 @@ def _is_adapter(weights: Weights, seen: Mapping[str, Seen]) -> bool:
     return any(isinstance(table, dict) and table.get("peft_type") for table in tables)
 
 
-def _shards(index: Any) -> set[str]:
-    """The names in an index of shards; none in what is no index."""
-    shards = index.get("weight_map") if isinstance(index, dict) else None
-    return {shard for shard in shards.values() if isinstance(shard, str)} if isinstance(shards, dict) else set()
+def _with_shards(seen: Mapping[str, Seen], look: Look) -> dict[str, Seen]:
+    """What files tell, and what the shards tell that those of them promise which are an index."""
+    found = dict(seen)
+    for name, one in seen.items():
+        pieces = promised_shards(name, one.table)
+        found |= look([shard for shard in pieces if shard not in found], pieces)
+    return found
+
+
+def promised_shards(name: str, table: Any) -> dict[str, Any]:
+    """Given an index's name and what it tells, return {shard's name: where its items lie, () if it does not say}."""
+    if name.endswith(SHARDED[0]) and table is not None:
+        folder = name[: -len(SHARDED[0])]
+        return {folder + shard: items if table.plain else () for shard, items in table.items.items()}
+    shards = table.get("weight_map") if isinstance(table, dict) else None
+    folder = name[: name.rfind("/") + 1]
+    values = shards.values() if isinstance(shards, dict) else ()
+    return {folder + shard: () for shard in values if isinstance(shard, str)}
 
 
 def _seen(
-    checkpoint: Checkpoint, file: File, layout: Layout, level: Level, reading: Reading, known: FileDigest | None
+    checkpoint: Checkpoint,
+    file: File,
+    layout: Layout,
+    level: Level,
+    reading: Reading,
+    known: FileDigest | None,
+    pieces: Pieces,
 ) -> Seen:
-    path = os.path.join(checkpoint.path, file.name)
+    path = os.path.join(checkpoint.folder, file.name)
     reader = _reader(file.name, layout)
     deeper = level != "quick" and reading.wanted(path)
     if reader is None and not deeper:
@@ -133,8 +164,11 @@ def _seen(
     try:
         with careful.opened(path) as opened:
             status = os.fstat(opened.fileno())
-            seen = (reader or _nothing)(opened, status.st_size)._replace(size=status.st_size)
+            seen = (reader or _nothing)(opened, status.st_size)
+            seen = seen._replace(size=status.st_size, pieces=pieces.get(file.name, ()))
             seen = _of_this_step(seen, checkpoint)
+            if file.name == layout.marker and seen.table is not None and file.name.endswith(SHARDED[0]):
+                seen = seen._replace(weights_only=not seen.table.holds_optimizer)
             if known and seen.state:  # small, and what tells whether the manifest is of this save
                 seen = seen._replace(digest=_digest(opened))
             # One that is damaged already is read only to tell both digests.
@@ -163,20 +197,26 @@ def _digest(file: BinaryIO) -> FileDigest:
 
 def _reader(name: str, layout: Layout) -> Callable[[BinaryIO, int], Seen] | None:
     """What reads a file of that name; None if nothing quick can be said of it."""
-    if name == layout.marker:
+    if name == layout.state:
         return _state
+    if name.endswith(SHARDED):
+        return _dcp if name.endswith(".metadata") else _shard
+    if name == TAG:
+        return _tag
+    if layout.single:
+        return _lightning
     if name.endswith(".safetensors"):
         return _safetensors
-    if layout.archives.fullmatch(name):
+    if fits(layout.archives, name):
         return _archive
-    if name.endswith(PARSED) and not layout.optional.fullmatch(name):
+    if name.endswith(PARSED) and not fits(layout.optional, name):
         return _table
     return _other_json if name.endswith(".json") else None
 
 
 def _is_loaded(name: str, layout: Layout) -> bool:
     """Whether a resume has torch load that file."""
-    return bool(layout.archives.fullmatch(name)) and not layout.optional.fullmatch(name)
+    return bool(fits(layout.archives, name)) and not fits(layout.optional, name)
 
 
 def _nothing(file: BinaryIO, size: int) -> Seen:
@@ -196,6 +236,8 @@ def _ends_in_a_hole(file: BinaryIO, size: int) -> bool:
         os.lseek(file.fileno(), size - 1, os.SEEK_DATA)
     except OSError as error:
         return error.errno == 6  # ENXIO
+    finally:
+        file.seek(0, os.SEEK_END)  # the buffer does not know where lseek(2) went
     return False
 
 
@@ -209,13 +251,44 @@ def _archive(file: BinaryIO, size: int) -> Seen:
     return Seen(tuple(faults), count, records=records)
 
 
+def _dcp(file: BinaryIO, size: int) -> Seen:
+    from ckptkit.formats import dcp
+
+    faults, count, shards = dcp.read(file, size)
+    return Seen(tuple(faults), count, table=shards)
+
+
+def _shard(file: BinaryIO, size: int) -> Seen:
+    from ckptkit.formats import dcp
+
+    return Seen(tuple(dcp.shard_faults(file, size)), min(size, 2 * dcp.END_BYTES))
+
+
+def _tag(file: BinaryIO, size: int) -> Seen:
+    raw = file.read(LONGEST_TAG)
+    if not raw.strip(b"\0 \n"):
+        return Seen((("empty", "names no directory"),), len(raw))
+    return Seen((), len(raw), table=raw.decode("utf-8", "replace").strip())
+
+
+def _lightning(file: BinaryIO, size: int) -> Seen:
+    seen = _archive(file, size)
+    if seen.damaged:
+        return seen
+    from ckptkit.formats import lightning
+
+    faults, found = lightning.read(file, seen.records)
+    state = found and TrainerState(found.step, os.fstat(file.fileno()).st_mtime, best_checkpoint=found.best)
+    return seen._replace(faults=(*seen.faults, *faults), state=state, weights_only=bool(found and found.weights_only))
+
+
 def _state(file: BinaryIO, size: int) -> Seen:
     seen = _json(file, size, "state", lambda raw: trainer_state.parse(raw, os.fstat(file.fileno()).st_mtime))
     return seen._replace(state=seen.table, table=None)
 
 
 def _of_this_step(seen: Seen, checkpoint: Checkpoint) -> Seen:
-    if seen.state is None or seen.state.step == checkpoint.step:
+    if seen.state is None or checkpoint.single or seen.state.step == checkpoint.step:
         return seen
     told = f"is of step {seen.state.step}, the directory says {checkpoint.step}"
     return seen._replace(faults=(("step-mismatch", told),), state=None)

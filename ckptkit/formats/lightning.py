@@ -1,0 +1,61 @@
+"""A checkpoint of Lightning: what the pickle of its archive tells, followed and never loaded.
+
+torch.save of a dict (lightning `pytorch/trainer/connectors/checkpoint_connector.py::dump_checkpoint`): always
+`pytorch-lightning_version`, `global_step`, `epoch`; beside the model's `state_dict`, where the save was not of weights
+alone, `optimizer_states`, `lr_schedulers`, `loops` and `callbacks`, each callback's state by a key that begins with the
+name of its class. ModelCheckpoint's has `best_model_path`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ckptkit.formats import Fault, pickles
+from ckptkit.formats.torch_records import placed_pickle
+from ckptkit.formats.torch_zip import Directory
+from ckptkit.tuples import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
+
+VERSION = "pytorch-lightning_version"
+CONTINUES = ("optimizer_states", "lr_schedulers", "loops")
+
+
+class Content(NamedTuple):
+    """Of which step it is, whether only weights are in it, and the name of the best one, None if it names none."""
+
+    step: int
+    weights_only: bool
+    best: str | None
+
+
+def read(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Content | None]:
+    """Given an open file and its archive's directory, return (faults, what it tells). Raises OSError."""
+    if not len(directory):
+        return [("not-recognized", "is no archive as Lightning writes one")], None
+    faults, place = placed_pickle(file, directory)
+    if faults or place is None:
+        return faults, None
+    if place.record.size > pickles.LARGEST_BYTES:
+        return [("too-large", f"a pickle of {place.record.size:,} bytes, more than is looked at")], None
+    file.seek(place.begin)
+    return content(pickles.scan(file.read(place.record.size)))
+
+
+def content(scan: pickles.Scan) -> tuple[list[Fault], Content | None]:
+    """Given what its pickle says, return (faults, what it tells); names that act are judged by who loads it."""
+    broken = [fault for fault in scan.faults if fault[0] in ("truncated", "bad-pickle", "too-large")]
+    table = scan.value
+    if broken or type(table) is not dict or VERSION not in table or type(table.get("global_step")) is not int:
+        return broken or [("not-recognized", "is an archive of torch.save, and not as Lightning writes it")], None
+    callbacks = table.get("callbacks")
+    best = next(filter(None, map(_best, callbacks.items() if type(callbacks) is dict else ())), None)
+    return [], Content(table["global_step"], any(key not in table for key in CONTINUES), best)
+
+
+def _best(callback: tuple[Any, Any]) -> str | None:
+    key, state = callback
+    path = state.get("best_model_path") if type(state) is dict and str(key).startswith("ModelCheckpoint") else None
+    return os.path.basename(path) if type(path) is str and path else None

@@ -1,0 +1,35 @@
+"""The Hugging Face Trainer under FSDP: the model and the optimizer in shards, or gathered into one file each.
+
+Names and order of writing: transformers `trainer.py::_save_checkpoint`, accelerate `utils/fsdp_utils.py`, as run under
+transformers 5.24 and accelerate 1.15 with two ranks, FSDP 1 and 2. The frame is the Trainer's own. SHARDED_STATE_DICT:
+`pytorch_model_fsdp_0/` and `optimizer_0/`, each of torch.distributed.checkpoint, and no config.json, no
+model.safetensors, no training_args.bin. FULL_STATE_DICT: what the plain Trainer writes, then `pytorch_model_fsdp.bin`
+and `optimizer.bin`; a resume takes these two and fails without them, whatever else is there. The ranks race:
+`trainer_state.json` is not last, `rng_state_<rank>.pth` may come after it.
+"""
+
+from ckptkit.layouts import hf_trainer
+from ckptkit.layouts.layout import Model
+
+PLAIN = hf_trainer.LAYOUT
+SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
+GATHERED = Model(files=("pytorch_model_fsdp.bin",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
+SIGNS = ((r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",))
+
+LAYOUT = PLAIN._replace(
+    name="fsdp",
+    title="the Trainer under FSDP",
+    signs=SIGNS,
+    foreign=("deepspeed",),
+    models=(SHARDED, GATHERED),
+    resume=(("optimizer_0/.metadata", "optimizer.bin"), *PLAIN.resume[1:]),
+    continues=r"optimizer_[0-9]+/.*",
+    # What a resume does without and a loader takes: the gathered weights in the Trainer's own form.
+    optional=rf"{PLAIN.optional}|{hf_trainer.GATHERED}",
+    archives=rf"{PLAIN.archives}|pytorch_model_fsdp\.bin",
+    witness=rf"{PLAIN.witness}|pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)|optimizer(\.bin|_[0-9]+(/.*)?)",
+    others=r"random_states_[0-9]+\.pkl|training_state(-.*)?\.(pt|pth|bin|json)|global_step[0-9]+(/.*)?"
+    r"|(scheduler|sampler)\.bin|custom_checkpoint_[0-9]+\.pkl|(bf16_)?zero_pp_rank_.*|mp_rank_.*|zero_to_.*\.py|.*\.ckpt",
+    order=("config.json", "model.safetensors", "training_args.bin", "pytorch_model_fsdp_0/.metadata",
+           "pytorch_model_fsdp.bin", "optimizer_0/.metadata", "optimizer.bin", "trainer_state.json"),
+)  # fmt: skip
