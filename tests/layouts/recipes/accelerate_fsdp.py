@@ -1,4 +1,4 @@
-"""Accelerate's `save_state` in a plain loop on two ranks, under its own naming: with FSDP2, and with DeepSpeed's ZeRO-2.
+"""Accelerate's `save_state` in a plain loop on two ranks, under its own naming: with FSDP2, and with ZeRO-2.
 
 Accelerate keeps no step: the loop registers an object that holds it, as its documentation advises.
 """
