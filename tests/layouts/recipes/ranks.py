@@ -1,8 +1,7 @@
-"""The command line of a recipe, and its ranks: what torchrun does, without its agent and without an import per rank.
+"""The command line of a recipe with ranks, and the ranks: what torchrun does, without an import per rank.
 
-RECIPE CASE DIR [--resume CHECKPOINT|auto]
-                 write DIR/CASE; the last line is {"resumed_step": N, "losses": [...]}
-RECIPE --serve   the same for each line {"case", "folder", "resume", "log"} of standard input
+RECIPE CASE DIR [--resume CHECKPOINT|auto]   writes DIR/CASE; the last line is {"resumed_step": N, "losses": [...]}
+RECIPE --cases                               lists them
 
 The ranks are forked from a process that has everything imported: a run takes two seconds instead of fifteen. A rank
 that dies takes the others along, as torchrun's agent sees to it, so that nobody waits for it in a collective.
@@ -20,51 +19,44 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TIMEOUT = 240.0  # a collective that waits for a rank that raised never ends by itself
-
 Train = Callable[[str, "str | None"], Mapping[str, Any]]
 
 
 class Job(NamedTuple):
-    """One training: of a case, in a directory, fresh or from a checkpoint ("auto": the framework picks it)."""
+    """One training: of a case, in a directory, fresh or from a checkpoint ("auto": the framework picks it).
+
+    log      takes what the ranks print
+    timeout  in seconds: a collective that waits for a rank that raised never ends by itself
+    """
 
     case: str
     folder: str
     resume: str | None = None
     log: str | None = None
+    timeout: float = 600.0
 
 
 def main(train: Train, cases: Mapping[str, Any], ranks: int = 2) -> int:
     """Run what the command line says; returns the exit code, which is not 0 if the framework refused."""
-    parser = argparse.ArgumentParser(usage="RECIPE CASE DIR [--resume CHECKPOINT|auto] | --serve | --cases")
+    parser = argparse.ArgumentParser()
     parser.add_argument("case", nargs="?", choices=cases)
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--resume")
-    parser.add_argument("--serve", action="store_true")
     parser.add_argument("--cases", action="store_true")
     given = parser.parse_args()
     if given.cases:
         print(*cases)
-    elif given.serve:
-        _serve(train, ranks)
-    elif given.folder is None:
+        return 0
+    if given.folder is None:
         parser.error("CASE and DIR are needed")
-    else:
-        return run(train, Job(given.case, given.folder, given.resume), ranks)
-    return 0
-
-
-def _serve(train: Train, ranks: int) -> None:
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(run(train, Job(**json.loads(line)), ranks), flush=True)
+    return run(train, Job(given.case, given.folder, given.resume), ranks)
 
 
 def run(train: Train, job: Job, ranks: int) -> int:
-    """Fork the ranks and wait for them; returns 0 only if all of them did."""
+    """Fork the ranks and wait for them; returns 0 only if all of them did, else what the first to fail did."""
     port = _free_port()
     processes = [_fork(train, job, rank, ranks, port) for rank in range(ranks)]
-    alive, code, end = set(processes), 0, time.monotonic() + TIMEOUT
+    alive, code, end = set(processes), 0, time.monotonic() + job.timeout
     while alive:
         process, status = os.waitpid(-processes[0], os.WNOHANG)
         if process:
@@ -108,8 +100,9 @@ def _be_rank(train: Train, job: Job, rank: int, ranks: int, port: int) -> None:
             log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.dup2(log, 1)
             os.dup2(log, 2)
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
-        os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        if ranks > 1:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+            os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         Path(job.folder).mkdir(parents=True, exist_ok=True)
         os.chdir(job.folder)
         result = train(job.case, job.resume)

@@ -1,0 +1,116 @@
+"""Trainings of one recipe, run by the Python of its own environment, some of them killed while they save."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+OPENING = "open,openat,creat,rename,renameat,renameat2,symlink,symlinkat"
+WRITING = "write,pwrite64,writev,close"
+LATE = "delay_enter=1000000"  # µs
+
+
+class Kill(NamedTuple):
+    """Where a training gets its SIGKILL: at the call that opens a file of a save, or at the first that writes to it.
+
+    file   relative to the run; one that gets its name by a rename is killed at the rename
+    phase  opening  the file is not there, and the other ranks went on as far as they could without this one
+           again    the same, the second time that the file is opened in this save
+           writing  the file is there and empty, and the other ranks were killed at once
+    """
+
+    file: str
+    phase: str
+
+    def __str__(self) -> str:
+        return f"{self.phase} {self.file}"
+
+    def strace(self, case: str, folder: Path) -> list[str]:
+        """What follows `strace` to make it so: the writer may name the file either way."""
+        names = (f"{case}/{self.file}", str(folder / case / self.file))
+        calls = WRITING if self.phase == "writing" else OPENING
+        how = {"writing": "when=1", "opening": f"when=1:{LATE}", "again": f"when=2:{LATE}"}[self.phase]
+        paths = [word for name in names for word in ("-P", name)]
+        return [*paths, "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:{how}"]
+
+
+class Trained(NamedTuple):
+    """How a training ended. losses: by step, from the first one after `resumed_step`; None if it did not end well."""
+
+    code: int
+    resumed_step: int
+    losses: tuple[float, ...] | None
+
+
+class Recipe:
+    """The process that trains what it is told to."""
+
+    def __init__(self, python: str, name: str, logs: Path) -> None:
+        path = HERE.parent / "recipes" / f"{name}.py"
+        self._log = logs / "training.log"
+        with open(logs / "server.log", "w") as errors:
+            self._process = subprocess.Popen(
+                [python, str(HERE / "serve.py"), str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self._answer() == "ready", (logs / "server.log").read_text()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def train(self, case: str, folder: Path, resume: str | None = None, kill: Kill | None = None) -> Trained:
+        """Train `case` in `folder`; `resume` is relative to `folder`, or "auto"."""
+        self._log.unlink(missing_ok=True)
+        job = {"case": case, "folder": str(folder), "resume": resume, "log": str(self._log)}
+        if kill is None:
+            return self._result(self._ask(job | {"timeout": 300.0}))
+        with self._watched(kill.strace(case, folder)):
+            return self._result(self._ask(job | {"timeout": 120.0}))
+
+    def said(self) -> str:
+        """What the last training printed."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def _ask(self, job: dict) -> int:
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+        return int(self._answer())
+
+    def _answer(self) -> str:
+        return self._process.stdout.readline().strip()
+
+    def _result(self, code: int) -> Trained:
+        if code:
+            return Trained(code, 0, None)
+        told = json.loads(self.said().strip().splitlines()[-1])
+        return Trained(0, told["resumed_step"], tuple(told["losses"]))
+
+    @contextmanager
+    def _watched(self, what: list[str]) -> Iterator[None]:
+        """With strace at the process and all that it forks."""
+        command = ["strace", "-f", "-o", os.devnull, "-p", str(self._process.pid), *what]
+        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            first = strace.stderr.readline()
+            assert "attached" in first, first
+            yield
+        finally:
+            strace.send_signal(signal.SIGINT)
+            strace.communicate(timeout=60)
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """A directory to resume in: that writes, and what a kill left is tried more than once."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(folder, to, symlinks=True)
+    return to
