@@ -40,14 +40,21 @@ def checkpoint(case: str) -> str:
 
 
 def kills(case: str) -> list[Kill]:
-    """In each phase of each file, evenly chosen if that makes too many."""
-    every = []
+    """Of each file two, of all phases in turn, evenly chosen if that makes too many."""
+    every: list[Kill] = []
+    opened: set[str] = set()
     for line in lines(case):
-        name = re.split(" -> | => ", line)[-1 if " -> " in line else 0]
-        if not name.endswith(("/", " (deleted)")) and ".tmpX" not in name:
-            again = Kill(name, "opening") in every
-            every.append(Kill(name, "again" if again else "opening"))
-            every += [Kill(name, "writing")] if " " not in line and not again else []
+        first, arrow, second = re.fullmatch(r"(.*?)(?: (->|=>) (.*))?", line).groups()
+        if first.endswith(("/", " (deleted)")) or (not arrow and ".tmpX" in first):
+            continue
+        if arrow:
+            every.append(Kill(second if arrow == "->" else first, "naming", "" if "X" in first else first))
+        elif first in opened:
+            every.append(Kill(first, "again"))
+        else:
+            phases = ("writing", "absent") if len(opened) % 2 else ("opening", "late")
+            every += [Kill(first, phase) for phase in phases]
+            opened.add(first)
     count = min(MOST_KILLS, len(every))
     return [every[number * len(every) // count] for number in range(count)]
 

@@ -11,33 +11,39 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-OPENING = "open,openat,creat,rename,renameat,renameat2,symlink,symlinkat"
+OPENING = "open,openat,creat"
+NAMING = "rename,renameat,renameat2,link,linkat,symlink,symlinkat"
 WRITING = "write,pwrite64,writev,close"
-LATE = "delay_enter=1000000"  # µs
 
 
 class Kill(NamedTuple):
     """Where a training gets its SIGKILL: at the call that opens a file of a save, or at the first that writes to it.
 
-    file   relative to the run; one that gets its name by a rename is killed at the rename
-    phase  opening  the file is not there, and the other ranks went on as far as they could without this one
-           again    the same, the second time that the file is opened in this save
-           writing  the file is there and empty, and the other ranks were killed at once
+    file    relative to the run
+    phase   opening  the file is not there; the other ranks are killed at once
+            again    the same, the second time that the file is opened in this save
+            writing  the file is there and empty; the other ranks are killed at once
+            late     the file is there and empty; the other ranks went on for a second, as far as they could
+            absent   as late, without the empty file: one system call earlier
+            naming   at the rename or the symlink that gives the file its name
+    source  of a rename, relative to the run, if that is known
     """
 
     file: str
     phase: str
+    source: str = ""
 
     def __str__(self) -> str:
         return f"{self.phase} {self.file}"
 
     def strace(self, case: str, folder: Path) -> list[str]:
         """What follows `strace` to make it so: the writer may name the file either way."""
-        names = (f"{case}/{self.file}", str(folder / case / self.file))
-        calls = WRITING if self.phase == "writing" else OPENING
-        how = {"writing": "when=1", "opening": f"when=1:{LATE}", "again": f"when=2:{LATE}"}[self.phase]
-        paths = [word for name in names for word in ("-P", name)]
-        return [*paths, "-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:{how}"]
+        calls = {"writing": WRITING, "naming": NAMING}.get(self.phase, OPENING)
+        signal_name = "STOP" if self.phase in ("late", "absent") else "KILL"
+        when = 2 if self.phase == "again" else 1
+        name = self.source or self.file  # strace 6.1 looks at a rename's first name only, at both names of a renameat
+        paths = ["-P", f"{case}/{name}", "-P", str(folder / case / name)]
+        return [*paths, "-e", f"trace={calls}", "-e", f"inject={calls}:signal={signal_name}:when={when}"]
 
 
 class Trained(NamedTuple):
@@ -76,7 +82,10 @@ class Recipe:
         if kill is None:
             return self._result(self._ask(job | {"timeout": 300.0}))
         with self._watched(kill.strace(case, folder)):
-            return self._result(self._ask(job | {"timeout": 120.0}))
+            trained = self._result(self._ask(job | {"timeout": 120.0}))
+        if kill.phase == "absent":
+            (folder / case / kill.file).unlink()
+        return trained
 
     def said(self) -> str:
         """What the last training printed."""
