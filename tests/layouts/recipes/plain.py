@@ -62,6 +62,10 @@ def _on_ranks(count: int) -> None:
         os.execv(sys.executable, [sys.executable, *torchrun, *sys.argv])
 
 
+def ranks() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def tiny_llama() -> Any:
     """A model with dropout: a resume that lost the state of the random numbers shows in the losses."""
     from transformers import LlamaConfig, LlamaForCausalLM
