@@ -51,7 +51,7 @@ def _print_result(train: Train, case: str, folder: Path, resume: "str | None") -
         resume = os.path.relpath(next((place for place in places if place.exists()), folder / resume), folder)
     os.chdir(folder)
     result = train(case, resume)
-    if os.environ.get("RANK", "0") == "0":
+    if rank() == 0:
         print("\n" + json.dumps(result), flush=True)
 
 
@@ -64,6 +64,10 @@ def _on_ranks(count: int) -> None:
 
 def ranks() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def tiny_llama() -> Any:
