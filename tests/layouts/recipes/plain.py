@@ -70,12 +70,12 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def tiny_llama() -> Any:
+def tiny_llama(length: int = LENGTH) -> Any:
     """A model with dropout: a resume that lost the state of the random numbers shows in the losses."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = dict(hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
-    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=LENGTH, attention_dropout=0.2, **sizes)
+    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=length, attention_dropout=0.2, **sizes)
     return LlamaForCausalLM(config)
 
 
