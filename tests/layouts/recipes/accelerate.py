@@ -6,9 +6,12 @@ or with a `total_limit` takes the place of an old number and is newer than the n
 `accelerate-own` uses a stateful data loader (dl_state_dict.bin). No sampler.bin: 1.15 writes none for any data.
 """
 
+import sys
 from pathlib import Path
 
-import plain
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
+
+from tests.layouts.recipes import plain  # isort: skip
 
 CASES = {"accelerate-own": 1, "accelerate-step": 1, "accelerate-2ranks": 2}
 

@@ -3,9 +3,12 @@
 It writes no step: the state holds it here, as it holds each rank's random state.
 """
 
+import sys
 from pathlib import Path
 
-import plain
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
+
+from tests.layouts.recipes import plain  # isort: skip
 
 CASES = {"dcp": 2, "dcp-1rank": 1}
 

@@ -10,9 +10,12 @@ SimpleTuner itself wants a GPU and a dataset of pictures: its hooks and the end 
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
-import plain
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
+
+from tests.layouts.recipes import plain  # isort: skip
 
 CASES = {"accelerate-diffusers-lora": 1, "accelerate-diffusers-unet": 1, "accelerate-simpletuner": 1}
 SHAPE = {

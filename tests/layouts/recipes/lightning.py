@@ -7,7 +7,12 @@ Lightning keeps no random state, so the module does, and its loader begins the e
 of one, so the module takes its rows by the step.
 """
 
-import plain
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
+
+from tests.layouts.recipes import plain  # isort: skip
 
 CASES = {"lightning-single": 1, "lightning-last-link": 1, "lightning-weights-only": 1, "lightning-sharded": 2}
 STEPS, SAVE_EVERY = 7, 2  # two epochs of four steps, but for the last one

@@ -1,8 +1,6 @@
 """What the recipes without a Trainer share: the command line, ranks, a tiny model and its data.
 
 RECIPE CASE DIR [--resume CHECKPOINT|auto]: the last line is {"resumed_step": N, "losses": [...]}. RECIPE --cases lists.
-
-Import it first: it takes this directory off `sys.path`, where our accelerate.py would hide the real library.
 """
 
 import argparse
@@ -13,8 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE]
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 STEPS, SAVE_EVERY = 5, 2  # two checkpoints, and one step after the last: a resume has something to do

@@ -4,9 +4,12 @@ A Router's weights lie in query_0_Transformer/ and document_0_Transformer/, none
 """
 
 import shutil
+import sys
 from pathlib import Path
 
-import plain
+sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
+
+from tests.layouts.recipes import plain  # isort: skip
 
 CASES = {"sentence-transformers": 1, "sentence-transformers-router": 1, "sentence-transformers-static": 1}
 WORDS = [f"word{number}" for number in range(plain.VOCABULARY - 3)]
