@@ -60,6 +60,15 @@ def _alone(found: Checkpoint, candidates: Candidates) -> Checkpoint | None:
     return next((other for other in run.checkpoints if other.name == found.name), None)
 
 
+def named_as(path: str, name: str) -> Checkpoint:
+    """Given a checkpoint that lies under another name than it had, return it as if it had that. Raises OSError."""
+    candidates, step = layouts.named(name)
+    found = directory(path)
+    candidates = _of_its_kind(found, candidates) or candidates
+    layout = layouts.recognized(candidates, _names(found)) or next((of for of in candidates if of.clear), candidates[0])
+    return found._replace(layout=layout.name, step=step)
+
+
 def _sibling(entry: "os.DirEntry[str]") -> str:
     """The name of the entry beside it that a link stands for, "" if it stands for anything else."""
     try:
@@ -80,7 +89,7 @@ def _candidates(entry: "os.DirEntry[str]") -> Candidates:
         is_directory = is_file = True
     if is_directory and not is_file:
         return tuple(layout for layout in found if not layout.single)
-    return tuple(of for of in found if (is_file if of.single else of.clear))
+    return tuple(of for of in found if (is_file if of.single else of.clear and of.stem))
 
 
 def _of_its_kind(found: Checkpoint, candidates: Candidates) -> Candidates:

@@ -254,7 +254,7 @@ def test_each_finding_that_needs_words_has_its_own(code):
 @pytest.mark.parametrize("code, flag", [("refused-pickle", "--trust 'PACKAGE.*'"), ("nonfinite", "--allow-nonfinite")])
 def test_explain_never_says_that_one_which_latest_skips_can_be_resumed_from(code, flag):
     told = " ".join(explained("intact", code))
-    assert "--resume_from_checkpoint" not in told and "Nothing is wrong" not in told and flag in told
+    assert "--go-on" not in told and "Nothing is wrong" not in told and flag in told
     assert "bin/latest '/a run'" in told
 
 
@@ -266,7 +266,9 @@ def test_explain_of_an_unknown_one_says_how_to_keep_it_and_how_to_delete_it():
 
 def explained(state, code):
     checkpoint = Checkpoint("/a run/checkpoint-1", "checkpoint-1", 1, "hf", 0, 0, (), (), 0, 0.0)
-    return explain(Judged(checkpoint, Verdict(state, state == "intact", "quick", (Finding("a.pt", code, "is odd"),))))
+    return explain(
+        Judged(checkpoint, Verdict(state, state == "intact", "quick", (Finding("a.pt", code, "is odd"),))), "--go-on"
+    )
 
 
 # --- meaning --------------------------------------------------------------------------------------------------------

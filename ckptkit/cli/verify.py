@@ -121,7 +121,7 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
 def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: Errors) -> None:
     # -q speaks of what is wrong alone; without it, of all.
     wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
-    output.result(text.verdicts(wrong if output.quiet else judged, options.explain))
+    output.result(text.verdicts(wrong if output.quiet else judged, ops.going_on if options.explain else None))
     unknown = [j for j in judged if j.verdict.state == "unknown"]
     for one in unknown[-MOST_TOLD:]:
         output.message(text.unjudged(*one, time.time()))

@@ -94,6 +94,8 @@ def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
         return [], len(start), NOTHING
     if start == b"\0" * len(start):
         return [("zeroed-header", "starts with zeros: its first block never reached the disk")], len(start), NOTHING
+    if len(start) < len(ZIP) and ZIP.startswith(start):
+        return [("truncated", "is cut off (its end is missing)")], len(start), NOTHING
     if start != ZIP:
         return [("bad-header", "neither a ZIP archive nor a pickle, so torch did not write it")], len(start), NOTHING
     return _directory(file, size)

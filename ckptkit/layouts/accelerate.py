@@ -17,6 +17,7 @@ from ckptkit.layouts.layout import MOST_TOLD, Layout, Weights, fits
 
 PROMISED = (
     r"(random_states|custom_checkpoint)_[0-9]{1,6}\.pkl|(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin"
+    r"|\.guard|training_state(-rank[0-9]+)?\.json|checkpoint_manifest\.json"  # SimpleTuner's
     r"|scaler\.pt|model(_[0-9]+)?\.safetensors|(pytorch_model_fsdp|optimizer)_[0-9]+/\.metadata"
 )
 # Of diffusers' scripts: a LoRA alone, or each part of a pipeline in a directory of its own.
@@ -60,7 +61,7 @@ OWN = Accelerate(
     starts=("checkpoint_",),
     pattern=r"checkpoint_(0|[1-9][0-9]{0,17})",
     stem="checkpoint_",
-    resume_with="accelerator.load_state({path!r})",
+    resume_with="accelerator.load_state({path})",
     signs=((r"random_states_[0-9]+\.pkl",), (r"optimizer\.bin", r"(scheduler|sampler)\.bin"), (LORA,), (r"unet/.*",)),
     holds=("fsdp", "deepspeed"),
     marker="random_states_0.pkl",
@@ -76,7 +77,7 @@ OWN = Accelerate(
     # Nobody else names a directory so: what is first written there is Accelerate's.
     first=frozenset({"model.safetensors", "pytorch_model.bin", "config.json"}),
     witness=r"random_states_[0-9]+\.pkl|(optimizer|scheduler|sampler)(_[0-9]+)?\.bin|custom_checkpoint_[0-9]+\.pkl"
-    r"|pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)|optimizer_[0-9]+(/.*)?|pytorch_model(_[0-9]+)?/.*",
+    r"|pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)|optimizer_[0-9]+(/.*)?|pytorch_model(_[0-9]+)?(/.*)?",
     debris=r"\.tmp[A-Za-z0-9]{6}",
     order=("model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"),
 )  # fmt: skip

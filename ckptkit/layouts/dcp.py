@@ -21,7 +21,7 @@ LAYOUT = Layout(
     starts=("step", "checkpoint-", "epoch"),
     pattern=r"(?:step[-_]|checkpoint-|epoch[-_])(0|[1-9][0-9]{0,17})",
     stem="step-",
-    resume_with="torch.distributed.checkpoint.load(state, checkpoint_id={path!r})",
+    resume_with="torch.distributed.checkpoint.load(state, checkpoint_id={path})",
     clear=False,
     signs=((SHARD,), (r"\.metadata(\.tmp)?",)),
     marker=".metadata",

@@ -9,14 +9,31 @@ and `optimizer.bin`; a resume takes these two and fails without them, whatever e
 """
 
 from ckptkit.layouts import hf_trainer
-from ckptkit.layouts.layout import Model
+from ckptkit.layouts.layout import Layout, Model, Weights
 
 PLAIN = hf_trainer.LAYOUT
 SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
 GATHERED = Model(files=("pytorch_model_fsdp.bin",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
-SIGNS = ((r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",))
+SIGNS = (
+    (r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",),
+    (r"optimizer\.bin", r"trainer_state\.json"),
+)  # fmt: skip
 
-LAYOUT = PLAIN._replace(
+
+class Fsdp(Layout):
+    """What a resume takes lies beside what other loaders take; either may have been removed to save room."""
+
+    def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
+        """The shards, or all of them gathered into one file; where both are gone, the weights in the Trainer's form."""
+        return super().weights(names) or PLAIN.weights(names)
+
+    def resume_gaps(self, names: frozenset[str]) -> list[str]:
+        """A resume fails without FSDP's own weights, also where `model.safetensors` is there."""
+        own = [model.files[0] for model in self.models]
+        return [*([] if names & set(own) else own[1:]), *super().resume_gaps(names)]
+
+
+LAYOUT = Fsdp(*PLAIN)._replace(
     name="fsdp",
     title="the Trainer under FSDP",
     signs=SIGNS,

@@ -117,6 +117,13 @@ class Layout(NamedTuple):
         """Given the name of a directory entry, return the match of `pattern` if a checkpoint is named so."""
         return fits(self.pattern, entry) if entry.startswith(self.starts) and entry.endswith(self.ends) else None
 
+    def going_on(self, path: str) -> str:
+        """Given a checkpoint of this layout, return how a person goes on from it; "" if nothing does."""
+        import shlex  # here alone: a sweep with nothing to do starts every ten minutes
+
+        quoted = repr(path) if "(" in self.resume_with else shlex.quote(path)
+        return self.resume_with.replace("{path}", quoted)
+
     # --- whose it is --------------------------------------------------------------------------------------------------
 
     def sign(self, names: Iterable[str]) -> str | None:
@@ -193,7 +200,12 @@ class Layout(NamedTuple):
         return name in {self.marker, self.state, *self.settings} or self.only_continues(name)
 
     def only_continues(self, name: str) -> bool:
-        """Whether a file of that name continues training and tells nothing of the model: what `strip` removes."""
+        """Whether a file of that name continues training and tells nothing of the model: what `strip` removes.
+
+        The marker stays, whatever it is for: without it nobody knows that the save had finished.
+        """
+        if name == self.marker:
+            return False
         resume = any(name in options for options in self.resume)
         return resume or name in self.extras or bool(fits(self.ranks, name) or fits(self.continues, name))
 

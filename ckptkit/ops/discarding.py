@@ -54,7 +54,7 @@ def discard_named(
 
 
 def _require_name(path: str, name: str) -> None:
-    if not layouts.step_of(_original(name)):
+    if not layouts.named(_original(name))[0]:
         raise UsageError(f"{path!r} is not a checkpoint: name it in full, such as RUN/checkpoint-1000; nothing deleted")
 
 
@@ -82,8 +82,7 @@ def _target(run: str, name: str, now: float, reading: Reading) -> Judged:
     path = os.path.join(run, name)
     if discover.is_gone(path):
         raise NoSuchRun(f"no such checkpoint: {path!r}")
-    layout, step = layouts.step_of(_original(name)) or (layouts.LAYOUTS[0], 0)
-    found = discover.directory(path)._replace(layout=layout.name, step=step)
+    found = discover.named_as(path, _original(name))
     if any(problem.code == "not-a-directory" for problem in found.problems):
         raise UsageError(f"{path} is not a directory: nothing deleted; fix: rm {shlex.quote(path)}")
     judged = judge(Run(run, (found,)), now, reading=reading)

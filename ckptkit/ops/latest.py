@@ -25,7 +25,7 @@ class PassedOver(NamedTuple):
 
 
 class Latest(NamedTuple):
-    """The newest intact checkpoint's path, each that looks newer and was skipped, newest first, and its verdict.
+    """The newest intact checkpoint's path, each that looks newer and was skipped, newest first, its verdict, and it.
 
     Where weights alone are enough, the verdict may be of one whose weights are intact and the rest is not.
     """
@@ -33,6 +33,7 @@ class Latest(NamedTuple):
     path: str
     passed_over: tuple[PassedOver, ...]
     verdict: Verdict
+    checkpoint: Checkpoint
 
 
 def latest(
@@ -64,7 +65,7 @@ def latest(
         takes = _is_usable(chosen.verdict, weights_only_ok) and not chosen.verdict.refused
         if takes and chosen.checkpoint.name not in diverged:
             skipped = _skipped_for(chosen, candidates, verdicts.values(), diverged, weights_only_ok)
-            return Latest(chosen.checkpoint.path, skipped, chosen.verdict)
+            return Latest(chosen.checkpoint.path, skipped, chosen.verdict, chosen.checkpoint)
     raise NoIntactCheckpoint(_why_none(path, verdicts.values(), diverged, weights_only_ok))
 
 

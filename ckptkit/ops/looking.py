@@ -99,6 +99,11 @@ def diverged(path: str) -> frozenset[str]:
     return diverged_of(judge(scan(path), quiet=0))
 
 
+def going_on(checkpoint: Checkpoint) -> str:
+    """Given a checkpoint, return what resumes from it, in its framework's words."""
+    return layouts.by_name(checkpoint.layout).going_on(checkpoint.path)
+
+
 def unread(decisions: Iterable[Decision | Strip]) -> list[Decision | Strip]:
     """Given what was decided, return those that were left alone only because they could not be read."""
     return [d for d in decisions if d.action == "leave" and d.verdict.unread]

@@ -13,7 +13,8 @@ from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config
-from ckptkit.model import Checkpoint, Decision, Plan
+from ckptkit.lineage import kind_of
+from ckptkit.model import Decision, Plan
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import moment, plan
@@ -102,16 +103,13 @@ def newer_unknown(made: Plan | None) -> tuple[Decision, ...]:
     intact: dict[tuple[str, str], int] = {}
     for decision in decisions:
         if decision.verdict.intact:
-            kind = _kind(decision.checkpoint)
+            kind = kind_of(decision.checkpoint)
             intact[kind] = max(intact.get(kind, -1), decision.checkpoint.step)
     unknown = [d for d in decisions if d.verdict.state == "unknown"]
-    newer = [d for d in unknown if not intact or d.checkpoint.step > intact.get(_kind(d.checkpoint), d.checkpoint.step)]
+    newer = [
+        d for d in unknown if not intact or d.checkpoint.step > intact.get(kind_of(d.checkpoint), d.checkpoint.step)
+    ]
     return tuple(sorted(newer, key=lambda d: d.checkpoint.step, reverse=True))
-
-
-def _kind(checkpoint: Checkpoint) -> tuple[str, str]:
-    """Layout and name stem: steps of different kinds are in no order."""
-    return checkpoint.layout, checkpoint.name.removesuffix(str(checkpoint.step))
 
 
 def _existing(path: str) -> str:

@@ -44,8 +44,7 @@ def _gone(made: Plan, done: Outcome, signature: tuple[float, str, str, str, int]
         top = os.path.dirname(left.path) if "/" in left.name else left.path
         if not any((failure.path + "/").startswith(top + "/") for failure in done.failures):
             name = left.name.removeprefix(ASIDE).split("/")[0]
-            step = (layouts.step_of(name) or ("", 0))[1]
-            what = (name, step, ("a killed sweep did not finish it",), left.allocated_bytes)
+            what = (name, layouts.named(name)[1], ("a killed sweep did not finish it",), left.allocated_bytes)
             yield Deletion(*signature, made.run, *what, done.freed_bytes)
 
 

@@ -11,7 +11,7 @@ from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model import Decision, Plan
 from ckptkit.ops import setting_aside
 from ckptkit.ops.latest import Latest, latest
-from ckptkit.ops.looking import plan
+from ckptkit.ops.looking import going_on, plan
 from ckptkit.ops.preflighting import newer_unknown, preflight
 from ckptkit.ops.pruning import Pruned, prune
 from ckptkit.ops.reporting import Report, report
@@ -80,7 +80,7 @@ def recover(
     )
     tell("checks", checks)
     tell("step", "5. go on with")
-    line = f"--resume_from_checkpoint {shlex.quote(newest.path)}" if newest else ""
+    line = going_on(newest.checkpoint) if newest else ""
     return Recovered(found, pruned, newest, checks, line, aside)
 
 

@@ -17,7 +17,7 @@ def set_aside(path: str, *, lock_timeout: float = 0.0) -> str:
     there, LockHeld. Then nothing was changed.
     """
     run, name = os.path.split(os.path.abspath(path))
-    if not discover.is_checkpoint_name(name):
+    if not discover.is_checkpoint_name(path):
         raise UsageError(f"{path!r} can't be set aside: {name!r} is not a checkpoint's name, such as checkpoint-1000")
     with lock.hold(discover.run_directory(run), lock_timeout) as run_fd:
         if discover.is_gone(os.path.join(run, name)):

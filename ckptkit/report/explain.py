@@ -15,7 +15,10 @@ WHOLE = "The files that it needs are whole. What was found beside that:"
 CAUSES = {
     "unsafe-pickle": "A file in it would run a program when loaded: never torch.load it with weights_only=False.",
     "unreadable": "Run as the user who trains, or mend the file's mode; a disk that says EIO is failing (dmesg).",
-    "foreign-layout": "Another framework wrote it, and ckptkit can't judge that one yet: resume with that framework.",
+    "foreign-layout": "Files of two frameworks lie in it: load it with the one that wrote it last.",
+    "unjudged-layout": "ckptkit can't judge what its framework writes (docs/layouts.md): resume with that framework.",
+    "of-another-save": "A later save wrote over part of it and broke off: a mix of two, which loads without a word.",
+    "bad-tag": "DeepSpeed reads that file to find the states, and would look in the wrong place.",
     "not-recognized": "No framework that ckptkit knows writes such files: load it with the program that wrote it.",
     "no-weights": "It holds no weights that ckptkit knows, and nothing shows that a save was cut off.",
     "refused-pickle": (
@@ -40,8 +43,11 @@ CAUSES = {
 }
 
 
-def explain(judged: Judged) -> list[str]:
-    """Given a checkpoint and its verdict, return lines for a person: what it is, why, what can still be done."""
+def explain(judged: Judged, going_on: str) -> list[str]:
+    """Given a checkpoint and its verdict, return lines for a person: what it is, why, what can still be done.
+
+    going_on: what resumes from it, in its framework's words.
+    """
     checkpoint, verdict = judged
     codes = dict.fromkeys(finding.code for finding in verdict.findings)
     skipped = verdict.intact and (verdict.refused or "nonfinite" in codes)
@@ -53,7 +59,7 @@ def explain(judged: Judged) -> list[str]:
     if skipped:
         lines.append(f"Which one a resume takes: bin/latest {run}")
     elif verdict.resumable:
-        lines.append(f"Training can go on from it: --resume_from_checkpoint {path}")
+        lines.append(f"Training can go on from it: {going_on}")
     elif verdict.intact:
         lines.append("It holds weights alone: use the model, or train on from them with a new optimizer.")
     elif verdict.damaged and verdict.weights_intact:

@@ -1,6 +1,6 @@
 """Plain lines for a terminal, a log or a mail: aligned, no colour, no control code of a hostile name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit.advice import Check
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Outcome, Plan, Verdict
@@ -74,21 +74,24 @@ def failures(done: Outcome) -> list[str]:
     ]
 
 
-def verdicts(judged: Iterable[Judged], explained: bool = False) -> str:
-    """Given checkpoints with their verdicts, return a line each and one for each finding; explained: in words too."""
+def verdicts(judged: Iterable[Judged], going_on: Callable[[Checkpoint], str] | None = None) -> str:
+    """Given checkpoints with their verdicts, return a line each and one for each finding.
+
+    going_on: returns what resumes from one; with it, each is explained in words too.
+    """
     lines: list[str] = []
     for one in judged:
         checkpoint, verdict = one
         lines.append(f"{verdict.state:<12} {printable(checkpoint.path)}{_kind(verdict)}")
         lines += [f"    {finding(f.file, f.code, f.message)}" for f in verdict.findings]
-        lines += [f"    {printable(line)}" for line in _explanation(one)] if explained else []
+        lines += [f"    {printable(line)}" for line in _explanation(one, going_on(checkpoint))] if going_on else []
     return "\n".join(lines)
 
 
-def _explanation(judged: Judged) -> list[str]:
+def _explanation(judged: Judged, going_on: str) -> list[str]:
     from ckptkit.report.explain import explain
 
-    return explain(judged)
+    return explain(judged, going_on)
 
 
 def unjudged(checkpoint: Checkpoint, verdict: Verdict, now: float, name: str = "") -> str:

@@ -49,7 +49,7 @@ def verify(
     names = frozenset(file.name for file in checkpoint.files)
     parts = examine(checkpoint, layout, level, reading, manifest)
     seen = parts.seen
-    promised = sorted(layout.promised(before) - names)
+    promised = _promised(layout, names, before)
     findings, of_this_save = _findings(checkpoint, layout, parts, level, manifest, promised)
     state = _state(findings, busy=_busy(checkpoint, now, quiet))
     weights_only = any(one.weights_only for one in seen.values())
@@ -68,6 +68,13 @@ def verify(
         nonfinite=_nonfinite(parts, of_this_save),
         written_in_order=layout.written_in_order(checkpoint.files),
     )
+
+
+def _promised(layout: Layout, names: frozenset[str], before: frozenset[str]) -> list[str]:
+    """What the save before it had and it has not; where a person or a strip took the optimizer, of the model alone."""
+    lost = sorted(layout.promised(before) - names)
+    slimmed = layout.marker in names and layout.resume_gaps(names)
+    return [name for name in lost if not (slimmed and layout.only_continues(name))]
 
 
 def _busy(checkpoint: Checkpoint, now: float, quiet: float) -> bool:

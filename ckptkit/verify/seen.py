@@ -274,7 +274,8 @@ def _tag(file: BinaryIO, size: int) -> Seen:
 def _lightning(file: BinaryIO, size: int) -> Seen:
     seen = _archive(file, size)
     if seen.damaged:
-        return seen
+        stranger = ("not-recognized", "is no archive as Lightning writes one")  # many a program writes a .ckpt
+        return seen._replace(faults=tuple(stranger if code == "bad-header" else (code, m) for code, m in seen.faults))
     from ckptkit.formats import lightning
 
     faults, found = lightning.read(file, seen.records)

@@ -1,0 +1,256 @@
+"""What a person or a broken program may have left there: trackers that lie, ranks that are missing, mixed halves."""
+
+import os
+import pickle
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+import ckptkit
+from ckptkit import ops
+from tests.layouts.made import aged, copied
+
+
+def verdict(path):
+    (judged,) = ops.verify(str(path))
+    return judged.verdict
+
+
+# --- trackers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lay",
+    [
+        lambda run: (run / "latest").write_text("checkpoint-2"),
+        lambda run: (run / "latest_checkpointed_iteration.txt").write_text("2\n"),
+        lambda run: (run / "last-checkpoint").symlink_to("checkpoint-2"),
+        lambda run: (run / "best").symlink_to(run / "checkpoint-2"),
+    ],
+)
+def test_a_tracker_never_points_at_a_deleted_one(tmp_path, lay):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    lay(run)
+    done = ckptkit.prune(str(run), keep_last=1, yes=True)
+    assert done.outcome.deleted == () and (run / "checkpoint-2").exists()
+    (kept,) = [d for d in done.plan.decisions if d.checkpoint.step == 2]
+    assert any("names it" in reason or "points at it" in reason for reason in kept.reasons)
+
+
+@pytest.mark.parametrize(
+    "lay",
+    [
+        lambda run: (run / "latest").write_text("checkpoint-900"),
+        lambda run: (run / "latest").write_text("../elsewhere/checkpoint-2"),
+        lambda run: (run / "latest").write_text("/etc/passwd"),
+        lambda run: (run / "latest").write_bytes(b"\xff\xfe" * 100_000),
+        lambda run: (run / "latest").mkdir(),
+        lambda run: os.mkfifo(run / "latest"),
+        lambda run: (run / "latest").symlink_to("/dev/zero"),
+        lambda run: (run / "latest_checkpointed_iteration.txt").write_text("release"),
+        lambda run: (run / "last-checkpoint").symlink_to("checkpoint-900"),
+        lambda run: (run / "last-checkpoint").symlink_to(".."),
+        lambda run: (run / "last-checkpoint").symlink_to("last-checkpoint"),
+    ],
+)
+def test_one_that_names_nothing_or_something_outside_changes_nothing(tmp_path, lay):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    lay(run)
+    done = ckptkit.prune(str(run), keep_last=1, yes=True)
+    assert [os.path.basename(path) for path in done.outcome.deleted] == ["checkpoint-2"]
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint-4")
+
+
+def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    (run / "checkpoint-5").symlink_to("checkpoint-2")
+    states = {j.checkpoint.name: j.verdict.state for j in ckptkit.verify(str(run))}
+    assert states == {"checkpoint-2": "intact", "checkpoint-4": "intact", "checkpoint-5": "unknown"}
+    assert ckptkit.prune(str(run), keep_last=1, yes=True).outcome.deleted == ()
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", [0, 1, 500, 998])
+def test_of_a_thousand_ranks_one_is_missing(tmp_path, missing):
+    run = copied("deepspeed-zero3", tmp_path / "made")
+    newest = run / "checkpoint-4"
+    states = [f"global_step4/zero_pp_rank_{{}}_mp_rank_00_{of}_states.pt" for of in ("model", "optim")]
+    for rank in range(2, 1000):
+        for name in ("rng_state_{}.pth", *states):
+            os.link(newest / name.format(1), newest / name.format(rank))
+    assert verdict(newest).resumable
+    (newest / f"global_step4/zero_pp_rank_{missing}_mp_rank_00_optim_states.pt").unlink()
+    aged(run)
+    found = verdict(newest)
+    assert found.state == "incomplete"
+    assert [f.file for f in found.findings] == [f"global_step4/zero_pp_rank_{missing}_mp_rank_00_optim_states.pt"]
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ("fsdp2-sharded", "checkpoint-4/rng_state_1.pth"),
+        ("fsdp2-sharded", "checkpoint-4/optimizer_0/__1_0.distcp"),
+        ("deepspeed-zero2", "checkpoint-4/rng_state_1.pth"),
+        ("deepspeed-zero2", "checkpoint-4/global_step4/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
+        ("deepspeed-zero3", "checkpoint-4/global_step4/zero_pp_rank_1_mp_rank_00_model_states.pt"),
+        ("deepspeed-zero1", "checkpoint-4/global_step4/mp_rank_00_model_states.pt"),
+        ("accelerate-2ranks", "checkpoints/checkpoint_1/random_states_1.pkl"),
+        ("accelerate-own", "checkpoints/checkpoint_1/custom_checkpoint_0.pkl"),
+        ("accelerate-own", "checkpoints/checkpoint_1/scheduler.bin"),
+        ("accelerate-deepspeed", "checkpoints/checkpoint_1/pytorch_model/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
+        ("dcp", "step-4/__1_0.distcp"),
+        ("dcp", "step-4/.metadata"),
+        ("lightning-sharded", "checkpoints/epoch=1-step=6.ckpt/__1_0.distcp"),
+        ("lightning-sharded", "checkpoints/epoch=1-step=6.ckpt/meta.pt"),
+        ("sentence-transformers-router", "checkpoint-4/document_0_Transformer/model.safetensors"),
+    ],
+)
+def test_one_file_less_is_incomplete_and_a_resume_gets_the_one_before(tmp_path, case, name):
+    copied(case, tmp_path / "made")
+    path = tmp_path / "made" / name
+    path.unlink()
+    aged(tmp_path / "made")
+    states = {j.checkpoint.name: j.verdict for j in ckptkit.verify(str(tmp_path / "made"))}
+    torn = [n for n in states if f"/{n}/" in f"/{name}"]
+    assert [states[n].state for n in torn] == ["incomplete"], states[torn[0]].findings
+
+
+def test_gathered_weights_without_fsdps_own_are_weights_alone(tmp_path):
+    run = copied("fsdp2-full", tmp_path / "made")
+    (run / "checkpoint-4/pytorch_model_fsdp.bin").unlink()
+    found = verdict(run / "checkpoint-4")
+    assert (found.state, found.resumable) == ("intact", False)
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
+
+
+# --- shards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1000, -1])
+def test_a_shard_that_is_cut_is_incomplete(tmp_path, kept):
+    run = copied("dcp", tmp_path / "made")
+    shard = run / "step-4/__1_0.distcp"
+    shard.write_bytes(shard.read_bytes()[:kept])
+    aged(run)
+    assert verdict(run / "step-4").state == "incomplete"
+    assert ckptkit.latest(str(run)).path.endswith("step-2")
+
+
+def test_a_shard_with_a_tail_of_zeros_and_one_of_zeros_are_incomplete(tmp_path):
+    for at in (0, 4096):
+        run = copied("dcp", tmp_path / f"made{at}")
+        shard = run / "step-4/__1_0.distcp"
+        shard.write_bytes(shard.read_bytes()[:at].ljust(shard.stat().st_size, b"\0"))
+        aged(run)
+        assert verdict(run / "step-4").state == "incomplete"
+
+
+def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path):
+    run = copied("dcp", tmp_path / "made")
+    shard = run / "step-4/__0_0.distcp"
+    raw = bytearray(shard.read_bytes())
+    at = raw.find(b"/data/0") + 200
+    raw[at] ^= 1
+    shard.write_bytes(raw)
+    aged(run)
+    assert verdict(run / "step-4").state == "intact"
+    (judged,) = ops.verify(str(run / "step-4"), level="full")
+    assert judged.verdict.state == "corrupt" and judged.verdict.findings[0].file == "__0_0.distcp"
+
+
+def test_newer_shards_under_an_old_index_are_corrupt(tmp_path):
+    """As a save into a directory that holds one leaves it, killed before its own .metadata."""
+    run = tmp_path / "run"
+    run.mkdir()
+    made = copied("dcp", tmp_path / "made")
+    (run / "step-2").mkdir()
+    for name in ("__0_0.distcp", "__1_0.distcp", ".metadata"):
+        shutil.copyfile(made / "step-2" / name, run / "step-2" / name)
+    time.sleep(0.05)
+    shutil.copyfile(made / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
+    (judged,) = ops.judge(ops.scan(str(run)), quiet=0)
+    assert judged.verdict.state == "corrupt"
+    assert [f.code for f in judged.verdict.findings] == ["of-another-save"]
+
+
+def test_a_shard_of_another_step_laid_into_a_copy_is_corrupt(tmp_path):
+    run = copied("dcp", tmp_path / "made")
+    shutil.copyfile(run / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
+    states = {j.checkpoint.name: j.verdict.state for j in ops.judge(ops.scan(str(run)), quiet=0)}
+    assert states == {"step-2": "corrupt", "step-4": "intact"}
+
+
+@pytest.mark.parametrize("case", ["dcp", "fsdp2-sharded", "lightning-sharded"])
+@pytest.mark.parametrize("copy", [shutil.copyfile, shutil.copy2])
+def test_a_copy_with_or_without_its_times_in_any_order_is_as_intact(tmp_path, case, copy):
+    made = copied(case, tmp_path / "made")
+    for number, order in enumerate((sorted, lambda names: sorted(names, reverse=True))):
+        to = tmp_path / f"copy{number}"
+        for path in order(made.rglob("*")):
+            if path.is_file():
+                target = to / path.relative_to(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy(path, target)
+                time.sleep(0.01)
+        assert {j.verdict.state for j in ops.judge(ops.scan(str(to)), quiet=0)} == {"intact"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 500, b"{}", pickle.dumps({"storage_data": {}}), b"\x80\x04.", b"cos\nsystem\n(S'true'\ntR."],
+)
+def test_an_index_that_is_none_is_never_intact(tmp_path, content):
+    run = copied("dcp", tmp_path / "made")
+    (run / "step-4/.metadata").write_bytes(content)
+    aged(run)
+    assert verdict(run / "step-4").state in ("incomplete", "corrupt")
+    assert ckptkit.latest(str(run)).path.endswith("step-2")
+
+
+def test_an_index_that_names_a_program_is_refused(tmp_path):
+    run = copied("dcp", tmp_path / "made")
+    raw = (run / "step-4/.metadata").read_bytes()
+    (run / "step-4/.metadata").write_bytes(raw[:2] + b"cos\nsystem\n0" + raw[2:])
+    aged(run)
+    found = verdict(run / "step-4")
+    assert found.state == "intact" and found.refused
+    assert ckptkit.latest(str(run)).path.endswith("step-2")
+
+
+# --- halves of two ----------------------------------------------------------------------------------------------------
+
+
+def test_half_of_it_from_another_layout_is_unknown_and_stays(tmp_path):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    other = copied("deepspeed-zero2", tmp_path / "other")
+    shutil.copytree(other / "checkpoint-4/global_step4", run / "checkpoint-4/global_step4")
+    aged(run)
+    found = verdict(run / "checkpoint-4")
+    assert (found.state, found.findings[0].code) == ("unknown", "foreign-layout")
+    assert ckptkit.prune(str(run), keep_last=1, yes=True).outcome.deleted == ()
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
+
+
+@pytest.mark.parametrize("tag", ["", "global_step9", "../checkpoint-2/global_step2", "/", "."])
+def test_deepspeeds_latest_that_names_no_directory_of_it_is_never_intact(tmp_path, tag):
+    run = copied("deepspeed-zero2", tmp_path / "made")
+    (run / "checkpoint-4/latest").write_text(tag)
+    aged(run)
+    assert verdict(run / "checkpoint-4").state in ("incomplete", "corrupt")
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
+
+
+def test_a_ckpt_of_another_program_is_unknown(tmp_path):
+    run = copied("lightning-single", tmp_path / "made")
+    (run / "sd-v1-4.ckpt").write_bytes(b"model weights of somebody, " * 1000)
+    shutil.copy(Path(copied("accelerate-own", tmp_path / "third")) / "checkpoint_0/optimizer.bin", run / "x.ckpt")
+    aged(run)
+    states = {j.checkpoint.name: j.verdict.state for j in ckptkit.verify(str(run))}
+    assert states["x.ckpt"] == "unknown" and states["sd-v1-4.ckpt"] == "unknown"
+    ckptkit.prune(str(run), keep_last=1, yes=True)
+    assert {"x.ckpt", "sd-v1-4.ckpt"} <= set(os.listdir(run))
