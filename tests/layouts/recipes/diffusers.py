@@ -20,9 +20,9 @@ from tests.layouts.recipes import plain  # isort: skip
 CASES = {"accelerate-diffusers-lora": 1, "accelerate-diffusers-unet": 1, "accelerate-simpletuner": 1}
 SHAPE = {
     "sample_size": 4,
-    "block_out_channels": (4, 4),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (4,),
+    "down_block_types": ("CrossAttnDownBlock2D",),
+    "up_block_types": ("CrossAttnUpBlock2D",),
     "layers_per_block": 1,
     "cross_attention_dim": 4,
     "attention_head_dim": 2,
@@ -32,7 +32,7 @@ SHAPE = {
 
 
 def unet(lora):
-    """A UNet of 6,000 weights; with `lora` only an adapter is trained."""
+    """A UNet of a few thousand weights; with `lora` only an adapter is trained."""
     import torch
     from diffusers import UNet2DConditionModel
     from peft import LoraConfig
