@@ -70,13 +70,14 @@ def test_a_planted_host_name_is_found() -> None:
     assert traces(b'{"host": "gpu-box-170"}', "gpu-box-17") == []
 
 
-def cases_of(recipe: Path) -> set[str]:
-    """The keys of CASES, read without an import: the libraries of a recipe are not here."""
-    for node in ast.parse(recipe.read_text()).body:
-        if isinstance(node, ast.Assign) and [getattr(name, "id", "") for name in node.targets] == ["CASES"]:
-            assert isinstance(node.value, ast.Dict)
-            return {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-    return set()
+def cases_of(recipe: Path) -> list[str]:
+    """The keys of CASES, and of LISTED (the framework resumes from none of those).
+
+    They are read without an import: the libraries of a recipe are not here.
+    """
+    assigned = [node for node in ast.parse(recipe.read_text()).body if isinstance(node, ast.Assign)]
+    tables = [node.value for node in assigned if getattr(node.targets[0], "id", "") in ("CASES", "LISTED")]
+    return [ast.literal_eval(key) for table in tables for key in table.keys]
 
 
 def test_each_case_has_one_recipe() -> None:

@@ -1,5 +1,6 @@
 """What the recipes without a Trainer share: the command line, ranks, a tiny model and its data.
 
+A recipe has CASES and LISTED, the number of ranks of each case: those from which the framework resumes, and the others.
 RECIPE CASE DIR [--resume CHECKPOINT|auto]: the last line is {"resumed_step": N, "losses": [...]}. RECIPE --cases lists.
 """
 

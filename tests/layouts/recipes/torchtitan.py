@@ -13,7 +13,8 @@ sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its n
 
 from tests.layouts.recipes import plain  # isort: skip
 
-CASES = {"torchtitan": 2, "torchtitan-end": 2, "torchtitan-hf": 2}
+CASES = {"torchtitan": 2}
+LISTED = {"torchtitan-end": 2, "torchtitan-hf": 2}  # torchtitan refuses to resume from their last checkpoint
 
 
 def tiny_model():
@@ -120,4 +121,4 @@ def train(case, resume):
 
 
 if __name__ == "__main__":
-    plain.main(train, CASES)
+    plain.main(train, CASES | LISTED)
