@@ -1,12 +1,15 @@
 """ms-swift, supervised fine-tuning of a LoRA: `v0-DATE-TIME/checkpoint-N/`, and the link `last-checkpoint` to the last.
 
 It makes every path absolute and writes them into args.json and training_args.bin: here they stay relative.
-Each start has a directory of its own; a resume is told which checkpoint, it does not look for one.
+Each start has a directory of its own, here of the same date: its name is the same each time. A resume is told which
+checkpoint, it does not look for one.
 """
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
 
@@ -47,12 +50,21 @@ def arguments(case, resume):
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
+def stand_still():
+    """The same date each time, and relative paths."""
+    from swift.utils import utils
+
+    always = datetime(2026, 1, 1)
+    utils.dt = SimpleNamespace(datetime=SimpleNamespace(now=lambda: always))
+    os.path.abspath = os.path.normpath
+
+
 def train(case, resume):
     plain.seed()
     from swift import sft_main
     from swift.trainers import Seq2SeqTrainer
 
-    os.path.abspath = os.path.normpath
+    stand_still()
     losses = on_disk.note_losses(Seq2SeqTrainer)
     if resume == "auto":
         resume = str(max(Path(case).glob("v*/last-checkpoint")))
