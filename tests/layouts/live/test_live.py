@@ -3,6 +3,7 @@
 Each training is killed, by a real SIGKILL, at each file of its last save, and then really resumed.
 """
 
+import json
 import os
 import re
 import time
@@ -48,7 +49,7 @@ def kills(case: str) -> list[Kill]:
         if first.endswith(("/", " (deleted)")) or (not arrow and ".tmpX" in first):
             continue
         if arrow:
-            every.append(Kill(second if arrow == "->" else first, "naming", "" if "X" in first else first))
+            every.append(Kill(second if arrow == "->" else first, "naming", "" if ".tmpX" in first else first))
         elif first in opened:
             every.append(Kill(first, "again"))
         else:
@@ -107,6 +108,7 @@ def test_killed_at(case, kill, recipe, from_whole, tmp_path):
     then = try_from(recipe, from_whole, case, tmp_path, handed_out) if handed_out else "-"
     row = Row(case, str(kill), verdict, resumed, handed_out or "none", then)
     rows.append(row)
+    (tmp_path / "row.json").write_text(json.dumps(row))  # what is left can be judged again without the framework
     assert then == "resumes", row
     assert not (verdict.startswith("incomplete") and resumed == "resumes"), row
 

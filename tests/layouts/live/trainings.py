@@ -26,7 +26,7 @@ class Kill(NamedTuple):
             late     the file is there and empty; the other ranks went on for a second, as far as they could
             absent   as late, without the empty file: one system call earlier
             naming   at the rename or the symlink that gives the file its name
-    source  of a rename, relative to the run, if that is known
+    source  of a rename, relative to the run; "" where its name is random, "(outside)..." where it is not in the run
     """
 
     file: str
@@ -36,8 +36,13 @@ class Kill(NamedTuple):
     def __str__(self) -> str:
         return f"{self.phase} {self.file}"
 
-    def strace(self, case: str, folder: Path) -> list[str]:
-        """What follows `strace` to make it so: the writer may name the file either way."""
+    def strace(self, case: str, folder: Path, renames: int = 0) -> list[str]:
+        """What follows `strace` to make it so: the writer may name the file either way.
+
+        renames: how many of them the process did until it named this file, where nothing else tells which one it is.
+        """
+        if renames:
+            return ["-e", "trace=rename", "-e", f"inject=rename:signal=KILL:when={renames}"]
         calls = {"writing": WRITING, "naming": NAMING}.get(self.phase, OPENING)
         signal_name = "STOP" if self.phase in ("late", "absent") else "KILL"
         when = 2 if self.phase == "again" else 1
@@ -81,7 +86,8 @@ class Recipe:
         job = {"case": case, "folder": str(folder), "resume": resume, "log": str(self._log)}
         if kill is None:
             return self._result(self._ask(job | {"timeout": 300.0}))
-        with self._watched(kill.strace(case, folder)):
+        renames = self._renames(case, folder, kill.file) if kill.source.startswith("(outside)") else 0
+        with self._watched(kill.strace(case, folder, renames)):
             trained = self._result(self._ask(job | {"timeout": 120.0}))
         if kill.phase == "absent":
             (folder / case / kill.file).unlink()
@@ -90,6 +96,16 @@ class Recipe:
     def said(self) -> str:
         """What the last training printed."""
         return self._log.read_text() if self._log.exists() else ""
+
+    def _renames(self, case: str, folder: Path, file: str) -> int:
+        """How many renames a process does until `file` gets its name for the last time, if it is let be."""
+        trace = folder.parent / "renames"
+        with self._watched(["-e", "trace=rename"], trace):
+            self.train(case, folder.parent / "whole")
+        lines = trace.read_text().splitlines()
+        last = max(number for number, line in enumerate(lines) if f'{file}")' in line)
+        process = lines[last].split()[0]
+        return sum(line.startswith(f"{process} rename(") for line in lines[: last + 1])
 
     def _ask(self, job: dict) -> int:
         print(json.dumps(job), file=self._process.stdin, flush=True)
@@ -105,9 +121,9 @@ class Recipe:
         return Trained(0, told["resumed_step"], tuple(told["losses"]))
 
     @contextmanager
-    def _watched(self, what: list[str]) -> Iterator[None]:
+    def _watched(self, what: list[str], trace: str | Path = os.devnull) -> Iterator[None]:
         """With strace at the process and all that it forks."""
-        command = ["strace", "-f", "-o", os.devnull, "-p", str(self._process.pid), *what]
+        command = ["strace", "-f", "-o", str(trace), "-p", str(self._process.pid), *what]
         strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             first = strace.stderr.readline()
