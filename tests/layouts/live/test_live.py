@@ -136,6 +136,6 @@ def judged(run: Path, name: str) -> tuple[str, str | None]:
     verdict = verdicts.get(name)
     said = "not seen" if verdict is None else verdict.state + (", resumable" if verdict.resumable else "")
     try:
-        return said, os.path.relpath(ckptkit.latest(run, now=now).path, run)
+        return said, os.path.relpath(ckptkit.latest((run / name).parent, now=now).path, run)
     except (ckptkit.NoIntactCheckpoint, ckptkit.NoSuchRun):
         return said, None
