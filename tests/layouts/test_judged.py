@@ -10,7 +10,7 @@ import ckptkit
 from ckptkit import discover, layouts, ops
 from tests.layouts.made import CASES, MADE, copied
 
-UNJUDGED = {"megatron": "iter_0000002", "orbax": "2", "verl": "global_step_2", "torch-files": "model_1000.pt"}
+UNJUDGED = {"megatron": "iter_0000002", "orbax": "2", "verl": "global_step_2", "loose-torch": "model_1000.pt"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -61,7 +61,9 @@ def test_what_nobody_here_can_judge_is_listed_sized_unknown_and_never_deleted(ca
     (run,) = discover.find_runs(str(run))
     judged = ops.verify(run)
     assert UNJUDGED[case] in [j.checkpoint.name for j in judged]
-    assert {(j.verdict.state, j.verdict.findings[0].code) for j in judged} == {("unknown", "unjudged-layout")}
+    assert {j.verdict.state for j in judged} == {"unknown"}
+    codes = {j.verdict.findings[0].code for j in judged if j.checkpoint.name != "epoch-3.ckpt"}
+    assert codes == {"unjudged-layout"}  # that one might be Lightning's by its name, and is not by its content
     assert all(j.checkpoint.allocated_bytes > 0 for j in judged)
     before = sorted(path for path in Path(run).rglob("*"))
     assert ckptkit("prune", run, "-y", "--keep-last", "1").code == 4

@@ -14,6 +14,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
+from ckptkit.rules import Range, Rules
 from tests.layouts.made import CASES, MADE, aged, copied, events
 
 SAVES = [case for case in CASES if case not in ("lightning-single", "lightning-last-link", "lightning-weights-only")]
@@ -21,7 +22,7 @@ ONE_KIND = ("lightning-sharded", "accelerate-simpletuner")  # the other one ther
 # Whole weights without a mark, and nothing else: nobody can tell them from a model that a person laid down there.
 WEIGHTS = re.compile(
     r"README\.md|(generation_|adapter_)?config\.json|(adapter_)?model\.safetensors|pytorch_lora_weights\.safetensors"
-    r"|unet(/.*)?|tokenizer.*|sentence_bert_config\.json|modules\.json|config_sentence_transformers\.json|(query|document|[0-9])_.*|router_config\.json"
+    r"|unet(/.*)?|tokenizer.*|(sentence_bert_config|training_state)\.json|modules\.json|config_sentence_transformers\.json|(query|document|[0-9])_.*|router_config\.json"
 )
 
 
@@ -107,7 +108,7 @@ def test_a_torn_one_goes_and_a_resume_gets_the_whole_one(case, tmp_path):
     whole = next(name for name in CASES[case].checkpoints if name != Path(save.folder).name)
     save.lay(next(n for n in range(len(save.events) - 1, 0, -1) if save.events[n - 1].kind == "file"), half=True)
     assert ckptkit.latest(str(run)).path == os.path.join(os.path.realpath(run), whole)
-    done = ckptkit.prune(str(run), keep_last=2)
+    done = ops.prune(str(run), Rules(keep_last=Range(2, 2)), settle=False)
     assert [os.path.basename(path) for path in done.outcome.deleted] == [Path(save.folder).name]
     assert (run / whole).exists()
 

@@ -11,6 +11,7 @@ import pytest
 import ckptkit
 from ckptkit import discover, layouts, ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.rules import Range, Rules
 from tests.conftest import CHECKOUT
 from tests.layouts.made import copied
 
@@ -51,7 +52,7 @@ def latest(run, names):
 
 def prune(run, names):
     try:
-        done = ckptkit.prune(run, keep_last=1, yes=True)
+        done = ops.prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False)
     except NoIntactCheckpoint:
         return False
     return [os.path.basename(path) for path in done.outcome.deleted] == names[:1] and not Path(run, names[0]).exists()
@@ -60,7 +61,10 @@ def prune(run, names):
 def pin(run, names):
     ops.pin(f"{run}/{names[0]}")
     try:
-        return ckptkit.prune(run, keep_last=1, yes=True).outcome.deleted == () and Path(run, names[0]).exists()
+        return (
+            ops.prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False).outcome.deleted == ()
+            and Path(run, names[0]).exists()
+        )
     except NoIntactCheckpoint:
         return Path(run, names[0]).exists()
 
