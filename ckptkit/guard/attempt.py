@@ -7,11 +7,11 @@ import contextvars
 import gc
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
-from ckptkit.guard import ranks, writers
+from ckptkit.guard import held_writes, ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
 from ckptkit.patience import Patience
 
@@ -134,30 +134,54 @@ def _thread_state() -> Callable[[], Any]:
 
 
 def _together(trainer: Any, save: Callable[[], Any], weights_only: bool) -> str | None:
-    """Where one rank's disk was full, the others fail of what is missing then: its word counts, not theirs."""
-    held: list[tuple[bool, str]] = []
-    raised: list[BaseException] = []
-
-    def hold(error: BaseException) -> None:
-        held.append((is_storage_error(error), told(error)))
-        _let_go(error)
-        raised.append(error)
-
+    faults = Faults()
     try:
-        with _weights_only(trainer, weights_only), _held_back(trainer, hold), _writes_held_back(held, hold):
+        with _weights_only(trainer, weights_only), _held_back(trainer, faults.hold), faults.writes_held_back():
             save()
     except ENDS:
         raise
-    except BaseException as error:  # noqa: BLE001 - raised below, once all ranks know
-        hold(error)
-    faults = [theirs for theirs in ranks.gather(held[0] if held else None) if theirs]
-    word: str | None = next((word for disk, word in faults if disk), None)
-    if faults and word is None:
-        raise raised[0] if raised else RuntimeError(f"another rank could not save: {faults[0][1]}")
-    raised.clear()
-    if faults:
-        gc.collect()
-    return word
+    except BaseException as error:  # noqa: BLE001 - raised again once all ranks know
+        faults.hold(error)
+    return faults.agreed()
+
+
+class Faults:
+    """What a save failed of on this rank, held until all ranks know: one that left early would leave them waiting.
+
+    Where one rank's disk was full, the others fail of what is missing then: its word counts, not theirs.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[bool, str]] = []
+        self._raised: list[BaseException] = []
+
+    def hold(self, error: BaseException) -> None:
+        """Keep it, and let go of what it holds open."""
+        self._held.append((is_storage_error(error), told(error)))
+        _let_go(error)
+        self._raised.append(error)
+
+    def agreed(self, gather: Callable[[Any], list[Any]] = ranks.gather) -> str | None:
+        """The disk's word if it was in the way of any rank, else None; every rank must ask.
+
+        gather: each rank's value, by rank. Raises on every rank an error that is not the disk's.
+        """
+        faults = [theirs for theirs in gather(self._held[0] if self._held else None) if theirs]
+        word: str | None = next((word for disk, word in faults if disk), None)
+        if faults and word is None:
+            raise self._raised[0] if self._raised else RuntimeError(f"another rank could not save: {faults[0][1]}")
+        self._raised.clear()
+        if faults:
+            gc.collect()  # torch's zip writer stays in a reference cycle with its file: see `_fault_of`
+        return word
+
+    def writes_held_back(self) -> AbstractContextManager[None]:
+        """What a writer of this rank is refused waits until the save is through; after that nothing more is written.
+
+        FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank
+        that raised in between would leave the others in them, and gloo ends all of them then.
+        """
+        return held_writes.held_back(self._held, self.hold)
 
 
 @contextmanager
@@ -168,30 +192,6 @@ def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
         yield
     finally:
         trainer.args.save_only_model = before
-
-
-def _writes_held_back(held: Sized, hold: Callable[[BaseException], None]) -> AbstractContextManager[None]:
-    """What `torch.save` is refused waits until the save is through; after that nothing more is written.
-
-    FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank that
-    raised in between would leave the others in them, and gloo ends all of them then.
-    """
-    import torch
-
-    def by(original: writers.Save) -> writers.Save:
-        def save(*args: Any, **kwargs: Any) -> None:
-            if held:
-                return
-            try:
-                original(*args, **kwargs)
-            except Exception as error:
-                if not is_storage_error(error):
-                    raise
-                hold(error)
-
-        return save
-
-    return writers.replaced(torch, by)
 
 
 @contextmanager

@@ -1,16 +1,33 @@
 """`ckptkit.guard(trainer)`: checks what was asked, takes over from the Trainer, says what it will do."""
 
+import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from ckptkit import arguments, discover, rules
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.guard import Guard
-from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, Settings
+from ckptkit.guard.loop import LoopGuard
+from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, Settings
 from ckptkit.policy import Rules
 
 DEFAULT_KEEP_LAST = 2
 LONGEST_TIMEOUT = 1e9  # seconds: some thirty years, and nothing that counts with it overflows
+
+
+@overload
+def guard(
+    trainer: str | os.PathLike[str], keep_last: int | None = None, *, keep_every: int | None = None,
+    keep_best: str | None = None, on_full: str = "skip", on_full_timeout: float = 300.0, trust: Sequence[str] = ()
+) -> LoopGuard: ...  # fmt: skip
+
+
+@overload
+def guard(
+    trainer: Any, keep_last: int | None = None, *, keep_every: int | None = None, keep_best: str | None = None,
+    on_full: str = "skip", on_full_timeout: float = 300.0, trust: Sequence[str] = (),
+    save_every: str | float | None = None, keep_trials: str = "all"
+) -> Guard: ...  # fmt: skip
 
 
 def guard(
@@ -24,11 +41,11 @@ def guard(
     trust: Sequence[str] = (),
     save_every: str | float | None = None,
     keep_trials: str = "all",
-) -> Guard:
-    """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on.
+) -> Guard | LoopGuard:
+    """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on, or those of one's own loop.
 
     trainer: before its train() is called. Called again on the same trainer, the same guard is returned, with the
-    settings of this call.
+    settings of this call. Or the directory of a loop's checkpoints, such as "out/checkpoints": see below.
     keep_last: the most checkpoints on disk at any instant, the one being written included; default is the Trainer's
     `save_total_limit`, which is off while it trains, else 2. With 1, two are there while a save is written. The best
     one (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on
@@ -43,26 +60,63 @@ def guard(
     keep_trials: of a hyperparameter search, "all" keeps the checkpoints of each trial, each by these rules; "best"
     deletes those of all but the best trial so far and the running one (Optuna).
 
-    Rotation stays the Trainer's own where what it saves can't be judged (FSDP, DeepSpeed, ...); the guard says so.
+    Rotation stays the Trainer's own where what it saves can't be judged; the guard says so.
     Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
     the background work. Raises UsageError at once for what can't be meant.
+
+    Without a Trainer (Accelerate, torch.distributed.checkpoint) it returns one with `with guard.saving(step) as path:`,
+    `guard.save(step, write)`, which tries again, `guard.latest()` to go on from, and `guard.close()`. There on_full is
+    "skip", "wait" or "raise"; save_every and keep_trials are the Trainer's. Raises LockHeld if another training is at
+    work there.
     """
+    if isinstance(trainer, (str, os.PathLike)):
+        _require_unset(save_every=save_every is not None, keep_trials=keep_trials != "all")
+        return _of_a_loop(os.fspath(trainer), keep_last, keep_every, keep_best, on_full, on_full_timeout, trust)
     _require_trainer(trainer)
     arguments.one_of("on_full", on_full, ON_FULL)
     arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
     timeout = _timeout(on_full_timeout)
     limit, explicit = _keep_last(trainer, keep_last)
     settings = Settings(
-        Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout, _trusted(trainer, trust),
-        _interval(save_every), keep_trials,
+        Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout,
+        _trusted(trainer.args.output_dir, trust), _interval(save_every), keep_trials,
     )  # fmt: skip
-    guard: Guard | None = getattr(trainer, "_ckptkit_guard", None)
-    if guard is not None:
-        guard.change(settings)
-        return guard
-    guard = Guard(trainer, settings)
-    guard.take_over()
-    return guard
+    made: Guard | None = getattr(trainer, "_ckptkit_guard", None)
+    if made is not None:
+        made.change(settings)
+        return made
+    made = Guard(trainer, settings)
+    made.take_over()
+    return made
+
+
+_loops: dict[str, LoopGuard] = {}  # by run: a cell of a notebook is run again
+
+
+def _of_a_loop(
+    run: str, keep_last: Any, keep_every: Any, keep_best: Any, on_full: Any, on_full_timeout: Any, trust: Any
+) -> LoopGuard:
+    """The guard of a loop that saves into this directory. Raises LockHeld."""
+    arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
+    timeout = _timeout(on_full_timeout)
+    arguments.text("trainer", run, "must be a transformers.Trainer, or the directory of a loop's checkpoints")
+    discover.refuse_system_directory(run)
+    limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
+    asked = Rules(limit, keep_best, keep_every)
+    settings = Settings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
+    place = os.path.realpath(run)
+    if place in _loops:
+        _loops[place].change(settings)
+    else:
+        _loops[place] = LoopGuard(place, settings)
+    _loops[place].open()
+    return _loops[place]
+
+
+def _require_unset(**given: bool) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{name} is for a transformers.Trainer: a loop of one's own saves when it calls save")
 
 
 def _timeout(seconds: Any) -> float:
@@ -101,14 +155,14 @@ def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
     return arguments.whole("keep_last", own if asked is None else asked, must), True
 
 
-def _trusted(trainer: Any, trust: Any) -> tuple[str, ...]:
+def _trusted(run: str, trust: Any) -> tuple[str, ...]:
     """What was given here, else what the run's ckptkit.toml or the environment say."""
     from ckptkit import ops
 
     if given := _patterns(trust):
         return given
     try:
-        return ops.trust_for(trainer.args.output_dir, ())
+        return ops.trust_for(run, ())
     except UsageError:
         raise
     except (CkptkitError, OSError):  # a disk that can't be looked at now: nothing in it is trusted, and training begins

@@ -4,7 +4,6 @@ The order of one save: the ranks that look after a disk decide where it goes, al
 all of them could, and try once more after making room; then it is followed up in the background.
 """
 
-import atexit
 import os
 import time
 from collections.abc import Callable, Collection
@@ -12,14 +11,13 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import arguments, discover, lock, ops
+from ckptkit import arguments, lock
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import last_look, marks, ranks
-from ckptkit.guard.after_save import FollowUp, FollowUps
-from ckptkit.guard.bounded import Bounded
 from ckptkit.guard.hold import Hold
+from ckptkit.guard.keeper import Keeper
 from ckptkit.guard.resuming import newest
-from ckptkit.guard.room import LOCK_SECONDS, SOURCE, Room, inform, warn
+from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
@@ -30,25 +28,18 @@ from ckptkit.patience import StandsStill
 ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 
 
-class Guard:
-    """Made by `ckptkit.guard(trainer)`; see there.
-
-    skipped: saves of this training that were not written. room: the run. settings: what was asked for.
-    """
+class Guard(Keeper):
+    """Made by `ckptkit.guard(trainer)`; see there."""
 
     def __init__(self, trainer: Any, settings: Settings) -> None:
         from ckptkit.guard.callback import Clock, GuardCallback
 
-        self.trainer, self.settings = trainer, settings
-        self.follow_ups = FollowUps()
-        self.source, self.claims = Hold(), dict[str, Hold]()
-        self.room = Room(os.path.realpath(trainer.args.output_dir), settings)
+        super().__init__(trainer.args.output_dir, settings)
+        self.trainer, self.claims = trainer, dict[str, Hold]()
         self.rotation = Rotation(trainer, self.room)
         self.slots = Slots(trainer, self.room)
         self.trials = Trials(self.room)
-        self.disk = Bounded(self.room)
         self.shares = self._saving = self._left_nothing = False
-        self.skipped = 0
         self.clock = Clock(settings.save_every) if settings.save_every else None
         self.callback = GuardCallback(self)
         self._began_at = 0
@@ -56,7 +47,6 @@ class Guard:
         self._original_train: Callable[..., Any] = trainer.train
         self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
         self._own_way = saves_its_own_way(trainer)
-        atexit.register(self.follow_ups.wait_quietly, self.disk.longest)
 
     def take_over(self) -> None:
         """Put the guard in the Trainer's way, and switch its own rotation off where its saves can be judged."""
@@ -93,13 +83,6 @@ class Guard:
     def leads(self) -> bool:
         """Whether this rank looks after a disk: rank 0, with `save_on_each_node` the first rank of each node's own."""
         return bool(self.trainer.args.should_save) and not self.shares
-
-    def wait(self) -> None:
-        """Until the background work of the last save is done, or for as long as a save may take."""
-        try:
-            self.follow_ups.wait(self.disk.longest)
-        except TimeoutError as error:
-            warn(f"{self.room.run} does not answer: {error}")
 
     def save_model(self, directory: str) -> bool:
         """Write the final model, room made first; whether it is there and its weights are whole."""
@@ -173,9 +156,7 @@ class Guard:
             return
         name = f"checkpoint-{step}"
         if step and os.path.isdir(self.room.path(name)):
-            self.room.source = {name: SOURCE}
-            with suppress(OSError):  # without it, other processes' sweeps alone don't know
-                self.source.take(self.room.path(name))
+            self._went_on_from(name)
         self.rotation.begin()
         self.room.begin(step, self.settings.explicit)
 
@@ -342,9 +323,7 @@ class Guard:
         """What became of a save, to a person and to what follows it."""
         if slot.writes:
             if self.leads:
-                self.disk.quietly(partial(self._look_at, name, slot))
-                record = partial(_record, self.room.path(name), slot.action, seconds)
-                self.follow_ups.start(FollowUp(self.room, name, partial(self._hold, name), record))
+                self._follow(name, slot.action, seconds)
             if self.main and slot.action == "weights-only":
                 warn(
                     f"{self.room.path(name)} is saved weights-only: no training can be resumed from it ({slot.reason})"
@@ -358,26 +337,14 @@ class Guard:
                 stays = before.checkpoint or "none so far"
                 warn(f"{name} was the best so far ({metric}) and is not saved: the best one stays {stays}")
 
-    def _look_at(self, name: str, slot: Slot) -> None:
-        """What it took is what the next one needs; and the first ones tell whether this Trainer's can be judged."""
-        room = self.room
-        room.written.add(name)
-        room.known = (room.known or frozenset()) | {name}
-        room.earlier -= {name}
-        if slot.action == "save":
-            with suppress(CkptkitError):
-                self.slots.last_bytes = discover.checkpoint(room.path(name)).allocated_bytes
+    def _look_at(self, name: str, kind: str) -> None:
+        """The first ones tell as well whether this Trainer's can be judged."""
+        super()._look_at(name, kind)
         self.rotation.look_at(name)
 
     def _best(self) -> dict[str, str]:
         best = self.trainer.state.best_model_checkpoint
         return {os.path.basename(best): "the best so far, as the running training has it"} if best else {}
-
-    def _hold(self, name: str) -> None:
-        """A newer one is durable and intact: that is what a restart needs, and what no sweep beside us may take."""
-        self.room.source = {}
-        with suppress(OSError):
-            self.source.take(self.room.path(name))
 
     def _notice(self) -> None:
         if self.leads:
@@ -391,9 +358,3 @@ class Guard:
         if self.leads and not self.disk.hangs:
             self.disk.quietly(lambda: logs.update(self.room.figures()))
         log(self.trainer, logs)
-
-
-def _record(path: str, kind: str, seconds: float) -> None:
-    """Write a save into the history. kind: save or weights-only; seconds: for which training stood still."""
-    if fault := ops.record_save(path, kind, seconds):
-        warn(fault)

@@ -4,8 +4,11 @@ What a kill leaves of it is told from another program's files by that.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
+from ckptkit.guard.writers import replaced
 from ckptkit.model import SAVING
 
 
@@ -31,3 +34,24 @@ def unmark(path: str) -> None:
     finally:
         with suppress(OSError):
             os.close(fd)
+
+
+@contextmanager
+def as_made(run: str, is_checkpoint: Callable[[str], bool]) -> Iterator[None]:
+    """In this thread, each checkpoint's directory that a writer makes in the run is marked as soon as it is there.
+
+    Made before, it would be in the way of a writer that wants none to be there (Accelerate with automatic names).
+    """
+
+    def by(original: Callable[..., Any]) -> Callable[..., Any]:
+        def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
+            original(path, *args, **kwargs)
+            with suppress(TypeError, ValueError):  # another kind of path than any of ours
+                parent, name = os.path.split(os.path.abspath(path))
+                if is_checkpoint(name) and os.path.realpath(parent) == run:
+                    mark(os.path.join(parent, name))
+
+        return mkdir
+
+    with replaced(os, by, "mkdir"):
+        yield

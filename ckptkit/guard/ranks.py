@@ -1,5 +1,6 @@
 """Several ranks, one answer. Alone, everything here is the identity."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,16 @@ def together() -> bool:
     import torch.distributed as dist
 
     return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def number() -> int:
+    """Which rank this process is; before the ranks have met, the one that its launcher says."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return int(dist.get_rank())
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() else 0
 
 
 def decide(question: Callable[[], Any]) -> Any:

@@ -20,8 +20,8 @@ def newest(room: Room, leads: bool, models_only: bool) -> str | None:
     A disk that can't be read raises too: nobody may guess that there is nothing. Every rank must call it.
     """
     found: list[str | None] = ranks.ask(partial(_newest, room, models_only), leads)
-    path = min(found, key=_step)
-    if any(_step(other) != _step(path) for other in found):
+    path = min(found, key=step_of)
+    if any(step_of(other) != step_of(path) for other in found):
         if not path or not all(ranks.ask(partial(room.sound, os.path.basename(path)), leads)):
             names = ", ".join(os.path.basename(other) if other else "none" for other in found)
             raise NoIntactCheckpoint(f"{room.run}: no intact checkpoint that all nodes have; the newest are: {names}")
@@ -38,7 +38,8 @@ def _newest(room: Room, models_only: bool) -> str | None:
     return _unjudged(room) or _intact(room, models_only)
 
 
-def _step(path: str | None) -> int:
+def step_of(path: str | None) -> int:
+    """Of a checkpoint, by its name; -1 of none."""
     named = layouts.step_of(os.path.basename(path)) if path else None
     return named[1] if named else -1
 

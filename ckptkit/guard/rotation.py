@@ -20,7 +20,7 @@ class Rotation:
     def __init__(self, trainer: Any, room: Room) -> None:
         self.trainer, self.room = trainer, room
         self.own_limit: int | None = trainer.args.save_total_limit
-        self.why = not_judged(trainer)  # the guard does not rotate, "" if it does
+        self.why = ""  # the guard does not rotate, "" while it does
         self._judged, self._not_intact, self._in_force = False, 0, False
 
     def limit(self) -> int | None:
@@ -79,7 +79,7 @@ class Rotation:
 
     def look_at(self, name: str) -> None:
         """After a save without a fault, on a rank that looks after a disk: go on as what it wrote can be judged."""
-        if self._judged or not_judged(self.trainer):
+        if self._judged:
             return
         verdict = self.room.verdict(name)
         if verdict is None or any(finding.code in TELLS_NOTHING for finding in verdict.findings):
@@ -114,30 +114,22 @@ class Rotation:
         """Say how many checkpoints there will be, and how much room there is."""
         settings, run = self.room.settings, self.room.run
         if self.room.rotates:
-            inform(f"guarding {run}: {_bound(settings, self.trainer.args)}; on_full={settings.on_full}")
+            at_most = bound(settings, self.trainer.args.metric_for_best_model)
+            inform(f"guarding {run}: {at_most}; on_full={settings.on_full}")
         if self.room.rotates and settings.keep_last == 1:
             inform("keep_last=1: while a save is written there are 2, the last intact one stays until the new one is")
         with suppress(OSError):
             inform(f"{human(self.room.available())} available")
 
 
-def _bound(settings: Settings, args: Any) -> str:
-    """How many checkpoints there will be, for a person."""
+def bound(settings: Settings, best: Any) -> str:
+    """How many checkpoints there will be, for a person. best: what says which is the best one, if anything does."""
     at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
-    more = ["the best one"] if args.metric_for_best_model else []
+    more = ["the best one"] if best else []
     more += ["one with weights only"] if settings.on_full == "weights-only" else []
     more += [f"each at a multiple of {settings.rules.keep_every} steps"] if settings.rules.keep_every else []
     more += [f"the best by {settings.rules.keep_best}"] if settings.rules.keep_best else []
     return ", and ".join([at_most, *more])
-
-
-def not_judged(trainer: Any) -> str:
-    """Why the checkpoints of this Trainer can't be judged, "" as far as is known before the first."""
-    if getattr(trainer, "is_deepspeed_enabled", False):
-        return "checkpoints of DeepSpeed can't be judged yet"
-    if getattr(trainer, "is_fsdp_enabled", False):
-        return "checkpoints of FSDP can't be judged yet"
-    return ""
 
 
 def _goes_on(limit: int | None) -> str:

@@ -1,9 +1,15 @@
 """What a save will write, measured in memory: the first save is admitted before any checkpoint exists.
 
-Any of these may raise whatever the model, the optimizer or the tokenizer of a person raises.
+Any of these may raise whatever the model, the optimizer or the tokenizer of a person raises. None of them gathers
+anything: where FSDP or ZeRO spread a model over ranks, each rank knows the whole sizes of its parameters, and one of
+them asks alone.
 """
 
+from collections.abc import Iterable
 from typing import Any
+
+ADAM_BYTES = 2 * 4  # its two moments in fp32, for each parameter that is trained
+MASTER_BYTES = 4  # DeepSpeed saves an fp32 copy of each as well
 
 
 def weights_bytes(model: Any) -> int:
@@ -11,7 +17,7 @@ def weights_bytes(model: Any) -> int:
     model = getattr(model, "module", model)
     if hasattr(model, "peft_config"):
         return trained_bytes(model) + _embedding_bytes(model)
-    return _unique_bytes(model.state_dict().values())
+    return whole_bytes(model) if _is_spread(model) else _unique_bytes(model.state_dict().values())
 
 
 def trained_bytes(model: Any) -> int:
@@ -19,17 +25,42 @@ def trained_bytes(model: Any) -> int:
     return _unique_bytes(p for p in model.parameters() if p.requires_grad)
 
 
+def whole_bytes(model: Any) -> int:
+    """Bytes of all its parameters and buffers, trained or not, on however many ranks they lie."""
+    return _unique_bytes([*model.parameters(), *model.buffers()])
+
+
 def optimizer_bytes(optimizer: Any, model: Any, has_stepped: bool = False) -> int:
     """Given the optimizer, return the bytes of its state; before its first step, what AdamW in fp32 will hold.
 
-    has_stepped: a state that is empty all the same is one (SGD without momentum).
+    has_stepped: a state that is empty all the same is one (SGD without momentum). FSDP1 and ZeRO tell of this rank's
+    part alone: so many at least.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
     state = getattr(inner, "state", None)
     if state or (has_stepped and state is not None):
         slots = [slot for slot in state.values() if hasattr(slot, "values")]
         return _unique_bytes(value for slot in slots for value in slot.values())
-    return sum(2 * 4 * p.numel() for p in model.parameters() if p.requires_grad)
+    return ADAM_BYTES * _trained(model)
+
+
+def sharded_bytes(trainer: Any) -> int:
+    """What FSDP or DeepSpeed write beside the model and the optimizer's own state, 0 for neither."""
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        return trained_bytes(trainer.model) + MASTER_BYTES * _trained(trainer.model)
+    if getattr(trainer, "is_fsdp_enabled", False):
+        return whole_bytes(trainer.model) if saves_model_alone(trainer) else 0
+    return 0
+
+
+def saves_model_alone(trainer: Any) -> bool:
+    """Whether `save_model` writes weights that can be loaded: with sharded ones, FSDP and ZeRO-3 write none there."""
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        zero = trainer.accelerator.state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})
+        return zero.get("stage") != 3 or bool(zero.get("stage3_gather_16bit_weights_on_model_save"))
+    if getattr(trainer, "is_fsdp_enabled", False):
+        return "FULL_STATE_DICT" in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    return True
 
 
 def tokenizer_bytes(processing_class: Any) -> int:
@@ -38,10 +69,32 @@ def tokenizer_bytes(processing_class: Any) -> int:
     return len(backend.to_str().encode()) if backend is not None else 0
 
 
-def _unique_bytes(tensors: Any) -> int:
+def _is_spread(model: Any) -> bool:
+    """Whether a rank holds a part of its parameters alone: FSDP2, FSDP1, ZeRO-3. Its state_dict() may gather then."""
+    marks = ("_local_tensor", "_unpadded_unsharded_size", "ds_numel")
+    return any(hasattr(p, mark) for p in model.parameters() for mark in marks)
+
+
+def _trained(model: Any) -> int:
+    return sum(_elements(p) for p in model.parameters() if p.requires_grad)
+
+
+def _elements(tensor: Any) -> int:
+    """Of the whole one: FSDP1's flat parameter and ZeRO-3's partitioned one know what they are a part of."""
+    whole = getattr(tensor, "_unpadded_unsharded_size", None)
+    return int(whole.numel() if whole is not None else getattr(tensor, "ds_numel", tensor.numel()))
+
+
+def _unique_bytes(tensors: Iterable[Any]) -> int:
     """Tied weights are stored once."""
-    sizes = {t.data_ptr(): t.numel() * t.element_size() for t in tensors if hasattr(t, "element_size") and t.numel()}
+    sizes = {_place(t): _elements(t) * t.element_size() for t in tensors if hasattr(t, "element_size")}
     return sum(sizes.values())
+
+
+def _place(tensor: Any) -> int:
+    """What two tensors have in common that are one; one that holds nothing here is one with itself alone."""
+    place: int = getattr(tensor, "_local_tensor", tensor).data_ptr()
+    return place or id(tensor)
 
 
 def _embedding_bytes(model: Any) -> int:

@@ -4,15 +4,16 @@ from ckptkit.policy import Range, Rules
 from ckptkit.tuples import NamedTuple
 
 ON_FULL = ("skip", "wait", "stop", "weights-only")
+ON_FULL_OF_A_LOOP = ("skip", "wait", "raise")
 KEEP_TRIALS = ("all", "best")
 
 
 class Settings(NamedTuple):
     """rules: with `keep_last` as the range. explicit: whether a person chose keep_last.
 
-    on_full: one of ON_FULL; on_full_timeout: seconds to wait. trust: patterns of names that a pickle may hold though
-    nobody here knows them. save_every: seconds from one save to the next, None: by steps alone. keep_trials: of a
-    hyperparameter search.
+    on_full: one of ON_FULL, without a Trainer of ON_FULL_OF_A_LOOP; on_full_timeout: seconds to wait. trust: patterns
+    of names that a pickle may hold though nobody here knows them. save_every: seconds from one save to the next, None:
+    by steps alone. keep_trials: of a hyperparameter search.
     """
 
     rules: Rules

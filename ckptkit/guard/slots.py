@@ -75,7 +75,7 @@ class Slots:
             return Slot("skip", "the disk was full before, and on_full is stop")
         room, in_the_way = self.room, os.path.lexists(self.room.path(name))
         if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
-            if not self.trainer.is_in_train:  # a person's, who may have changed the model since
+            if self._asked_by_a_person():  # who may have changed the model since
                 warn(f"{room.path(name)} is there already and intact: not written again")
             return Slot("there")
         # Writing into an older one would leave, if it broke off, a mix of both. What can be judged is removed before
@@ -89,6 +89,9 @@ class Slots:
             return Slot("skip", f"{name} is there already and can't be renamed")
         room.began = "" if os.path.lexists(room.path(name)) else name
         return slot
+
+    def _asked_by_a_person(self) -> bool:
+        return not self.trainer.is_in_train
 
     def make_again(self, until: float, tries: int) -> None:
         """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest."""
@@ -108,7 +111,7 @@ class Slots:
         Under FSDP with sharded weights, for one, such a save writes no weights at all.
         """
         wanted = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
-        wanted = wanted and self.room.rotates
+        wanted = wanted and self.room.rotates and save_size.saves_model_alone(self.trainer)
         return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
     def _with_room(self, free: int) -> Slot:
@@ -155,7 +158,8 @@ class Slots:
         if trainer.args.save_only_model:
             return 0
         has_stepped = trainer.state.global_step > 0
-        return self._measured(lambda: save_size.optimizer_bytes(trainer.optimizer, trainer.model, has_stepped))
+        own = self._measured(lambda: save_size.optimizer_bytes(trainer.optimizer, trainer.model, has_stepped))
+        return own + self._measured(lambda: save_size.sharded_bytes(trainer))
 
     def model_bytes(self) -> tuple[int, int]:
         """Bytes of the weights and of the tokenizer that a save of the model alone writes."""

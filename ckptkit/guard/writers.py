@@ -1,5 +1,6 @@
 """Functions of libraries, how torch and tokenizers write a file above all, replaced for a while and for one thread."""
 
+import builtins
 import os
 import sys
 import threading
@@ -35,7 +36,8 @@ _installed: dict[tuple[Any, str], tuple[_Dispatch, Save]] = {}  # trainings in s
 def replaced(owner: Any, by: Callable[[Save], Save], name: str = "save") -> Iterator[None]:
     """In this thread, `owner.save` is what `by` makes of it; other threads' calls go to the real one.
 
-    owner: a module or a class; one that can't be changed keeps its own. name: of another attribute.
+    owner: a module or a class; one that can't be changed keeps its own. name: of another attribute, or of a built-in
+    function that a module calls.
     """
     here = threading.get_ident()
     with _turn:
@@ -56,7 +58,7 @@ def replaced(owner: Any, by: Callable[[Save], Save], name: str = "save") -> Iter
 def _dispatch(owner: Any, name: str) -> _Dispatch:
     """The one that is in place, or is put there now."""
     if (owner, name) not in _installed:
-        dispatch = _Dispatch(getattr(owner, name))
+        dispatch = _Dispatch(getattr(owner, name, None) or getattr(builtins, name))
         _installed[owner, name] = dispatch, dispatch.save()
         with suppress(TypeError):
             setattr(owner, name, _installed[owner, name][1])

@@ -7,7 +7,7 @@ from functools import partial
 def guard(run: str) -> str:
     """What follows a save in the guard's thread: durable, verified, manifest, prune, history."""
     from ckptkit.guard.after_save import FollowUp, FollowUps
-    from ckptkit.guard.guard import _record
+    from ckptkit.guard.keeper import _record
     from ckptkit.guard.room import Room
     from ckptkit.guard.settings import Settings
     from ckptkit.policy import Range, Rules

@@ -1,0 +1,74 @@
+"""What every guard has, with a Trainer or without: a run, its room, and what follows each save there."""
+
+import atexit
+import os
+from contextlib import suppress
+from functools import partial
+
+from ckptkit import discover, ops
+from ckptkit.errors import CkptkitError
+from ckptkit.guard.after_save import FollowUp, FollowUps
+from ckptkit.guard.bounded import Bounded
+from ckptkit.guard.hold import Hold
+from ckptkit.guard.room import SOURCE, Room, warn
+from ckptkit.guard.settings import Settings
+from ckptkit.guard.slots import Slots
+
+
+class Keeper:
+    """skipped: saves of this training that were not written. room: the run. settings: what was asked for."""
+
+    slots: Slots
+
+    def __init__(self, run: str, settings: Settings) -> None:
+        self.settings = settings
+        self.follow_ups = FollowUps()
+        self.source = Hold()
+        self.room = Room(os.path.realpath(run), settings)
+        self.disk = Bounded(self.room)
+        self.skipped = 0
+        atexit.register(self.follow_ups.wait_quietly, self.disk.longest)
+
+    def wait(self) -> None:
+        """Until the background work of the last save is done, or for as long as a save may take."""
+        try:
+            self.follow_ups.wait(self.disk.longest)
+        except TimeoutError as error:
+            warn(f"{self.room.run} does not answer: {error}")
+
+    def _went_on_from(self, name: str) -> None:
+        """The checkpoint of that name is what training resumed from: it stays until a newer one is intact."""
+        self.room.source = {name: SOURCE}
+        with suppress(OSError):  # without it, other processes' sweeps alone don't know
+            self.source.take(self.room.path(name))
+
+    def _follow(self, name: str, kind: str, seconds: float) -> None:
+        """What comes after a save, on a rank that looks after a disk. kind: save or weights-only.
+
+        seconds: for which training stood still.
+        """
+        self.disk.quietly(partial(self._look_at, name, kind))
+        record = partial(_record, self.room.path(name), kind, seconds)
+        self.follow_ups.start(FollowUp(self.room, name, partial(self._hold, name), record))
+
+    def _look_at(self, name: str, kind: str) -> None:
+        """What it took is what the next one needs."""
+        room = self.room
+        room.written.add(name)
+        room.known = (room.known or frozenset()) | {name}
+        room.earlier -= {name}
+        if kind == "save":
+            with suppress(CkptkitError):
+                self.slots.last_bytes = discover.checkpoint(room.path(name)).allocated_bytes
+
+    def _hold(self, name: str) -> None:
+        """A newer one is durable and intact: that is what a restart needs, and what no sweep beside us may take."""
+        self.room.source = {}
+        with suppress(OSError):
+            self.source.take(self.room.path(name))
+
+
+def _record(path: str, kind: str, seconds: float) -> None:
+    """Write a save into the history."""
+    if fault := ops.record_save(path, kind, seconds):
+        warn(fault)

@@ -1,0 +1,136 @@
+"""The guard without a Trainer: of a loop of one's own, with Accelerate, torch.distributed.checkpoint or torch.save."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+from ckptkit import forecast, ops
+from ckptkit.errors import CkptkitError
+from ckptkit.guard import ranks
+from ckptkit.guard.hold import Hold
+from ckptkit.guard.keeper import Keeper
+from ckptkit.guard.resuming import newest, step_of
+from ckptkit.guard.room import Room, inform
+from ckptkit.guard.rotation import bound
+from ckptkit.guard.saving import Saving
+from ckptkit.guard.settings import Settings
+from ckptkit.guard.slots import MAY_SUFFICE, Slots
+
+
+class LoopGuard(Keeper):
+    """Made by `ckptkit.guard("out/checkpoints")`; see there.
+
+    With several ranks, rank 0 looks after the disk, and every rank makes the guard and calls it alike.
+    """
+
+    def __init__(self, run: str, settings: Settings) -> None:
+        super().__init__(run, settings)
+        self.slots: LoopSlots = LoopSlots(self.room)
+        self._claim, self._begun = Hold(), False
+
+    def open(self) -> None:
+        """Claim the run for this training, and say how many checkpoints there will be. Raises LockHeld."""
+        if not self.leads:
+            return
+        with suppress(OSError):  # a full disk has no room for the directory: it is tried again at the first save
+            self._claim.claim(self.room.run)
+        inform(f"guarding {self.room.run}: {bound(self.settings, None)}; on_full={self.settings.on_full}")
+
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings: a cell of a notebook was run again."""
+        self.settings = self.room.settings = settings
+        self.disk.set(settings)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank looks after the disk."""
+        return ranks.number() == 0
+
+    def latest(self) -> str | None:
+        """The newest checkpoint to go on from, None on a first run; it stays until a newer one is intact.
+
+        Raises NoIntactCheckpoint if there are some, but none of them will do. Every rank must call it.
+        """
+        path = newest(self.room, self.leads, False)
+        if self.leads and path:
+            self._went_on_from(os.path.basename(path))
+        self.begin(max(0, step_of(path)))
+        return path
+
+    def begin(self, step: int) -> None:
+        """Training goes on from this step: what lies above it is an earlier one's. Once."""
+        if self.leads and not self._begun:
+            self.disk.quietly(lambda: self.room.begin(step, self.settings.explicit))
+        self._begun = True
+
+    def saving(self, step: int, path: "str | os.PathLike[str] | None" = None, *, alone: bool = False) -> Saving:
+        """Guard what the `with` writes: `with guard.saving(step) as path: accelerator.save_state(path)`.
+
+        step: of the training. path: the checkpoint that will be written there, directly in the run; default is
+        RUN/checkpoint-STEP, or whichever one appears in the run meanwhile.
+        Room is made before. Where the disk breaks the save off, what is left of it is removed, room is made, it is
+        told, and training goes on; with on_full="raise" the error is raised after that. Other errors are raised as they
+        are. A `with` can't be done again or left out: `save` can.
+        alone: only this one of several ranks saves, and the others do not come here.
+        """
+        return Saving(self, step, path, alone)
+
+    def save(
+        self,
+        step: int,
+        write: Callable[[str], object],
+        path: "str | os.PathLike[str] | None" = None,
+        *,
+        alone: bool = False,
+    ) -> bool:
+        """Call `write(path)` to save one checkpoint, once more after making room if the disk was full.
+
+        Such as `guard.save(step, accelerator.save_state)`. It is not called where no room can be made.
+        step, path, alone: as in `saving`. Returns whether it was saved, on every rank.
+        """
+        return Saving(self, step, path, alone).run(write)
+
+    def close(self) -> None:
+        """Training is over: wait for what goes on beside it, and claim nothing any more."""
+        self.wait()
+        self.source.release()
+        self._claim.release()
+
+    def __enter__(self) -> "LoopGuard":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+
+class LoopSlots(Slots):
+    """What a save of a loop takes is known from the ones before it: of the first one nobody knows, and it is tried."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(None, room)
+        self.broken_off = 0  # bytes that one needs at least: there were so many for one that failed
+
+    def need(self) -> int:
+        """Bytes that a save needs for certain."""
+        last = self.last_bytes or self._largest()
+        return max(forecast.next_save_bytes(last) if last else 0, self.broken_off)
+
+    def least(self) -> int:
+        """Bytes below which none can fit."""
+        return int(MAY_SUFFICE * self.last_bytes)
+
+    def weights_fit(self) -> bool:
+        """A loop is not asked for its weights alone."""
+        return False
+
+    def _largest(self) -> int:
+        """Of those that an earlier training left, 0 if there are none."""
+        with suppress(CkptkitError, OSError):
+            return max(c.allocated_bytes for c in ops.scan(self.room.run).checkpoints)
+        return 0
+
+    def _may_be_smaller_than(self, free: int) -> bool:
+        return False
+
+    def _asked_by_a_person(self) -> bool:
+        return True

@@ -1,0 +1,259 @@
+"""One save of a loop: room first, bounded to its own name, and what is left of it removed where the disk broke it off.
+
+As in `guard`, the ranks that look after a disk decide, all ranks learn it, write, and learn whether all of them could.
+"""
+
+import errno
+import gc
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ckptkit import arguments, discover, lock
+from ckptkit.errors import CkptkitError, LockHeld, UsageError
+from ckptkit.guard import marks, ranks
+from ckptkit.guard.attempt import Faults
+from ckptkit.guard.room import LOCK_SECONDS, inform, warn
+from ckptkit.guard.slots import Slot, strictest
+from ckptkit.guard.storage_errors import ENDS, is_storage_error, told
+
+if TYPE_CHECKING:
+    from ckptkit.guard.loop import LoopGuard
+
+ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
+
+
+class Saving:
+    """Made by `guard.saving(step)`: a `with`, of which the body writes the checkpoint.
+
+    path: where. saved: whether it was, once the `with` is over; skipped: why it was not, "" if it was.
+    """
+
+    def __init__(
+        self, guard: "LoopGuard", step: int, path: "str | os.PathLike[str] | None" = None, alone: bool = False
+    ) -> None:
+        self.guard, self.step = guard, arguments.whole("step", step, "must be a whole number, 0 or more", least=0)
+        self.alone, self.named = alone, path is not None
+        self.path = os.path.abspath(os.fspath(path) if path is not None else guard.room.path(f"checkpoint-{step}"))
+        self.saved, self.skipped = False, ""
+        self._faults, self._held = Faults(), ExitStack()
+        self._before: frozenset[str] = frozenset()
+        _require_in_the_run(self.path, guard.room.run)
+
+    @property
+    def name(self) -> str:
+        """Of the checkpoint."""
+        return os.path.basename(self.path)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank looks after the disk."""
+        return self.alone or self.guard.leads
+
+    # --- as a `with` --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> str:
+        self._began = time.monotonic()
+        self.guard.room.written.discard(self.name)  # it is written once more, since the body can't be left out
+        slot = self._agreed(self._choose)
+        if not slot.writes and self.leads:
+            warn(f"{slot.reason}; it is tried all the same")
+        self._begin()
+        return self.path
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, ENDS):
+            self._held.close()
+            return False
+        fault = self._end(error)
+        if not fault:
+            self._follow()
+            return False
+        self._agreed(partial(self._after_failure, fault, None))
+        self._tell(fault)
+        if self._raises and error is None:
+            raise self._error()
+        return not self._raises
+
+    # --- as a call ----------------------------------------------------------------------------------------------------
+
+    def run(self, write: Callable[[str], object]) -> bool:
+        """Call it, once more after making room; whether it was written."""
+        self._began, tries = time.monotonic(), 0
+        slot = self._agreed(self._choose)
+        while slot.writes:
+            fault, tries = self._attempt(write), tries + 1
+            if not fault:
+                self._follow()
+                return True
+            slot = self._agreed(partial(self._after_failure, fault, tries))
+        if slot.action == "there":
+            return True
+        self._tell(slot.reason)
+        if self._raises:
+            raise self._error()
+        return False
+
+    def _attempt(self, write: Callable[[str], object]) -> str:
+        self._begin()
+        try:
+            write(self.path)
+        except ENDS:
+            self._held.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised there if it is not the disk's
+            return self._end(error)
+        return self._end(None)
+
+    @property
+    def _raises(self) -> bool:
+        return self.guard.settings.on_full == "raise"
+
+    def _error(self) -> OSError:
+        return OSError(errno.ENOSPC, self.skipped, self.path)
+
+    # --- before it ----------------------------------------------------------------------------------------------------
+
+    def _agreed(self, question: Callable[[], Slot]) -> Slot:
+        return strictest(self._ask(question))
+
+    def _ask(self, question: Callable[[], Any]) -> list[Any]:
+        return [question()] if self.alone else ranks.ask(question, self.leads)
+
+    def _gather(self, value: Any) -> list[Any]:
+        return [value] if self.alone else ranks.gather(value)
+
+    def _choose(self) -> Slot:
+        guard = self.guard
+        guard.begin(max(0, self.step - 1))
+        guard.disk.save_begins()
+        return guard.disk.slot(self._chosen, Slot("save"))
+
+    def _chosen(self) -> Slot:
+        guard, seconds = self.guard, self.guard.disk.patience.seconds
+        guard.room.notice()
+        secured = partial(guard.follow_ups.wait_secured, seconds) if guard.follow_ups.pending else None
+        return guard.slots.choose(self.name, self._until, secured)
+
+    @property
+    def _until(self) -> float:
+        return self._began + self.guard.settings.on_full_timeout
+
+    def _begin(self) -> None:
+        """Keep sweeps and our own threads out; what is made in the run meanwhile is marked as under way."""
+        self._faults, self._held = Faults(), ExitStack()
+        room = self.guard.room
+        self._held.enter_context(marks.as_made(room.run, discover.is_checkpoint_name))
+        if not self.alone and ranks.together():
+            self._held.enter_context(self._faults.writes_held_back())
+        if self.leads and room.turn.acquire(timeout=self.guard.disk.patience.seconds):
+            self._held.callback(room.turn.release)
+            self.guard.disk.quietly(self._lock)
+        if not self.alone:
+            ranks.gather(None)  # none writes before the run is locked
+
+    def _lock(self) -> None:
+        """A sweep that deletes is waited for; one that hangs with the lock is no reason to lose a save."""
+        room = self.guard.room
+        os.makedirs(room.run, exist_ok=True)
+        with suppress(LockHeld):
+            self._held.enter_context(lock.hold(room.run, LOCK_SECONDS))
+        self._before = frozenset(os.listdir(room.run))
+        if os.path.isdir(self.path):
+            marks.mark(self.path)
+
+    # --- after it -----------------------------------------------------------------------------------------------------
+
+    def _end(self, error: BaseException | None) -> str:
+        """The disk's word if it was in the way of any rank, "" if not. Raises on every rank what is not the disk's."""
+        try:
+            if error is not None and not is_storage_error(error) and self._is_alone():
+                raise error
+            if error is not None:
+                self._faults.hold(error)
+            fault = self._faults.agreed(self._gather)
+            faults = [fault] if fault else self._ask(self._complete)
+            return next((fault for fault in faults if fault), "")
+        finally:
+            self._held.close()
+            if error is not None:
+                gc.collect()
+
+    def _is_alone(self) -> bool:
+        return self.alone or not ranks.together()
+
+    def _complete(self) -> str:
+        """Take the mark back; "" or the disk's word."""
+        if not os.path.lexists(self.path) and not self.named and len(new := self._new()) == 1:
+            self.path = self.guard.room.path(new[0])
+        try:
+            if os.path.isdir(self.path):
+                self.guard.disk.patience.call(partial(marks.unmark, self.path))
+        except TimeoutError as hanging:
+            return self.guard.disk.hung(str(hanging))
+        except OSError as refused:
+            return told(refused)
+        return ""
+
+    def _new(self) -> list[str]:
+        """The checkpoints in the run that were not there before."""
+        try:
+            now = frozenset(os.listdir(self.guard.room.run)) - self._before
+        except OSError:
+            return []
+        return sorted(filter(discover.is_checkpoint_name, now))
+
+    def _after_failure(self, fault: str, tries: int | None) -> Slot:
+        """What becomes of a save that failed. tries: so many times so far; None: it can't be done again."""
+        return self.guard.disk.slot(partial(self._cleaned_up, fault, tries))
+
+    def _cleaned_up(self, fault: str, tries: int | None) -> Slot:
+        """Remove what is left of it and was not there before, make room, and say whether to try once more."""
+        guard = self.guard
+        warn(f"saving {self.name} failed: {fault}")
+        if guard.disk.hangs:
+            return Slot("skip", fault)
+        self._remove()
+        waits = guard.settings.on_full == "wait" and time.monotonic() < self._until
+        if tries is None or not (tries < ATTEMPTS or waits):
+            guard.room.make(guard.slots.need())  # for the next one
+            return Slot("skip", fault)
+        guard.slots.make_again(self._until, tries)
+        return Slot("save")
+
+    def _remove(self) -> None:
+        room, slots = self.guard.room, self.guard.slots
+        for name in self._new():
+            with suppress(CkptkitError):
+                tried = discover.checkpoint(room.path(name)).allocated_bytes + room.usable()
+                slots.broken_off = max(slots.broken_off, tried + 1)
+            room.began = name
+            room.discard(name)
+
+    def _follow(self) -> None:
+        self.saved = True
+        if not self.leads:
+            return
+        if os.path.lexists(self.path):
+            self.guard.slots.broken_off = 0
+            self.guard._follow(self.name, "save", time.monotonic() - self._began)
+        else:
+            inform(f"{self.path} is not there after its save: nothing in {self.guard.room.run} is looked after for it")
+
+    def _tell(self, fault: str) -> None:
+        self.skipped = fault
+        self.guard.skipped += 1
+        if self.leads:
+            warn(f"step {self.step} is NOT saved, training goes on: {fault}")
+
+
+def _require_in_the_run(path: str, run: str) -> None:
+    """Raise UsageError for a checkpoint that nobody would find, or know as one."""
+    parent, name = os.path.split(path)
+    if os.path.realpath(parent) != run:
+        raise UsageError(f"path={path!r} is not in {run}, which this guard looks after")
+    if not discover.is_checkpoint_name(name):
+        raise UsageError(f"path={path!r} is not a checkpoint's name: name it checkpoint-STEP, such as checkpoint-100")
