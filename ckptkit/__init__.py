@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ckptkit.api import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
     from ckptkit.guard.entry import guard
+    from ckptkit.guard.lightning import lightning_guard
     from ckptkit.rules import Range, Rules
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "UsageError",
     "guard",
     "latest",
+    "lightning_guard",
     "monitor",
     "plan",
     "preflight",
@@ -46,7 +48,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     from importlib import import_module
 
-    room = {"guard": "ckptkit.guard.entry", "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
+    elsewhere = {"guard": "ckptkit.guard.entry", "lightning_guard": "ckptkit.guard.lightning"}
+    room = {**elsewhere, "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
     if name[0].isupper() and room == "ckptkit.api":
         room = "ckptkit.errors"
     return getattr(import_module(room), name)

@@ -166,6 +166,8 @@ def _read_back(room: Room, name: str) -> str | None:
 
 
 def _write_manifest(room: Room, judged: Judged) -> None:
+    if not os.path.isdir(judged.checkpoint.path):  # of one file: there is no place for it
+        return
     with room.turn:
         try:
             ops.write_manifest(judged)
@@ -185,12 +187,13 @@ def _tell_diverged(room: Room, judged: Judged) -> None:
 # --- durable ----------------------------------------------------------------------------------------------------------
 
 
-def make_durable(directory: str, deep: bool = True) -> None:
+def make_durable(path: str, deep: bool = True) -> None:
     """fsync all below (deep), it, and the directory that holds it, side by side: the Trainer syncs nothing.
 
-    Raises OSError.
+    path: of a directory, or of a checkpoint that is one file. Raises OSError.
     """
-    _sync_all([*(_below(directory) if deep else ()), directory, os.path.dirname(directory)])
+    below = _below(path) if deep and os.path.isdir(path) else ()
+    _sync_all([*below, path, os.path.dirname(path)])
 
 
 def _below(directory: str) -> Iterator[str]:

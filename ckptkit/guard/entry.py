@@ -93,24 +93,28 @@ def guard(
 _loops: dict[str, LoopGuard] = {}  # by run: a cell of a notebook is run again
 
 
-def _of_a_loop(
-    run: str, keep_last: Any, keep_every: Any, keep_best: Any, on_full: Any, on_full_timeout: Any, trust: Any
-) -> LoopGuard:
+def _of_a_loop(run: str, *asked: Any) -> LoopGuard:
     """The guard of a loop that saves into this directory. Raises LockHeld."""
-    arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
-    timeout = _timeout(on_full_timeout)
     arguments.text("trainer", run, "must be a transformers.Trainer, or the directory of a loop's checkpoints")
     discover.refuse_system_directory(run)
-    limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
-    asked = Rules(limit, keep_best, keep_every)
-    settings = Settings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
-    place = os.path.realpath(run)
+    settings, place = settings_of_a_loop(run, *asked), os.path.realpath(run)
     if place in _loops:
         _loops[place].change(settings)
     else:
         _loops[place] = LoopGuard(place, settings)
     _loops[place].open()
     return _loops[place]
+
+
+def settings_of_a_loop(
+    run: str, keep_last: Any, keep_every: Any, keep_best: Any, on_full: Any, on_full_timeout: Any, trust: Any
+) -> Settings:
+    """Given what was asked for without a Trainer, return it checked. Raises UsageError."""
+    arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
+    timeout = _timeout(on_full_timeout)
+    limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
+    asked = Rules(limit, keep_best, keep_every)
+    return Settings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
 
 
 def _require_unset(**given: bool) -> None:

@@ -40,8 +40,13 @@ def _newest(room: Room, models_only: bool) -> str | None:
 
 def step_of(path: str | None) -> int:
     """Of a checkpoint, by its name; -1 of none."""
-    named = layouts.step_of(os.path.basename(path)) if path else None
-    return named[1] if named else -1
+    candidates, step = layouts.named(os.path.basename(path)) if path else ((), 0)
+    return step if candidates else -1
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether something of that name can be a checkpoint."""
+    return step_of(path) >= 0
 
 
 def _intact(room: Room, models_only: bool) -> str:

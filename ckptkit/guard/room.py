@@ -292,6 +292,10 @@ class Room:
         own = [gone for gone in found if gone.checkpoint == name and gone.run == self.run]
         return f"{own[-1].program} (pid {own[-1].pid})" if own else "someone else"
 
+    def gone(self, name: str) -> None:
+        """The training itself deletes that one, and tells of it: nobody else did."""
+        self._forget((name,))
+
     def _forget(self, names: Iterable[str]) -> None:
         gone = frozenset(names)
         self.known = None if self.known is None else self.known - gone

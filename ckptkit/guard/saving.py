@@ -16,6 +16,7 @@ from ckptkit import arguments, discover, lock
 from ckptkit.errors import CkptkitError, LockHeld, UsageError
 from ckptkit.guard import marks, ranks
 from ckptkit.guard.attempt import Faults
+from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.slots import Slot, strictest
 from ckptkit.guard.storage_errors import ENDS, is_storage_error, told
@@ -33,10 +34,16 @@ class Saving:
     """
 
     def __init__(
-        self, guard: "LoopGuard", step: int, path: "str | os.PathLike[str] | None" = None, alone: bool = False
+        self,
+        guard: "LoopGuard",
+        step: int,
+        path: "str | os.PathLike[str] | None" = None,
+        alone: bool = False,
+        over: bool = False,
     ) -> None:
+        """over: its writer writes over one of that name in a way of its own: that one is not removed before."""
         self.guard, self.step = guard, arguments.whole("step", step, "must be a whole number, 0 or more", least=0)
-        self.alone, self.named = alone, path is not None
+        self.alone, self.over, self.named = alone, over, path is not None
         self.path = os.path.abspath(os.fspath(path) if path is not None else guard.room.path(f"checkpoint-{step}"))
         self.saved, self.skipped = False, ""
         self._faults, self._held = Faults(), ExitStack()
@@ -108,6 +115,12 @@ class Saving:
             return self._end(error)
         return self._end(None)
 
+    def hold(self, error: BaseException) -> bool:
+        """Keep an error until all ranks know; not what ends a program. Whether it is kept."""
+        if not isinstance(error, ENDS):
+            self._faults.hold(error)
+        return not isinstance(error, ENDS)
+
     @property
     def _raises(self) -> bool:
         return self.guard.settings.on_full == "raise"
@@ -136,7 +149,7 @@ class Saving:
         guard, seconds = self.guard, self.guard.disk.patience.seconds
         guard.room.notice()
         secured = partial(guard.follow_ups.wait_secured, seconds) if guard.follow_ups.pending else None
-        return guard.slots.choose(self.name, self._until, secured)
+        return guard.slots.choose(self.name, self._until, secured, self.over)
 
     @property
     def _until(self) -> float:
@@ -146,7 +159,7 @@ class Saving:
         """Keep sweeps and our own threads out; what is made in the run meanwhile is marked as under way."""
         self._faults, self._held = Faults(), ExitStack()
         room = self.guard.room
-        self._held.enter_context(marks.as_made(room.run, discover.is_checkpoint_name))
+        self._held.enter_context(marks.as_made(room.run, is_checkpoint))
         if not self.alone and ranks.together():
             self._held.enter_context(self._faults.writes_held_back())
         if self.leads and room.turn.acquire(timeout=self.guard.disk.patience.seconds):
@@ -199,12 +212,14 @@ class Saving:
         return ""
 
     def _new(self) -> list[str]:
-        """The checkpoints in the run that were not there before."""
+        """The checkpoints in the run that were not there before: this one, or if it was not named whatever came."""
+        if self.named or os.path.lexists(self.path):
+            return [self.name] if self.name not in self._before and os.path.lexists(self.path) else []
         try:
             now = frozenset(os.listdir(self.guard.room.run)) - self._before
         except OSError:
             return []
-        return sorted(filter(discover.is_checkpoint_name, now))
+        return sorted(filter(is_checkpoint, now))
 
     def _after_failure(self, fault: str, tries: int | None) -> Slot:
         """What becomes of a save that failed. tries: so many times so far; None: it can't be done again."""
@@ -255,5 +270,5 @@ def _require_in_the_run(path: str, run: str) -> None:
     parent, name = os.path.split(path)
     if os.path.realpath(parent) != run:
         raise UsageError(f"path={path!r} is not in {run}, which this guard looks after")
-    if not discover.is_checkpoint_name(name):
+    if not is_checkpoint(name):
         raise UsageError(f"path={path!r} is not a checkpoint's name: name it checkpoint-STEP, such as checkpoint-100")

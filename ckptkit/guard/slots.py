@@ -66,14 +66,15 @@ class Slots:
     def settings(self) -> Settings:
         return self.room.settings
 
-    def choose(self, name: str, until: float, secured: Callable[[], None] | None) -> Slot:
+    def choose(self, name: str, until: float, secured: Callable[[], None] | None, over: bool = False) -> Slot:
         """Make room for a save of that name, and say where it goes.
 
-        until: when waiting for room ends, monotonic. secured: as in `Room.make`.
+        until: when waiting for room ends, monotonic. secured: as in `Room.make`. over: one of that name is written
+        over, and stays until then.
         """
         if self.stopped:
             return Slot("skip", "the disk was full before, and on_full is stop")
-        room, in_the_way = self.room, os.path.lexists(self.room.path(name))
+        room, in_the_way = self.room, not over and os.path.lexists(self.room.path(name))
         if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
             if self._asked_by_a_person():  # who may have changed the model since
                 warn(f"{room.path(name)} is there already and intact: not written again")
@@ -87,7 +88,7 @@ class Slots:
         slot = self._with_room(room.make(self.likely(), self._waits_until(until), secured, self.least()))
         if slot.writes and unknown and room.rotates and not room.set_aside(name):
             return Slot("skip", f"{name} is there already and can't be renamed")
-        room.began = "" if os.path.lexists(room.path(name)) else name
+        room.began = "" if over or os.path.lexists(room.path(name)) else name
         return slot
 
     def _asked_by_a_person(self) -> bool:
