@@ -1,0 +1,31 @@
+"""FSDP2 on two ranks (gloo) under the guard: rotation is the guard's, and a save that breaks off costs that save alone."""
+
+import sys
+
+import pytest
+
+from tests.guard import sharded_trials as tried
+from tests.layouts.live.trainings import Recipe
+
+pytestmark = pytest.mark.mounts
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    top = tmp_path_factory.mktemp("sharded")
+    recipe = Recipe(sys.executable, tried.SCRIPT, top)
+    yield tried.Trials(recipe, "fsdp2-sharded", 2, top)
+    recipe.close()
+
+
+def test_guarded_finishes_where_plain_dies(trials):
+    tried.guarded_finishes_where_plain_dies(trials)
+
+
+@pytest.mark.parametrize("rank, phase", [(0, "early"), (1, "late")])
+def test_killed_in_a_save_it_goes_on_as_if_it_had_not_been(trials, rank, phase):
+    tried.killed_in_a_save_it_goes_on_as_if_it_had_not_been(trials, rank, phase)
+
+
+def test_refused_on_one_rank_it_is_written_again_or_skipped_on_all(trials):
+    tried.refused_on_one_rank_it_is_written_again_or_skipped_on_all(trials, 1)
