@@ -181,7 +181,11 @@ class Guard(Keeper):
         began, step = time.monotonic(), self.trainer.state.global_step
         name = f"checkpoint-{step}"
         until = began + self.settings.on_full_timeout
-        slot = self._agreed(partial(self._choose, self.trainer._get_output_dir(trial=trial), name, until))
+        choose = partial(self._choose, self.trainer._get_output_dir(trial=trial), name, until)
+        several = self.trainer.args.save_on_each_node and ranks.together()
+        slot = self._agreed(partial(choose, self.slots.foresee)) if several else Slot("save")
+        if slot.writes:
+            slot = self._agreed(partial(choose, self.slots.choose))
         if slot.writes:
             slot = self._write(name, slot, until, save)
         if self.clock:
@@ -195,12 +199,12 @@ class Guard(Keeper):
     def _agreed(self, question: Callable[[], Slot]) -> Slot:
         return strictest(ranks.ask(question, self.leads))
 
-    def _choose(self, run: str, name: str, until: float) -> Slot:
+    def _choose(self, run: str, name: str, until: float, choose: Callable[..., Slot]) -> Slot:
         """Where this save goes. A disk that hangs costs saves, not the training."""
         self.disk.save_begins()
-        return self.disk.slot(partial(self._chosen, run, name, until), Slot("save"))
+        return self.disk.slot(partial(self._chosen, run, name, until, choose), Slot("save"))
 
-    def _chosen(self, run: str, name: str, until: float) -> Slot:
+    def _chosen(self, run: str, name: str, until: float, choose: Callable[..., Slot]) -> Slot:
         if os.path.realpath(run) != self.room.run:
             self.follow_ups.wait(self.disk.patience.seconds)
             self._enter(run)
@@ -209,7 +213,7 @@ class Guard(Keeper):
         self.room.notice()
         self.room.best = self._best()
         secured = partial(self.follow_ups.wait_secured, self.disk.patience.seconds) if self.follow_ups.pending else None
-        return self.slots.choose(name, until, secured)
+        return choose(name, until, secured)
 
     def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
         """Write it, and try again after making room if a disk was in the way; what became of what was decided."""

@@ -92,6 +92,16 @@ class Room:
                 return max(free, self.usable())
             time.sleep(POLL_SECONDS)
 
+    def foresee(self, need: int, least: int, secured: Callable[[], None] | None) -> int:
+        """Bytes that `make` could give a save, as far as can be told without deleting anything."""
+        if self._free() is None:
+            return need
+        made = self._plan(self.settings.before_a_save, need)
+        if secured and made and self.usable() + made.expected_freed_bytes < least:
+            secured()
+            made = self._plan(self.settings.before_a_save, need)
+        return self.usable() + (made.expected_freed_bytes if made else 0)
+
     def _free(self) -> int | None:
         """Bytes available; None where the volume does not say."""
         try:

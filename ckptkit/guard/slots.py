@@ -91,6 +91,15 @@ class Slots:
         room.began = "" if over or os.path.lexists(room.path(name)) else name
         return slot
 
+    def foresee(self, name: str, until: float, secured: Callable[[], None] | None) -> Slot:
+        """As `choose`, but nothing is deleted for the answer: of several disks, one that is full costs the others none.
+
+        What can't be foreseen is tried.
+        """
+        if self._waits_until(until) or os.path.lexists(self.room.path(name)):
+            return Slot("save")
+        return self._with_room(self.room.foresee(self.likely(), self.least(), secured))
+
     def _asked_by_a_person(self) -> bool:
         return not self.trainer.is_in_train
 

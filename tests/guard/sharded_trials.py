@@ -9,12 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from ckptkit import ops
 from tests.guard.sharded import LAST_SAVE
 from tests.layouts.live.trainings import Recipe, Trained
 
 SCRIPT = "../../guard/sharded"  # as seen from the recipes
 SHARE = 2.5  # of a checkpoint, for which the volume has room
+
+
+@contextmanager
+def recipe(python: str, top: Path) -> Iterator[Recipe]:
+    """The process that trains, with that Python; what it remembers goes with the test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("CKPTKIT_")]:
+            patch.delenv(name)
+        patch.setenv("CKPTKIT_STATE", str(top / "state"))
+        started = Recipe(python, SCRIPT, top)
+    try:
+        yield started
+    finally:
+        started.close()
 
 
 class Trials:

@@ -76,6 +76,14 @@ def test_a_save_that_one_nodes_disk_has_no_room_for_is_skipped_on_both(scenes):
         )
 
 
+def test_a_save_that_one_nodes_disk_refuses_costs_the_other_no_older_checkpoint(scenes):
+    for rank in RANKS:
+        seen = scenes["each_refused"][rank]
+        assert (seen["step"], seen["skipped"]) == (40, 1)
+        assert seen["meanwhile"] == (["checkpoint-10"] if rank < 2 else []) + ["checkpoint-20"]
+        assert seen["resumable"] == {"checkpoint-20": True, "checkpoint-40": True}
+
+
 def test_a_save_that_fails_on_one_node_is_written_again_by_both(scenes):
     for rank in RANKS:
         seen = scenes["each_in_the_middle"][rank]

@@ -1,4 +1,4 @@
-"""The guard of a loop without a Trainer, with torch.distributed.checkpoint: `with guard.saving(step)` and `guard.save`."""
+"""The guard of a loop without a Trainer, with torch.distributed.checkpoint: `guard.saving(step)` and `guard.save`."""
 
 import errno
 import os
@@ -68,9 +68,10 @@ def full(path):
 
 def test_loop_that_dies_alone_at_its_third_save_goes_on_to_the_end(disk, guarding, names):
     mount = disk(ROOM_FOR_2_AND_A_HALF)
+    for step in (1, 2):
+        write(f"{mount}/plain/checkpoint-{step}")
     with pytest.raises(BaseException, match="unexpected pos"):
-        for step in (1, 2, 3):
-            write(f"{mount}/plain/checkpoint-{step}")
+        write(f"{mount}/plain/checkpoint-3")
     run = os.path.join(disk(ROOM_FOR_2_AND_A_HALF), "run")
     guard = guarding(run, keep_last=2)
     train(guard, range(1, 7))
@@ -132,12 +133,14 @@ def test_raise_raises_the_disks_own_error_once_it_is_cleaned_up(tmp_path, guardi
 def test_error_that_is_not_the_disks_is_raised_and_the_mark_says_that_it_broke_off(tmp_path, guarding, error):
     def breaks(path):
         write(path)
+        os.unlink(f"{path}/.metadata")
         raise error
 
     guard = guarding(tmp_path / "run")
     train(guard, [1])
     with pytest.raises(type(error)):
         train(guard, [2], breaks)
+    assert os.path.exists(tmp_path / "run/checkpoint-2/.ckptkit-saving")
     assert states(tmp_path / "run")[1] == "intact" and states(tmp_path / "run")[2] in ("incomplete", "in_progress")
     assert guard.latest() == str(tmp_path / "run/checkpoint-1")
 

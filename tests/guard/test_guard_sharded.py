@@ -1,11 +1,10 @@
-"""FSDP2 on two ranks (gloo) under the guard: rotation is the guard's, and a save that breaks off costs that save alone."""
+"""FSDP2 on two ranks (gloo) under the guard: it rotates, and a save that breaks off costs that save alone."""
 
 import sys
 
 import pytest
 
 from tests.guard import sharded_trials as tried
-from tests.layouts.live.trainings import Recipe
 
 pytestmark = pytest.mark.mounts
 
@@ -13,9 +12,8 @@ pytestmark = pytest.mark.mounts
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
     top = tmp_path_factory.mktemp("sharded")
-    recipe = Recipe(sys.executable, tried.SCRIPT, top)
-    yield tried.Trials(recipe, "fsdp2-sharded", 2, top)
-    recipe.close()
+    with tried.recipe(sys.executable, top) as recipe:
+        yield tried.Trials(recipe, "fsdp2-sharded", 2, top)
 
 
 def test_guarded_finishes_where_plain_dies(trials):

@@ -4,6 +4,7 @@ torchrun --nnodes 2 --node-rank N --nproc-per-node 2 two_nodes.py TOP     TOP/SC
 """
 
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -89,6 +90,22 @@ def each_neighbour(mount: str) -> dict[str, Any]:
     return train(mount, callbacks=[crowd, free], **EACH)
 
 
+def each_refused(mount: str) -> dict[str, Any]:
+    """Before step 30 node 1's disk has no room that could be made; before step 40 it has."""
+    run, seen = os.path.join(mount, "run"), []
+
+    def crowd() -> None:
+        shutil.rmtree(os.path.join(run, "checkpoint-10"))
+        fill(mount, 100_000)
+
+    def look() -> None:
+        seen.extend(sorted(os.listdir(run)))
+        on_node_1(lambda: os.unlink(os.path.join(mount, "ballast")))()
+
+    callbacks = [tiny.At(25, on_node_1(crowd)), tiny.At(35, look)]
+    return {**train(mount, callbacks=callbacks, **EACH), "meanwhile": seen}
+
+
 def each_in_the_middle(mount: str) -> dict[str, Any]:
     return train(mount, kind=FullInTheMiddle, **EACH)
 
@@ -163,6 +180,7 @@ SCENES = {
     each_plain: False,
     each: False,
     each_neighbour: False,
+    each_refused: False,
     each_in_the_middle: False,
     each_resumed: False,
     each_search: False,

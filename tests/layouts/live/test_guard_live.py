@@ -2,12 +2,10 @@
 
 import os
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from tests.guard import sharded_trials as tried
-from tests.layouts.live.trainings import Recipe
 
 CASES = {
     "fsdp": ("fsdp2-sharded", "fsdp2-full"),
@@ -22,9 +20,9 @@ EACH_RANK = [(case, ranks, rank) for case, ranks, rank, phase in EACH if phase =
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
     """(case, ranks) → its trials."""
-    recipe = Recipe(os.environ["CKPTKIT_LAYOUTS_PYTHON"], tried.SCRIPT, Path(tmp_path_factory.mktemp("recipe")))
-    yield cache(lambda case, ranks: tried.Trials(recipe, case, ranks, tmp_path_factory.mktemp(case)))
-    recipe.close()
+    python = os.environ["CKPTKIT_LAYOUTS_PYTHON"]
+    with tried.recipe(python, tmp_path_factory.mktemp("recipe")) as recipe:
+        yield cache(lambda case, ranks: tried.Trials(recipe, case, ranks, tmp_path_factory.mktemp(case)))
 
 
 @pytest.mark.parametrize("ranks", RANKS)
