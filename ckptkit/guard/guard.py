@@ -327,7 +327,7 @@ class Guard(Keeper):
         """What became of a save, to a person and to what follows it."""
         if slot.writes:
             if self.leads:
-                self._follow(name, slot.action, seconds)
+                self.follow(name, slot.action, seconds)
             if self.main and slot.action == "weights-only":
                 warn(
                     f"{self.room.path(name)} is saved weights-only: no training can be resumed from it ({slot.reason})"

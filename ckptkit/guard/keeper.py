@@ -42,7 +42,7 @@ class Keeper:
         with suppress(OSError):  # without it, other processes' sweeps alone don't know
             self.source.take(self.room.path(name))
 
-    def _follow(self, name: str, kind: str, seconds: float) -> None:
+    def follow(self, name: str, kind: str, seconds: float) -> None:
         """What comes after a save, on a rank that looks after a disk. kind: save or weights-only.
 
         seconds: for which training stood still.

@@ -15,13 +15,16 @@ def together() -> bool:
 
 
 def number() -> int:
-    """Which rank this process is; before the ranks have met, the one that its launcher says."""
+    """Which rank this process is; before the ranks have met, what its launcher says: 0 only if it may be the first.
+
+    torchrun sets RANK; Lightning starts the others by LOCAL_RANK and NODE_RANK alone.
+    """
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         return int(dist.get_rank())
-    rank = os.environ.get("RANK", "")
-    return int(rank) if rank.isdecimal() else 0
+    names = ("RANK",) if "RANK" in os.environ else ("NODE_RANK", "LOCAL_RANK")
+    return max(int(value) if (value := os.environ.get(name, "")).isdecimal() else 0 for name in names)
 
 
 def decide(question: Callable[[], Any]) -> Any:

@@ -254,7 +254,7 @@ class Saving:
             return
         if os.path.lexists(self.path):
             self.guard.slots.broken_off = 0
-            self.guard._follow(self.name, "save", time.monotonic() - self._began)
+            self.guard.follow(self.name, "save", time.monotonic() - self._began)
         else:
             inform(f"{self.path} is not there after its save: nothing in {self.guard.room.run} is looked after for it")
 
