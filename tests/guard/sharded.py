@@ -96,15 +96,27 @@ def _die():
 
 
 def _refused(trainer, step, times):
-    original, tries = trainer._save_optimizer_and_scheduler, []
+    """Of sharded weights and of random states alike: with whole ones, ranks but the first write nothing else."""
+    tries = []
 
-    def save(output_dir):
-        here = trainer.state.global_step == step and len(tries) < times
-        tries.append(step) if here else None
-        resource.setrlimit(resource.RLIMIT_FSIZE, (A_FEW if here else FREE[0], FREE[1]))
-        try:
-            original(output_dir)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, FREE)
+    def bar(name):
+        original = getattr(trainer, name)
 
-    trainer._save_optimizer_and_scheduler = save
+        def save(output_dir):
+            here = trainer.state.global_step == step and len(tries) < times
+            resource.setrlimit(resource.RLIMIT_FSIZE, (A_FEW if here else FREE[0], FREE[1]))
+            try:
+                original(output_dir)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, FREE)
+
+        setattr(trainer, name, save)
+
+    def save_rng_state(output_dir, original=trainer._save_rng_state):
+        original(output_dir)
+        if trainer.state.global_step == step:
+            tries.append(step)
+
+    bar("_save_optimizer_and_scheduler")
+    trainer._save_rng_state = save_rng_state
+    bar("_save_rng_state")
