@@ -1,6 +1,6 @@
 """Trainers that write what FSDP, DeepSpeed and sentence-transformers' Router write: their names, in their order.
 
-What each real one writes was watched with inotify; see docs/layouts.md. No ranks and no GPU are needed for these.
+And one that writes as nobody else does. What each real one writes was watched with inotify; see docs/layouts.md. No ranks and no GPU are needed for these.
 """
 
 import os
@@ -132,4 +132,26 @@ class Router(Like):
         return ("query_0_Transformer", "document_0_Transformer")
 
 
-KINDS = {"fsdp-sharded": FsdpSharded, "fsdp-full": FsdpFull, "deepspeed": DeepSpeed, "router": Router}
+class Strange(Like):
+    """As nobody else does: what it writes no layout knows."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        pass
+
+    def write_first(self, output_dir: str) -> None:
+        self.save(self.model.state_dict(), output_dir, "parts", "weights.part")
+
+    def write_last(self, output_dir: str) -> None:
+        self.save(self.optimizer.state_dict(), output_dir, "parts", "moments.part")
+
+    def needed(self) -> tuple[str, ...]:
+        return ("parts/weights.part", "parts/moments.part")
+
+
+KINDS = {
+    "strange": Strange,
+    "fsdp-sharded": FsdpSharded,
+    "fsdp-full": FsdpFull,
+    "deepspeed": DeepSpeed,
+    "router": Router,
+}

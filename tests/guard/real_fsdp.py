@@ -57,7 +57,7 @@ def guarded(mount: str, kind: str) -> dict[str, Any]:
     made = trainer(mount, kind)
     guard = ckptkit.guard(made)
     made.train()
-    return {"skipped": guard.skipped, "step": made.state.global_step}
+    return {"skipped": guard.skipped, "step": made.state.global_step, "rotates": guard.room.rotates}
 
 
 def full_in_the_middle(mount: str, kind: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ if __name__ == "__main__":
         seen = scene(mount, kind)
         dist.barrier()
         run = os.path.join(mount, "run")
-        files = sorted(os.listdir(os.path.join(run, "checkpoint-40")))
+        files = sorted(n for n in os.listdir(os.path.join(run, "checkpoint-40")) if not n.startswith(".ckptkit-"))
         tell(f"{kind} {scene.__name__}", RANK, {"names": sorted(os.listdir(run)), "files": files, **seen})
     dist.destroy_process_group()
     os._exit(0)

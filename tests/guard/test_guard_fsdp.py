@@ -34,6 +34,7 @@ def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(scene
         plain, guarded = (scenes[f"{kind} {scene}"][rank] for scene in ("plain", "guarded"))
         assert plain["names"] == guarded["names"] == ["checkpoint-30", "checkpoint-40"]
         assert (guarded["skipped"], guarded["step"], guarded["files"]) == (0, 40, plain["files"])
+        assert guarded["rotates"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
