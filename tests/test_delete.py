@@ -31,7 +31,8 @@ def test_checkpoint_that_is_a_symlink_is_unknown_and_stays(run_of, target):
     os.symlink(target, f"{run}/checkpoint-100")
     assert [d.verdict.state for d in ops.plan(run, Rules(Range(1, 1))).decisions] == ["unknown", "intact", "intact"]
     ops.prune(run, Rules(Range(1, 1)))
-    assert names(run) == ["checkpoint-100", "checkpoint-300"]
+    stands_for = [target] if target == "checkpoint-200" else []
+    assert names(run) == ["checkpoint-100", *stands_for, "checkpoint-300"]
     assert os.path.basename(ops.latest(run).path) == "checkpoint-300"
 
 

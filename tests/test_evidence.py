@@ -100,11 +100,9 @@ STRANGERS = {
              "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth"),
     "deepspeed": ("global_step5/mp_rank_00_model_states.pt", "global_step5/zero_pp_rank_0_mp_rank_00_optim_states.pt",
                   "latest", "zero_to_fp32.py", "rng_state_0.pth"),
-    "router": ("modules.json", "router_config.json", "query_0_Transformer/model.safetensors",
-               "query_0_Transformer/config.json", "document_0_StaticEmbedding/model.safetensors"),
 }  # fmt: skip
 WITHOUT_SIGNS = ("peft_alone", "save_pretrained")  # nothing but whole weights
-UNDER_THE_TRAINER = ("fsdp", "deepspeed", "router")
+UNDER_THE_TRAINER = ("fsdp", "deepspeed")
 
 
 def a_strangers(draw, files):

@@ -12,7 +12,7 @@ what can't be told).
 from ckptkit.layouts.deepspeed import STATES, states_lost
 from ckptkit.layouts.deepspeed import TAG as DEEPSPEED_TAG
 from ckptkit.layouts.fsdp import GATHERED, SHARDED
-from ckptkit.layouts.hf_trainer import ADAPTER, FULL
+from ckptkit.layouts.hf_trainer import ADAPTER, FULL, TRAINERS
 from ckptkit.layouts.layout import MOST_TOLD, Layout, Weights, fits
 
 PROMISED = (
@@ -64,6 +64,7 @@ OWN = Accelerate(
     resume_with="accelerator.load_state({path})",
     signs=((r"random_states_[0-9]+\.pkl",), (r"optimizer\.bin", r"(scheduler|sampler)\.bin"), (LORA,), (r"unet/.*",)),
     holds=("fsdp", "deepspeed"),
+    others=TRAINERS,
     marker="random_states_0.pkl",
     unmarked="is missing; what a resume needs is written before it, so the save did not finish",
     models=(ADAPTER, FULL),

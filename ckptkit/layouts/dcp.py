@@ -6,6 +6,7 @@ names each shard and tells its exact size. Which ranks there were is known from 
 holds one already writes over the shards while the old `.metadata` stands: torch loads such a mix without a word.
 """
 
+from ckptkit.layouts.hf_trainer import TRAINERS
 from ckptkit.layouts.layout import Layout, Model
 
 SHARD = r"__[0-9]+_[0-9]+\.distcp"
@@ -23,6 +24,7 @@ LAYOUT = Layout(
     stem="step-",
     resume_with="torch.distributed.checkpoint.load(state, checkpoint_id={path})",
     clear=False,
+    others=TRAINERS,
     signs=((SHARD,), (r"\.metadata(\.tmp)?",)),
     marker=".metadata",
     models=(ALL,),

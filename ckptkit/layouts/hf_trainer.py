@@ -29,6 +29,7 @@ GATHERED = (
     r"config\.json|adapter_config\.json|(adapter_)?model(-[0-9]{5}-of-[0-9]{5})?\.safetensors"
     r"|(adapter_)?model\.safetensors\.index\.json|(pytorch|adapter)_model(-[0-9]{5}-of-[0-9]{5})?\.bin"
 )
+TRAINERS = r"(optimizer|scheduler)\.pt|rng_state(_[0-9]+)?\.pth|training_args\.bin|trainer_state\.json"
 
 LAYOUT = Layout(
     name="hf-trainer",

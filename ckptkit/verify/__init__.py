@@ -13,7 +13,7 @@ from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
 from ckptkit.layouts import Layout, fits
 from ckptkit.model import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.files import name_findings
+from ckptkit.verify.files import name_findings, strange_findings
 from ckptkit.verify.seen import WHOLE, Parts, Reading, Seen, examine
 from ckptkit.verify.sharded import shard_findings
 
@@ -125,6 +125,7 @@ def _findings(
     found += across_findings(checkpoint, layout, parts)
     found += shard_findings(checkpoint, layout, parts)
     found += [Finding(name, "missing", "is not there, and the save before this one had it") for name in promised]
+    found += strange_findings(checkpoint, layout, found)
     if manifest:
         from ckptkit.verify.manifest import manifest_findings, of_another_save  # only here: digests take time to load
 

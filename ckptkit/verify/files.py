@@ -7,10 +7,10 @@ or a person's, and nobody here can judge it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ckptkit import careful, layouts
-from ckptkit.formats import TORN
+from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model import OURS, Checkpoint, Finding
 from ckptkit.tuples import NamedTuple
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+TWO_WRITERS = "two writers were at work here"
 SHOWN = 3  # names of what was found, so that a person knows what it is
 
 
@@ -59,8 +60,7 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
     mixed = bool(layout.foreign) and (gaps or layout.resume[0][0] not in names)
     alien = layouts.alien(layout, (*checkpoint.directories, *sorted(names))) if mixed else None
     if alien:
-        told = f"belongs to another framework than {layout.state}: two writers were at work here"
-        yield Finding(alien, "foreign-layout", told)
+        yield Finding(alien, "foreign-layout", f"belongs to another framework than {layout.marker}: {TWO_WRITERS}")
         return
     yield from _weights_missing(layout, names, parts)
     yield from _ranks_lost(checkpoint, layout, names)
@@ -68,6 +68,18 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
         for name in gaps:
             told = "is not there, although the save finished: it was removed later, and only the weights can be used"
             yield Finding(name, "removed-after-save", told)
+
+
+def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Finding]) -> Iterator[Finding]:
+    """Given what is wrong with a checkpoint that is not the Trainer's, yield who else was at work there.
+
+    What is whole is whole, whatever lies beside it; of what is not, nobody can say which of the two broke off.
+    """
+    if layout.state or all(finding.code in HINTS for finding in found):
+        return
+    name = next((file.name for file in checkpoint.files if fits(layout.others, file.name)), None)
+    if name:
+        yield Finding(name, "foreign-layout", f"belongs to another framework than {layout.marker}: {TWO_WRITERS}")
 
 
 def _ranks_lost(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Iterator[Finding]:

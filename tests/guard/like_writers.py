@@ -1,6 +1,7 @@
 """Trainers that write what FSDP, DeepSpeed and sentence-transformers' Router write: their names, in their order.
 
-And one that writes as nobody else does. What each real one writes was watched with inotify; see docs/layouts.md. No ranks and no GPU are needed for these.
+And one that writes as nobody else does. What each real one writes was watched with inotify; see docs/layouts.md. No
+ranks and no GPU are needed for these.
 """
 
 import os
