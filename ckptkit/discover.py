@@ -116,8 +116,8 @@ def _told_apart(found: "list[tuple[Checkpoint, Candidates]]") -> Iterator[Checkp
     for checkpoint, candidates, layout in shown:
         stem = _stem(checkpoint.name)
         alike = [of for c, of in whole if of in candidates and _stem(c.name) == stem]
-        # Of several, the one that the name alone stands for, else that of the newest.
-        likely = next((of for of in alike if of.clear), alike[-1] if alike else None)
+        # Of several, the one that the name stands for first, else that of the newest.
+        likely = candidates[0] if candidates[0] in alike else alike[-1] if alike else None
         if likely and (layout is None or (layout.name in likely.holds and layout not in alike)):
             layout = likely
         if chosen := layout or next((of for of in candidates if of.clear), None):

@@ -19,10 +19,10 @@ TWO = {100: "intact", 200: "intact"}
 
 
 def add_unknown(run, name, age=7200):
-    """A checkpoint of torchtitan's, as a person's script names it."""
+    """A checkpoint of a person's own loop."""
     path = Path(run, name)
     path.mkdir(parents=True)
-    (path / "__0_0.distcp").write_bytes(b"\1" * 100_000)
+    (path / "rank_0.bin").write_bytes(b"\1" * 100_000)
     set_age(str(path), time.time(), age)
     return str(path)
 
@@ -104,7 +104,7 @@ def test_a_pinned_one_never_goes(run, ckptkit):
 
 
 def test_what_a_live_process_has_open_never_goes(run, ckptkit):
-    holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-400/__0_0.distcp"))  # noqa: SIM115
+    holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-400/rank_0.bin"))  # noqa: SIM115
     try:
         refused(run, ckptkit, f"{run}/checkpoint-400", 11, f"held open by sleep (pid {holder.pid})")
     finally:
@@ -134,7 +134,7 @@ NO_CHECKPOINT = {
     "a_stray": ("RUN/checkpoint-best", 2, "name it in full"),
     "a_number_too_much": ("RUN/checkpoint-400.1", 2, "name it in full"),
     "a_stray_set_aside": ("RUN/set-aside-mine", 2, "name it in full"),
-    "a_file_in_one": ("RUN/checkpoint-400/__0_0.distcp", 2, "name it in full"),
+    "a_file_in_one": ("RUN/checkpoint-400/rank_0.bin", 2, "name it in full"),
     "another_directory": ("RUN/final", 2, "name it in full"),
     "gone": ("RUN/checkpoint-900", 10, "no such checkpoint"),
     "gone_set_aside": ("RUN/set-aside-checkpoint-400", 10, "no such checkpoint"),

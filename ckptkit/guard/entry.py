@@ -60,14 +60,12 @@ def guard(
     keep_trials: of a hyperparameter search, "all" keeps the checkpoints of each trial, each by these rules; "best"
     deletes those of all but the best trial so far and the running one (Optuna).
 
-    Rotation stays the Trainer's own where what it saves can't be judged; the guard says so.
-    Returns the guard: `save_model(directory)` writes the final model through the same admission, `wait()` waits for
-    the background work. Raises UsageError at once for what can't be meant.
-
-    Without a Trainer (Accelerate, torch.distributed.checkpoint) it returns one with `with guard.saving(step) as path:`,
-    `guard.save(step, write)`, which tries again, `guard.latest()` to go on from, and `guard.close()`. There on_full is
-    "skip", "wait" or "raise"; save_every and keep_trials are the Trainer's. Raises LockHeld if another training is at
-    work there.
+    Where what it saves can't be judged, rotation stays the Trainer's own; that is told. Returns the guard:
+    `save_model(directory)` writes the final model through the same admission, `wait()` waits for the background work.
+    Raises UsageError at once for what can't be meant. Without a Trainer (Accelerate, torch.distributed.checkpoint) it
+    returns one with `with guard.saving(step) as path:`, `guard.save(step, write)`, which tries again, `guard.latest()`
+    to go on from, and `guard.close()`. There on_full is "skip", "wait" or "raise"; save_every and keep_trials are the
+    Trainer's. Raises LockHeld if another training is at work there.
     """
     if isinstance(trainer, (str, os.PathLike)):
         _require_unset(save_every=save_every is not None, keep_trials=keep_trials != "all")
@@ -81,6 +79,11 @@ def guard(
         Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout,
         _trusted(trainer.args.output_dir, trust), _interval(save_every), keep_trials,
     )  # fmt: skip
+    return _of_a_trainer(trainer, settings)
+
+
+def _of_a_trainer(trainer: Any, settings: Settings) -> Guard:
+    """The one guard of a Trainer: the one that it has, with these settings, or a new one."""
     made: Guard | None = getattr(trainer, "_ckptkit_guard", None)
     if made is not None:
         made.change(settings)

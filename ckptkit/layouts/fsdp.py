@@ -16,7 +16,6 @@ SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",), beside=(), also=(), s
 GATHERED = Model(files=("pytorch_model_fsdp.bin",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
 SIGNS = (
     (r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",),
-    (r"optimizer\.bin", r"trainer_state\.json"),
 )  # fmt: skip
 
 
