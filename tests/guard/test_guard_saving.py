@@ -252,3 +252,21 @@ def test_two_trainings_in_one_run_are_refused(tmp_path, guarding, ckptkit):
     code = f"import ckptkit; ckptkit.guard({str(tmp_path / 'run')!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode and "has been training here since" in done.stderr
+
+
+def test_accelerate_may_name_its_checkpoints_itself(tmp_path, guarding, names):
+    """It refuses a directory that is there already."""
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    config = ProjectConfiguration(project_dir=str(tmp_path), automatic_checkpoint_naming=True)
+    accelerator = Accelerator(cpu=True, project_config=config)
+    model = torch.nn.Linear(9, 9)
+    accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+    guard = guarding(tmp_path / "checkpoints")
+    for step in range(1, 5):
+        with guard.saving(step):
+            accelerator.save_state()
+    guard.wait()
+    assert names(tmp_path / "checkpoints") == ["checkpoint_2", "checkpoint_3"] and guard.skipped == 0

@@ -56,4 +56,4 @@ def refused() -> None:
     ckptkit.verify(RUN, level="bogus")  # type: ignore[arg-type]
     ckptkit.report(b"RUN")  # type: ignore[arg-type]
     ckptkit.Range("2", "5")  # type: ignore[arg-type]
-    ckptkit.guard(object(), keep_last="2")  # type: ignore[arg-type]
+    ckptkit.guard(object(), keep_last="2")  # type: ignore[call-overload]
