@@ -1,6 +1,6 @@
 """Transformers' Trainer with DeepSpeed, two ranks: ZeRO-0 to 3, ZeRO-3 that gathers no 16-bit weights, LoRA.
 
-zero_to_fp32.py and zero_to_torch.py, which DeepSpeed copies into each checkpoint, are left as they are.
+zero_to_fp32.py and zero_to_torch.py, which DeepSpeed copies into each checkpoint, are there by their names alone.
 """
 
 import os
