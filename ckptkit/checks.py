@@ -41,6 +41,7 @@ class Facts(NamedTuple):
     trainings: a sentence for each other process that is at work on the run.
     watcher: who looks after it (cron, a monitor), or "". crontab: path of crontab.example, "" if this is no checkout.
     session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
+    dangling: {link or file in the run that names a checkpoint: what it names}, of those that name none that is there.
     """
 
     run: str
@@ -61,6 +62,7 @@ class Facts(NamedTuple):
     watcher: str
     crontab: str
     session: str | None
+    dangling: Mapping[str, str] = {}
 
 
 def checks(facts: Facts) -> tuple[Check, ...]:
@@ -73,6 +75,7 @@ def checks(facts: Facts) -> tuple[Check, ...]:
         _count,
         _newest,
         _unknown,
+        _trackers,
         _config,
         _cleanup,
         _clock,
@@ -152,6 +155,13 @@ def _unknown(facts: Facts) -> Iterator[Check]:
     told = f"newer than what a resume takes: {facts.unknown[0]}{more}; skip: --skip-unknown"
     state = "warn" if facts.skip_unknown else "no-go"
     yield Check(state, "unknown", told, f"bin/recover {shlex.quote(facts.run)} --set-aside")
+
+
+def _trackers(facts: Facts) -> Iterator[Check]:
+    """A framework that goes by its own tracker starts from nothing, or dies."""
+    for name, target in facts.dangling.items():
+        path = shlex.quote(f"{facts.run}/{name}")
+        yield Check("warn", "tracker", f"{name} names {target[:99]}, and there is no such checkpoint", f"rm {path}")
 
 
 def _config(facts: Facts) -> Iterator[Check]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import careful, checks, discover, disk
+from ckptkit import careful, checks, discover, disk, trackers
 from ckptkit.advice import Check, Script
 from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
@@ -75,6 +75,7 @@ def preflight(
             watcher=_watcher(),
             crontab=_crontab(),
             session=_session(),
+            dangling=trackers.dangling(discover.scan(run)) if made else {},
         )
     )
 

@@ -22,6 +22,8 @@ from tests.scripts.texts import spellings
 
 FEW = 4  # parameters of the small model
 
+MADE = Path(__file__).resolve().parents[1] / "layouts/made"
+
 
 def write(folder: Path, real: Path) -> None:
     """Given real checkpoints as make_real.py leaves them, write each target's seeds as folder/<target>/<number>."""
@@ -47,6 +49,8 @@ def _all(real: Path) -> dict[str, list[bytes]]:
         "safetensors": [*_headers(), small["adapter_model.safetensors"]],
         "pickles": pickled,
         "pickle_stream": old,
+        "dcp": [path.read_bytes() for path in sorted(MADE.glob("dcp*/step-2/.metadata"))] + [*_hostile_pickles()],
+        "lightning": [_data_pkl(path.read_bytes()) for path in sorted(MADE.glob("lightning-*/**/*=2.ckpt"))],
         "optimizer": [_data_pkl(small["optimizer.pt"]), *_hostile_pickles()],
         "legacy_quick": old,
         "legacy_full": old,

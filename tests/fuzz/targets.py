@@ -12,7 +12,18 @@ from typing import Any
 
 from ckptkit import config, layouts, manifest, rules, scripts
 from ckptkit.errors import UsageError
-from ckptkit.formats import bounded, optimizer, pickles, safetensors, stream, torch_legacy, torch_zip, trainer_state
+from ckptkit.formats import (
+    bounded,
+    dcp,
+    lightning,
+    optimizer,
+    pickles,
+    safetensors,
+    stream,
+    torch_legacy,
+    torch_zip,
+    trainer_state,
+)
 from ckptkit.formats.bounded import TooLargeError
 from ckptkit.formats.torch_records import Archive, parts, placed
 from ckptkit.formats.values import KINDS, Values
@@ -70,6 +81,16 @@ def states(data: bytes) -> None:
         shapes_ = [shape for state in found.states.values() for shape in state.values() if shape is not None]
         optimizer.faults(found, [(2, 2)] * min(found.parameters, 10_000))
         optimizer.faults(found, shapes_[: found.parameters])
+
+
+def index(data: bytes) -> None:
+    """A `.metadata`: what it promises lies within the shards that it names, below its own directory."""
+    _, _, shards = dcp.read(io.BytesIO(data), len(data))
+    for name, items in shards.items.items() if shards else ():
+        if name.startswith("/") or ".." in name.split("/") or any(not 0 <= i.begin <= i.end for i in items):
+            raise AssertionError(f"{name!r}: {items[:3]!r}")
+        dcp.shard_faults(io.BytesIO(data), len(data))
+        any(part.read(10) for _, part in dcp.archives(io.BytesIO(data), items[:50]))
 
 
 def values(data: bytes) -> None:
@@ -158,6 +179,8 @@ TARGETS: dict[str, Target] = {
     "pickles": Target(pickles.scan, **PICKLE),
     "pickle_stream": Target(lambda data: pickles.scan_stream(data, 5, len(data) % 7), **PICKLE),
     "optimizer": Target(states, **PICKLE),
+    "dcp": Target(index, **PICKLE),
+    "lightning": Target(lambda data: lightning.content(pickles.scan(data)), **PICKLE),
     "legacy_quick": Target(partial(legacy, full=False), fix=shapes.tar_fix, **PICKLE),
     "legacy_full": Target(partial(legacy, full=True), fix=shapes.tar_fix, **PICKLE),
     "torch_zip": Target(archive, fix=shapes.zip_fix, tokens=(b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"PK\6\7")),

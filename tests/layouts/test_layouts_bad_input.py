@@ -69,6 +69,15 @@ def test_one_that_names_nothing_or_something_outside_changes_nothing(tmp_path, l
     assert ckptkit.latest(str(run)).path.endswith("checkpoint-4")
 
 
+def test_preflight_tells_of_a_tracker_that_names_none(tmp_path):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    (run / "latest").write_text("checkpoint-900")
+    (run / "last-checkpoint").symlink_to("checkpoint-800")
+    told = [check for check in ckptkit.preflight(str(run)) if check.code == "tracker"]
+    assert [check.state for check in told] == ["warn", "warn"]
+    assert "latest names checkpoint-900" in told[0].message and "last-checkpoint" in told[1].message
+
+
 def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path):
     run = copied("fsdp2-sharded", tmp_path / "made")
     (run / "checkpoint-5").symlink_to("checkpoint-2")
