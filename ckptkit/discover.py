@@ -230,14 +230,17 @@ def refuse_system_directory(path: str) -> None:
         raise UsageError(f"refusing {path!r}: {real} is a system or home directory; name the Trainer's output_dir")
 
 
-def find_runs(root: str) -> list[str]:
-    """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered."""
+def find_runs(root: str, deepest: int = DEEPEST) -> list[str]:
+    """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered.
+
+    deepest: how many directories down to look.
+    """
     runs, top = [], directory_at(root)
     for directory, children, files in os.walk(top):
         below = {name for name in children if is_checkpoint_name(os.path.join(directory, name))}
         if below or any(_is_single(directory, name) for name in files):
             runs.append(directory)
-        deep = directory.count(os.sep) - top.count(os.sep) >= DEEPEST
+        deep = directory.count(os.sep) - top.count(os.sep) >= deepest
         children[:] = [c for c in children if not deep and c not in below and not c.startswith(ASIDE)]
     return sorted(runs)
 

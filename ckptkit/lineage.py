@@ -22,7 +22,9 @@ SCHEDULED = frozenset({"step", "epoch", "learning_rate"})
 
 def kind_of(checkpoint: Checkpoint) -> tuple[str, str]:
     """Its layout and its name without numbers: slots, floor, order and counts hold among those that share both."""
-    return checkpoint.layout, re.sub(r"[0-9]+(\.[0-9]+)?", "*", VERSION.sub(r"\1", checkpoint.name))
+    if checkpoint.single:  # a number that stands alone is part of the name: fold-1.ckpt and fold-2.ckpt are two models
+        return checkpoint.layout, re.sub(r"=-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", "=*", VERSION.sub(r"\1", checkpoint.name))
+    return checkpoint.layout, re.sub(r"[0-9]+(\.[0-9]+)?", "*", checkpoint.name)
 
 
 def in_line(intact: Sequence[Judged], earlier: frozenset[str] = frozenset()) -> list[Judged]:

@@ -107,7 +107,8 @@ class Run(NamedTuple):
 class TrainerState(NamedTuple):
     """What `trainer_state.json` tells. `history`: {step: {key: value}} as logged; None is a value that says nothing.
 
-    metrics: logged at the step itself. max_steps: that it trains for, 0 if it does not say.
+    metrics: logged at the step itself. max_steps: that it trains for, 0 if it does not say. also_best: where several
+    best ones are kept, by other metrics, the names of the others.
     """
 
     step: int
@@ -116,6 +117,7 @@ class TrainerState(NamedTuple):
     metrics: Mapping[str, float] = {}
     best_checkpoint: str | None = None
     max_steps: int = 0
+    also_best: tuple[str, ...] = ()
 
 
 class FileDigest(NamedTuple):

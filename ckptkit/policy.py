@@ -172,9 +172,9 @@ def always_kept(line: Line) -> Kept:
             kept.setdefault(later.checkpoint.name, "newest by time, although not by step")
         if other := newest_of_another_history(of, line.stale):
             kept.setdefault(other.checkpoint.name, "newest of another history in this directory")
-    best = newest.verdict.trainer_state.best_checkpoint if newest.verdict.trainer_state else None
-    if best and any(j.checkpoint.name == best for j in line.intact):
-        kept.setdefault(best, "best_model_checkpoint of the newest state")
+    state = newest.verdict.trainer_state
+    for best in filter(None, (state.best_checkpoint, *state.also_best) if state else ()):
+        kept.setdefault(best, "best_model_checkpoint of the newest state")  # also one of another name stem
     return kept
 
 

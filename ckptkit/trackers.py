@@ -55,4 +55,6 @@ def _texts(run: str) -> list[tuple[str, str]]:
 
 
 def _is_meant(text: str, name: str, step: int) -> bool:
-    return text == name or (bool(re.fullmatch(r"[0-9]{1,18}", text, re.ASCII)) and int(text) == step)
+    return os.path.basename(text.rstrip("/")) == name or (
+        bool(re.fullmatch(r"[0-9]{1,18}", text, re.ASCII)) and int(text) == step
+    )

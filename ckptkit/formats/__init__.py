@@ -17,5 +17,5 @@ HINTS = frozenset(
 NAMES_TOO_MUCH = frozenset({"unsafe-pickle", "unknown-global"})
 UNJUDGED = frozenset(
     {"unreadable", "not-a-file", "not-a-directory", "foreign-layout", "not-recognized", "no-weights", "changed",
-     "too-large", "too-deep", "unknown-dtype", "unjudged-layout"}
+     "too-large", "too-deep", "unknown-dtype", "unjudged-layout", "fewer-files", "perhaps-mixed"}
 )  # fmt: skip

@@ -65,7 +65,9 @@ def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Shards | None]:
     if scan.value is OPAQUE:
         return [*scan.faults, ("too-large", "lists more items than are looked at")], len(raw), None
     try:
-        return scan.faults, len(raw), _shards(scan.value)
+        shards = _shards(scan.value)
+        empty = [] if shards.items else [("no-weights", "lists nothing that was saved")]
+        return [*scan.faults, *empty], len(raw), shards
     except _NoMetadataError as error:
         return [*scan.faults, ("bad-metadata", str(error))], len(raw), None
 

@@ -24,11 +24,11 @@ CONTINUES = ("optimizer_states", "lr_schedulers", "loops")
 
 
 class Content(NamedTuple):
-    """Of which step it is, whether only weights are in it, and the name of the best one, None if it names none."""
+    """Of which step it is, whether only weights are in it, and the names of the best ones by each callback."""
 
     step: int
     weights_only: bool
-    best: str | None
+    best: tuple[str, ...]
 
 
 def read(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Content | None]:
@@ -51,8 +51,8 @@ def content(scan: pickles.Scan) -> tuple[list[Fault], Content | None]:
     if broken or type(table) is not dict or VERSION not in table or type(table.get("global_step")) is not int:
         return broken or [("not-recognized", "is an archive of torch.save, and not as Lightning writes it")], None
     callbacks = table.get("callbacks")
-    best = next(filter(None, map(_best, callbacks.items() if type(callbacks) is dict else ())), None)
-    return [], Content(table["global_step"], any(key not in table for key in CONTINUES), best)
+    best = filter(None, map(_best, callbacks.items() if type(callbacks) is dict else ()))
+    return [], Content(table["global_step"], any(key not in table for key in CONTINUES), tuple(best))
 
 
 def _best(callback: tuple[Any, Any]) -> str | None:

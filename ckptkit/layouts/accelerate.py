@@ -9,11 +9,12 @@ their `random_states_<rank>.pkl` at any time. No file tells the step or how many
 what can't be told).
 """
 
-from ckptkit.layouts.deepspeed import STATES, states_lost
+from ckptkit.layouts.deepspeed import STATES, optimizer_lost, states_lost
 from ckptkit.layouts.deepspeed import TAG as DEEPSPEED_TAG
 from ckptkit.layouts.fsdp import GATHERED, SHARDED
 from ckptkit.layouts.hf_trainer import ADAPTER, FULL, TRAINERS
 from ckptkit.layouts.layout import MOST_TOLD, Layout, Weights, fits
+from ckptkit.model import SAVING
 
 PROMISED = (
     r"(random_states|custom_checkpoint)_[0-9]{1,6}\.pkl|(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin"
@@ -22,7 +23,7 @@ PROMISED = (
 )
 # Of diffusers' scripts: a LoRA alone, or each part of a pipeline in a directory of its own.
 LORA = r"pytorch_lora_weights(_[0-9]+)?\.safetensors"
-PART = r"[^/]+/(diffusion_pytorch_model|model)(-[0-9]{5}-of-[0-9]{5})?(\.[a-z0-9]+)?\.safetensors"
+PART = r"([^/]+/diffusion_pytorch_model|text_encoder(_[0-9])?/model)(-[0-9]{5}-of-[0-9]{5})?(\.[a-z0-9]+)?\.safetensors"
 ALL = rf"pytorch_model_fsdp_[1-9][0-9]*/\.metadata|model_[0-9]+\.safetensors|{LORA}|{PART}"
 
 
@@ -41,7 +42,9 @@ class Accelerate(Layout):
 
     def resume_gaps(self, names: frozenset[str]) -> list[str]:
         """Without an optimizer, or DeepSpeed's states, it continues nothing."""
-        return [] if any(name in names for name in self.resume[0]) else [self.resume[0][0]]
+        states = any(fits(STATES, name) for name in names)  # else `latest` is a person's
+        held = any(name in names and (states or name != DEEPSPEED_TAG) for name in self.resume[0])
+        return [*([] if held else self.resume[0][:1]), *optimizer_lost(names)]
 
     def ranks_lost(self, names: frozenset[str], world: int, each_node: bool) -> list[str]:
         """Ranks below the highest that saved its random states, and DeepSpeed's states."""
@@ -66,11 +69,14 @@ OWN = Accelerate(
     holds=("fsdp", "deepspeed"),
     others=TRAINERS,
     marker="random_states_0.pkl",
+    is_last=False,
+    incomplete=(SAVING,),
     unmarked="is missing; what a resume needs is written before it, so the save did not finish",
     models=(ADAPTER, FULL),
     resume=(("optimizer.bin", "optimizer_0/.metadata", DEEPSPEED_TAG), ("random_states_0.pkl",)),
     ranks=r"random_states_(0|[1-9][0-9]{0,5})\.pkl",
-    continues=r"(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin|scaler\.pt|custom_checkpoint_[0-9]+\.pkl"
+    # Rank 0's random states are the marker; the others' are looked at as well.
+    continues=r"random_states_[0-9]+\.pkl|(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin|scaler\.pt|custom_checkpoint_[0-9]+\.pkl"
     r"|optimizer_[0-9]+/.*|pytorch_model(_[0-9]+)?/.*|latest",
     archives=r"(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin|scaler\.pt|(custom_checkpoint|random_states)_[0-9]+\.pkl"
     rf"|(pytorch_model|adapter_model)(-[0-9]{{5}}-of-[0-9]{{5}})?\.bin|pytorch_model_fsdp\.bin|{STATES}",

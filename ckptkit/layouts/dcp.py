@@ -6,8 +6,11 @@ names each shard and tells its exact size. Which ranks there were is known from 
 holds one already writes over the shards while the old `.metadata` stands: torch loads such a mix without a word.
 """
 
+from collections.abc import Iterable
+
 from ckptkit.layouts.hf_trainer import TRAINERS
-from ckptkit.layouts.layout import Layout, Model
+from ckptkit.layouts.layout import Layout, Model, fits
+from ckptkit.model import SAVING, File
 
 SHARD = r"__[0-9]+_[0-9]+\.distcp"
 ALL = Model(files=(".metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
@@ -16,7 +19,18 @@ INDEXED = Model(
     shards=r"model-([0-9]{5})-of-([0-9]{5})\.safetensors", replaces=r"(?!)",
 )  # fmt: skip
 
-LAYOUT = Layout(
+
+class Dcp(Layout):
+    """Shards have any number; whatever it is, they come before the index that names them."""
+
+    def written_in_order(self, files: Iterable[File]) -> bool:
+        """Whether the files' times are those of a save: a copy's are in any order."""
+        times = {file.name: file.modified_at for file in files}
+        shards = [at for name, at in times.items() if fits(SHARD, name)]
+        return bool(shards) and max(shards) <= times.get(self.marker, 0.0)
+
+
+LAYOUT = Dcp(
     name="dcp",
     title="torch.distributed.checkpoint",
     starts=("step", "checkpoint-", "epoch"),
@@ -27,6 +41,7 @@ LAYOUT = Layout(
     others=TRAINERS,
     signs=((SHARD,), (r"\.metadata(\.tmp)?",)),
     marker=".metadata",
+    incomplete=(SAVING,),
     models=(ALL,),
     witness=rf"{SHARD}|\.metadata\.tmp",
 )

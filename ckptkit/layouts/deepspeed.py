@@ -30,11 +30,27 @@ class DeepSpeed(Layout):
         states = sorted(name for name in names if fits(STATES, name) and name.endswith("_model_states.pt"))
         return [tuple(Weights(name, (), ()) for name in states)] if states else super().weights(names)
 
+    def resume_gaps(self, names: frozenset[str]) -> list[str]:
+        """As the plain Trainer's, and the optimizer's states: people delete them to save room."""
+        return [*super().resume_gaps(names), *optimizer_lost(names)]
+
     def ranks_lost(self, names: frozenset[str], world: int, each_node: bool) -> list[str]:
         """As the plain Trainer's, and the states: each kind of them has one file a rank."""
         lost = super().ranks_lost(names, world, each_node)
         least = max([world, *(rank + 1 for rank in self.rank_files(names))])
         return [*lost, *states_lost(names, least, each_node)]
+
+
+def optimizer_lost(names: Iterable[str]) -> list[str]:
+    """Given the names present, return the first of the optimizer's states if none is there and ZeRO wrote some.
+
+    ZeRO-0 has the optimizer in `mp_rank_00_model_states.pt` and lays no `zero_to_fp32.py` beside it.
+    """
+    there = tuple(names)
+    model = next((name for name in there if fits(STATES, name) and name.endswith("_model_states.pt")), None)
+    zero = any(fits(SHARD, name) or name == "zero_to_fp32.py" for name in there)
+    lost = model is not None and zero and not any(name.endswith("_optim_states.pt") for name in there)
+    return [f"{model.partition('/')[0]}/zero_pp_rank_0_mp_rank_00_optim_states.pt"] if model and lost else []
 
 
 def states_lost(names: Iterable[str], world: int, each_node: bool) -> list[str]:

@@ -9,11 +9,12 @@ and `optimizer.bin`; a resume takes these two and fails without them, whatever e
 """
 
 from ckptkit.layouts import hf_trainer
-from ckptkit.layouts.layout import Layout, Model, Weights
+from ckptkit.layouts.layout import Layout, Model, Weights, fits
 
 PLAIN = hf_trainer.LAYOUT
 SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
 GATHERED = Model(files=("pytorch_model_fsdp.bin",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
+SHARD = r"(?:pytorch_model_fsdp|optimizer)_[0-9]+/__([0-9]{1,6})_[0-9]+\.distcp"
 SIGNS = (
     (r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",),
 )  # fmt: skip
@@ -25,6 +26,11 @@ class Fsdp(Layout):
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The shards, or all of them gathered into one file; where both are gone, the weights in the Trainer's form."""
         return super().weights(names) or PLAIN.weights(names)
+
+    def ranks_lost(self, names: frozenset[str], world: int, each_node: bool) -> list[str]:
+        """As the plain Trainer's; each rank that wrote a shard saved its random states too."""
+        shards = (fits(SHARD, name) for name in names)
+        return super().ranks_lost(names, max([world, *(int(match[1]) + 1 for match in shards if match)]), each_node)
 
     def resume_gaps(self, names: frozenset[str]) -> list[str]:
         """A resume fails without FSDP's own weights, also where `model.safetensors` is there."""

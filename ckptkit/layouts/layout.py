@@ -58,6 +58,7 @@ class Layout(NamedTuple):
     judged      whether anybody here can judge it; else it is listed, sized and `unknown`
     single      whether a checkpoint is one file
     marker      the file that the writer writes last
+    is_last     whether it really is the last; of a layout without a mark, it only stands in for one
     unmarked    what its absence means, for a person
     state       the JSON file that tells the step and the log, "" if there is none
     incomplete  files that say "not finished" while they are there
@@ -93,6 +94,7 @@ class Layout(NamedTuple):
     judged: bool = True
     single: bool = False
     marker: str = ""
+    is_last: bool = True
     unmarked: str = "is missing; it is written last, so the save did not finish"
     state: str = ""
     incomplete: tuple[str, ...] = ()

@@ -8,7 +8,10 @@ one that is cut is possible. A directory holds the shards, `.metadata`, and `met
 of the newest, or a link to it. The name tells the step only where the person's pattern asks for it; the content does.
 """
 
+from collections.abc import Iterable
+
 from ckptkit.layouts.layout import Layout, Model, Weights
+from ckptkit.model import SAVING, File
 
 NAMED = r"(?:[^/]*step=([0-9]{1,18})[^/]*|[^/]+)\.ckpt"
 SHARDS = Model(files=(".metadata",), beside=("meta.pt",), also=(), shards=r"(?!)", replaces=r"(?!)")
@@ -24,6 +27,10 @@ class OneFile(Layout):
     def resume_gaps(self, names: frozenset[str]) -> list[str]:
         """Nothing that a name could tell."""
         return []
+
+    def written_in_order(self, files: Iterable[File]) -> bool:
+        """Of one file there is no order that could show a copy: its time counts, which only ever protects one more."""
+        return True
 
     def holds_optimizer(self, names: frozenset[str]) -> bool:
         """As long as nobody read it: it may."""
@@ -51,6 +58,7 @@ SHARDED = Layout(
     resume_with="trainer.fit(model, ckpt_path={path})",
     signs=((r"meta\.pt",), (r"__[0-9]+_[0-9]+\.distcp",), (r"\.metadata(\.tmp)?",)),
     marker="meta.pt",
+    incomplete=(SAVING,),
     models=(SHARDS,),
     archives=r"meta\.pt",
     lenient=True,

@@ -15,6 +15,8 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
+MOST_NAMED = 3  # runs, in a complaint
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan
@@ -58,7 +60,11 @@ def scan(path: str) -> Run:
     run = discover.scan(path)
     if not run.checkpoints and not run.leftovers:
         stray = f"; {run.strays[0]!r} is no checkpoint's name" if run.strays else ""
-        raise NoSuchRun(f"no checkpoint in {path!r}{stray}; RUN is the directory that holds checkpoint-N")
+        below = discover.find_runs(run.path, deepest=2)
+        told = (
+            f"they lie in {', '.join(below[:MOST_NAMED])}" if below else "RUN is the directory that holds checkpoint-N"
+        )
+        raise NoSuchRun(f"no checkpoint in {path!r}{stray}; {told}")
     return run
 
 

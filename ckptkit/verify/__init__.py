@@ -124,7 +124,8 @@ def _findings(
         found += name_findings(checkpoint, layout, parts)
     found += across_findings(checkpoint, layout, parts)
     found += shard_findings(checkpoint, layout, parts)
-    found += [Finding(name, "missing", "is not there, and the save before this one had it") for name in promised]
+    told = "is not there, and the save before had it: this one broke off, or the training was changed"
+    found += [Finding(name, "fewer-files", told) for name in promised]
     found += strange_findings(checkpoint, layout, found)
     if manifest:
         from ckptkit.verify.manifest import manifest_findings, of_another_save  # only here: digests take time to load

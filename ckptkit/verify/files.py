@@ -52,9 +52,7 @@ def _debris(layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
 
 
 def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
-    for name in layout.incomplete:
-        if name in names and not name.startswith(OURS):  # ours goes a moment after the marker came
-            yield Finding(name, "unfinished", "is the writer's own mark of a save that it did not finish")
+    yield from _marked(checkpoint, layout)
     gaps = layout.resume_gaps(names)
     # One that resumes as the Trainer alone writes it is the Trainer's, whatever else lies in it.
     mixed = bool(layout.foreign) and (gaps or layout.resume[0][0] not in names)
@@ -68,6 +66,18 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
         for name in gaps:
             told = "is not there, although the save finished: it was removed later, and only the weights can be used"
             yield Finding(name, "removed-after-save", told)
+
+
+def _marked(checkpoint: Checkpoint, layout: Layout) -> Iterator[Finding]:
+    """Marks of a save that is not finished. Ours goes a moment after the marker came, and then says nothing more:
+
+    unless it is newer than the marker, which is then of the save before, or the marker is not written last.
+    """
+    times = {file.name: file.modified_at for file in checkpoint.files}
+    for name in layout.incomplete:
+        over = name.startswith(OURS) and layout.is_last and times.get(name, 0.0) <= times.get(layout.marker, 0.0)
+        if name in times and not over:
+            yield Finding(name, "unfinished", "is the writer's own mark of a save that it did not finish")
 
 
 def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Finding]) -> Iterator[Finding]:

@@ -279,7 +279,12 @@ def _lightning(file: BinaryIO, size: int) -> Seen:
     from ckptkit.formats import lightning
 
     faults, found = lightning.read(file, seen.records)
-    state = found and TrainerState(found.step, os.fstat(file.fileno()).st_mtime, best_checkpoint=found.best)
+    state = found and TrainerState(
+        found.step,
+        os.fstat(file.fileno()).st_mtime,
+        best_checkpoint=found.best[-1] if found.best else None,
+        also_best=found.best[:-1],
+    )
     return seen._replace(faults=(*seen.faults, *faults), state=state, weights_only=bool(found and found.weights_only))
 
 

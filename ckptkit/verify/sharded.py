@@ -3,6 +3,7 @@
 `.metadata` tells each shard's exact size, so a shard that is cut, missing or of another model is known without reading
 it. One of another save with the same shapes has the same size: then only time tells. A save into a directory that
 holds one already writes over the shards in place while the old `.metadata` stands, and torch loads that mix silently.
+Times prove nothing: such a one is `unknown`, so nobody resumes from it, and nobody deletes it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def shard_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iter
             yield from _written_over(checkpoint, name, [folder + shard for shard in seen.table.items])
             if layout.marker in sizes and name == SHARDED[0] != layout.marker:
                 yield from _written_over(checkpoint, layout.marker, list(seen.table.items))
-        elif name == TAG and isinstance(seen.table, str):
+        elif name == TAG and isinstance(seen.table, str) and (layout.state or seen.table in checkpoint.directories):
             yield from _tag(seen.table, checkpoint.directories, sizes)
 
 
@@ -58,8 +59,8 @@ def _written_over(checkpoint: Checkpoint, index: str, shards: Sequence[str]) -> 
     for name in later[:MOST_TOLD]:
         shard_born = careful.born_at(os.path.join(checkpoint.path, name))
         if born and shard_born and _again(times[index], born, times[name], shard_born):
-            told = f"was written after {index}, which is of an earlier save: a save into this directory broke off"
-            yield Finding(name, "of-another-save", told)
+            told = f"was written after {index}: a save into this directory broke off, or somebody copied or touched it"
+            yield Finding(name, "perhaps-mixed", told)
 
 
 def _again(index_at: float, index_born: float, shard_at: float, shard_born: float) -> bool:

@@ -24,9 +24,9 @@ def left(run):
 
 
 def foreign(path):
-    """What nobody here can judge: another framework's shards."""
+    """What nobody here can judge: as no framework writes."""
     os.makedirs(path, exist_ok=True)
-    for name in ("__0_0.distcp", ".metadata"):
+    for name in ("moments.part", "weights.part"):
         with open(os.path.join(path, name), "wb") as file:
             file.write(b"\1" * 100)
     return str(path)
@@ -203,7 +203,7 @@ def test_older_one_that_nobody_can_judge_is_set_aside_for_the_save_and_told(tmp_
     guard = ckptkit.guard(trainer, 3)
     trainer.train()
     assert (guard.skipped, left(run)) == (0, ["checkpoint-10", "checkpoint-20"])
-    assert sorted(os.listdir(run / "set-aside-checkpoint-20.1")) == [".metadata", "__0_0.distcp"]
+    assert sorted(os.listdir(run / "set-aside-checkpoint-20.1")) == ["moments.part", "weights.part"]
     (line,) = [line for line in told if "renamed to set-aside-checkpoint-20.1, not deleted" in line]
     assert f"{run}/checkpoint-20" in line and "could not be judged" in line
 
@@ -216,7 +216,7 @@ def test_pinned_one_that_nobody_can_judge_stays_and_that_save_is_skipped(tmp_pat
     trainer = tiny.trainer(run, max_steps=20)
     guard = ckptkit.guard(trainer, 3)
     trainer.train()
-    assert guard.skipped == 1 and "__0_0.distcp" in os.listdir(run / "checkpoint-20")
+    assert guard.skipped == 1 and "weights.part" in os.listdir(run / "checkpoint-20")
     assert any("is pinned" in line for line in told)
 
 

@@ -42,7 +42,7 @@ def first_can_not_be_read(run, kind):
 
 def test_a_writer_whose_first_save_can_not_be_read_has_its_rotation_from_the_second_on(disk, names):
     run = os.path.join(disk(5 * MiB), "run")  # four of 1.2 MiB
-    last, told = first_can_not_be_read(run, "router")
+    last, told = first_can_not_be_read(run, "strange")
     assert (last, names(run)) == ("skipped 0 rotates False", ["checkpoint-50", "checkpoint-60"])
     assert len(of_rotation(told)) == 1
 

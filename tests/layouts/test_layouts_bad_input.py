@@ -10,6 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
+from ckptkit.errors import NoSuchRun
 from ckptkit.rules import Range, Rules
 from tests.layouts.made import aged, copied
 
@@ -115,6 +116,7 @@ def test_of_a_thousand_ranks_one_is_missing(tmp_path):
         ("deepspeed-zero3", "checkpoint-4/global_step4/zero_pp_rank_1_mp_rank_00_model_states.pt"),
         ("deepspeed-zero1", "checkpoint-4/global_step4/mp_rank_00_model_states.pt"),
         ("accelerate-2ranks", "checkpoints/checkpoint_1/random_states_1.pkl"),
+        ("accelerate-fsdp2", "checkpoints/checkpoint_1/random_states_1.pkl"),
         ("accelerate-own", "checkpoints/checkpoint_1/custom_checkpoint_0.pkl"),
         ("accelerate-own", "checkpoints/checkpoint_1/scheduler.bin"),
         ("accelerate-deepspeed", "checkpoints/checkpoint_1/pytorch_model/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
@@ -141,6 +143,22 @@ def test_gathered_weights_without_fsdps_own_are_weights_alone(tmp_path):
     found = verdict(run / "checkpoint-4")
     assert (found.state, found.resumable) == ("intact", False)
     assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_random_states_of_another_rank_that_are_cut_are_incomplete(tmp_path, kept):
+    run = copied("accelerate-2ranks", tmp_path / "made")
+    states = run / "checkpoint_1/random_states_1.pkl"
+    states.write_bytes(states.read_bytes()[:kept])
+    aged(run)
+    assert verdict(run / "checkpoint_1").state == "incomplete"
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint_0")
+
+
+def test_a_parent_of_runs_names_them(tmp_path):
+    copied("accelerate-own", tmp_path / "made")
+    with pytest.raises(NoSuchRun, match="they lie in .*/made/checkpoints"):
+        ckptkit.latest(str(tmp_path / "made"))
 
 
 # --- shards -----------------------------------------------------------------------------------------------------------
