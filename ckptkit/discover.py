@@ -60,6 +60,17 @@ def _alone(found: Checkpoint, candidates: Candidates) -> Checkpoint | None:
     return next((other for other in run.checkpoints if other.name == found.name), None)
 
 
+def may_be_checkpoint(path: str, name: str) -> bool:
+    """Given a path and the name that counts, return whether a person can mean a checkpoint by it.
+
+    Its name alone tells it (checkpoint-1000, a single file), what lies in it does, or it is gone.
+    """
+    candidates, _ = layouts.named(name)
+    if not os.path.isdir(path) or any(of.clear and of.stem for of in candidates):
+        return bool(candidates)
+    return layouts.recognized(candidates, _names(directory(path))) is not None
+
+
 def named_as(path: str, name: str) -> Checkpoint:
     """Given a checkpoint that lies under another name than it had, return it as if it had that. Raises OSError."""
     candidates, step = layouts.named(name)
@@ -70,12 +81,15 @@ def named_as(path: str, name: str) -> Checkpoint:
 
 
 def _sibling(entry: "os.DirEntry[str]") -> str:
-    """The name of the entry beside it that a link stands for, "" if it stands for anything else."""
+    """The name of the entry beside it that a link stands for or points into, "" if it stands for anything else."""
+    run = os.path.dirname(entry.path)
     try:
-        target = os.path.normpath(os.path.join(os.path.dirname(entry.path), os.readlink(entry.path)))
+        target = os.path.normpath(os.path.join(run, os.readlink(entry.path)))
+        if not target.startswith(f"{run}/"):  # by another name of the run, perhaps
+            target = os.path.realpath(entry.path)
     except OSError:
         return ""
-    return os.path.basename(target) if os.path.dirname(target) == os.path.dirname(entry.path) else ""
+    return target[len(run) + 1 :].split("/")[0] if target.startswith(f"{run}/") else ""
 
 
 def _candidates(entry: "os.DirEntry[str]") -> Candidates:

@@ -23,7 +23,7 @@ def named(run: Run) -> dict[str, str]:
     names = {checkpoint.name for checkpoint in run.checkpoints}
     found = {target: f"{link} points at it" for link, target in sorted(run.links.items()) if target in names}
     for file, text in _texts(run.path):
-        found |= {c.name: f"{file} names it" for c in run.checkpoints if _is_meant(text, c.name, c.step)}
+        found |= {c.name: f"{file} names it" for c in run.checkpoints if _is_meant(text, run.path, c.name, c.step)}
     return found
 
 
@@ -33,7 +33,7 @@ def dangling(run: Run) -> dict[str, str]:
     lost = {
         file: text
         for file, text in _texts(run.path)
-        if not any(_is_meant(text, c.name, c.step) for c in run.checkpoints)
+        if not any(_is_meant(text, run.path, c.name, c.step) for c in run.checkpoints)
     }
     gone = {
         link: to
@@ -54,7 +54,9 @@ def _texts(run: str) -> list[tuple[str, str]]:
     return found
 
 
-def _is_meant(text: str, name: str, step: int) -> bool:
-    return os.path.basename(text.rstrip("/")) == name or (
-        bool(re.fullmatch(r"[0-9]{1,18}", text, re.ASCII)) and int(text) == step
-    )
+def _is_meant(text: str, run: str, name: str, step: int) -> bool:
+    """Whether a tracker's text is a checkpoint's step, or its path from the run, from above it, or from the root."""
+    if re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+        return int(text) == step
+    paths = (os.path.normpath(os.path.join(place, text)) for place in (run, os.path.dirname(run)))
+    return os.path.join(run, name) in paths

@@ -198,13 +198,15 @@ def test_diverged_is_what_names_a_weight_that_an_earlier_one_of_its_kind_does_no
         ("epoch=1-step=900.ckpt", 900, "epoch=*-step=*.ckpt"),
         ("epoch=1-step=900-v1.ckpt", 900, "epoch=*-step=*.ckpt"),
         ("best-step=900-val_loss=0.25.ckpt", 900, "best-step=*-val_loss=*.ckpt"),
+        ("fold-1.ckpt", 900, "fold-1.ckpt"),
+        ("resnet18.ckpt", 900, "resnet18.ckpt"),
         ("checkpoint-900-rolling", 900, "checkpoint-*-rolling"),
         ("checkpoint-0", 0, "checkpoint-*"),
     ],
 )
 def test_kind_is_the_layout_and_the_name_without_the_step(name, step, stem):
-    found = Checkpoint(f"/run/{name}", name, step, "hf-trainer", 1, 2, (), (), 0, 0.0)
-    assert kind_of(found) == ("hf-trainer", stem)
+    found = Checkpoint(f"/run/{name}", name, step, "x", 1, 2, (), (), 0, 0.0, single=name.endswith(".ckpt"))
+    assert kind_of(found) == ("x", stem)
 
 
 # --- latest -----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ckptkit import discover, layouts, lock, pins
+from ckptkit import discover, lock, pins, trackers
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.lineage import kind_of
 from ckptkit.model import ASIDE, SET_ASIDE, Decision, Judged, Plan, Run
 from ckptkit.ops.looking import in_use, judge, moment
 from ckptkit.ops.pruning import Pruned
@@ -54,7 +55,7 @@ def discard_named(
 
 
 def _require_name(path: str, name: str) -> None:
-    if not layouts.named(_original(name))[0]:
+    if not discover.may_be_checkpoint(path, _original(name)):
         raise UsageError(f"{path!r} is not a checkpoint: name it in full, such as RUN/checkpoint-1000; nothing deleted")
 
 
@@ -73,7 +74,11 @@ def _plan(run: str, name: str, now: float, reading: Reading) -> Plan:
         return Plan(run, (), leftovers)
     target = _target(run, name, now, reading)
     _require_loose(run, target, now)
-    _require_another(target, [j for j in judge(found, now, reading=reading) if j.checkpoint.name != name])
+    if why := trackers.named(found).get(name):
+        raise UsageError(f"{target.checkpoint.path} stays: {why}; name another one there first; nothing deleted")
+    kind = kind_of(target.checkpoint._replace(name=_original(name)))
+    alike = [j for j in judge(found, now, reading=reading) if kind_of(j.checkpoint) == kind]
+    _require_another(target, [j for j in alike if j.checkpoint.name != name])
     return Plan(run, (Decision(*target, "delete", (WHY,)),), leftovers)
 
 

@@ -16,6 +16,7 @@ from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
 MOST_NAMED = 3  # runs, in a complaint
+HOLDS = "RUN is the directory that holds checkpoint-N"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def scan(path: str) -> Run:
     if not run.checkpoints and not run.leftovers:
         stray = f"; {run.strays[0]!r} is no checkpoint's name" if run.strays else ""
         below = discover.find_runs(run.path, deepest=2)
-        told = (
-            f"they lie in {', '.join(below[:MOST_NAMED])}" if below else "RUN is the directory that holds checkpoint-N"
-        )
+        told = f"they lie in {', '.join(below[:MOST_NAMED])}" if below else HOLDS
         raise NoSuchRun(f"no checkpoint in {path!r}{stray}; {told}")
     return run
 
@@ -138,14 +137,18 @@ def _judged(
 
 
 def _names_before(checkpoint: Checkpoint, run: Run | None) -> frozenset[str]:
-    """The names in the whole save before it, where its layout has no mark: a save that broke off lacks some of them."""
+    """The names in the whole saves around it, where its layout has no mark: one that broke off lacks some of them."""
     layout = layouts.by_name(checkpoint.layout)
     if not layout.promised(frozenset({layout.marker})):
         return frozenset()
     run = run or discover.scan(os.path.dirname(checkpoint.path))
-    earlier = [c for c in run.checkpoints if kind_of(c) == kind_of(checkpoint) and c.step < checkpoint.step]
-    names = [frozenset(file.name for file in c.files) for c in reversed(earlier)]
-    return next((found for found in names if layout.marker in found and not layout.mark(found)), frozenset())
+    alike = [c for c in run.checkpoints if kind_of(c) == kind_of(checkpoint)]
+    names = {c.step: frozenset(file.name for file in c.files) for c in alike}
+    whole = {step: found for step, found in names.items() if layout.marker in found and not layout.mark(found)}
+    before = [found for step, found in whole.items() if step < checkpoint.step][-1:]
+    after = [found for step, found in whole.items() if step > checkpoint.step][:1]
+    # What the save after it lacks as well was given up by then: fewer ranks, another precision.
+    return frozenset().union(*before) & after[0] if after else frozenset().union(*before)
 
 
 def verify(

@@ -48,10 +48,7 @@ def preflight(
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
     scripts: the training's own, as `scripting.scripts` returns them.
     """
-    run = os.path.realpath(path)
-    discover.refuse_system_directory(run)
-    if not discover.is_gone(run):
-        discover.run_directory(path)
+    run = _run(path)
     place = _existing(run)
     newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
     at, made = moment(now), _plan(run, rules, now, trust)
@@ -78,6 +75,15 @@ def preflight(
             dangling=trackers.dangling(discover.scan(run)) if made else {},
         )
     )
+
+
+def _run(path: str) -> str:
+    """Where it is, or will be. Raises UsageError, NoSuchRun."""
+    run = os.path.realpath(path)
+    discover.refuse_system_directory(run)
+    if not discover.is_gone(run):
+        discover.run_directory(path)
+    return run
 
 
 def configured(file: str) -> tuple[Mapping[str, Any], str] | None:

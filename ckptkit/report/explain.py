@@ -17,7 +17,10 @@ CAUSES = {
     "unreadable": "Run as the user who trains, or mend the file's mode; a disk that says EIO is failing (dmesg).",
     "foreign-layout": "Files of two frameworks lie in it: load it with the one that wrote it last.",
     "unjudged-layout": "ckptkit can't judge what its framework writes (docs/layouts.md): resume with that framework.",
-    "of-another-save": "A later save wrote over part of it and broke off: a mix of two, which loads without a word.",
+    "of-another-save": "A file of it is of another save than the index that names it.",
+    "perhaps-mixed": "A save into it may have broken off, which loads without a word. If you copied it or touched its "
+    "files, it is fine: touch the index (.metadata, meta.pt) last.",
+    "fewer-files": "If you train on fewer ranks now, or without a scaler: the next save shows it, and this one counts.",
     "bad-tag": "DeepSpeed reads that file to find the states, and would look in the wrong place.",
     "not-recognized": "No framework that ckptkit knows writes such files: load it with the program that wrote it.",
     "no-weights": "It holds no weights that ckptkit knows, and nothing shows that a save was cut off.",

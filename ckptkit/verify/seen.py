@@ -279,13 +279,11 @@ def _lightning(file: BinaryIO, size: int) -> Seen:
     from ckptkit.formats import lightning
 
     faults, found = lightning.read(file, seen.records)
-    state = found and TrainerState(
-        found.step,
-        os.fstat(file.fileno()).st_mtime,
-        best_checkpoint=found.best[-1] if found.best else None,
-        also_best=found.best[:-1],
-    )
-    return seen._replace(faults=(*seen.faults, *faults), state=state, weights_only=bool(found and found.weights_only))
+    if found is None:
+        return seen._replace(faults=(*seen.faults, *faults))
+    *others, best = (*found.best,) or (None,)
+    state = TrainerState(found.step, os.fstat(file.fileno()).st_mtime, best_checkpoint=best, also_best=tuple(others))
+    return seen._replace(faults=(*seen.faults, *faults), state=state, weights_only=found.weights_only)
 
 
 def _state(file: BinaryIO, size: int) -> Seen:

@@ -10,7 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
-from ckptkit.errors import NoSuchRun
+from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.rules import Range, Rules
 from tests.layouts.made import aged, copied
 
@@ -79,6 +79,38 @@ def test_preflight_tells_of_a_tracker_that_names_none(tmp_path):
     assert "latest names checkpoint-900" in told[0].message and "last-checkpoint" in told[1].message
 
 
+@pytest.mark.parametrize("verb", ["discard", "prune"])
+def test_neither_prune_nor_discard_takes_what_a_tracker_stands_for(tmp_path, verb):
+    run = copied("dcp", tmp_path / "made")
+    (run / "latest").write_text(f"{run}/step-2/")
+    (run / "inner").symlink_to("step-2/.metadata")
+    if verb == "prune":
+        assert prune(run).outcome.deleted == ()
+    else:
+        with pytest.raises(UsageError, match="stays: .*step-2|stays: latest names it|stays: inner points at it"):
+            ops.discard_named(str(run / "step-2"))
+    assert (run / "step-2/.metadata").exists()
+
+
+@pytest.mark.parametrize("name", ["2024", "epoch_3", "step_7", "notes.ckpt", "global_step_5"])
+def test_discard_takes_no_directory_that_merely_has_such_a_name(tmp_path, name):
+    folder = tmp_path / "run" / name
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match="not a checkpoint"):
+        ops.discard_named(str(folder))
+    assert (folder / "a.jpg").exists()
+
+
+def test_discard_counts_only_what_is_of_its_kind(tmp_path):
+    run = copied("fsdp2-sharded", tmp_path / "made")
+    shutil.rmtree(run / "checkpoint-2")
+    shutil.copy(copied("lightning-single", tmp_path / "other") / "last.ckpt", run / "base_model.ckpt")
+    aged(run)
+    with pytest.raises(NoIntactCheckpoint, match="only intact"):
+        ops.discard_named(str(run / "checkpoint-4"))
+
+
 def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path):
     run = copied("fsdp2-sharded", tmp_path / "made")
     (run / "checkpoint-5").symlink_to("checkpoint-2")
@@ -115,10 +147,6 @@ def test_of_a_thousand_ranks_one_is_missing(tmp_path):
         ("deepspeed-zero2", "checkpoint-4/global_step4/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
         ("deepspeed-zero3", "checkpoint-4/global_step4/zero_pp_rank_1_mp_rank_00_model_states.pt"),
         ("deepspeed-zero1", "checkpoint-4/global_step4/mp_rank_00_model_states.pt"),
-        ("accelerate-2ranks", "checkpoints/checkpoint_1/random_states_1.pkl"),
-        ("accelerate-fsdp2", "checkpoints/checkpoint_1/random_states_1.pkl"),
-        ("accelerate-own", "checkpoints/checkpoint_1/custom_checkpoint_0.pkl"),
-        ("accelerate-own", "checkpoints/checkpoint_1/scheduler.bin"),
         ("accelerate-deepspeed", "checkpoints/checkpoint_1/pytorch_model/zero_pp_rank_1_mp_rank_00_optim_states.pt"),
         ("dcp", "step-4/__1_0.distcp"),
         ("dcp", "step-4/.metadata"),
@@ -161,6 +189,36 @@ def test_a_parent_of_runs_names_them(tmp_path):
         ckptkit.latest(str(tmp_path / "made"))
 
 
+# --- what the save before it had --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [("accelerate-2ranks", "random_states_1.pkl"), ("accelerate-own", "custom_checkpoint_0.pkl"),
+     ("accelerate-own", "scheduler.bin"), ("accelerate-fsdp2", "random_states_1.pkl")],
+)  # fmt: skip
+def test_of_accelerate_one_file_less_is_unknown_until_the_next_save_lacks_it_too(tmp_path, case, name):
+    run = copied(case, tmp_path / "made")
+    (run / "checkpoint_1" / name).unlink()
+    found = verdict(run / "checkpoint_1")
+    assert (found.state, found.findings[0].code) == ("unknown", "fewer-files")
+    assert ckptkit.latest(str(run)).path.endswith("checkpoint_0")
+    assert prune(run).outcome.deleted == ()
+    shutil.copytree(run / "checkpoint_1", run / "checkpoint_2")
+    aged(run)
+    states = {j.checkpoint.name: j.verdict.state for j in ckptkit.verify(str(run))}
+    assert states == {"checkpoint_0": "intact", "checkpoint_1": "intact", "checkpoint_2": "intact"}
+
+
+def test_a_bystander_named_latest_in_one_of_accelerate_decides_nothing(tmp_path):
+    run = copied("accelerate-own", tmp_path / "made")
+    (run / "checkpoint_1/latest").write_text("checkpoint_0")
+    (run / "checkpoint_1/best_model").mkdir()
+    (run / "checkpoint_1/best_model/model.safetensors").write_bytes(b"cut")
+    aged(run)
+    assert verdict(run / "checkpoint_1").resumable
+
+
 # --- shards -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,26 +254,36 @@ def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path):
     assert judged.verdict.state == "corrupt" and judged.verdict.findings[0].file == "__0_0.distcp"
 
 
-def test_newer_shards_under_an_old_index_are_corrupt(tmp_path):
-    """As a save into a directory that holds one leaves it, killed before its own .metadata."""
+def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them_and_nobody_deletes_them(tmp_path):
+    """As a save into a directory that holds one leaves it, killed before its own .metadata; or as `touch` does."""
     run = tmp_path / "run"
-    run.mkdir()
     made = copied("dcp", tmp_path / "made")
-    (run / "step-2").mkdir()
-    for name in ("__0_0.distcp", "__1_0.distcp", ".metadata"):
-        shutil.copyfile(made / "step-2" / name, run / "step-2" / name)
+    for step in ("step-2", "step-4"):
+        (run / step).mkdir(parents=True)
+        for name in ("__0_0.distcp", "__1_0.distcp", ".metadata"):
+            shutil.copyfile(made / step / name, run / step / name)
     time.sleep(0.05)
-    shutil.copyfile(made / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
-    (judged,) = ops.judge(ops.scan(str(run)), quiet=0)
-    assert judged.verdict.state == "corrupt"
-    assert [f.code for f in judged.verdict.findings] == ["of-another-save"]
+    shutil.copyfile(made / "step-2/__0_0.distcp", run / "step-4/__0_0.distcp")
+    (older, newer) = ops.judge(ops.scan(str(run)), quiet=0)
+    assert older.verdict.intact and newer.verdict.state == "unknown"
+    assert [f.code for f in newer.verdict.findings] == ["perhaps-mixed"]
+    assert os.path.basename(ckptkit.latest(str(run)).path) == "step-2"
+    assert prune(run).outcome.deleted == ()
 
 
-def test_a_shard_of_another_step_laid_into_a_copy_is_corrupt(tmp_path):
+def test_a_shard_of_another_step_laid_into_a_copy_is_unknown(tmp_path):
     run = copied("dcp", tmp_path / "made")
     shutil.copyfile(run / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
     states = {j.checkpoint.name: j.verdict.state for j in ops.judge(ops.scan(str(run)), quiet=0)}
-    assert states == {"step-2": "corrupt", "step-4": "intact"}
+    assert states == {"step-2": "unknown", "step-4": "intact"}
+
+
+def test_a_shard_of_another_size_than_its_index_says_is_corrupt(tmp_path):
+    run = copied("dcp", tmp_path / "made")
+    shutil.copy(copied("dcp-1rank", tmp_path / "other") / "step-4/__0_0.distcp", run / "step-4/__0_0.distcp")
+    aged(run)
+    found = verdict(run / "step-4")
+    assert (found.state, found.findings[0].code) == ("corrupt", "of-another-save")
 
 
 @pytest.mark.parametrize("case", ["dcp", "fsdp2-sharded", "lightning-sharded"])
@@ -253,6 +321,25 @@ def test_an_index_that_names_a_program_is_refused(tmp_path):
     found = verdict(run / "step-4")
     assert found.state == "intact" and found.refused
     assert ckptkit.latest(str(run)).path.endswith("step-2")
+
+
+@pytest.mark.parametrize("case", ["deepspeed-zero1", "deepspeed-zero2", "deepspeed-zero3", "accelerate-deepspeed"])
+def test_deepspeed_without_the_optimizers_states_is_weights_alone(tmp_path, case):
+    run = copied(case, tmp_path / "made")
+    newest = sorted(run.iterdir())[-1]
+    for path in newest.rglob("*optim_states.pt"):
+        path.unlink()
+    found = verdict(newest)
+    assert (found.state, found.resumable) == ("intact", False)
+
+
+@pytest.mark.parametrize("case", ["dcp", "lightning-single"])
+def test_of_two_runs_in_one_directory_the_newest_by_time_stays(tmp_path, case):
+    run = copied(case, tmp_path / "made")
+    old, new = ("step-4", "step-2") if case == "dcp" else ("epoch=1-step=6.ckpt", "epoch=0-step=2.ckpt")
+    for path in (run / new, *(run / new).rglob("*")):
+        os.utime(path, (path.stat().st_mtime + 1800,) * 2)
+    assert prune(run).outcome.deleted == () and (run / old).exists()
 
 
 # --- halves of two ----------------------------------------------------------------------------------------------------
