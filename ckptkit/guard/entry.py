@@ -50,7 +50,8 @@ def guard(
     `save_total_limit`, which is off while it trains, else 2. With 1, two are there while a save is written. The best
     one (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on
     the disk it goes below that, down to the last intact one.
-    keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
+    keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well, with a
+    Trainer.
     on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
     room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
     trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from. By default
@@ -110,13 +111,25 @@ def _of_a_loop(run: str, *asked: Any) -> LoopGuard:
 
 
 def settings_of_a_loop(
-    run: str, keep_last: Any, keep_every: Any, keep_best: Any, on_full: Any, on_full_timeout: Any, trust: Any
+    run: str,
+    keep_last: Any,
+    keep_every: Any,
+    keep_best: Any,
+    on_full: Any,
+    on_full_timeout: Any,
+    trust: Any,
+    best: str = "pin the best: bin/pin CKPT",
 ) -> Settings:
-    """Given what was asked for without a Trainer, return it checked. Raises UsageError."""
+    """Given what was asked for without a Trainer, return it checked. Raises UsageError.
+
+    best: what to do instead of keep_best: where nobody measured its metric, nothing would ever be deleted.
+    """
+    if keep_best is not None:
+        raise UsageError(f"keep_best: a loop's checkpoints hold no metric; {best}")
     arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
     timeout = _timeout(on_full_timeout)
     limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
-    asked = Rules(limit, keep_best, keep_every)
+    asked = Rules(limit, None, keep_every)
     return Settings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
 
 

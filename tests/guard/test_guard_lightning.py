@@ -184,7 +184,7 @@ def test_what_a_person_saves_elsewhere_is_left_alone(tmp_path, names):
     assert len(names(tmp_path / "mine")) == 4
 
 
-@pytest.mark.parametrize("asked", [{"keep_last": 0}, {"on_full": "stop"}, {"trust": "x"}])
+@pytest.mark.parametrize("asked", [{"keep_last": 0}, {"on_full": "stop"}, {"trust": "x"}, {"keep_best": "loss"}])
 def test_what_can_not_be_meant_is_refused_at_once(asked):
     with pytest.raises(ckptkit.UsageError, match=next(iter(asked))):
         ckptkit.lightning_guard(**asked)

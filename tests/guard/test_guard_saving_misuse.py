@@ -1,0 +1,42 @@
+"""The guard of a loop asked for what it can't do, and bodies of a `with` that fail of something else than the disk."""
+
+import warnings
+
+import pytest
+
+import ckptkit
+
+
+@pytest.fixture(autouse=True)
+def _alone():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")
+        yield
+
+
+@pytest.fixture
+def guard(tmp_path):
+    with ckptkit.guard(tmp_path / "run", keep_last=2) as guard:
+        yield guard
+
+
+def write(path):
+    """A checkpoint of torch.distributed.checkpoint."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save({"model": torch.ones(9), "optimizer": torch.ones(9)}, checkpoint_id=path)
+
+
+def train(guard, *steps, save=write):
+    for step in steps:
+        with guard.saving(step) as path:
+            save(path)
+    guard.wait()
+
+
+def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path):
+    with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*bin/pin CKPT"):
+        ckptkit.guard(tmp_path / "run", keep_best="loss")
+    with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*set monitor= on ModelCheckpoint"):
+        ckptkit.lightning_guard(keep_best="loss")
