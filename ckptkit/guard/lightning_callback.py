@@ -61,7 +61,12 @@ class LightningGuard(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take over, once, before the first save."""
-        if stage != "fit" or getattr(trainer, "_ckptkit_guard", None) is self:
+        if stage != "fit":
+            return
+        for guard in self._guards.values():
+            if guard.closed:  # another training, by this Trainer or a new one
+                guard.open()
+        if getattr(trainer, "_ckptkit_guard", None) is self:
             return
         trainer._ckptkit_guard = self
         strategy = trainer.strategy

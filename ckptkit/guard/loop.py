@@ -26,10 +26,18 @@ class LoopGuard(Keeper):
     def __init__(self, run: str, settings: Settings) -> None:
         super().__init__(run, settings)
         self.slots: LoopSlots = LoopSlots(self.room)
-        self._claim, self._begun = Hold(), False
+        self._claim = Hold()
+        self.closed = False
+        self._anew()
+
+    def _anew(self) -> None:
+        """The next save is the first of a training, however many there were in this process."""
+        self._begun, self._saved_last = False, -1
 
     def open(self) -> None:
         """Claim the run for this training, and say how many checkpoints there will be. Raises LockHeld."""
+        self.closed = False
+        self._anew()
         if not self.leads:
             return
         with suppress(OSError):  # a full disk has no room for the directory: it is tried again at the first save
@@ -52,6 +60,7 @@ class LoopGuard(Keeper):
         Raises NoIntactCheckpoint if there are some, but none of them will do. Every rank must call it.
         """
         path = newest(self.room, self.leads, False)
+        self._anew()
         if self.leads and path:
             self._went_on_from(os.path.basename(path))
         self.begin(max(0, step_of(path)))
@@ -62,6 +71,13 @@ class LoopGuard(Keeper):
         if self.leads and not self._begun:
             self.disk.quietly(lambda: self.room.begin(step, self.settings.explicit))
         self._begun = True
+
+    def begin_save(self, step: int) -> None:
+        """The first one of a training, or one below the last: a training that began again in this process."""
+        if step < self._saved_last:
+            self._anew()
+        self.begin(max(0, step - 1))
+        self._saved_last = step
 
     def saving(self, step: int, path: "str | os.PathLike[str] | None" = None, *, alone: bool = False) -> Saving:
         """Guard what the `with` writes: `with guard.saving(step) as path: accelerator.save_state(path)`.
@@ -95,6 +111,8 @@ class LoopGuard(Keeper):
         self.wait()
         self.source.release()
         self._claim.release()
+        self.closed = True
+        self._anew()
 
     def __enter__(self) -> "LoopGuard":
         return self

@@ -141,7 +141,7 @@ class Saving:
 
     def _choose(self) -> Slot:
         guard = self.guard
-        guard.begin(max(0, self.step - 1))
+        guard.begin_save(self.step)
         guard.disk.save_begins()
         return guard.disk.slot(self._chosen, Slot("save"))
 

@@ -188,3 +188,10 @@ def test_what_a_person_saves_elsewhere_is_left_alone(tmp_path, names):
 def test_what_can_not_be_meant_is_refused_at_once(asked):
     with pytest.raises(ckptkit.UsageError, match=next(iter(asked))):
         ckptkit.lightning_guard(**asked)
+
+
+def test_second_training_with_the_same_guard_keeps_its_own(tmp_path, names):
+    guard = ckptkit.lightning_guard(2)
+    fit(tmp_path / "run", guard, steps=6)
+    fit(tmp_path / "run", guard, steps=3)
+    assert names(tmp_path / "run") == files(2, 3)

@@ -1,5 +1,6 @@
 """The guard of a loop asked for what it can't do, and bodies of a `with` that fail of something else than the disk."""
 
+import os
 import warnings
 
 import pytest
@@ -40,3 +41,25 @@ def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path):
         ckptkit.guard(tmp_path / "run", keep_best="loss")
     with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*set monitor= on ModelCheckpoint"):
         ckptkit.lightning_guard(keep_best="loss")
+
+
+# --- a second training in one process ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", ["guard", "close", "no word"])
+def test_second_training_in_one_process_keeps_its_own(tmp_path, guard, names, again):
+    train(guard, 10, 20, 30, 40, 50)
+    if again == "close":
+        guard.close()
+    if again == "guard":
+        ckptkit.guard(tmp_path / "run", keep_last=2)
+    train(guard, 10, 20, 30)
+    assert names(tmp_path / "run") == ["checkpoint-20", "checkpoint-30"]
+
+
+def test_second_training_that_goes_on_from_an_older_one_keeps_its_own(tmp_path, guard, names):
+    train(guard, 10, 20)
+    os.unlink(tmp_path / "run/checkpoint-20/.metadata")
+    assert guard.latest() == str(tmp_path / "run/checkpoint-10")
+    train(guard, 12, 14)
+    assert names(tmp_path / "run") == ["checkpoint-12", "checkpoint-14"]
