@@ -161,6 +161,11 @@ class Faults:
         _let_go(error)
         self._raised.append(error)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is held on this rank."""
+        return bool(self._held)
+
     def agreed(self, gather: Callable[[Any], list[Any]] = ranks.gather) -> str | None:
         """The disk's word if it was in the way of any rank, else None; every rank must ask.
 

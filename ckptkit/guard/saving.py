@@ -19,7 +19,7 @@ from ckptkit.guard.attempt import Faults
 from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.slots import Slot, strictest
-from ckptkit.guard.storage_errors import ENDS, is_storage_error, told
+from ckptkit.guard.storage_errors import ENDS, broke_off, is_storage_error, told
 
 if TYPE_CHECKING:
     from ckptkit.guard.loop import LoopGuard
@@ -48,6 +48,7 @@ class Saving:
         self.saved, self.skipped = False, ""
         self._faults, self._held = Faults(), ExitStack()
         self._before: frozenset[str] = frozenset()
+        self._torn = False  # whether what failed may have been a write of it, on any rank
         _require_in_the_run(self.path, guard.room.run)
 
     @property
@@ -79,7 +80,9 @@ class Saving:
         if not fault:
             self._follow()
             return False
-        self._agreed(partial(self._after_failure, fault, None))
+        if self._agreed(partial(self._after_failure, fault, None)).action == "there":
+            self._follow()
+            return True
         self._tell(fault)
         if self._raises and error is None:
             raise self._error()
@@ -98,6 +101,9 @@ class Saving:
                 return True
             slot = self._agreed(partial(self._after_failure, fault, tries))
         if slot.action == "there":
+            if tries:
+                self._follow()
+            self.saved = True
             return True
         self._tell(slot.reason)
         if self._raises:
@@ -183,11 +189,13 @@ class Saving:
     def _end(self, error: BaseException | None) -> str:
         """The disk's word if it was in the way of any rank, "" if not. Raises on every rank what is not the disk's."""
         try:
-            if error is not None and not is_storage_error(error) and self._is_alone():
+            torn = self._faults.any or (error is not None and broke_off(error, self.path))
+            if error is not None and self._is_alone() and not is_storage_error(error, by_context=False):
                 raise error
             if error is not None:
                 self._faults.hold(error)
             fault = self._faults.agreed(self._gather)
+            self._torn = bool(fault) and any(self._gather(torn))
             faults = [fault] if fault else self._ask(self._complete)
             return next((fault for fault in faults if fault), "")
         finally:
@@ -231,6 +239,9 @@ class Saving:
         warn(f"saving {self.name} failed: {fault}")
         if guard.disk.hangs:
             return Slot("skip", fault)
+        if not self._torn and self._is_whole():
+            warn(f"{self.path} is whole and stays, training goes on: {fault} was not of its save")
+            return Slot("there")
         self._remove()
         waits = guard.settings.on_full == "wait" and time.monotonic() < self._until
         if tries is None or not (tries < ATTEMPTS or waits):
@@ -238,6 +249,17 @@ class Saving:
             return Slot("skip", fault)
         guard.slots.make_again(self._until, tries)
         return Slot("save")
+
+    def _is_whole(self) -> bool:
+        """Whether one that is new was written to its end, and something after it failed, such as its upload."""
+        new, room = self._new(), self.guard.room
+        if len(new) != 1:
+            return False
+        self.path = room.path(new[0])
+        if os.path.isdir(self.path):
+            with suppress(OSError):
+                marks.unmark(self.path)
+        return room.sound(self.name)
 
     def _remove(self) -> None:
         room, slots = self.guard.room, self.guard.slots

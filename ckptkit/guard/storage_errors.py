@@ -5,6 +5,8 @@ does not raise OSError says of the operating system: safetensors and tokenizers 
 torch's zip writer (C++) names none. Everything else is the program's: a missing key, a wrong type, a GPU out of memory.
 """
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +25,28 @@ WORDS = re.compile(
 ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
-def is_storage_error(error: BaseException) -> bool:
-    """Whether the disk, not the program, made a save fail. Looks through the chain of causes."""
-    return any(map(_is_the_disks, chain(error)))
+BROKEN_OFF = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE})
+
+
+def is_storage_error(error: BaseException, by_context: bool = True) -> bool:
+    """Whether the disk, not the program, made a save fail. Looks through the chain of causes.
+
+    by_context: through what was being handled as well. What a person's own code makes of that is the program's.
+    """
+    return any(map(_is_the_disks, chain(error, by_context)))
+
+
+def broke_off(error: BaseException, path: str) -> bool:
+    """Whether a write of the checkpoint at this path may have ended in it: not so of an upload that came after."""
+    return any(_of_a_write(link, path) for link in chain(error))
+
+
+def _of_a_write(link: BaseException, path: str) -> bool:
+    if not isinstance(link, OSError):
+        return _is_the_disks(link)
+    if isinstance(link.filename, (str, os.PathLike)):
+        return os.path.abspath(link.filename).startswith(path)
+    return link.errno in BROKEN_OFF
 
 
 def told(error: BaseException) -> str:
@@ -36,7 +57,7 @@ def told(error: BaseException) -> str:
     return " ".join((str(own) or repr(own)).split())
 
 
-def chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException, by_context: bool = True) -> Iterator[BaseException]:
     """The error, what it came from, and what each rank failed of where it says that (`CheckpointException`)."""
     seen: set[int] = set()
     todo: list[BaseException | None] = [error]
@@ -46,7 +67,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(link))
         yield link
-        todo += [*_of_ranks(link), link.__cause__ or link.__context__]
+        todo += [*_of_ranks(link), link.__cause__ or (link.__context__ if by_context else None)]
 
 
 def _is_the_disks(link: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """The guard of a loop asked for what it can't do, and bodies of a `with` that fail of something else than the disk."""
 
+import errno
 import os
 import warnings
 
@@ -63,3 +64,43 @@ def test_second_training_that_goes_on_from_an_older_one_keeps_its_own(tmp_path, 
     assert guard.latest() == str(tmp_path / "run/checkpoint-10")
     train(guard, 12, 14)
     assert names(tmp_path / "run") == ["checkpoint-12", "checkpoint-14"]
+
+
+# --- what else fails in a body ----------------------------------------------------------------------------------------
+
+
+def uploaded(path):
+    write(path)
+    raise ConnectionError("the hub does not answer")
+
+
+@pytest.mark.parametrize("with_save", [False, True])
+def test_whole_save_stays_where_what_came_after_it_failed(tmp_path, guard, names, told, with_save):
+    if with_save:
+        assert guard.save(1, uploaded)
+    else:
+        train(guard, 1, save=uploaded)
+    guard.wait()
+    assert (names(tmp_path / "run"), guard.skipped, set(guard.room.durable)) == (["checkpoint-1"], 0, {"checkpoint-1"})
+    assert any("is whole and stays" in line and "the hub does not answer" in line for line in told)
+
+
+def test_save_of_which_a_write_failed_is_removed_however_whole_it_looks(tmp_path, guard, names):
+    def broken_off(path):
+        write(path)
+        raise OSError(errno.ENOSPC, "No space left on device", f"{path}/trainer_state.json")
+
+    train(guard, 1)
+    train(guard, 2, save=broken_off)
+    assert (names(tmp_path / "run"), guard.skipped) == (["checkpoint-1"], 1)
+
+
+def test_what_a_body_makes_of_an_error_is_the_programs(guard):
+    def made_of_it(path):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise ValueError("of the program")  # noqa: B904
+
+    with pytest.raises(ValueError, match="of the program"):
+        train(guard, 1, save=made_of_it)
