@@ -50,8 +50,7 @@ def guard(
     `save_total_limit`, which is off while it trains, else 2. With 1, two are there while a save is written. The best
     one (`metric_for_best_model`) and, with on_full="weights-only", one with weights only may come on top. For room on
     the disk it goes below that, down to the last intact one.
-    keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well, with a
-    Trainer.
+    keep_every: keep those at multiples of so many steps as well. keep_best: "METRIC[:min|max][=N]" as well.
     on_full: when no room can be made without deleting the last intact one: "skip" this save and train on, "wait" for
     room, "stop" training cleanly, or save "weights-only" if that fits. on_full_timeout: seconds to "wait" at most.
     trust: patterns such as "my_package.*": a checkpoint whose pickles name such things may be resumed from. By default
