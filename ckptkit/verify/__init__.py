@@ -64,10 +64,16 @@ def verify(
         optimizer_state=held,
         weights_intact=_weights_intact(state, findings, layout),
         digests=tuple((name, s.digest) for name, s in seen.items() if s.digest),
-        files_unread=0 if level == "quick" else sum(not s.whole and not s.damaged for s in seen.values()),
+        files_unread=0 if level == "quick" else sum(map(_unread, seen.values())),
         nonfinite=_nonfinite(parts, of_this_save),
         written_in_order=layout.written_in_order(checkpoint.files),
     )
+
+
+def _unread(seen: Seen) -> bool:
+    """Whether a file was not read to its end: for want of time, or because the disk did not let it."""
+    refused = any(code == "unreadable" for code, _ in seen.faults)
+    return not seen.whole and (refused or not seen.damaged)
 
 
 def _promised(layout: Layout, names: frozenset[str], before: frozenset[str]) -> list[str]:
