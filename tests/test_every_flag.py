@@ -66,6 +66,7 @@ PREFLIGHT = {
     "inodes": "test_preflight.py::test_too_few_inodes_stand_against_it",
     "checkpoints": "test_preflight.py::test_more_checkpoints_than_the_policy_keeps_stand_against_it",
     "resume": "test_preflight.py::test_nothing_intact_stands_against_it",
+    "tracker": "layouts/test_layouts_bad_input.py::test_preflight_tells_of_a_tracker_that_names_none",
     "unknown": "test_unknown.py::test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped",
     "config": "test_preflight.py::test_settings_of_the_next_training_are_judged_against_the_volume",
     "cleanup": "test_cleanup.py::test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone",

@@ -26,11 +26,12 @@ def scenes(tmp_path_factory):
         shares = dict(re.findall(r"^    (\w+): (True|False),$", file.read(), re.MULTILINE))
     for scene in shares:
         (top / scene).mkdir()
-    mounts = [str(top / scene) for scene, shared in shares.items() if shared == "True"]
+    # Where two nodes write the same files, each has temporary ones of its own beside them.
+    mounts = {str(top / s): BYTES * (2 if "each" in s else 1) for s, shared in shares.items() if shared == "True"}
     disks = [str(top / scene) for scene, shared in shares.items() if shared == "False"]
     try:
-        for mount in mounts:
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={BYTES}", "tmpfs", mount], check=True)
+        for mount, size in mounts.items():
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", mount], check=True)
         port = _free_port()
         yield launching.scenes([launching.begin(*_node(number, port, str(top), disks)) for number in (0, 1)])
     finally:
