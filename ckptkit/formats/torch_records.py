@@ -5,7 +5,7 @@ Nothing is decompressed (torch stores), nothing is unpickled, no name is used as
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, BinaryIO
 
 from ckptkit.formats import NAMES_TOO_MUCH, Fault, pickles
@@ -91,11 +91,16 @@ class Archive:
         self.values, self.trust, self.only = values, trust, only
         self.scan: pickles.Scan | None = None
 
+    @cached_property
+    def _wanted(self) -> set[str]:
+        """Asked for when the storages pass, which is after the pickle did."""
+        return _keys_below(self.scan.value if self.scan else None, self.only)
+
     def dtype(self, record: Record) -> str | None:
         """Of a storage's record, as safetensors names it; None if it is no storage, or nobody asked."""
         storages = self.scan.storages if self.values and self.scan else {}
         key = _shown(record.name).rpartition(DATA)[2]
-        if self.only and self.scan and key not in _keys_below(self.scan.value, self.only):
+        if self.only and self.scan and key not in self._wanted:
             return None
         return DTYPES.get(storages.get(key, ""))
 

@@ -9,7 +9,7 @@ their `random_states_<rank>.pkl` at any time. No file tells the step or how many
 what can't be told).
 """
 
-from ckptkit.layouts.deepspeed import STATES, optimizer_lost, states_lost
+from ckptkit.layouts.deepspeed import STATES, model_states, optimizer_lost, states_lost
 from ckptkit.layouts.deepspeed import TAG as DEEPSPEED_TAG
 from ckptkit.layouts.fsdp import GATHERED, SHARDED
 from ckptkit.layouts.hf_trainer import ADAPTER, FULL, TRAINERS
@@ -33,7 +33,7 @@ class Accelerate(Layout):
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The first model as the Trainer names it, or in shards, and all others beside it."""
         first = next((model.files[0] for model in (SHARDED, GATHERED) if model.files[0] in names), None)
-        states = sorted(n for n in names if fits(STATES, n) and n.endswith("_model_states.pt"))
+        states = model_states(names)
         others = sorted(name for name in names if fits(ALL, name))
         plain = [] if first or states else super().weights(names)
         found = [*(w.file for w in plain[0]), *others] if plain else [*filter(None, [first]), *states, *others]

@@ -13,10 +13,10 @@ from ckptkit.layouts.layout import Layout, Model, fits
 from ckptkit.model import SAVING, File
 
 SHARD = r"__[0-9]+_[0-9]+\.distcp"
-ALL = Model(files=(".metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
+ALL = Model(files=(".metadata",))
 INDEXED = Model(
-    files=("model.safetensors.index.json",), beside=(), also=("config.json",),
-    shards=r"model-([0-9]{5})-of-([0-9]{5})\.safetensors", replaces=r"(?!)",
+    files=("model.safetensors.index.json",), also=("config.json",),
+    shards=r"model-([0-9]{5})-of-([0-9]{5})\.safetensors",
 )  # fmt: skip
 
 

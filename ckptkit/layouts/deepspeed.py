@@ -27,7 +27,7 @@ class DeepSpeed(Layout):
 
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The states, which a resume takes; where they are gone (a strip), the gathered weights."""
-        states = sorted(name for name in names if fits(STATES, name) and name.endswith("_model_states.pt"))
+        states = model_states(names)
         return [tuple(Weights(name, (), ()) for name in states)] if states else super().weights(names)
 
     def resume_gaps(self, names: frozenset[str]) -> list[str]:
@@ -41,16 +41,22 @@ class DeepSpeed(Layout):
         return [*lost, *states_lost(names, least, each_node)]
 
 
+def model_states(names: Iterable[str]) -> list[str]:
+    """Given the names present, return the files that hold the model's states."""
+    return sorted(name for name in names if name.endswith("_model_states.pt") and fits(STATES, name))
+
+
 def optimizer_lost(names: Iterable[str]) -> list[str]:
     """Given the names present, return the first of the optimizer's states if none is there and ZeRO wrote some.
 
     ZeRO-0 has the optimizer in `mp_rank_00_model_states.pt` and lays no `zero_to_fp32.py` beside it.
     """
     there = tuple(names)
-    model = next((name for name in there if fits(STATES, name) and name.endswith("_model_states.pt")), None)
     zero = any(fits(SHARD, name) or name == "zero_to_fp32.py" for name in there)
-    lost = model is not None and zero and not any(name.endswith("_optim_states.pt") for name in there)
-    return [f"{model.partition('/')[0]}/zero_pp_rank_0_mp_rank_00_optim_states.pt"] if model and lost else []
+    if not zero or any(name.endswith("_optim_states.pt") for name in there):
+        return []
+    folders = [name.partition("/")[0] for name in model_states(there)[:1]]
+    return [f"{folder}/zero_pp_rank_0_mp_rank_00_optim_states.pt" for folder in folders]
 
 
 def states_lost(names: Iterable[str], world: int, each_node: bool) -> list[str]:

@@ -12,8 +12,8 @@ from ckptkit.layouts import hf_trainer
 from ckptkit.layouts.layout import Layout, Model, Weights, fits
 
 PLAIN = hf_trainer.LAYOUT
-SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
-GATHERED = Model(files=("pytorch_model_fsdp.bin",), beside=(), also=(), shards=r"(?!)", replaces=r"(?!)")
+SHARDED = Model(files=("pytorch_model_fsdp_0/.metadata",))
+GATHERED = Model(files=("pytorch_model_fsdp.bin",))
 SHARD = r"(?:pytorch_model_fsdp|optimizer)_[0-9]+/__([0-9]{1,6})_[0-9]+\.distcp"
 SIGNS = (
     (r"pytorch_model_fsdp(\.bin|_[0-9]+(/.*)?)",), (r"optimizer_[0-9]+(/.*\.distcp)?",),

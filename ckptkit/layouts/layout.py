@@ -25,10 +25,10 @@ class Model(NamedTuple):
     """
 
     files: tuple[str, ...]
-    beside: tuple[str, ...]
-    also: tuple[str, ...]
-    shards: str
-    replaces: str
+    beside: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    shards: str = NEVER
+    replaces: str = NEVER
 
 
 class Weights(NamedTuple):

@@ -14,7 +14,7 @@ from ckptkit.layouts.layout import Layout, Model, Weights
 from ckptkit.model import SAVING, File
 
 NAMED = r"(?:[^/]*step=([0-9]{1,18})[^/]*|[^/]+)\.ckpt"
-SHARDS = Model(files=(".metadata",), beside=("meta.pt",), also=(), shards=r"(?!)", replaces=r"(?!)")
+SHARDS = Model(files=(".metadata",), beside=("meta.pt",))
 
 
 class OneFile(Layout):
