@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ckptkit.guard.lightning import lightning_guard
     from ckptkit.rules import Range, Rules
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CkptkitError",
     "LockHeld",

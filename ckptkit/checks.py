@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 
 from ckptkit.advice import Check, Cleanup, Script
+from ckptkit.calling import command
 from ckptkit.events import Outlook
 from ckptkit.forecast import going_on, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
 from ckptkit.model import Plan, Volume
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import human
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ def is_go(made: tuple[Check, ...]) -> bool:
 
 
 def _volume(facts: Facts) -> Iterator[Check]:
-    volume, look = facts.volume, f"bin/diskreport {shlex.quote(facts.run)}"
+    volume, look = facts.volume, command("diskreport", facts.run)
     if volume.read_only:
         yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
     used = f"{volume.mount} is {volume.used_fraction:.0%} used"
@@ -119,12 +121,12 @@ def _headroom(facts: Facts) -> Iterator[Check]:
     """Whether all that will ever be on disk at once fits: the checkpoints that are there make room for the next."""
     sizes = [d.checkpoint.allocated_bytes for d in facts.plan.decisions] if facts.plan else []
     if not sizes:
-        yield Check("warn", "headroom", "the size of a checkpoint is not known yet", "bin/plan --help")
+        yield Check("warn", "headroom", "the size of a checkpoint is not known yet", command("plan", "--help"))
         return
     peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
     need, have = peak * save, facts.volume.available_bytes + sum(sizes)
-    told = f"{peak} checkpoints need {_gib(need)}, {_gib(have)} are there for them"
-    yield Check("go" if have >= need else "no-go", "headroom", told, f"bin/diskreport {shlex.quote(facts.run)}")
+    told = f"{peak} checkpoints need {human(need)}, {human(have)} are there for them"
+    yield Check("go" if have >= need else "no-go", "headroom", told, command("diskreport", facts.run))
 
 
 def _count(facts: Facts) -> Iterator[Check]:
@@ -132,17 +134,17 @@ def _count(facts: Facts) -> Iterator[Check]:
         return
     going = len(facts.plan.deletions)
     told = f"{len(facts.plan.decisions)} checkpoints, {going} of them more than the policy keeps"
-    yield Check("no-go" if going else "go", "checkpoints", told, f"bin/prune {shlex.quote(facts.run)}")
+    yield Check("no-go" if going else "go", "checkpoints", told, command("prune", facts.run))
 
 
 def _newest(facts: Facts) -> Iterator[Check]:
     if facts.newest and facts.skipped:
         told = f"resumes from {facts.newest}; skipped: {'; '.join(facts.skipped)}"
-        yield Check("warn", "resume", told, f"bin/verify {shlex.quote(facts.run)} --explain")
+        yield Check("warn", "resume", told, command("verify", facts.run, "--explain"))
     elif facts.newest:
         yield Check("go", "resume", f"resumes from {facts.newest}")
     elif facts.why_none:
-        yield Check("no-go", "resume", facts.why_none, f"bin/verify {shlex.quote(facts.run)} --explain")
+        yield Check("no-go", "resume", facts.why_none, command("verify", facts.run, "--explain"))
     else:
         yield Check("go", "resume", "no checkpoint yet: starts at step 0")
 
@@ -154,7 +156,7 @@ def _unknown(facts: Facts) -> Iterator[Check]:
     more = f"; and {len(facts.unknown) - 1} more" if len(facts.unknown) > 1 else ""
     told = f"newer than what a resume takes: {facts.unknown[0]}{more}; skip: --skip-unknown"
     state = "warn" if facts.skip_unknown else "no-go"
-    yield Check(state, "unknown", told, f"bin/recover {shlex.quote(facts.run)} --set-aside")
+    yield Check(state, "unknown", told, command("recover", facts.run, "--set-aside"))
 
 
 def _trackers(facts: Facts) -> Iterator[Check]:
@@ -177,7 +179,7 @@ def _config(facts: Facts) -> Iterator[Check]:
         yield Check("warn", "config", f"{told}: nothing is saved, a crash loses all", "--save-strategy steps")
     elif not sizes:
         told = f"{told}: the size of a checkpoint is not known yet"
-        yield Check("go" if how.limit else "warn", "config", told, one if not how.limit else "bin/plan --help")
+        yield Check("go" if how.limit else "warn", "config", told, one if not how.limit else command("plan", "--help"))
     else:
         yield _against_the_volume(facts, how, sizes, told, one)
 
@@ -188,8 +190,8 @@ def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], to
         going_on.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
     )
     if guarded.full_at is not None:
-        command = f"bin/plan --from {shlex.quote(facts.run)} --max-steps {how.max_steps or 10_000}"
-        return Check("no-go", "config", f"{told}: {_full(guarded, how)}, even with the guard", command)
+        fix = command("plan", "--from", facts.run, "--max-steps", str(how.max_steps or 10_000))
+        return Check("no-go", "config", f"{told}: {_full(guarded, how)}, even with the guard", fix)
     if alone.full_at is not None:
         return Check("warn", "config", f"{told}: {_full(alone, how)} with the Trainer alone", one)
     if how.limit is None and not how.max_steps:
@@ -274,7 +276,7 @@ def _watcher(facts: Facts) -> Iterator[Check]:
         return
     nobody = "nobody sweeps or watches while you sleep"
     if not facts.crontab:
-        yield Check("warn", "watch", nobody, f"bin/monitor {shlex.quote(facts.run)}")
+        yield Check("warn", "watch", nobody, command("monitor", facts.run))
         return
     # `crontab FILE` would replace all that the person has there: this adds to it.
     appending = f"(crontab -l 2>/dev/null; cat {shlex.quote(facts.crontab)}) | crontab -"
@@ -286,7 +288,3 @@ def _session(facts: Facts) -> Iterator[Check]:
         return
     told = f"runs on in {facts.session}" if facts.session else "dies with your connection: no tmux, screen or nohup"
     yield Check("go" if facts.session else "warn", "session", told, "tmux new -s train")
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"

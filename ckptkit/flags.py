@@ -11,6 +11,7 @@ from statistics import median
 from ckptkit import thresholds
 from ckptkit.advice import Flag
 from ckptkit.box import Cache, Eaters, OpenDeleted, Quota, Trail, Training
+from ckptkit.calling import absolutely, command
 from ckptkit.model import Plan, Volume
 from ckptkit.policy import Rules, first_finding
 
@@ -26,7 +27,7 @@ MEMORY = ("tmpfs", "ramfs")
 
 def of_volume(volume: Volume) -> Iterator[Flag]:
     """Given a volume, yield its flags."""
-    look = f"bin/diskreport {shlex.quote(volume.mount)}"
+    look = command("diskreport", volume.mount)
     if volume.read_only:
         yield Flag("red", "read-only", f"{volume.mount} is mounted read-only: no save can succeed", "dmesg | tail -30")
     yield _used(volume.used_fraction, volume.mount, "volume", "used", look)
@@ -55,7 +56,7 @@ def of_quota(quota: Quota) -> Iterator[Flag]:
         (quota.used_inodes, quota.limit_inodes, "quota-inodes", f"of {quota.whose}'s quota of files used"),
     ):
         if limit:
-            yield _used(used / limit, quota.mount, code, words, f"bin/diskreport {shlex.quote(quota.mount)}")
+            yield _used(used / limit, quota.mount, code, words, command("diskreport", quota.mount))
 
 
 def of_place(run: str, volume: Volume) -> Iterator[Flag]:
@@ -73,7 +74,7 @@ def of_eaters(found: Eaters) -> Iterator[Flag]:
     """Given who eats a volume, yield what the walk could not see."""
     if found.unreadable:
         told = f"{found.root}: {found.unreadable} directories could not be read, such as {found.first_unreadable}"
-        yield Flag("yellow", "unreadable", told, f"sudo bin/diskreport {shlex.quote(found.root)}")
+        yield Flag("yellow", "unreadable", told, f"sudo {absolutely('diskreport', found.root)}")
     if found.unfinished:
         told = f"{found.root}: not all was walked in time; what is listed is a part"
         yield Flag("yellow", "unfinished", told, f"du -xh --max-depth=2 {shlex.quote(found.root)} | sort -h | tail -20")
@@ -128,7 +129,7 @@ def of_trail(trail: Trail, now: float) -> Iterator[Flag]:
     if trail.run:
         yield from _full_in_sight(trail, now)
         return
-    look = f"bin/diskreport {shlex.quote(trail.mount)}"
+    look = command("diskreport", trail.mount)
     rate = thresholds.growth(trail.samples)
     if rate is not None and rate > thresholds.GROWTH:
         told = f"{trail.mount} grew by {rate / 1e9:.1f} GB an hour, more than {thresholds.GROWTH / 1e9:.0f}"
@@ -145,8 +146,8 @@ def _full_in_sight(trail: Trail, now: float) -> Iterator[Flag]:
     if left < FULL_IN_SIGHT:
         step = f", at step {trail.outlook.full_step}" if trail.outlook.full_step is not None else ""
         told = f"{trail.run}: {trail.mount} is full in {max(0.0, left) / 3600:.1f} h{step}, as it grows now"
-        command = f"bin/prune {shlex.quote(trail.run)} --dry-run"
-        yield Flag("red" if left < FULL_SOON else "yellow", "growth", told, command)
+        fix = command("prune", trail.run, "--dry-run")
+        yield Flag("red" if left < FULL_SOON else "yellow", "growth", told, fix)
 
 
 def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
@@ -203,8 +204,8 @@ def _outliers(plan: Plan) -> Iterator[Flag]:
 
 
 def _prune(plan: Plan) -> str:
-    return f"bin/prune {shlex.quote(plan.run)} --dry-run"
+    return command("prune", plan.run, "--dry-run")
 
 
 def _verify(plan: Plan) -> str:
-    return f"bin/verify {shlex.quote(plan.run)}"
+    return command("verify", plan.run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.lineage import in_line, kind_of
 from ckptkit.model import Decision, Judged, Plan
@@ -90,15 +91,13 @@ def sentence(made: Plan, rules: Rules) -> str:
 
 def command(run: str, rules: Rules, count: int) -> str:
     """What to type so that a run is pruned by these rules, `count` intact checkpoints included."""
-    import shlex
-
-    words = ["bin/prune", run]
+    words: list[str] = []
     words += ["--keep-last", str(rules.keep_last)] if rules.keep_last else []
     words += ["--keep-best", str(rules.keep_best)] if rules.keep_best else []
     words += ["--keep-every", str(rules.keep_every)] if rules.keep_every else []
     words += ["--keep-within", f"{rules.keep_within:.6f}".rstrip("0").rstrip(".") + "s"] if rules.keep_within else []
     words += ["--free-target", f"{rules.free_target}B"] if rules.free_target else []
-    return shlex.join([*words, "--max-delete", str(count)])
+    return calling.command("prune", run, *words, "--max-delete", str(count))
 
 
 def stricter(rules: Rules, previous: Rules) -> bool:

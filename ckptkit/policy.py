@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ckptkit.calling import command
 from ckptkit.errors import UsageError
 from ckptkit.lineage import (
     diverged_names,
@@ -319,11 +320,9 @@ def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: 
 
 def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> str:
     """Who may be at it, how long that counts, and what a person types who knows better."""
-    import shlex  # here alone: a sweep with nothing to do starts every ten minutes
-
     until = "if not" if writer.certain else f"deleted after {SILENCE_SECONDS // 60:g} min without a write; sooner"
     told = f"{verdict.state}, but {writer.who} may still be writing it"
-    return f"{told}; {until}: bin/discard {shlex.quote(checkpoint.path)}"
+    return f"{told}; {until}: {command('discard', checkpoint.path)}"
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

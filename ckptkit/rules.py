@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     Parsed = TypeVar("Parsed")
 
-# G is 1024³ as df -h prints it, GB is 1000³ as vendors sell it: the rule of coreutils.
+# Decimal, as disks are sold, `df -H` counts and we print: G and GB are 1000³; GiB is 1024³.
 UNITS = {unit + suffix: base**power
          for power, unit in enumerate(("", "K", "M", "G", "T"))
-         for suffix, base in (("", 1024), ("iB", 1024), ("B", 1000))}  # fmt: skip
+         for suffix, base in (("", 1000), ("iB", 1024), ("B", 1000))}  # fmt: skip
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 LEAVE_OUT = ", or None to leave the rule out"
 BYTES = "must be a whole number of bytes above 0, or text such as '20G'"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from statistics import median
 
+from ckptkit.calling import command
 from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.model import Severity
 from ckptkit.tuples import NamedTuple
@@ -116,7 +117,7 @@ def gauges(sight: Sight) -> Iterator[Gauge]:
 
 def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
     volume, mount = seen.volume, seen.volume.mount
-    look = f"bin/diskreport {quote(mount)}"
+    look = command("diskreport", mount)
     yield Gauge(mount, "used", volume.used_fraction, f"{mount}: {volume.used_fraction:.0%} used", look)
     inodes = volume.inodes_used_fraction
     find = f"du --inodes -x --max-depth=2 {quote(mount)} | sort -n | tail -20"
@@ -129,12 +130,12 @@ def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
 
 def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
     run = seen.sample.run
-    prune, verify = f"bin/prune {quote(run)} --dry-run", f"bin/verify {quote(run)} --explain"
+    prune, verify = command("prune", run, "--dry-run"), command("verify", run, "--explain")
     fit = seen.saves_that_fit
     yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {fit or 0:.1f} saves", prune)
     over = seen.over_policy
     yield Gauge(run, "count", over, f"{run}: {over or 0} checkpoints more than the policy keeps", prune)
-    yield _no_save(seen, now, f"bin/latest {quote(run)}")
+    yield _no_save(seen, now, command("latest", run))
     damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(seen.newest)
     told = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
     yield Gauge(run, "damaged", damaged, told, verify)

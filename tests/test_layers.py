@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
-NOUNS = {"model", "sizing", "box", "strips", "events", "advice", "errors", "tuples"}
+# What every room may use: the nouns, their units, and how a command of ours is spelled.
+NOUNS = {"model", "sizing", "box", "strips", "events", "advice", "errors", "tuples", "units", "calling"}
 MAY = {
+    "units": set(),
+    "calling": set(),
     "tuples": set(),
     "model": {"tuples"},
     "sizing": {"tuples"},
@@ -47,11 +50,11 @@ MAY = {
     "trackers": NOUNS | {"careful"},
     "report": NOUNS,
     "api": NOUNS | {"ops", "rules", "arguments", "config"},
-    "cli": {"ops", "report", "errors", "model", "events"},
+    "cli": {"ops", "report", "errors", "model", "events", "calling", "units"},
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
-    "thresholds", "scripts",
+    "thresholds", "scripts", "units",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}

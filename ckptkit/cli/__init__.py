@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ckptkit import calling
 from ckptkit.cli.output import Output, stop
 from ckptkit.errors import CkptkitError, DiskError
 
@@ -31,6 +32,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one verb and exit with its code. argv: without the program's name, default the process's own."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    calling.started(arguments)
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
         stop(0 if verb in ("-h", "--help") else 2, _overview(verb))

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         output.document(_document(shown, output))
         return 0
     done = ops.discard_named(
-        options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=trust, by="bin/discard"
+        options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=trust, by="ckptkit discard"
     )
     acting.say_outcome(done.outcome, "", lambda outcome: text.outcome(done.plan, outcome), output)
     output.document(_document(done, output))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ckptkit.calling import command
 from ckptkit.errors import UsageError
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], r
     """
     exits = "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in codes)
     made = Parser(
-        prog=f"bin/{verb}",
+        prog=command(verb),
         description=description,
         epilog=f"examples:\n{examples}\n\nexit codes:\n{exits}",
         # With no width given argparse asks shutil for the terminal's, which loads four compression libraries.

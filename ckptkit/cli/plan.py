@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ckptkit.calling import command
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 def _parts(options: argparse.Namespace, steps: planning.Steps) -> planning.Parts:
     if options.full and options.lora_rank:
-        raise UsageError("--full and --lora-rank exclude each other; see bin/plan --help")
+        raise UsageError(f"--full and --lora-rank exclude each other; see {command('plan', '--help')}")
     if options.run:
         return planning.measured(options.run)
     how = planning.how(

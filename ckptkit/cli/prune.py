@@ -61,7 +61,7 @@ def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned
         ask=acting.asks(options, output),
         lock_timeout=options.lock_timeout,
         announce=announce,
-        by="bin/prune",
+        by="ckptkit prune",
     )
 
 

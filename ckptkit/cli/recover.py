@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from ckptkit import ops
+from ckptkit.calling import command
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 def _diagnose(options: argparse.Namespace, output: Output) -> list[dict[str, str]]:
     causes, last = ops.diagnosed(options.log, options.run or "RUN")
     for cause in causes:
-        output.result(f"{cause.code}: {cause.message}\n    {text.printable(cause.line)}\n    -> {cause.command}")
+        output.result(f"{cause.code}: {cause.message}\n    {text.printable(cause.line)}\n    fix: {cause.command}")
     if not causes:
         said = f"its last error: {text.printable(last)}" if last else "it names no error"
         output.result(f"no cause that is known here in {text.printable(options.log)}; {said}")
@@ -119,7 +120,7 @@ SAY: dict[str, Callable[..., None]] = {
 def _tell(done: ops.Recovered, run: str, output: Output) -> int:
     """Say the line that resumes, and return the exit code."""
     if not done.line:
-        weights = f"bin/latest {shlex.quote(run)} --weights-only-ok"
+        weights = command("latest", run, "--weights-only-ok")
         output.message(
             text.printable(f"nothing to resume from; weights to train on from, where there are any: {weights}")
         )

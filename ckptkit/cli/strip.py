@@ -57,7 +57,7 @@ def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripp
         yes=options.yes,
         lock_timeout=options.lock_timeout,
         announce=announce,
-        by="bin/strip",
+        by="ckptkit strip",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ckptkit import careful
 from ckptkit.box import Cache
+from ckptkit.calling import command
 from ckptkit.disk.volumes import mount_of
 from ckptkit.disk.walking import size_of
 from ckptkit.model import ASIDE
@@ -37,14 +38,14 @@ def caches(runs: Sequence[str], folders: Sequence[str], environments: Iterable[E
     found: dict[str, Cache] = {}
     until = time.monotonic() + SECONDS
     kept = [os.path.realpath(folder) for folder in (*runs, *folders, os.path.expanduser("~"))]
-    for kind, path, command, note in _places(runs, folders, environments):
+    for kind, path, clears, note in _places(runs, folders, environments):
         path = os.path.realpath(path)
         if path in found or _holds_more(path, kept):
             continue
         size, more = size_of(path, until)
         note = "; ".join(filter(None, [note, MORE if more else ""]))
         if size >= (1 if kind in DEBRIS else SMALLEST_BYTES):
-            found[path] = Cache(kind, path, mount_of(path)[0], size, command or _remove(path), note)
+            found[path] = Cache(kind, path, mount_of(path)[0], size, clears or _remove(path), note)
     return tuple(sorted(found.values(), key=lambda c: (-c.allocated_bytes, c.path)))
 
 
@@ -144,7 +145,7 @@ def _debris(run: str) -> Iterator[Place]:
             if _quiet(path):
                 yield "torn-save", path, "", "a save that broke off"
     for path in _below(run, re.escape(ASIDE) + ".+"):
-        yield "leftover", path, f"bin/prune {shlex.quote(run)}", "a sweep that was killed; the next one ends it"
+        yield "leftover", path, command("prune", run), "a sweep that was killed; the next one ends it"
 
 
 def _below(folder: str, pattern: str) -> list[str]:

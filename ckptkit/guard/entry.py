@@ -117,7 +117,7 @@ def settings_of_a_loop(
     on_full: Any,
     on_full_timeout: Any,
     trust: Any,
-    best: str = "pin the best: bin/pin CKPT",
+    best: str = "pin the best: `ckptkit pin CHECKPOINT`",
 ) -> Settings:
     """Given what was asked for without a Trainer, return it checked. Raises UsageError.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from ckptkit import discover, ops
+from ckptkit.calling import command
 from ckptkit.disk import available_bytes, free_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
@@ -332,7 +333,7 @@ class Room:
         going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
         if len(going) > len(made.intact) // 2:
             self.predating = dict.fromkeys(going, "was there before the guard, and keep_last was not chosen")
-            warn(f"{self.run}: {len(going)} older checkpoints stay; to let them go: bin/prune {self.run} -y")
+            warn(f"{self.run}: {len(going)} older checkpoints stay; to let them go: {command('prune', self.run, '-y')}")
 
     def _preflight(self) -> None:
         """Tell at the start what will stand against a save; training begins all the same."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from ckptkit import discover, lock, pins, trackers
+from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.lineage import kind_of
 from ckptkit.model import ASIDE, SET_ASIDE, Decision, Judged, Plan, Run
@@ -100,7 +101,7 @@ def _require_loose(run: str, target: Judged, now: float) -> None:
     """Raise if a person pinned it, a process has it open, or something wrote there a moment ago and did not finish."""
     checkpoint, verdict = target
     if checkpoint.name in pins.read(run):
-        raise UsageError(f"{checkpoint.path} is pinned: nothing deleted; fix: bin/unpin {shlex.quote(checkpoint.path)}")
+        raise UsageError(f"{checkpoint.path} is pinned: nothing deleted; fix: {command('unpin', checkpoint.path)}")
     if holder := in_use(run).get(checkpoint.name):
         raise LockHeld(f"{checkpoint.path} is {holder}: nothing deleted; end that process first")
     silent = now - checkpoint.modified_at

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from ckptkit import config, discover, layouts, lock, manifest, pins, policy, trackers
+from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import diverged_names, kind_of, stale_names
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict, Writer
@@ -95,7 +96,8 @@ def require_intact(made: Plan | StripPlan, done: str) -> None:
     if states and "intact" not in states and states != {"in_progress"}:
         newest = made.decisions[-1]
         why = f"{newest.checkpoint.name}, the newest, is {newest.verdict.state}: {policy.first_finding(newest)}"
-        told = f"no intact checkpoint in {made.run} ({why}): nothing {done}; see bin/verify {made.run}"
+        explain = command("verify", made.run, "--explain")
+        told = f"no intact checkpoint in {made.run} ({why}): nothing {done}; see {explain}"
         raise NoIntactCheckpoint(told)
 
 

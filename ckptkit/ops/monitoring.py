@@ -187,7 +187,7 @@ def monitor(
 
 
 def _tell(alert: Alert) -> None:
-    _warn(f"{alert.message}" + (f" -> {alert.command}" if alert.command else ""))
+    _warn(f"{alert.message}" + (f"; fix: {alert.command}" if alert.command else ""))
 
 
 def _warn(line: str) -> None:

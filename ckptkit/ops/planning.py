@@ -6,6 +6,7 @@ import os
 import re
 
 from ckptkit import discover, disk, rules
+from ckptkit.calling import command
 from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
 from ckptkit.forecast.adapters import Lora
@@ -74,7 +75,8 @@ def measured(run: str) -> Parts:
     """Given a run, return its newest intact checkpoint. Raises NoSuchRun, NoIntactCheckpoint."""
     intact = in_line([j for j in judge(scan(run)) if j.verdict.intact])
     if not intact:
-        raise NoIntactCheckpoint(f"no intact checkpoint in {run!r} to measure; bin/verify says what is wrong with each")
+        explain = command("verify", run, "--explain")
+        raise NoIntactCheckpoint(f"no intact checkpoint in {run!r} to measure; what is wrong with each: {explain}")
     checkpoint = intact[-1].checkpoint
     weights, state = (_named(checkpoint, stems) for stems in (WEIGHTS, STATE))
     rest = checkpoint.allocated_bytes - weights - state

@@ -3,6 +3,7 @@
 import os
 
 from ckptkit import discover, lock, pins
+from ckptkit.calling import command
 from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.model import SET_ASIDE
 
@@ -23,7 +24,7 @@ def set_aside(path: str, *, lock_timeout: float = 0.0) -> str:
         if discover.is_gone(os.path.join(run, name)):
             raise NoSuchRun(f"no such checkpoint: {path!r}")
         if name in pins.read(run):
-            raise UsageError(f"{path} is pinned: nothing renamed; fix: bin/unpin {path}")
+            raise UsageError(f"{path} is pinned: nothing renamed; fix: {command('unpin', path)}")
         aside = _free_name(run_fd, SET_ASIDE + name)
         try:
             os.rename(name, aside, src_dir_fd=run_fd, dst_dir_fd=run_fd)

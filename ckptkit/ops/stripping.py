@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit import config, delete, discover, lock, pins, strip_policy
+from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.lineage import diverged_names, stale_names
 from ckptkit.model import Failure, Judged, Outcome
@@ -124,11 +125,9 @@ def _too_many(made: StripPlan, keep: int | None, yes: bool, only: str | None) ->
     going, most = sum(d.verdict.resumable for d in made.strips), strip_policy.limit(made)
     if yes or only or keep or going <= most:
         return ""
-    import shlex
-
-    command = shlex.join(["bin/strip", made.run, "--keep-resumable", str(DEFAULT_KEEP)])
+    fix = command("strip", made.run, "--keep-resumable", str(DEFAULT_KEEP))
     told = f"{made.run}: {going} of {len(made.resumable)} resumable checkpoints would become weights-only"
-    return f"{told}: more than {most} need a yes, so nothing was stripped; fix: {command}"
+    return f"{told}: more than {most} need a yes, so nothing was stripped; fix: {fix}"
 
 
 def _executed(run_fd: int, made: StripPlan) -> Outcome:

@@ -28,7 +28,7 @@ def board(box: Box, colour: bool, width: int) -> str:
         console.print(f"[{COLOURS[flag.level]}]{SIGNS[flag.level]:<6}[/] ", end="")
         console.print(printable(flag.message), markup=False, soft_wrap=True)
         if flag.command:
-            console.print(f"       -> {printable(flag.command)}", markup=False, soft_wrap=True)
+            console.print(f"       fix: {printable(flag.command)}", markup=False, soft_wrap=True)
     console.print(_volumes(box.volumes))
     for plan in box.plans:
         console.print(_run(plan, box.at))

@@ -1,7 +1,6 @@
 """A verdict in plain words: what it means for the person who wants to go on, and what to type."""
 
-import shlex
-
+from ckptkit.calling import command
 from ckptkit.model import Judged
 
 MEANINGS = {
@@ -41,7 +40,7 @@ CAUSES = {
     "inf": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
     "all-zeros": "The weights were never trained, or never written.",
     "unchanged-weights": "Training stood still: a learning rate of 0, frozen weights, or a loss that is NaN.",
-    "stale-manifest": "bin/verify --write makes a new manifest.",
+    "stale-manifest": "`verify --write` makes a new manifest.",
     "extra-shard": "An earlier save of another size left it; it takes room and does no harm.",
 }
 
@@ -58,19 +57,22 @@ def explain(judged: Judged, going_on: str) -> list[str]:
         WHOLE if verdict.intact and codes else MEANINGS[verdict.state],
         *(CAUSES[code] for code in codes if code in CAUSES),
     ]
-    path, run = shlex.quote(checkpoint.path), shlex.quote(checkpoint.path.rpartition("/")[0])
+    run = checkpoint.path.rpartition("/")[0]
+    latest = command("latest", run)
     if skipped:
-        lines.append(f"Which one a resume takes: bin/latest {run}")
+        lines.append(f"Which one a resume takes: {latest}")
     elif verdict.resumable:
         lines.append(f"Training can go on from it: {going_on}")
     elif verdict.intact:
         lines.append("It holds weights alone: use the model, or train on from them with a new optimizer.")
     elif verdict.damaged and verdict.weights_intact:
         lines.append("Its weights are intact: use the model, or train on from them with a new optimizer;")
-        lines.append(f"to resume exactly, take an earlier one: bin/latest {run}")
+        lines.append(f"to resume exactly, take an earlier one: {latest}")
     elif verdict.damaged:
-        lines.append(f"Nothing in it can be relied on: go on from bin/latest {run}; bin/prune {run} deletes it.")
+        lines.append(f"Nothing in it can be relied on. The one to go on from: {latest}")
+        lines.append(f"To delete it: {command('prune', run)}")
     elif verdict.state == "unknown":
-        lines.append(f"If it is the newest, go on from an older one and keep it: bin/recover {run} --set-aside")
-        lines.append(f"Only if you are sure that nobody needs it, delete it: bin/discard {path}")
+        aside = command("recover", run, "--set-aside")
+        lines.append(f"If it is the newest, go on from an older one and keep it: {aside}")
+        lines.append(f"Only if you are sure that nobody needs it, delete it: {command('discard', checkpoint.path)}")
     return lines

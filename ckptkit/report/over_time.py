@@ -48,7 +48,7 @@ def page(samples: Iterable[Sample], since: float) -> str:
             rows = [(_when(s), f"step {s.step}", f"{s.checkpoints} checkpoints, {human(s.checkpoint_bytes)}")
                     for s in (first, last)]  # fmt: skip
         lines += table(rows)
-    return "\n".join(lines) or f"no sample since {iso(since)}: bin/monitor takes them"
+    return "\n".join(lines) or f"no sample since {iso(since)}: `monitor` takes them"
 
 
 def document(samples: Iterable[Sample], since: float) -> Document:

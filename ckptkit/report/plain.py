@@ -27,7 +27,7 @@ def flags(box: Box) -> str:
 def _flag(flag: Flag) -> Iterator[str]:
     yield f"{flag.level.upper():<7}{printable(flag.message)}"
     if flag.command:
-        yield f"       -> {printable(flag.command)}"
+        yield f"       fix: {printable(flag.command)}"
 
 
 def _volume(v: Volume) -> str:

@@ -4,29 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit.advice import Check
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Outcome, Plan, Verdict
-
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+from ckptkit.units import age as age
+from ckptkit.units import count as count
+from ckptkit.units import human as human
 
 
 def printable(name: str) -> str:
     """Given any name from a disk, return it safe for a terminal: control codes and broken bytes become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
-
-
-def human(size: int) -> str:
-    """Given bytes, return them as a person reads them, such as 2.9 GiB."""
-    value, unit = float(size), 0
-    while abs(value) >= 1024 and unit < len(UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{size} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}"
-
-
-def age(seconds: float) -> str:
-    """Given seconds, return them as a person reads them: 40 s, 12 min, 5.1 h, 3.2 d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{max(0, seconds):.0f} s"
 
 
 def plan(made: Plan, dry_run: bool) -> str:
@@ -115,7 +100,7 @@ def checklist(made: Iterable[Check]) -> str:
     for check in made:
         lines.append(f"{check.state:<6} {check.code:<16} {printable(check.message)}")
         if check.state != "go" and check.command:
-            lines.append(f"       -> {printable(check.command)}")
+            lines.append(f"       fix: {printable(check.command)}")
     return "\n".join(lines)
 
 
@@ -142,8 +127,3 @@ def _kind(verdict: Verdict) -> str:
     if not verdict.intact:
         return " (weights intact, not resumable)" if verdict.weights_intact else ""
     return " (resumable)" if verdict.resumable else " (weights only)"
-
-
-def count(number: int, noun: str) -> str:
-    """Given how many, return that with the noun, such as 1 checkpoint or 2 checkpoints."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -15,7 +15,7 @@ LAST_ALERTS = 8  # on the page
 
 def warning(told: Alert) -> str:
     """Given an alert, return its line, with the command that mends it."""
-    command = f" -> {told.command}" if told.command else ""
+    command = f"; fix: {told.command}" if told.command else ""
     return printable(f"{told.level.upper()} {told.message}{command}")
 
 

@@ -35,7 +35,7 @@ class Chat(Sink):
 
     def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
         """Raises RuntimeError or TimeoutError."""
-        body = alert.message + (f"\n-> {alert.command}" if alert.command else "")
+        body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
         title = f"ckptkit: {alert.code}"
         kind = KINDS[alert.level]
         if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):

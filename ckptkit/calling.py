@@ -1,0 +1,99 @@
+"""How a person calls us, so that each command that we print can be pasted where it is read.
+
+A terminal gets the name that was typed there. All that may be read elsewhere (a log, a mail, a page, the training's own
+output) gets an absolute path. Commands are built here and nowhere else: `command("prune", run, "--dry-run")`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCRIPTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "bin")  # of a checkout
+ELSEWHERE = {"--log-to", "--html", "--json", "-q", "--quiet"}  # what is said will be read in another place
+WRAPPER = "CKPTKIT_CALLED"  # bin/.python leaves there what was typed
+
+_before: list[str] | None = None  # words before the verb, None: an absolute path
+_directory = ""  # of the scripts in bin/, as typed; "" if it was not one of them that was called
+
+
+def command(verb: str, *words: str) -> str:
+    """Given a verb, and flags and paths as they are, return the shell command that a person can paste."""
+    from shlex import join
+
+    return join([*_named(verb), *words])
+
+
+def absolutely(verb: str, *words: str) -> str:
+    """The same for another terminal, user or day: `sudo`, cron and a page know nothing of our PATH or directory."""
+    from shlex import join
+
+    return join([*_absolute(verb), *words])
+
+
+def words(verb: str) -> list[str]:
+    """The words that call a verb from anywhere: what cron and a timer run."""
+    return _absolute(verb)
+
+
+def started(arguments: Sequence[str]) -> None:
+    """Note how this process was called; the command line alone does. arguments: those after the program's name."""
+    global _before, _directory
+    wrapper = os.environ.pop(WRAPPER, "")  # not for what we start
+    terminal = _is_terminal() and not ELSEWHERE & {word.split("=", 1)[0] for word in arguments}
+    _before, _directory = None, ""
+    if not terminal:
+        return
+    if wrapper:
+        _directory = os.path.dirname(wrapper) or "."
+    elif os.path.basename(sys.argv[0]) == "__main__.py":
+        _before = None if _in_checkout() else _module_words()
+    elif _on_path(sys.argv[0]):
+        _before = [os.path.basename(sys.argv[0])]
+    else:
+        _before = [sys.argv[0]]
+
+
+def _named(verb: str) -> list[str]:
+    if _directory:
+        return [f"{_directory}/{verb}"]
+    return _absolute(verb) if _before is None else [*_before, *([verb] if verb else [])]
+
+
+def _absolute(verb: str) -> list[str]:
+    if _in_checkout():
+        return [os.path.join(SCRIPTS, verb)]
+    beside = os.path.join(os.path.dirname(sys.executable), "ckptkit")
+    before = [beside] if os.access(beside, os.X_OK) else [sys.executable, "-m", "ckptkit"]
+    return [*before, *([verb] if verb else [])]
+
+
+def _in_checkout() -> bool:
+    return os.access(os.path.join(SCRIPTS, "prune"), os.X_OK)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # closed, or none at all
+        return False
+
+
+def _module_words() -> list[str]:
+    """`python -m ckptkit`, with the interpreter and its flags as typed."""
+    typed = list(getattr(sys, "orig_argv", ()))
+    return typed[: typed.index("ckptkit") + 1] if "ckptkit" in typed else [sys.executable, "-m", "ckptkit"]
+
+
+def _on_path(program: str) -> bool:
+    """Whether its bare name calls it."""
+    name = os.path.basename(program)
+    for directory in os.environ.get("PATH", "").split(os.pathsep):
+        found = os.path.join(directory, name)
+        if directory and os.access(found, os.X_OK):
+            return os.path.realpath(found) == os.path.realpath(program)
+    return False
