@@ -3,6 +3,7 @@
     python -m benchmarks.replay --baseline                   the Trainer alone: dies at step 9,000
     python -m benchmarks.replay                              the guard: 28,000 of 28,000, in every mode
     python -m benchmarks.replay --steps 2800 --save-steps 100 --mode silent
+    python -m benchmarks.replay --picture docs/disk.svg      README's picture, from both
 
 Needs root, for the mounts; they are made in a mount namespace of its own. Exits 0 if every replay ended as it should.
 """
@@ -32,6 +33,8 @@ def main() -> int:
         os.environ[PRIVATE] = "1"
         os.execvp("unshare", ["unshare", "-m", sys.executable, "-m", "benchmarks.replay", *sys.argv[1:]])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: through every `finally`
+    if options.picture:
+        return draw(options)
     kind = "baseline" if options.baseline else "guarded"
     modes = options.mode or (("silent",) if options.baseline else MODES)
     rows = [told(replay(Scenario(mode, kind, options.steps, options.save_steps))) for mode in modes]
@@ -48,8 +51,20 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=28000)
     parser.add_argument("--save-steps", type=int, default=1000)
+    parser.add_argument("--picture", metavar="FILE", help="replay both, and draw the use of the volume as SVG")
     parser.add_argument("--json", action="store_true", help="one document on stdout: a list of rows, sizes in bytes")
     return parser.parse_args()
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Replay silent failure with the Trainer alone and with the guard, and draw both."""
+    from benchmarks.replay.picture import picture
+
+    kinds = ("baseline", "guarded")
+    alone, guarded = (told(replay(Scenario("silent", kind, options.steps, options.save_steps))) for kind in kinds)
+    with open(options.picture, "w", encoding="utf-8") as file:
+        file.write(picture(alone, guarded))
+    return 0 if alone["as_expected"] and guarded["as_expected"] else 1
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def _row(scenario: Scenario, ended: Training, watch: Watch) -> dict[str, Any]:
         "peak_checkpoints": watch.peak_checkpoints,
         "peak_used_bytes": watch.peak_used_bytes,
         "volume_bytes": watch.volume_bytes,
+        "uses": watch.uses,
         "longest_surplus_seconds": round(watch.longest_surplus, 3),
         "stall_seconds": round(sum(stalls) / len(stalls), 4) if stalls else None,
         "longest_stall_seconds": max(stalls, default=None),

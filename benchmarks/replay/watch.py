@@ -27,8 +27,9 @@ class Watch(threading.Thread):
     def __init__(self, run: str, keep: int, completed: Callable[[str], None]) -> None:
         super().__init__(daemon=True)
         self.run_path, self.keep, self.completed = run, keep, completed
-        self.peak_checkpoints = self.peak_used_bytes = self.volume_bytes = 0
+        self.peak_checkpoints = self.peak_used_bytes = self.volume_bytes = self._used_bytes = 0
         self.longest_surplus = 0.0
+        self.uses: list[tuple[int, int]] = []  # step of each complete checkpoint, bytes used when it was
         self._there: set[str] = set()
         self._complete: set[str] = set()
         # Since when it is one too many, on the monotonic clock; kept when it goes, for one that gets its name back.
@@ -61,7 +62,8 @@ class Watch(threading.Thread):
             self._read_events()
         status = os.statvfs(self.run_path)
         self.volume_bytes = status.f_blocks * status.f_frsize
-        self.peak_used_bytes = max(self.peak_used_bytes, (status.f_blocks - status.f_bfree) * status.f_frsize)
+        self._used_bytes = (status.f_blocks - status.f_bfree) * status.f_frsize
+        self.peak_used_bytes = max(self.peak_used_bytes, self._used_bytes)
         for name in self._there - self._complete:
             if os.path.exists(os.path.join(self.run_path, name, LAST_FILE)):
                 self._completes(name)
@@ -89,6 +91,7 @@ class Watch(threading.Thread):
     def _completes(self, name: str) -> None:
         """From now on, all but the `keep` newest complete ones are too many."""
         self._complete.add(name)
+        self.uses.append((_step(name), self._used_bytes))
         for old in sorted(self._complete, key=_step)[: -self.keep]:
             self._surplus_since.setdefault(old, time.monotonic())
         self.completed(os.path.join(self.run_path, name))
