@@ -20,7 +20,7 @@ def read(run: str) -> frozenset[str]:
         return frozenset()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} can't be read ({error}): nothing is deleted until it can; mend or remove it"
+            f"{path} can't be read ({error}): nothing is deleted until it can be read: repair or remove that file"
         ) from None
 
 

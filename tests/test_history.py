@@ -287,7 +287,7 @@ def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of):
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     ops.prune(run)
     ((gone,), _) = records.recall(Deletion)
-    assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, ("a killed sweep did not finish it",))
+    assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, ("left by a prune that was killed",))
 
 
 def test_failed_save_that_is_given_up_is_recorded(run_of):

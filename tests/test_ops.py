@@ -72,7 +72,7 @@ def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of):
         with open(f"{run}/checkpoint-300/optimizer.pt", "r+b") as file:
             file.truncate(100)
 
-    with pytest.raises(NoIntactCheckpoint, match="checkpoint-300 is intact no more"):
+    with pytest.raises(NoIntactCheckpoint, match="checkpoint-300 is not intact any more"):
         ops.prune(run, announce=break_it)
     assert len(names(run)) == 3
 
@@ -85,7 +85,7 @@ def test_checkpoint_replaced_after_the_plan_is_left_alone(run_of, real):
         os.mkdir(f"{run}/checkpoint-100")
 
     outcome = ops.prune(run, announce=replace).outcome
-    assert [f.error for f in outcome.failures] == ["is not what was judged any more: left alone"]
+    assert [f.error for f in outcome.failures] == ["changed after it was judged: left alone"]
     assert "checkpoint-100" in names(run)
 
 

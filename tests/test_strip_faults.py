@@ -155,7 +155,7 @@ def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(mount
         os.link(f"{run}/checkpoint-100/{name}", f"{point}/links/{name}")
     fill(point)
     called = ckptkit("strip", run, "-y")
-    assert called.code == 3 and f"{MARK}: the manifest can't be rewritten yet: No space left" in called.err
+    assert called.code == 3 and f"{MARK}: the manifest can't be rewritten now: No space left" in called.err
     assert files(run, 100) & {*CONTINUES, MARK} == {MARK}
     assert {j.verdict.state for j in ops.verify(run, level="full")} == {"intact"}
     assert resumable(run) == {100: False, 200: True}
@@ -205,7 +205,7 @@ def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of):
         os.truncate(f"{run}/checkpoint-300/optimizer.pt", 100)
 
     with pytest.raises(
-        NoIntactCheckpoint, match=r"checkpoint-300 is intact no more \(optimizer.pt .*\): nothing deleted"
+        NoIntactCheckpoint, match=r"checkpoint-300 is not intact any more \(optimizer.pt .*\): nothing was deleted"
     ):
         ops.strip(run, 1, announce=breaks)
     assert {step: files(run, step) for step in (100, 200)} == before

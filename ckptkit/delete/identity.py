@@ -7,8 +7,8 @@ from ckptkit.delete.words import in_words
 from ckptkit.model import Checkpoint
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-ENDLESS = "directories in directories without end: remove it by hand (rm -r)"
-ANOTHER = "is not what was judged any more: left alone"
+ENDLESS = "its directories are nested too deep: remove it by hand (rm -r)"
+ANOTHER = "changed after it was judged: left alone"
 
 
 def not_the_same(run_fd: int, name: str, checkpoint: Checkpoint) -> str | None:

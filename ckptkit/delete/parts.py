@@ -59,7 +59,7 @@ def _strip(fd: int, path: str, part: Part, forget: Callable[[], None], pauses: l
         try:
             forget()
         except OSError as error:
-            return [Failure(os.path.join(path, part.mark), f"the manifest can't be rewritten yet: {in_words(error)}")]
+            return [Failure(os.path.join(path, part.mark), f"the manifest can't be rewritten now: {in_words(error)}")]
     return failures or list(remove(part.mark))
 
 

@@ -21,7 +21,7 @@ Environment = Mapping[str, str]
 QUIET_SECONDS = 3600  # a temporary file or download that nobody wrote to for so long is nobody's any more
 SMALLEST_BYTES = 1 << 20  # a cache below that is not worth a line; debris always is
 SECONDS = 10.0  # for all of them: cron asks too, and a cache of a million files must not hold it up
-MORE = "at least: not all was counted in time"
+MORE = "at least; not all was counted in time"
 DEBRIS = ("torn-save", "leftover", "hf-hub-incomplete")
 TORN = re.compile(r"\.tmp[A-Za-z0-9]{6}|tmp-checkpoint-[0-9]+")  # of safetensors 0.8, of older Trainers
 CORE = re.compile(r"core(\.[0-9]+)?")
@@ -91,7 +91,7 @@ def _hub(env: Environment) -> Iterator[Place]:
         "",
         "prepared again when needed",
     )
-    yield "hf-xet", env.get("HF_XET_CACHE") or os.path.join(home, "xet"), "", "speeds up downloads alone"
+    yield "hf-xet", env.get("HF_XET_CACHE") or os.path.join(home, "xet"), "", "only speeds up downloads"
 
 
 def _libraries(env: Environment) -> Iterator[Place]:
@@ -145,7 +145,7 @@ def _debris(run: str) -> Iterator[Place]:
             if _quiet(path):
                 yield "torn-save", path, "", "a save that broke off"
     for path in _below(run, re.escape(ASIDE) + ".+"):
-        yield "leftover", path, command("prune", run), "a sweep that was killed; the next one ends it"
+        yield "leftover", path, command("prune", run), "left by a prune that was killed"
 
 
 def _below(folder: str, pattern: str) -> list[str]:

@@ -85,14 +85,14 @@ class FollowUps:
     def _wait(self, done: Callable[[], bool], seconds: float | None) -> None:
         with self._changed:
             if not self._changed.wait_for(done, seconds):
-                raise TimeoutError(f"what follows the last save has not ended within {seconds:g} s")
+                raise TimeoutError(f"the checks after the last save did not end within {seconds:g} s")
 
     def _work(self) -> None:
         while follow_up := self._next():
             try:
                 self._follow(follow_up, self._taken())
             except Exception as error:  # noqa: BLE001 - a fault of ours must cost no later save its follow-up
-                warn(f"{follow_up.room.path(follow_up.name)}: what follows its save failed: {error!r}")
+                warn(f"{follow_up.room.path(follow_up.name)}: the checks after its save failed: {error!r}")
 
     def _next(self) -> FollowUp | None:
         with self._changed:
@@ -130,7 +130,7 @@ def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:
     try:
         make_durable(path)
     except OSError as error:
-        warn(f"{path} may not be durable: {error.strerror}; an earlier one stays until the next save is")
+        warn(f"{path} may not survive a crash of the box ({error.strerror}); an earlier one stays until the next save")
         room.not_durable = name
         return False
     fault = _read_back(room, name)

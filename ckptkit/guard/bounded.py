@@ -62,4 +62,4 @@ class Bounded:
 
 
 def _own_fault(error: Exception) -> str:
-    return f"a fault of ckptkit itself, which training does not wait for: {error!r}"
+    return f"an error in ckptkit itself; training goes on: {error!r}"

@@ -117,7 +117,7 @@ def settings_of_a_loop(
     on_full: Any,
     on_full_timeout: Any,
     trust: Any,
-    best: str = "pin the best: `ckptkit pin CHECKPOINT`",
+    best: str = "pin the best one instead: ckptkit.pin(path)",
 ) -> Settings:
     """Given what was asked for without a Trainer, return it checked. Raises UsageError.
 
@@ -135,7 +135,7 @@ def settings_of_a_loop(
 def _require_unset(**given: bool) -> None:
     for name, is_given in given.items():
         if is_given:
-            raise UsageError(f"{name} is for a transformers.Trainer: a loop of one's own saves when it calls save")
+            raise UsageError(f"{name} is only for a transformers.Trainer: your own loop decides when it saves")
 
 
 def _timeout(seconds: Any) -> float:

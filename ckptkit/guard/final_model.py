@@ -116,4 +116,4 @@ def _give_up(directory: str, is_new: bool, reason: str) -> None:
         if is_new and os.path.isdir(directory):
             os.rmdir(directory)
     except OSError as error:
-        warn(f"{directory} could not be removed again: {error.strerror}")
+        warn(f"{directory} could not be removed: {error.strerror}")

@@ -165,7 +165,7 @@ class Guard(Keeper):
     def _save(self, model: Any, trial: Any = None, *args: Any, **kwargs: Any) -> None:
         """Save one checkpoint. Returns normally also when it was skipped."""
         if self._saving:  # a signal's handler saves, while a save is under way
-            warn(f"step {self.trainer.state.global_step} is being saved already, and only once")
+            warn(f"step {self.trainer.state.global_step} is already being saved")
             return
         self._saving = True
         try:
@@ -225,7 +225,7 @@ class Guard(Keeper):
             fault = self._try(name, slot, save, undo, partial(self._came_late, name, before))
             tries += 1
             if fault and tries >= ATTEMPTS and self._is_whole(name):
-                warn(f"{self.room.path(name)} is whole, though its save failed after that: {fault}")
+                warn(f"{self.room.path(name)} is complete; its save failed only after it was written: {fault}")
                 fault = ""
             if not fault:
                 return Slot("there") if self._left_nothing else slot
@@ -267,7 +267,7 @@ class Guard(Keeper):
             self._left_nothing = self._own_way and isinstance(error, FileNotFoundError)
             if not self._left_nothing:
                 return told(error)
-            inform(f"{self.room.path(name)} is not there after its save: its Trainer put it elsewhere or saved none")
+            inform(f"{self.room.path(name)} is not there after its save: saved elsewhere, or not at all")
         return ""
 
     def _begin(self, name: str, held: ExitStack) -> bool:
@@ -319,7 +319,7 @@ class Guard(Keeper):
         except Exception as error:
             if not is_storage_error(error):
                 raise
-            warn(f"{folder} could not be pushed to the Hub: {told(error)}; it is complete on disk, training goes on")
+            warn(f"{folder} could not be pushed to the Hub ({told(error)}); it is complete on disk, training goes on")
 
     # --- after a save ---------------------------------------------------------------------------------------------
 
@@ -329,9 +329,7 @@ class Guard(Keeper):
             if self.leads:
                 self.follow(name, slot.action, seconds)
             if self.main and slot.action == "weights-only":
-                warn(
-                    f"{self.room.path(name)} is saved weights-only: no training can be resumed from it ({slot.reason})"
-                )
+                warn(f"{self.room.path(name)} is saved weights-only: training can't be resumed from it ({slot.reason})")
         elif slot.action != "there":
             self.skipped += 1
             if self.main:
@@ -339,7 +337,7 @@ class Guard(Keeper):
             before = self.callback.best
             if (metric := before.comes_back(self.trainer.state, name)) is not None and self.main:
                 stays = before.checkpoint or "none so far"
-                warn(f"{name} was the best so far ({metric}) and is not saved: the best one stays {stays}")
+                warn(f"{name} is the best so far ({metric}) but was not saved: the best one on disk is still {stays}")
 
     def _look_at(self, name: str, kind: str) -> None:
         """The first ones tell as well whether this Trainer's can be judged."""

@@ -54,7 +54,7 @@ def _intact(room: Room, models_only: bool) -> str:
         found = ops.latest(room.run, trust=room.settings.trust)
     except NoIntactCheckpoint:
         if models_only and (path := _model(room)):
-            warn(f"{path} holds a model alone, as save_only_model asks: its optimizer begins anew")
+            warn(f"{path} holds only a model (save_only_model): the optimizer starts from scratch")
             return path
         raise
     for passed in found.passed_over:

@@ -127,7 +127,7 @@ class Room:
         """It would be one more than announced, beside the last durable one: the next save takes its place."""
         name, self.not_durable = self.not_durable, ""
         if self.discard(name):
-            inform(f"{self.path(name)} deleted: it could not be made durable, and the next save takes its place")
+            inform(f"{self.path(name)} deleted: it might not survive a crash of the box; the next save replaces it")
 
     def _waits(self, made: Plan | None, need: int) -> bool:
         """Whether more could go, or must, once the last save is known to be durable."""
@@ -234,7 +234,7 @@ class Room:
         """Remove an older checkpoint whose name a new save needs; whether the name is free."""
         self.began = ""
         if gone := self.discard(name):
-            inform(f"{self.path(name)} deleted: an earlier training left it, and this step is saved now")
+            inform(f"{self.path(name)} deleted: it is left from an earlier training, and this step is saved now")
         return gone
 
     def is_unknown(self, name: str) -> bool:
@@ -253,7 +253,7 @@ class Room:
             return False
         self._forget((name,))
         why = f"it could not be judged ({first_finding(unknown)})"
-        warn(f"{path} is in the way of this step's save and {why}: renamed to {os.path.basename(aside)}, not deleted")
+        warn(f"{path} has the name of this step's save, and {why}: renamed to {os.path.basename(aside)}, not deleted")
         return True
 
     def sound(self, name: str) -> bool:
@@ -333,7 +333,7 @@ class Room:
         going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
         if len(going) > len(made.intact) // 2:
             self.predating = dict.fromkeys(going, "was there before the guard, and keep_last was not chosen")
-            warn(f"{self.run}: {len(going)} older checkpoints stay; to let them go: {command('prune', self.run, '-y')}")
+            warn(f"{self.run}: {len(going)} older checkpoints stay; to delete them: {command('prune', self.run, '-y')}")
 
     def _preflight(self) -> None:
         """Tell at the start what will stand against a save; training begins all the same."""

@@ -9,7 +9,7 @@ from ckptkit.guard.settings import Settings
 from ckptkit.model import Verdict
 from ckptkit.report.text import human
 
-UNJUDGED = "what this Trainer saves can't be judged here"
+UNJUDGED = "the guard can't judge what this Trainer saves"
 TELLS_NOTHING = frozenset({"unreadable", "changed"})  # findings of the moment: the disk's, or of who else is at work
 IN_A_ROW = 2  # saves without a fault that are not intact
 
@@ -54,7 +54,7 @@ class Rotation:
         self._apply()
         if self.why and tells:
             goes_on = _goes_on(self._meant())
-            warn(f"{self.room.run}: {self.why}, so the guard deletes no checkpoint there: {goes_on}")
+            warn(f"{self.room.run}: {self.why}, so it deletes nothing there; {goes_on}")
 
     def _apply(self) -> None:
         if self._in_force:
@@ -101,7 +101,7 @@ class Rotation:
     def _take_back(self) -> None:
         self.why = ""
         self.set(False)
-        inform(f"{self.room.run}: what this Trainer saves can be judged: the guard's rotation goes on")
+        inform(f"{self.room.run}: the guard can judge what this Trainer saves, and prunes it")
 
     def _hand_over(self) -> None:
         """The Trainer's own rotation, after this save too: one more than it keeps is one too many for the next."""
@@ -117,7 +117,7 @@ class Rotation:
             at_most = bound(settings, self.trainer.args.metric_for_best_model)
             inform(f"guarding {run}: {at_most}; on_full={settings.on_full}")
         if self.room.rotates and settings.keep_last == 1:
-            inform("keep_last=1: while a save is written there are 2, the last intact one stays until the new one is")
+            inform("keep_last=1: there are 2 while a save is written: the last intact one stays until the new one is")
         with suppress(OSError):
             inform(f"{human(self.room.available())} available")
 
@@ -135,8 +135,8 @@ def bound(settings: Settings, best: Any) -> str:
 def _goes_on(limit: int | None) -> str:
     """What becomes of the older ones then, and what to type where nothing does."""
     if limit:
-        return f"the Trainer's own rotation goes on with save_total_limit={limit}"
-    return "it has no save_total_limit either, so all stay; fix: ckptkit.guard(trainer, keep_last=2)"
+        return f"the Trainer rotates, with save_total_limit={limit}"
+    return "the Trainer has no save_total_limit either, so all checkpoints stay: set keep_last=2 in ckptkit.guard"
 
 
 def _rotate(trainer: Any, run: str) -> None:

@@ -68,7 +68,7 @@ class Saving:
         self.guard.room.written.discard(self.name)  # it is written once more, since the body can't be left out
         slot = self._agreed(self._choose)
         if not slot.writes and self.leads:
-            warn(f"{slot.reason}; it is tried all the same")
+            warn(f"{slot.reason}; trying it anyway")
         self._begin()
         return self.path
 
@@ -240,7 +240,7 @@ class Saving:
         if guard.disk.hangs:
             return Slot("skip", fault)
         if not self._torn and self._is_whole():
-            warn(f"{self.path} is whole and stays, training goes on: {fault} was not of its save")
+            warn(f"{self.path} is complete and stays, training goes on: the error came after its save ({fault})")
             return Slot("there")
         self._remove()
         waits = guard.settings.on_full == "wait" and time.monotonic() < self._until
@@ -278,7 +278,7 @@ class Saving:
             self.guard.slots.broken_off = 0
             self.guard.follow(self.name, "save", time.monotonic() - self._began)
         else:
-            inform(f"{self.path} is not there after its save: nothing in {self.guard.room.run} is looked after for it")
+            inform(f"{self.path} is not there after its save: it was saved elsewhere, so the guard does nothing for it")
 
     def _tell(self, fault: str) -> None:
         self.skipped = fault
@@ -291,6 +291,6 @@ def _require_in_the_run(path: str, run: str) -> None:
     """Raise UsageError for a checkpoint that nobody would find, or know as one."""
     parent, name = os.path.split(path)
     if os.path.realpath(parent) != run:
-        raise UsageError(f"path={path!r} is not in {run}, which this guard looks after")
+        raise UsageError(f"path={path!r} is outside of {run}, the directory of this guard")
     if not is_checkpoint(name):
         raise UsageError(f"path={path!r} is not a checkpoint's name: name it checkpoint-STEP, such as checkpoint-100")

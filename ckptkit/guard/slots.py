@@ -77,17 +77,17 @@ class Slots:
         room, in_the_way = self.room, not over and os.path.lexists(self.room.path(name))
         if in_the_way and name in room.written and room.sound(name):  # a last save at the same step
             if self._asked_by_a_person():  # who may have changed the model since
-                warn(f"{room.path(name)} is there already and intact: not written again")
+                warn(f"{room.path(name)} is already there and intact: it is not written again")
             return Slot("there")
         # Writing into an older one would leave, if it broke off, a mix of both. What can be judged is removed before
         # room is made, since that is room too; what can't is set aside, which frees nothing, once the save may fit.
         # Where the Trainer rotates, it writes over it as without a guard: what is set aside nobody would ever remove.
         unknown = in_the_way and room.is_unknown(name)
         if in_the_way and not unknown and not room.clear(name):
-            return Slot("skip", f"{name} is there already and can't be removed")
+            return Slot("skip", f"{name} is already there and can't be removed")
         slot = self._with_room(room.make(self.likely(), self._waits_until(until), secured, self.least()))
         if slot.writes and unknown and room.rotates and not room.set_aside(name):
-            return Slot("skip", f"{name} is there already and can't be renamed")
+            return Slot("skip", f"{name} is already there and can't be renamed")
         room.began = "" if over or os.path.lexists(room.path(name)) else name
         return slot
 
@@ -129,7 +129,7 @@ class Slots:
             return Slot("save")
         reason = short(self.room.run, self.need(), free)
         if self.settings.on_full == "stop":
-            return Slot("stop", f"{reason}; training ends here, as on_full says")
+            return Slot("stop", f"{reason}; on_full is 'stop', so training ends here")
         return Slot("weights-only" if self.weights_fit() else "skip", reason)
 
     def _waits_until(self, until: float) -> float:
@@ -183,6 +183,6 @@ class Slots:
             return measure()
         except Exception as error:  # noqa: BLE001 - it asks a person's own classes
             if not self._unmeasured:
-                warn(f"how much a save will write can't be told before it is written: {error!r}")
+                warn(f"the size of the next save can't be measured before it is written: {error!r}")
             self._unmeasured = True
             return 0

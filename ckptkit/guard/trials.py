@@ -52,11 +52,11 @@ class Trials:
             return
         at_most = f"at most {max(2, self.room.settings.keep_last)} checkpoints of each trial"
         if not self._wanted:
-            self._tell_once(f"{at_most}, and all trials keep theirs; the best trial's alone: keep_trials='best'")
+            self._tell_once(f"{at_most}, for every trial; to keep only the best trial's: keep_trials='best'")
         elif best.why:
-            self._tell_once(f"{at_most}, and all trials keep theirs: {best.why}")
+            self._tell_once(f"{at_most}, for every trial: {best.why}")
         else:
-            self._tell_once(f"{at_most}; those of a trial that ended and is not the best so far are deleted")
+            self._tell_once(f"{at_most}; a trial that ended and is not the best so far loses its own")
             self._keep_only(best.number)
 
     def saved_in(self, run: str) -> None:
@@ -88,14 +88,14 @@ class Trials:
             try:
                 done = ops.discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
             except NoIntactCheckpoint:
-                self._tell_once(f"{checkpoint.path} stays: the best trial has none as good")
+                self._tell_once(f"{checkpoint.path} stays: the best trial has no checkpoint as good")
             except (CkptkitError, OSError) as error:
                 self._tell_once(str(error), warn)
             else:
                 for failure in text.failures(done):
                     self._tell_once(failure, warn)
                 if done.deleted:
-                    inform(f"{checkpoint.path} deleted: it is not the best trial's so far, and keep_trials is 'best'")
+                    inform(f"{checkpoint.path} deleted: keep_trials='best', and its trial is not the best so far")
 
     def _tell_once(self, line: str, tell: Callable[[str], None] = inform) -> None:
         if line not in self._told:

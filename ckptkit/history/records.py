@@ -63,7 +63,7 @@ def record(*events: Event) -> str:
     try:
         _patience.call(lambda: _mended(path, lambda: _write(path, events)))
     except Exception as fault:  # noqa: BLE001 - a record is never worth the work that it is about
-        return _once(f"what happened is not recorded in {path}: {fault}")
+        return _once(f"the history in {path} can't be written: {fault}")
     _told.clear()
     return ""
 

@@ -18,7 +18,7 @@ def weights_findings(directory: str) -> tuple[Finding, ...]:
 def remove_draft(draft: str) -> list[Failure]:
     """Remove a draft, if it is there; only one that carries the aside name."""
     if not os.path.basename(draft).startswith(ASIDE):
-        return [Failure(draft, "is no draft: left alone")]
+        return [Failure(draft, "is not a draft of ours: left alone")]
     if not os.path.lexists(draft):
         return []
     parent = os.open(os.path.dirname(draft), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

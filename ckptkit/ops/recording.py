@@ -44,7 +44,7 @@ def _gone(made: Plan, done: Outcome, signature: tuple[float, str, str, str, int]
         top = os.path.dirname(left.path) if "/" in left.name else left.path
         if not any((failure.path + "/").startswith(top + "/") for failure in done.failures):
             name = left.name.removeprefix(ASIDE).split("/")[0]
-            what = (name, layouts.named(name)[1], ("a killed sweep did not finish it",), left.allocated_bytes)
+            what = (name, layouts.named(name)[1], ("left by a prune that was killed",), left.allocated_bytes)
             yield Deletion(*signature, made.run, *what, done.freed_bytes)
 
 

@@ -10,6 +10,7 @@ from ckptkit.model import Checkpoint, Decision, Failure, Finding, Judged, Leftov
 from ckptkit.ops.looking import judge_again
 from ckptkit.policy import first_finding
 from ckptkit.strips import Part, Strip
+from ckptkit.units import human
 
 # What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.
 ENOUGH = 0.9
@@ -87,7 +88,7 @@ def require_still_intact(survivor: Decision | Strip) -> None:
         found = Verdict("incomplete", resumable=False, level="quick", findings=(Finding("", "missing", "is gone"),))
     if not found.intact or found.resumable < survivor.verdict.resumable:
         why = first_finding(Judged(survivor.checkpoint, found)) if found.findings else "not resumable"
-        told = f"{survivor.checkpoint.path} is intact no more ({why}): nothing deleted; run it again"
+        told = f"{survivor.checkpoint.path} is not intact any more ({why}): nothing was deleted; run the command again"
         raise NoIntactCheckpoint(told)
 
 
@@ -133,7 +134,7 @@ def measured(
     try:
         freed, notes = _gained(run_fd, before, run, expected, settle)
     except OSError as error:
-        unknown = Failure(run, f"what was freed can't be measured: {error.strerror}")
+        unknown = Failure(run, f"the freed space can't be measured: {error.strerror}")
         return Outcome(tuple(done), (*failures, unknown))
     return Outcome(tuple(done), failures, freed, tuple(notes))
 
@@ -158,7 +159,7 @@ def _gained(
     if settle and freed < expected * ENOUGH:
         notes += _why_less(run, expected, freed)
     if expected and os.fstatvfs(run_fd).f_bavail <= before.f_bavail and freed > 0:
-        notes.append("none of it is available yet: root's reserve on this volume fills up first")
+        notes.append("nothing is available yet: the volume's reserve for root fills up first")
     return max(0, freed), notes
 
 
@@ -166,9 +167,10 @@ def _why_less(run: str, expected: int, freed: int) -> list[str]:
     held = [file for file in disk.open_files(run) if file.deleted]
     if held:
         return [
-            f"{file.path} is deleted but {file.holder} keeps it open: its bytes come back when it closes"
+            f"{file.path} is deleted, but {file.holder} keeps it open: its space comes back when it closes the file"
             for file in held
         ]
     return [
-        f"expected {expected} bytes, the volume gained {freed}: somebody else wrote meanwhile, or a snapshot holds them"
+        f"expected {human(expected)}, but the volume gained {human(freed)}: "
+        "something else wrote meanwhile, or a snapshot holds the space"
     ]

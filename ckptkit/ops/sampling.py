@@ -56,7 +56,7 @@ def _with_outlook(runs: Iterable[RunSight], samples_of: SamplesOf, outlook: Outl
 def _run(run: str, volume: Volume, now: float) -> RunSight:
     made = plan(run, default_rules(run), now=now)
     if not made.decisions:
-        raise NoSuchRun(f"no checkpoint in {run!r} any more")
+        raise NoSuchRun(f"{run!r} holds no checkpoint any more")
     newest = max(made.decisions, key=lambda d: d.checkpoint.modified_at)
     whole = [d.checkpoint.allocated_bytes for d in made.decisions if d.verdict.intact]
     at = newest.checkpoint.modified_at

@@ -18,7 +18,7 @@ def plan(made: Plan, dry_run: bool) -> str:
     """Given a plan, return it line by line: what happens to each checkpoint, and why."""
     rows = [_row(decision) for decision in made.decisions]
     for left in made.leftovers:
-        rows.append(("delete", left.name, human(left.allocated_bytes), "leftover", "a killed sweep did not finish it"))
+        rows.append(("delete", left.name, human(left.allocated_bytes), "leftover", "left by a prune that was killed"))
     would = "would free" if dry_run else "to free"
     head = f"{printable(made.run)}: {would} {human(made.expected_freed_bytes)}"
     return "\n".join([head, *table(rows)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 
 from ckptkit.errors import UsageError
@@ -26,11 +29,11 @@ class Chat(Sink):
         try:
             import apprise
         except ImportError:
-            raise UsageError("--apprise needs Apprise: pip install 'ckptkit[alerts]'") from None
+            raise UsageError(f"--apprise needs Apprise, which is not installed; fix: {_installing()}") from None
         self._to = apprise.Apprise()
         for url in urls:
             if not self._to.add(url):
-                raise UsageError(f"--apprise: no address that Apprise knows begins with {url.partition('://')[0]!r}")
+                raise UsageError(f"--apprise: Apprise knows no address that begins with {url.partition('://')[0]!r}")
         self._patience = Patience(WHOLE_SECONDS)
 
     def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
@@ -39,4 +42,11 @@ class Chat(Sink):
         title = f"ckptkit: {alert.code}"
         kind = KINDS[alert.level]
         if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
-            raise RuntimeError("at least one address did not take it")
+            raise RuntimeError("at least one address refused it")
+
+
+def _installing() -> str:
+    """What puts it beside us, whichever tool made this environment: uv's have no pip of their own."""
+    pip = [sys.executable, "-m", "pip", "install"]
+    uv = ["uv", "pip", "install", "--python", sys.executable]
+    return shlex.join([*(pip if importlib.util.find_spec("pip") else uv), "apprise"])

@@ -117,7 +117,7 @@ def test_stop_ends_training_cleanly_and_saves_nothing_more(disk, fill, told):
     ckptkit.guard(trainer, 2, on_full="stop")
     result = trainer.train()
     assert (result.global_step, left(run)) == (20, ["checkpoint-10"])
-    assert any("training ends here, as on_full says" in line for line in told)
+    assert any("on_full is 'stop', so training ends here" in line for line in told)
 
 
 def test_a_training_after_a_stop_saves_again(disk, fill):

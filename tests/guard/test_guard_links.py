@@ -27,7 +27,7 @@ def test_a_run_behind_a_link_is_durable_read_back_and_pruned(linked, told, watch
     assert (guard.skipped, seen.peak) == (0, 2)
     assert sorted(os.listdir(run)) == ["checkpoint-30", "checkpoint-40"]
     assert all(Path(run, name, ".ckptkit-manifest.json").exists() for name in os.listdir(run))
-    assert not [line for line in told if "may not be durable" in line or "not intact" in line]
+    assert not [line for line in told if "may not survive a crash" in line or "not intact" in line]
 
 
 def test_a_resume_behind_a_link_and_the_final_model_there_work(linked, told):
@@ -75,4 +75,4 @@ def test_a_link_inside_a_checkpoint_keeps_it_from_being_durable_no_more_than_any
     ckptkit.guard(trainer, 2)
     trainer.train()
     assert sorted(os.listdir(run)) == ["checkpoint-30", "checkpoint-40"]
-    assert not [line for line in told if "may not be durable" in line]
+    assert not [line for line in told if "may not survive a crash" in line]

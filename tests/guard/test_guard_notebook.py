@@ -150,7 +150,7 @@ def test_a_save_by_hand_after_the_training_writes_over_no_intact_one_and_says_so
             parameter.add_(1)
     trainer._save_checkpoint(trainer.model, None)
     assert weights(tmp_path / "checkpoint-8") == before and names(tmp_path) == LAST_TWO
-    assert any("checkpoint-8 is there already and intact: not written again" in line for line in told)
+    assert any("checkpoint-8 is already there and intact: it is not written again" in line for line in told)
 
 
 def test_a_timeout_beyond_what_the_system_can_wait_is_refused(tmp_path):

@@ -192,5 +192,5 @@ trainer.train()
     command = [*inject, sys.executable, "-c", script, os.path.dirname(__file__), run]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stderr.count("may not be durable") == 2
+    assert done.stderr.count("may not survive a crash") == 2
     assert "checkpoint-20" in left(run), "the last that is known to be durable"

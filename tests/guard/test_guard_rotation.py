@@ -22,11 +22,11 @@ print("skipped", guard.skipped, "rotates", guard.room.rotates)
 
 
 def of_rotation(told):
-    return [line for line in told if "deletes no checkpoint there" in line]
+    return [line for line in told if "deletes nothing there" in line]
 
 
 def rotates_again(told):
-    return [line for line in told if "the guard's rotation goes on" in line]
+    return [line for line in told if "the guard can judge what" in line]
 
 
 def first_can_not_be_read(run, kind):

@@ -38,7 +38,7 @@ def train(guard, *steps, save=write):
 
 
 def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path):
-    with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*bin/pin CKPT"):
+    with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*ckptkit.pin\(path\)"):
         ckptkit.guard(tmp_path / "run", keep_best="loss")
     with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*set monitor= on ModelCheckpoint"):
         ckptkit.lightning_guard(keep_best="loss")
@@ -82,7 +82,7 @@ def test_whole_save_stays_where_what_came_after_it_failed(tmp_path, guard, names
         train(guard, 1, save=uploaded)
     guard.wait()
     assert (names(tmp_path / "run"), guard.skipped, set(guard.room.durable)) == (["checkpoint-1"], 0, {"checkpoint-1"})
-    assert any("is whole and stays" in line and "the hub does not answer" in line for line in told)
+    assert any("is complete and stays" in line and "the hub does not answer" in line for line in told)
 
 
 def test_save_of_which_a_write_failed_is_removed_however_whole_it_looks(tmp_path, guard, names):

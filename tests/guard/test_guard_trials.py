@@ -59,7 +59,7 @@ def test_each_trial_keeps_its_own_and_that_is_said(tmp_path, told):
     assert left(run) == {f"run-{number}": [30] for number in range(4)}
     assert (guard.skipped, best.run_id) == (0, "1")
     (line,) = [line for line in told if "of each trial" in line]
-    assert line.endswith("at most 2 checkpoints of each trial, and all trials keep theirs; the best trial's alone: "
+    assert line.endswith("at most 2 checkpoints of each trial, for every trial; to keep only the best trial's: "
                          "keep_trials='best'")  # fmt: skip
 
 
