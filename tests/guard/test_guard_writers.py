@@ -122,7 +122,7 @@ def test_without_any_limit_nothing_is_deleted_and_a_full_disk_costs_only_saves(t
     guard, seen = guarded(trainer), watch(run)
     trainer.train()
     assert (trainer.state.global_step, guard.skipped, names(run)) == (60, 3, checkpoints(10, 20, 30))
-    assert seen.gone == [] and of_rotation(told)[0].endswith("fix: ckptkit.guard(trainer, keep_last=2)")
+    assert seen.gone == [] and of_rotation(told)[0].endswith("set keep_last=2 in ckptkit.guard")
     assert sum("is NOT saved, training goes on" in line for line in told) == 3
 
 
