@@ -50,7 +50,7 @@ def test_there_are_lines_to_run_and_each_that_is_run_elsewhere_stands_in_the_rea
 
 @pytest.fixture
 def person(real, tmp_path, monkeypatch):
-    """types(line) does what a person's shell does with it, in a directory with a run, a script and a log; its result."""
+    """types(line) does what a person's shell does, in a directory with a run, a script and a log; its result."""
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "ckptkit").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ckptkit "$@"\n')
