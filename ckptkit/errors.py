@@ -43,6 +43,12 @@ class UnreadableRun(NoSuchRun):
     """The disk does not let it be looked at, so nobody knows what is there."""
 
 
+class SchedulerError(CkptkitError):
+    """cron, systemd or tmux did not do what it was asked for."""
+
+    exit_code = 3
+
+
 class LockHeld(CkptkitError):
     """Another process works on this run.
 

@@ -91,13 +91,24 @@ def sentence(made: Plan, rules: Rules) -> str:
 
 def command(run: str, rules: Rules, count: int) -> str:
     """What to type so that a run is pruned by these rules, `count` intact checkpoints included."""
+    return calling.command("prune", run, *flags(rules), "--max-delete", str(count))
+
+
+def flags(rules: Rules) -> list[str]:
+    """The keep rules as one types them."""
     words: list[str] = []
     words += ["--keep-last", str(rules.keep_last)] if rules.keep_last else []
     words += ["--keep-best", str(rules.keep_best)] if rules.keep_best else []
     words += ["--keep-every", str(rules.keep_every)] if rules.keep_every else []
     words += ["--keep-within", f"{rules.keep_within:.6f}".rstrip("0").rstrip(".") + "s"] if rules.keep_within else []
     words += ["--free-target", f"{rules.free_target}B"] if rules.free_target else []
-    return calling.command("prune", run, *words, "--max-delete", str(count))
+    return words
+
+
+def is_agreed(rules: Rules, agreed: Sequence[Any]) -> bool:
+    """Whether one of the policies that were agreed to, as they came back from JSON, is at least as strict."""
+    known = (from_json(policy) for policy in agreed)
+    return any(policy is not None and not stricter(rules, policy) for policy in known)
 
 
 def stricter(rules: Rules, previous: Rules) -> bool:

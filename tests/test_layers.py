@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
 # What every room may use: the nouns, their units, and how a command of ours is spelled.
-NOUNS = {"model", "sizing", "box", "strips", "events", "advice", "errors", "tuples", "units", "calling"}
+NOUNS = {"model", "sizing", "box", "strips", "events", "advice", "errors", "tuples", "units", "calling", "schedule"}
 MAY = {
     "units": set(),
     "calling": set(),
@@ -27,6 +27,9 @@ MAY = {
     "arguments": {"errors"},
     "rules": NOUNS | {"arguments"},
     "policy": NOUNS | {"lineage", "rules"},
+    "schedule": {"tuples"},
+    "crontab": NOUNS,
+    "schedulers": NOUNS | {"crontab", "careful"},
     "mass_delete": NOUNS | {"policy", "lineage"},
     "strip_policy": NOUNS | {"policy", "lineage"},
     "forecast": NOUNS,
@@ -50,11 +53,11 @@ MAY = {
     "trackers": NOUNS | {"careful"},
     "report": NOUNS,
     "api": NOUNS | {"ops", "rules", "arguments", "config"},
-    "cli": {"ops", "report", "errors", "model", "events", "calling", "units"},
+    "cli": {"ops", "report", "errors", "model", "events", "calling", "units", "schedule"},
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
-    "thresholds", "scripts", "units",
+    "thresholds", "scripts", "units", "crontab", "schedule",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}

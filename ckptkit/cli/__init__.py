@@ -23,6 +23,7 @@ VERBS = {
     "preflight": "go or no-go before a training (re)starts",
     "recover": "after a crash: what happened, what to free, what to resume from",
     "monitor": "watch a volume and the runs on it, warn once a change, and record",
+    "cron": "prune, watch and verify by itself: by cron, systemd timers or tmux",
     "discard": "delete one checkpoint that you name in full, also one that nobody can judge",
     "pin": "never delete this checkpoint, whatever the rules say",
     "unpin": "let the rules decide about this checkpoint again",

@@ -5,13 +5,30 @@ the work goes on. `ckptkit.history.records` is imported where something is recor
 all of a sweep that finds nothing to do.
 """
 
+from ckptkit.history.place import state_directory
 from ckptkit.history.remembered import (
+    forget_root,
     is_news,
     next_turn,
     recall_policy,
     recall_room,
+    recall_root,
+    recall_roots_of,
     remember_policy,
     remember_room,
+    remember_root,
 )
 
-__all__ = ["is_news", "next_turn", "recall_policy", "recall_room", "remember_policy", "remember_room"]
+__all__ = [
+    "forget_root",
+    "is_news",
+    "next_turn",
+    "recall_policy",
+    "recall_room",
+    "recall_root",
+    "recall_roots_of",
+    "remember_policy",
+    "remember_room",
+    "remember_root",
+    "state_directory",
+]

@@ -1,6 +1,6 @@
 """Small things between one call and the next: the policy of each run that was agreed to, so that a stricter one is
-asked about, what was told of one that waits for a yes, and whose turn it is in a verification that reads a part each
-time. Nothing here raises.
+asked about, the policies that were agreed to for all runs below a directory, what was told of one that waits for a yes,
+and whose turn it is in a verification that reads a part each time. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -54,11 +54,41 @@ def recall_policy(run: str) -> Any:
     return _known(run).get("policy")
 
 
+def remember_root(root: str, policies: list[Any]) -> str:
+    """Given a directory above runs, keep policies as agreed to for each run below it. Returns "" or the fault."""
+    return _replace(_root_file(root), {"root": root, "policies": policies})
+
+
+def recall_root(root: str) -> list[Any]:
+    """The policies that were agreed to for each run below a directory."""
+    policies = _content(_root_file(root), "root", root).get("policies")
+    return policies if isinstance(policies, list) else []
+
+
+def recall_roots_of(run: str) -> list[Any]:
+    """The policies that were agreed to for a run because it lies at or below a directory."""
+    place, found = run, recall_root(run)
+    while place != (place := os.path.dirname(place)):
+        found += recall_root(place)
+    return found
+
+
+def forget_root(root: str) -> None:
+    """Take the yes for a directory back."""
+    if recall_root(root):
+        _forget(_root_file(root))
+
+
 def _known(run: str) -> dict[str, Any]:
+    return _content(_policy_file(run), "run", run)
+
+
+def _content(file: str, key: str, path: str) -> dict[str, Any]:
+    """What is kept for a path; {} if nothing is, or what is there is for another one."""
     try:
-        with open(_policy_file(run), encoding="utf-8", errors="surrogateescape") as file:
-            known = json.load(file)
-        return known if isinstance(known, dict) and known.get("run") == run else {}
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+            known = json.load(opened)
+        return known if isinstance(known, dict) and known.get(key) == path else {}
     except (OSError, ValueError, RecursionError):
         return {}
 
@@ -98,6 +128,10 @@ def _policy_file(run: str) -> str:
     # A checksum keeps the name short; the run's own path inside the file settles a collision.
     name = f"policy-{zlib.crc32(os.fsencode(run)):08x}.json"
     return os.path.join(state_directory(), name)
+
+
+def _root_file(root: str) -> str:
+    return os.path.join(state_directory(), f"root-{zlib.crc32(os.fsencode(root)):08x}.json")
 
 
 def _forget(path: str) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.recovering import Recovered, diagnosed, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
+    from ckptkit.ops.scheduling import agree, installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
     from ckptkit.ops.scripting import is_script, scripts
     from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
@@ -70,6 +71,14 @@ ROOMS = {
     "record_save": "recording",
     "Report": "reporting",
     "report": "reporting",
+    "agree": "scheduling",
+    "installed_root": "scheduling",
+    "put_in": "scheduling",
+    "root_of": "scheduling",
+    "runner": "scheduling",
+    "schedule": "scheduling",
+    "scheduled": "scheduling",
+    "unschedule": "scheduling",
     "is_script": "scripting",
     "scripts": "scripting",
     "set_aside": "setting_aside",
@@ -104,6 +113,7 @@ __all__ = [
     "Telling",
     "Tick",
     "Watch",
+    "agree",
     "budget",
     "bytes_at",
     "conditions",
@@ -117,6 +127,7 @@ __all__ = [
     "find_runs",
     "foreseen",
     "going_on",
+    "installed_root",
     "is_news",
     "judge",
     "keep_resumable",
@@ -128,6 +139,7 @@ __all__ = [
     "plan",
     "preflight",
     "prune",
+    "put_in",
     "put_in_place",
     "reading",
     "recover",
@@ -136,11 +148,16 @@ __all__ = [
     "remove_draft",
     "report",
     "require_directory",
+    "root_of",
     "rules_for",
+    "root_of",
     "rules_where",
+    "runner",
     "runs_at",
     "samples",
     "scan",
+    "schedule",
+    "scheduled",
     "scripts",
     "set_aside",
     "settled_available_bytes",
@@ -150,6 +167,7 @@ __all__ = [
     "trust_for",
     "unpin",
     "unread",
+    "unschedule",
     "verify",
     "watch",
     "weights_findings",

@@ -171,7 +171,11 @@ def _let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
 def _needs_a_yes(made: Plan, rules: Rules) -> bool:
     previous = history.recall_policy(made.run)
     agreed = None if previous is None else mass_delete.from_json(previous)
-    return mass_delete.needs_a_yes(made, rules, agreed, history.recall_room(made.run, _policy(rules)))
+    if not mass_delete.needs_a_yes(made, rules, agreed, history.recall_room(made.run, _policy(rules))):
+        return False
+    # What `cron --install` was told for all runs below a directory; a limit that somebody set is no policy.
+    above = history.recall_roots_of(made.run) if rules.max_delete is None else []
+    return not mass_delete.is_agreed(rules, above)
 
 
 def _missing_bytes(limited: Plan) -> int:

@@ -1,0 +1,1 @@
+"""Who runs a command again and again on this box: cron, systemd, tmux. One a file."""

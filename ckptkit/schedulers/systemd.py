@@ -1,0 +1,143 @@
+"""systemd: a service and a timer for each job, of the user, or as root of the system."""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ckptkit import careful
+from ckptkit.errors import SchedulerError, UsageError
+from ckptkit.schedule import Job
+from ckptkit.schedulers.calls import call
+
+BOOTED = "/run/systemd/system"  # sd_booted(3)
+MARK = "# ckptkit: RUNS "
+UNIT = re.compile(r"ckptkit-[a-z]+-[\w.-]+\.(service|timer)")
+
+
+def is_running() -> bool:
+    """Whether systemd runs this box."""
+    return os.path.isdir(BOOTED)
+
+
+def directory() -> str:
+    """Where the units of this user lie."""
+    if os.geteuid() == 0:
+        return "/etc/systemd/system"
+    return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd/user")
+
+
+def units(root: str, jobs: Sequence[Job]) -> dict[str, str]:
+    """Given a directory above runs and its jobs, return {file name: text}."""
+    made = {}
+    for job in jobs:
+        name = _name(root, job.verb)
+        made[f"{name}.service"] = _service(root, job)
+        made[f"{name}.timer"] = _timer(root, job)
+    return made
+
+
+def installed() -> dict[str, dict[str, str]]:
+    """{root: {file name: text}} of what is there."""
+    found: dict[str, dict[str, str]] = {}
+    with suppress(OSError):
+        for name in sorted(filter(UNIT.fullmatch, os.listdir(directory()))):
+            with suppress(OSError), open(f"{directory()}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+                first, _, _ = (text := file.read()).partition("\n")
+                if first.startswith(MARK):
+                    found.setdefault(first.removeprefix(MARK), {})[name] = text
+    return found
+
+
+def install(root: str, jobs: Sequence[Job]) -> None:
+    """Write the units and start the timers. Raises SchedulerError."""
+    made = units(root, jobs)
+    try:
+        os.makedirs(directory(), exist_ok=True)
+        fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name, text in made.items():
+                careful.replace(fd, name, os.fsencode(text))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise SchedulerError(f"{directory()}: {error.strerror}; no timer was started") from None
+    control("daemon-reload")
+    control("enable", "--now", *(name for name in made if name.endswith(".timer")))
+
+
+def remove(root: str) -> None:
+    """Stop the timers and delete the units of a root. Raises SchedulerError."""
+    names = installed().get(root, {})
+    timers = [name for name in names if name.endswith(".timer")]
+    if is_running() and timers:
+        control("disable", "--now", *timers)
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory()}/{name}")
+    if is_running() and names:
+        control("daemon-reload")
+
+
+def is_active(root: str) -> bool:
+    """Whether the timer that prunes a root is waiting for its time."""
+    if not is_running():
+        return False
+    return call([*_systemctl(), "is-active", f"{_name(root, 'prune')}.timer"]).code == 0
+
+
+def lingering() -> str:
+    """What to type so that the timers of an ordinary user run while nobody is logged in; "" if they do."""
+    import pwd
+
+    if os.geteuid() == 0:
+        return ""
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    return "" if os.path.exists(f"/var/lib/systemd/linger/{name}") else f"loginctl enable-linger {name}"
+
+
+def require(instead: str) -> None:
+    """Raise UsageError if systemd does not run this box. instead: the command that does without it."""
+    if not is_running():
+        raise UsageError(f"no systemd runs on this box; fix: {instead}")
+
+
+def control(*words: str) -> None:
+    """Call systemctl. Raises SchedulerError."""
+    done = call([*_systemctl(), *words])
+    if done.code:
+        raise SchedulerError(
+            f"{' '.join([*_systemctl(), *words])}: {done.err.splitlines()[0] if done.err else 'failed'}"
+        )
+
+
+def _systemctl() -> list[str]:
+    return ["systemctl"] if os.geteuid() == 0 else ["systemctl", "--user"]
+
+
+def _name(root: str, verb: str) -> str:
+    # The last part for a person who lists timers, a checksum so that two roots never share a unit.
+    last = re.sub(r"[^A-Za-z0-9_.-]", "-", os.path.basename(root)) or "root"
+    return f"ckptkit-{verb}-{last[:40]}-{zlib.crc32(os.fsencode(root)):08x}"
+
+
+def _service(root: str, job: Job) -> str:
+    line = " ".join(_quoted(word) for word in job.words)
+    return f"{MARK}{root}\n[Unit]\nDescription=ckptkit: {job.what.replace('%', '%%')}\n\n" + (
+        f"[Service]\nType=oneshot\nExecStart={line}\n"
+    )
+
+
+def _timer(root: str, job: Job) -> str:
+    return f"{MARK}{root}\n[Unit]\nDescription=ckptkit: {job.what.replace('%', '%%')}\n\n" + (
+        f"[Timer]\nOnCalendar={job.calendar}\n\n[Install]\nWantedBy=timers.target\n"
+    )
+
+
+def _quoted(word: str) -> str:
+    """As systemd.service(5) reads ExecStart: its own quotes, % for specifiers, $ for variables."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", word, re.ASCII) else f'"{escaped}"'
