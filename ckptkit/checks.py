@@ -41,7 +41,7 @@ class Facts(NamedTuple):
     settings: of the training that will start, None if not known; origin: where from. scripts: of its own, looked at.
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: a sentence for each other process that is at work on the run.
-    watcher: who looks after it (cron, a monitor), or "". crontab: path of crontab.example, "" if this is no checkout.
+    watcher: who looks after it (cron, a monitor), or "". above: the directory that `cron --install` takes, or "".
     session: what keeps a training alive after the line drops (tmux, screen, nohup), or "" (None: nobody is on a line).
     dangling: {link or file in the run that names a checkpoint: what it names}, of those that name none that is there.
     """
@@ -62,7 +62,7 @@ class Facts(NamedTuple):
     probe: str | None
     trainings: tuple[str, ...]
     watcher: str
-    crontab: str
+    above: str
     session: str | None
     dangling: Mapping[str, str] = {}
 
@@ -274,13 +274,8 @@ def _watcher(facts: Facts) -> Iterator[Check]:
     if facts.watcher:
         yield Check("go", "watch", f"watched by {facts.watcher}")
         return
-    nobody = "nobody sweeps or watches while you sleep"
-    if not facts.crontab:
-        yield Check("warn", "watch", nobody, command("monitor", facts.run))
-        return
-    # `crontab FILE` would replace all that the person has there: this adds to it.
-    appending = f"(crontab -l 2>/dev/null; cat {shlex.quote(facts.crontab)}) | crontab -"
-    yield Check("warn", "watch", f"{nobody}: set the paths in crontab.example, then add its lines to yours", appending)
+    fix = command("cron", "--install", facts.above) if facts.above else command("monitor", facts.run)
+    yield Check("warn", "watch", "nobody sweeps or watches while you sleep", fix)
 
 
 def _session(facts: Facts) -> Iterator[Check]:

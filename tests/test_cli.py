@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 VERBS = (
     "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin",
-    "discard",
+    "discard", "cron",
 )  # fmt: skip
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 

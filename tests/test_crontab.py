@@ -56,14 +56,15 @@ APPENDING = """
 set -e
 mount -t tmpfs tmpfs /var/spool/cron; mkdir -m 1730 /var/spool/cron/crontabs
 mount -t tmpfs tmpfs /etc/cron.d
-advice() { "$PYTHON" -m ckptkit preflight "$RUN" | sed -n 's/.*\\((crontab -l.*\\)/\\1/p'; }
+advice() { "$PYTHON" -m ckptkit preflight "$RUN" | sed -n 's/.*fix: \\(.*cron --install .*\\)/\\1/p'; }
 for own in "$OWN" ""; do
   crontab -r 2>/dev/null || :
   if [ -n "$own" ]; then printf %s "$own" | crontab -; fi
-  sh -c "$(advice)"
+  sh -c "$(advice)" >/dev/null
   crontab -l; echo ===
 done
-advice
+advice; echo ===
+printf %s "$OWN" | crontab -; sh -c "$HAND"; crontab -l
 """
 
 
@@ -71,11 +72,17 @@ advice
 def test_a_persons_own_lines_survive_what_preflight_advises(run_of):
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHON": sys.executable, "OWN": OWN}
     environment["RUN"] = run_of({100: "intact"})
-    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", APPENDING]
+    environment |= {"CKPTKIT_PYTHON": sys.executable, "HAND": BY_HAND.replace("/opt/ckptkit", str(CHECKOUT))}
+    command = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "bash", "-c", APPENDING]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    advice = f"(crontab -l 2>/dev/null; cat {CHECKOUT}/crontab.example) | crontab -"
-    assert done.stdout == f"{OWN}{EXAMPLE}===\n{EXAMPLE}===\n{advice}\n" and done.stderr == ""
-    assert advice.replace(str(CHECKOUT), "/opt/ckptkit") in EXAMPLE
+    above = os.path.dirname(environment["RUN"])
+    own, ours, advice, by_hand = done.stdout.split("===\n")
+    assert own.startswith(f"{OWN}# ckptkit: begin {above}\n") and own == OWN + ours
+    assert advice == f"{CHECKOUT}/bin/cron --install {above}\n"
+    assert by_hand == OWN + EXAMPLE and BY_HAND in EXAMPLE
+
+
+BY_HAND = "(crontab -l 2>/dev/null; cat /opt/ckptkit/crontab.example) | crontab -"
 
 
 def test_no_advice_replaces_a_persons_whole_crontab():

@@ -276,7 +276,6 @@ def test_a_monitor_and_a_cron_that_sweeps_are_seen_and_their_absence_told(run_of
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHON": sys.executable, "RUN": run_of(TWO)}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     nobody = "warn   watch            nobody sweeps or watches while you sleep"
-    nobody += ": set the paths in crontab.example, then add its lines to yours"
     told = [re.sub(r"pid \d+", "pid N", line) for line in done.stdout.splitlines()]
     watched = ["go     watch            watched by a monitor (pid N)", "go     watch            watched by cron"]
     assert told == [nobody, watched[0], nobody, nobody, watched[1], nobody], done.stderr

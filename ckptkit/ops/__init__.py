@@ -150,7 +150,6 @@ __all__ = [
     "require_directory",
     "root_of",
     "rules_for",
-    "root_of",
     "rules_where",
     "runner",
     "runs_at",

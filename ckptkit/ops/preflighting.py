@@ -18,13 +18,12 @@ from ckptkit.model import Decision, Plan
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import moment, plan
+from ckptkit.ops.scheduling import root_of, watcher
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
 
 PROBE = ".ckptkit-probe"
 PROBE_BYTES = 1 << 16
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
 
 
 def preflight(
@@ -69,8 +68,8 @@ def preflight(
             scripts=scripts,
             probe=_probe(place) if probe else None,
             trainings=at_work(run),
-            watcher=_watcher(),
-            crontab=_crontab(),
+            watcher=watcher(run),
+            above=root_of(run),
             session=_session(),
             dangling=trackers.dangling(discover.scan(run)) if made else {},
         )
@@ -180,34 +179,6 @@ def _nameless(directory: str) -> int:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd
-
-
-def _watcher() -> str:
-    """The monitor or the cron daemon with a line of ours, if one lives."""
-    cron = False
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as command:
-            words = command.read().split("\0")
-            if any(tuple(words[i : i + len(MONITOR)]) == MONITOR for i in range(len(words))):
-                return f"a monitor (pid {pid})"
-            cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
-    return "cron" if cron and _in_a_crontab() else ""
-
-
-def _crontab() -> str:
-    """Path of the example, "" where this is no checkout."""
-    example = os.path.join(CHECKOUT, "crontab.example")
-    return example if os.path.exists(example) else ""
-
-
-def _in_a_crontab() -> bool:
-    for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/cron.d"):
-        with suppress(OSError):
-            for entry in os.scandir(directory):
-                with suppress(OSError), open(entry.path, encoding="utf-8", errors="replace") as crontab:
-                    if "bin/prune" in crontab.read():
-                        return True
-    return False
 
 
 def _session() -> str | None:

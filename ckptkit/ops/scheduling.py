@@ -144,16 +144,11 @@ def _require(way: str, root: str) -> None:
     elif way == "systemd":
         systemd.require(calling.command("cron", "--tmux", root))
     else:
-        try:
-            cron.require()
-        except UsageError as error:
-            other = calling.command("cron", "--tmux", root)
-            instead = f"; or without cron: {other}" if shutil.which("tmux") else ""
-            raise UsageError(f"{error}{instead}") from None
+        cron.require(calling.command("cron", "--tmux", root) if shutil.which("tmux") else "")
 
 
 def _jobs(root: str, way: str) -> tuple[Job, ...]:
-    """The three jobs, each with its safeguards; what is missing on a small box (ionice) is left out."""
+    """The jobs, each with its safeguards; what is missing on a small box (ionice) is left out. tmux knows no night."""
     logs, env = _logs(root), _environment(way)
 
     def job(verb: str, when: str, calendar: str, what: str, before: str, *flags: str) -> Job:
@@ -162,7 +157,7 @@ def _jobs(root: str, way: str) -> tuple[Job, ...]:
 
     lock = ("--lock-timeout", "60", "--quiet")
     quiet = () if way == "tmux" else ("--once",)  # in a window a person looks at it
-    return (
+    jobs = (
         job("prune", "*/10 * * * *", "*:0/10", "every 10 minutes: delete what the rules release",
             "timeout 5m nice -n 10", "--recursive", root, *lock),
         job("monitor", "*/10 * * * *", "*:0/10", "every 10 minutes: look, keep a sample, tell what changed",
@@ -170,6 +165,7 @@ def _jobs(root: str, way: str) -> tuple[Job, ...]:
         job("verify", "17 4 * * *", "*-*-* 04:17:00", "every night: read every byte of each checkpoint",
             "timeout 2h nice -n 19 ionice -c 3", "--level", "full", root, "--quiet"),
     )  # fmt: skip
+    return jobs[:2] if way == "tmux" else jobs
 
 
 def _there(before: str) -> list[str]:

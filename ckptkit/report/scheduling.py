@@ -13,7 +13,7 @@ MOST_RUNS = 10  # in a list; those that need a yes come first
 def plan(made: Schedule, whole: bool) -> str:
     """Given a schedule, return what is put in, where the logs go, and what each first sweep deletes.
 
-    whole: the text of each systemd unit too.
+    whole: the very lines, not only what they do.
     """
     state = "goes into" if made.changed else "is in"
     lines = [f"{printable(made.root)}: this {state} {printable(made.place)}", *_put_in(made, whole)]
@@ -22,10 +22,8 @@ def plan(made: Schedule, whole: bool) -> str:
 
 
 def _put_in(made: Schedule, whole: bool) -> Iterator[str]:
-    if made.way == "systemd" and not whole:
-        yield from (f"  ckptkit-{job.verb}-….timer  {job.what}" for job in made.jobs)
-        return
-    yield from (f"  {printable(line)}" for line in made.text.splitlines())
+    shown = made.text.splitlines() if whole else [job.what for job in made.jobs]
+    yield from (f"  {printable(line)}" for line in shown)
 
 
 def _sweeps(made: Schedule) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +11,14 @@ from contextlib import suppress
 from ckptkit.tuples import NamedTuple
 
 SECONDS = 30.0
+INSTALLERS = {  # {tool: how it installs, what it calls cron}
+    "apt-get": ("apt-get update && apt-get install -y", "cron"),
+    "dnf": ("dnf install -y", "cronie"),
+    "yum": ("yum install -y", "cronie"),
+    "apk": ("apk add", "dcron"),
+    "zypper": ("zypper install -y", "cron"),
+    "pacman": ("pacman -S --noconfirm", "cronie"),
+}
 
 
 class Called(NamedTuple):
@@ -32,6 +41,20 @@ def call(words: Sequence[str], given: str = "") -> Called:
     except OSError as error:
         return Called(127, "", f"{words[0]}: {error.strerror}")
     return Called(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
+
+
+def installing(package: str) -> str:
+    """The command that installs a package here; "cron" is called as this box calls it."""
+    tool = next((name for name in INSTALLERS if shutil.which(name)), "apt-get")
+    how, cron = INSTALLERS[tool]
+    return as_root(f"{how} {cron if package == 'cron' else package}")
+
+
+def as_root(command: str) -> str:
+    """Given a command that root may run, return what this user types."""
+    if os.geteuid() == 0:
+        return command
+    return " && ".join(f"sudo {part}" for part in command.split(" && "))
 
 
 def processes() -> dict[int, list[str]]:

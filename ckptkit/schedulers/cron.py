@@ -11,19 +11,12 @@ from contextlib import suppress
 from ckptkit import crontab
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.schedule import Job
-from ckptkit.schedulers.calls import call
+from ckptkit.schedulers.calls import as_root, call, installing
 
 DAEMONS = ("cron", "crond", "fcron")
+MOST_LINES = 3  # of what crontab says
 NONE_YET = re.compile(r"no crontab for|can't open '[^/']*': No such file", re.IGNORECASE)  # Vixie and cronie; busybox
 PLACES = ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/cron.d")
-PACKAGES = {
-    "apt-get": "apt-get update && apt-get install -y cron",
-    "dnf": "dnf install -y cronie",
-    "yum": "yum install -y cronie",
-    "apk": "apk add dcron",
-    "zypper": "zypper install -y cron",
-    "pacman": "pacman -S --noconfirm cronie",
-}
 
 
 def read() -> str:
@@ -33,7 +26,7 @@ def read() -> str:
         return done.out
     if NONE_YET.search(done.err) and not done.out:
         return ""
-    raise SchedulerError(f"your crontab can't be read: {_first(done.err)}; nothing was changed")
+    raise SchedulerError(f"your crontab can't be read: {_one_line(done.err)}; nothing was changed")
 
 
 def write(text: str) -> None:
@@ -43,7 +36,7 @@ def write(text: str) -> None:
     if done.code == 0 and read() == text:
         return
     state = "your crontab is as it was" if read() == before else "look at what is there with: crontab -l"
-    raise SchedulerError(f"crontab refused the new lines: {_first(done.err)}; {state}")
+    raise SchedulerError(f"crontab refused the new lines: {_one_line(done.err)}; {state}")
 
 
 def lines(jobs: Sequence[Job]) -> tuple[str, ...]:
@@ -51,16 +44,11 @@ def lines(jobs: Sequence[Job]) -> tuple[str, ...]:
     return tuple(line for job in jobs for line in (f"# {job.what}", f"{job.when} {crontab.command(job.words)}"))
 
 
-def require() -> None:
-    """Raise UsageError, with what to type, if there is no crontab command."""
+def require(instead: str) -> None:
+    """Raise UsageError, with what to type, if there is no crontab command. instead: what does without it, or ""."""
     if not shutil.which("crontab"):
-        raise UsageError(f"cron is not installed on this box; fix: {installing()}")
-
-
-def installing() -> str:
-    """The command that installs cron here."""
-    found = (text for tool, text in PACKAGES.items() if shutil.which(tool))
-    return _as_root(next(found, PACKAGES["apt-get"]))
+        other = f" (to do without it: {instead})" if instead else ""
+        raise UsageError(f"cron is not installed on this box{other}; fix: {installing('cron')}")
 
 
 def daemon(processes: Mapping[int, Sequence[str]]) -> int:
@@ -71,12 +59,12 @@ def daemon(processes: Mapping[int, Sequence[str]]) -> int:
 def starting() -> str:
     """The command that starts the daemon here, or installs it."""
     if os.path.isdir("/run/systemd/system"):
-        return _as_root("systemctl start cron")
+        return as_root("systemctl start cron")
     for name in ("cron", "crond"):
         if os.path.exists(f"/etc/init.d/{name}"):
-            return _as_root(f"service {name} start")
+            return as_root(f"service {name} start")
     found = next((name for name in ("cron", "crond") if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")), "")
-    return _as_root(found) if found else installing()
+    return as_root(found) if found else installing("cron")
 
 
 def prunes(run: str) -> bool:
@@ -99,12 +87,5 @@ def _name(words: Sequence[str]) -> str:
     return os.path.basename(words[0].split(" ")[0])
 
 
-def _first(said: str) -> str:
-    """The line that tells; what quotes the crontab before it is left out."""
-    return said.splitlines()[-1] if said else "it did not say why"
-
-
-def _as_root(command: str) -> str:
-    if os.geteuid() == 0:
-        return command
-    return " && ".join(f"sudo {part}" for part in command.split(" && "))
+def _one_line(said: str) -> str:
+    return "; ".join(said.split("\n")[:MOST_LINES]) or "it did not say why"

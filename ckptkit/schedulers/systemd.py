@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from ckptkit import careful
@@ -53,8 +53,18 @@ def installed() -> dict[str, dict[str, str]]:
 
 
 def install(root: str, jobs: Sequence[Job]) -> None:
-    """Write the units and start the timers. Raises SchedulerError."""
-    made = units(root, jobs)
+    """Write the units and start the timers. Raises SchedulerError; then no new unit is left there."""
+    made, before = units(root, jobs), installed().get(root, {})
+    try:
+        _write(made)
+        control("daemon-reload")
+        control("enable", "--now", *(name for name in made if name.endswith(".timer")))
+    except SchedulerError:
+        _delete(made.keys() - before.keys())
+        raise
+
+
+def _write(made: Mapping[str, str]) -> None:
     try:
         os.makedirs(directory(), exist_ok=True)
         fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -65,8 +75,12 @@ def install(root: str, jobs: Sequence[Job]) -> None:
             os.close(fd)
     except OSError as error:
         raise SchedulerError(f"{directory()}: {error.strerror}; no timer was started") from None
-    control("daemon-reload")
-    control("enable", "--now", *(name for name in made if name.endswith(".timer")))
+
+
+def _delete(names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{directory()}/{name}")
 
 
 def remove(root: str) -> None:
@@ -75,9 +89,7 @@ def remove(root: str) -> None:
     timers = [name for name in names if name.endswith(".timer")]
     if is_running() and timers:
         control("disable", "--now", *timers)
-    for name in names:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{directory()}/{name}")
+    _delete(names)
     if is_running() and names:
         control("daemon-reload")
 
@@ -109,9 +121,8 @@ def control(*words: str) -> None:
     """Call systemctl. Raises SchedulerError."""
     done = call([*_systemctl(), *words])
     if done.code:
-        raise SchedulerError(
-            f"{' '.join([*_systemctl(), *words])}: {done.err.splitlines()[0] if done.err else 'failed'}"
-        )
+        said = done.err.splitlines()[0] if done.err else "failed"
+        raise SchedulerError(f"{' '.join([*_systemctl(), *words])}: {said}")
 
 
 def _systemctl() -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.schedule import Job
-from ckptkit.schedulers.calls import Called, call
+from ckptkit.schedulers.calls import Called, call, installing
 
 SESSION = "ckptkit"
 MARK = "@ckptkit-runs"  # a user option of each window of ours: whose runs it looks after
@@ -23,7 +23,7 @@ AGAIN_SECONDS = 10  # after a monitor that ended
 def require() -> None:
     """Raise UsageError if there is no tmux."""
     if not shutil.which("tmux"):
-        raise UsageError("tmux is not installed on this box: install it with the box's own package manager")
+        raise UsageError(f"tmux is not installed on this box; fix: {installing('tmux')}")
 
 
 def scripts(jobs: Sequence[Job]) -> dict[str, str]:
