@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from ckptkit import crontab
 from ckptkit.errors import UsageError
 
-ROOTS = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), min_size=1).map(lambda name: f"/runs/{name}")
-LINE = st.text(st.characters(codec="utf-8", exclude_characters="\n\0")).filter(
-    lambda s: not s.startswith(crontab.BEGIN)
-)
+
+def texts(without, **sizes):
+    return st.text(st.characters(codec="utf-8", exclude_characters=without), **sizes)
+
+
+ROOTS = texts("\n\r\0", min_size=1).map(lambda name: f"/runs/{name}")
+LINE = texts("\n\0").filter(lambda s: not s.startswith(crontab.BEGIN))
 THEIRS = st.lists(LINE).map(lambda lines: "".join(f"{line}\n" for line in lines))
 OURS = st.lists(LINE, max_size=4)
 
