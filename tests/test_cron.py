@@ -292,7 +292,11 @@ def test_a_person_is_asked_once_and_yes_is_remembered(real, tmp_path, root):
 answered y cron --install "$ROOT"; echo ===; answered n cron --install "$ROOT"; echo ===; ckptkit cron --show | tail -1
 """
     first, again, shown = box(tmp_path, script, ROOT=root).stdout.split("===\n")
-    assert "Delete 6 of 8 intact checkpoints at the first sweep" in first and first.count("[y/N]") == 1
+    assert (
+        "Delete 6 of 8 intact checkpoints, and by the same rules as many in later runs" in first
+        and "is remembered" in first
+        and first.count("[y/N]") == 1
+    )
     assert "[y/N]" not in again and f"{root}: this is in the crontab of root" in again
     assert shown == "may delete more than half of a run's intact checkpoints: yes\n"
 

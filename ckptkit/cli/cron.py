@@ -72,6 +72,8 @@ def _install(options: argparse.Namespace, output: Output, way: str) -> int:
     yes = made.agreed or options.yes or _asked(made, output)
     ops.put_in(made)
     fault = ops.agree(made) if yes else ""
+    if yes and not made.agreed and not fault:
+        output.routine(f"your yes is remembered for all runs below {printable(made.root)}")
     _tell_runner(made, output)
     runs_it = ops.runner(made)[0]
     output.document(scheduling.document(made._replace(agreed=yes and not fault), False, runs_it))

@@ -51,10 +51,10 @@ def _deletes(sweep: Sweep) -> str:
 
 def question(made: Schedule, going: Sequence[Sweep]) -> str:
     """What a person is asked once for a directory. going: the sweeps that wait for the yes."""
-    later = f"in runs that appear below {printable(made.root)} later"
+    later = f"in later runs below {printable(made.root)}"
     if going:
         number = f"{sum(s.going for s in going)} of {sum(s.intact for s in going)}"
-        return f"Delete {number} intact checkpoints at the first sweep, and as many by the same rules {later}?"
+        return f"Delete {number} intact checkpoints, and by the same rules as many {later}?"
     return f"May a sweep delete more than half of a run's intact checkpoints by these rules, also {later}?"
 
 
