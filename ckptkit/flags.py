@@ -1,4 +1,4 @@
-"""PURE: what a person should know about a volume, a run or a box, and the command that mends it.
+"""PURE: what a person should know about a volume, a run or a box, and the command that fixes it.
 
 A volume wants to stay below 60 % and is critical at 90 %; a checkpoint that is half as large again as its siblings
 holds something that it should not.
@@ -14,8 +14,10 @@ from ckptkit.box import Cache, Eaters, OpenDeleted, Quota, Trail, Training
 from ckptkit.calling import absolutely, command
 from ckptkit.model import Plan, Volume
 from ckptkit.policy import Rules, first_finding
+from ckptkit.units import age, count, human, percent
 
 NOTICED, WARM, HOT, CRITICAL = 0.50, 0.60, 0.80, 0.90  # of a volume's bytes or inodes
+NAMED = 10  # leftovers in a message
 OUTLIER = 1.5  # times the median size of the run's checkpoints
 OPEN_DELETED_BYTES = 10**9  # held by processes, on one volume
 CACHES = 0.05  # of a volume
@@ -30,54 +32,60 @@ def of_volume(volume: Volume) -> Iterator[Flag]:
     look = command("diskreport", volume.mount)
     if volume.read_only:
         yield Flag("red", "read-only", f"{volume.mount} is mounted read-only: no save can succeed", "dmesg | tail -30")
-    yield _used(volume.used_fraction, volume.mount, "volume", "used", look)
+    yield _used(volume.used_fraction, f"{volume.mount} is", "volume", "used", look)
     if volume.total_inodes:
         find = f"du --inodes -x --max-depth=2 {shlex.quote(volume.mount)} | sort -n | tail -20"
-        yield _used(volume.inodes_used_fraction, volume.mount, "inodes", "of its inodes used", find)
+        used = volume.inodes_used_fraction
+        yield _used(used, f"{volume.mount} has", "inodes", "of its inodes used (one for each file)", find)
 
 
-def _used(fraction: float, mount: str, code: str, words: str, command: str) -> Flag:
-    message = f"{mount}: {fraction:.0%} {words}"
+def _used(fraction: float, what: str, code: str, words: str, command: str) -> Flag:
+    message = f"{what} {percent(fraction)} {words}"
     if fraction > CRITICAL:
-        return Flag("red", f"{code}-critical", f"{message}, above {CRITICAL:.0%}: the next save may fail", command)
+        return Flag("red", f"{code}-critical", f"{message}: the next save may fail", command)
     if fraction > HOT:
-        return Flag("yellow", f"{code}-high", f"{message}, above {HOT:.0%}: make room before the next save", command)
+        return Flag("yellow", f"{code}-high", f"{message}: make room before the next save", command)
     if fraction > WARM:
-        return Flag("yellow", f"{code}-filling", f"{message}, above {WARM:.0%}", command)
+        return Flag(
+            "yellow", f"{code}-filling", f"{message}: it is filling up (up to {percent(WARM)} is good)", command
+        )
     if fraction > NOTICED:
-        return Flag("green", f"{code}-noticed", f"{message}, above {NOTICED:.0%}: watch it")
+        return Flag("green", f"{code}-noticed", f"{message}: keep an eye on it")
     return Flag("green", f"{code}-ok", message)
 
 
 def of_quota(quota: Quota) -> Iterator[Flag]:
     """Given a quota on a volume, yield its flags; none where there is no limit."""
     for used, limit, code, words in (
-        (quota.used_bytes, quota.limit_bytes, "quota", f"of {quota.whose}'s quota used"),
-        (quota.used_inodes, quota.limit_inodes, "quota-inodes", f"of {quota.whose}'s quota of files used"),
+        (quota.used_bytes, quota.limit_bytes, "quota", f"of {quota.whose}'s quota is used"),
+        (quota.used_inodes, quota.limit_inodes, "quota-inodes", f"of {quota.whose}'s quota of files is used"),
     ):
         if limit:
-            yield _used(used / limit, quota.mount, code, words, command("diskreport", quota.mount))
+            yield _used(used / limit, f"{quota.mount}:", code, words, command("diskreport", quota.mount))
 
 
 def of_place(run: str, volume: Volume) -> Iterator[Flag]:
     """Given a run and the volume it lies on, yield a flag if it will not outlast its machine."""
     if volume.filesystem in LOST:
-        told = f"{run} lies in the container's own file system: it is gone when the container is removed"
+        place = "the container's own file system: it is lost when the container is removed"
     elif volume.filesystem in MEMORY:
-        told = f"{run} lies in memory ({volume.filesystem}): it is gone after a restart"
+        place = f"memory ({volume.filesystem}): it is lost at the next restart"
     else:
         return
-    yield Flag("yellow", "not-durable", told, "df -h   # take another volume as output_dir")
+    message = f"{run} is in {place}; use another volume as output_dir"
+    yield Flag("yellow", "not-durable", message, "df -H")
 
 
 def of_eaters(found: Eaters) -> Iterator[Flag]:
     """Given who eats a volume, yield what the walk could not see."""
     if found.unreadable:
-        told = f"{found.root}: {found.unreadable} directories could not be read, such as {found.first_unreadable}"
-        yield Flag("yellow", "unreadable", told, f"sudo {absolutely('diskreport', found.root)}")
+        number = "1 directory" if found.unreadable == 1 else f"{found.unreadable:,} directories"
+        message = f"{found.root}: {number} could not be read, such as {found.first_unreadable}"
+        yield Flag("yellow", "unreadable", message, f"sudo {absolutely('diskreport', found.root)}")
     if found.unfinished:
-        told = f"{found.root}: not all was walked in time; what is listed is a part"
-        yield Flag("yellow", "unfinished", told, f"du -xh --max-depth=2 {shlex.quote(found.root)} | sort -h | tail -20")
+        message = f"{found.root}: the time ran out before all was counted; the list is not complete"
+        whole = f"du -xh --max-depth=2 {shlex.quote(found.root)} | sort -h | tail -20"
+        yield Flag("yellow", "unfinished", message, whole)
 
 
 def of_caches(caches: Sequence[Cache], volumes: Sequence[Volume]) -> Iterator[Flag]:
@@ -87,8 +95,9 @@ def of_caches(caches: Sequence[Cache], volumes: Sequence[Volume]) -> Iterator[Fl
         # A broken-off download lies inside its repository.
         size = sum(cache.allocated_bytes for cache in here if cache.kind != "hf-hub-incomplete")
         if size > CACHES * volume.total_bytes:
-            told = f"{volume.mount}: caches take {size / volume.total_bytes:.0%} of it, most of all {here[0].path}"
-            yield Flag("yellow", "caches", told, here[0].command)
+            share = f"{human(size)}, {percent(size / volume.total_bytes)} of it"
+            message = f"{volume.mount}: caches take {share}, most of it {here[0].path}"
+            yield Flag("yellow", "caches", message, here[0].command)
     for cache in caches:
         if cache.kind in ("torn-save", "core-dump"):
             yield Flag("yellow", cache.kind, f"{cache.path}: {cache.note}", cache.command)
@@ -101,42 +110,46 @@ def of_open_deleted(files: Sequence[OpenDeleted], volumes: Sequence[Volume]) -> 
         size = sum(file.allocated_bytes for file in here)
         if size > OPEN_DELETED_BYTES:
             most = here[0]
-            told = f"{volume.mount}: files deleted but open hold {size / 1e9:.1f} GB, most of all {most.path}"
-            yield Flag("yellow", "open-deleted", f"{told} by {most.process} (pid {most.pid})", most.command)
+            held = f"the largest is {most.path}, held by {most.process} (pid {most.pid})"
+            message = f"{volume.mount}: deleted files that are still open take {human(size)}; {held}"
+            yield Flag("yellow", "open-deleted", message, most.command)
 
 
 def of_training(found: Training, now: float) -> Iterator[Flag]:
     """Given a live training, yield that it lives and what threatens it. now: to tell a silent log."""
     who = f"{found.process} (pid {found.pid})"
-    where = f" into {found.run}" if found.run else ""
-    yield Flag("green", "training", f"{who} trains{where}{f', {found.guard}' if found.guard else ''}")
-    keep = "tmux new -s train   # start the next one in it"
+    where = f" in {found.run}" if found.run else ""
+    yield Flag("green", "training", f"{who} is training{where}{f', {found.guard}' if found.guard else ''}")
     if found.session_lost:
-        yield Flag("yellow", "session-lost", f"{who} lives on, but the session it began in is gone", keep)
+        message = (
+            f"{who} still runs, but the tmux or screen that it started in is gone; start the next one in a new one"
+        )
+        yield Flag("yellow", "session-lost", message, "tmux new -s train")
     elif found.session == "terminal":
-        yield Flag("yellow", "on-terminal", f"{who} hangs on a terminal: it ends when the connection drops", keep)
+        message = f"{who} ends when its terminal or the connection closes; start the next one in tmux"
+        yield Flag("yellow", "on-terminal", message, "tmux new -s train")
     if found.log_deleted:
-        command = f"cp /proc/{found.pid}/fd/1 train.log"
-        yield Flag("yellow", "log-deleted", f"{who} writes into {found.log}, which was deleted", command)
+        copy = f"cp /proc/{found.pid}/fd/1 train.log"
+        yield Flag("yellow", "log-deleted", f"{who} writes to {found.log}, which was deleted; copy it", copy)
     elif found.log_written_at is not None and now - found.log_written_at > SILENT_SECONDS:
-        minutes = (now - found.log_written_at) / 60
-        told = f"{who} wrote nothing into {found.log} for {minutes:.0f} min: it may hang"
-        yield Flag("yellow", "log-silent", told, f"tail {shlex.quote(found.log)}; py-spy dump --pid {found.pid}")
+        message = f"{who} has written nothing to {found.log} for {age(now - found.log_written_at)}: it may hang"
+        yield Flag("yellow", "log-silent", message, f"tail {shlex.quote(found.log)}; py-spy dump --pid {found.pid}")
 
 
 def of_trail(trail: Trail, now: float) -> Iterator[Flag]:
-    """Given the last day of a volume or a run, yield what it is heading for, or that it stands well."""
+    """Given the last day of a volume or a run, yield what it is heading for, or that all is well."""
     if trail.run:
         yield from _full_in_sight(trail, now)
         return
     look = command("diskreport", trail.mount)
     rate = thresholds.growth(trail.samples)
     if rate is not None and rate > thresholds.GROWTH:
-        told = f"{trail.mount} grew by {rate / 1e9:.1f} GB an hour, more than {thresholds.GROWTH / 1e9:.0f}"
-        yield Flag("yellow", "fast-growth", told, look)
+        limit = f"more than {human(thresholds.GROWTH)}"
+        yield Flag("yellow", "fast-growth", f"{trail.mount} grew by {human(rate)} in the last hour, {limit}", look)
     between = thresholds.steady(trail.samples)
     if between is not None and thresholds.is_healthy(*between):
-        yield Flag("green", "stable", f"{trail.mount}: stable at {between[0]:.0%} to {between[1]:.0%}")
+        used = f"{percent(between[0])} to {percent(between[1])} used"
+        yield Flag("green", "stable", f"{trail.mount} is stable: {used}")
 
 
 def _full_in_sight(trail: Trail, now: float) -> Iterator[Flag]:
@@ -144,10 +157,10 @@ def _full_in_sight(trail: Trail, now: float) -> Iterator[Flag]:
         return
     left = trail.outlook.full_at - now
     if left < FULL_IN_SIGHT:
-        step = f", at step {trail.outlook.full_step}" if trail.outlook.full_step is not None else ""
-        told = f"{trail.run}: {trail.mount} is full in {max(0.0, left) / 3600:.1f} h{step}, as it grows now"
+        step = f", at step {trail.outlook.full_step:,}" if trail.outlook.full_step is not None else ""
+        when = "is full now" if left <= 0 else f"will be full in {age(left)}{step}, if it grows as it does now"
         fix = command("prune", trail.run, "--dry-run")
-        yield Flag("red" if left < FULL_SOON else "yellow", "growth", told, fix)
+        yield Flag("red" if left < FULL_SOON else "yellow", "growth", f"{trail.run}: {trail.mount} {when}", fix)
 
 
 def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
@@ -156,41 +169,35 @@ def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
     yield from _too_many(plan, rules)
     yield from _outliers(plan)
     if plan.leftovers:
-        names = ", ".join(leftover.name for leftover in plan.leftovers)
-        yield Flag("yellow", "leftovers", f"{plan.run}: a killed sweep left {names}", _prune(plan))
+        names = ", ".join(leftover.name for leftover in plan.leftovers[:NAMED])
+        more = f" and {len(plan.leftovers) - NAMED} more" if len(plan.leftovers) > NAMED else ""
+        message = f"{plan.run}: prune was killed and left {names}{more}"
+        yield Flag("yellow", "leftovers", message, _prune(plan))
     if plan.intact:
         newest = plan.intact[-1].checkpoint
-        yield Flag("green", "intact", f"{plan.run}: {len(plan.intact)} intact, the newest at step {newest.step}")
+        number = count(len(plan.intact), "intact checkpoint")
+        yield Flag("green", "intact", f"{plan.run}: {number}, the newest at step {newest.step:,}")
     elif plan.decisions:
-        yield Flag(
-            "red",
-            "no-intact",
-            f"{plan.run}: no intact checkpoint, so a restart has nothing to go on from",
-            _verify(plan),
-        )
+        message = f"{plan.run}: no checkpoint is intact, so training can't resume"
+        yield Flag("red", "no-intact", message, _verify(plan))
 
 
 def _torn(plan: Plan) -> Iterator[Flag]:
     for decision in plan.decisions:
         if decision.verdict.damaged:
-            told = f"{decision.checkpoint.path} is {decision.verdict.state}: {first_finding(decision)}"
-            command = _prune(plan) if decision.action == "delete" else _verify(plan)
-            yield Flag("red", decision.verdict.state, told, command)
+            message = f"{decision.checkpoint.path} is {decision.verdict.state}: {first_finding(decision)}"
+            fix = _prune(plan) if decision.action == "delete" else _verify(plan)
+            yield Flag("red", decision.verdict.state, message, fix)
         elif decision.verdict.state == "unknown":
-            yield Flag(
-                "yellow",
-                "unknown",
-                f"{decision.checkpoint.path} can't be judged: {first_finding(decision)}",
-                _verify(plan),
-            )
+            message = f"{decision.checkpoint.path} can't be judged: {first_finding(decision)}"
+            yield Flag("yellow", "unknown", message, _verify(plan))
 
 
 def _too_many(plan: Plan, rules: Rules) -> Iterator[Flag]:
-    going = sum(decision.verdict.intact for decision in plan.deletions)
-    if going:
-        policy = f"more than the policy keeps (keep-last {rules.keep_last})"
-        told = f"{plan.run}: {len(plan.intact)} intact checkpoints, {going} {policy}"
-        yield Flag("red", "too-many", told, _prune(plan))
+    too_many = sum(decision.verdict.intact for decision in plan.deletions)
+    if too_many:
+        more = f"{too_many} more than the rules keep (keep-last {rules.keep_last})"
+        yield Flag("red", "too-many", f"{plan.run}: {len(plan.intact)} intact checkpoints, {more}", _prune(plan))
 
 
 def _outliers(plan: Plan) -> Iterator[Flag]:
@@ -199,8 +206,9 @@ def _outliers(plan: Plan) -> Iterator[Flag]:
         usual = median(checkpoint.apparent_bytes for checkpoint in alike) if len(alike) >= 3 else 0
         for checkpoint in alike if usual else ():
             if checkpoint.apparent_bytes > OUTLIER * usual:
-                told = f"{checkpoint.path} is {checkpoint.apparent_bytes / usual:.1f} times the median size"
-                yield Flag("yellow", "outlier", told, f"ls -laS {shlex.quote(checkpoint.path)}")
+                times = f"{checkpoint.apparent_bytes / usual:.1f} times as large as the others"
+                message = f"{checkpoint.path} is {human(checkpoint.apparent_bytes)}, {times}: see what else is in it"
+                yield Flag("yellow", "outlier", message, f"ls -laS {shlex.quote(checkpoint.path)}")
 
 
 def _prune(plan: Plan) -> str:

@@ -9,9 +9,10 @@ from shlex import quote
 from statistics import median
 
 from ckptkit.calling import command
-from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
+from ckptkit.events import Alert, Outlook, RunSight, Sample, Sight, VolumeSight
 from ckptkit.model import Severity
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import age, count, human, percent, saves
 
 HOUR = 3600.0
 GROWTH = 5e9  # bytes an hour
@@ -41,27 +42,27 @@ LADDERS = {
     "used": Ladder(
         (0.50, 0.60, 0.80, 0.90),
         ("yellow", "yellow", "red", "red"),
-        ("above 50%", "above 60%", "above 80%", "above 90%: the next save may fail"),
-        "below 50% again",
+        ("above 50 %", "above 60 %", "above 80 %", "above 90 %, so the next save may fail"),
+        "below 50 % again",
         0.02,
     ),
-    "inodes": Ladder((0.80, 0.90), ("yellow", "red"), ("above 80%", "above 90%"), "below 80% again", 0.02),
-    "read-only": Ladder((0,), ("red",), ("no save can succeed",), "can be written again"),
+    "inodes": Ladder((0.80, 0.90), ("yellow", "red"), ("above 80 %", "above 90 %"), "below 80 % again", 0.02),
+    "read-only": Ladder((0,), ("red",), ("no save can succeed",), "it can be written again"),
     "growth": Ladder((GROWTH,), ("yellow",), ("more than 5 GB an hour",), "less than 5 GB an hour again", 1e9),
     # Of the saves that fit, with a minus: fewer are worse.
     "headroom": Ladder(
         (-2.0, -1.0),
         ("yellow", "red"),
-        ("less than two saves", "less than one save: the next one will fail"),
-        "at least two again",
+        ("make room soon", "the next save will fail"),
+        "that is enough again",
         0.2,
     ),
-    "count": Ladder((0,), ("yellow",), ("nothing prunes here",), "as the policy says again"),
-    "no-save": Ladder((LATE,), ("yellow",), ("training hangs, has died, or is done",), "saving again"),
-    "damaged": Ladder((0,), ("red",), ("a restart can't go on from it",), "intact again"),
+    "count": Ladder((0,), ("yellow",), ("nothing prunes here",), "no more than the rules keep"),
+    "no-save": Ladder((LATE,), ("yellow",), ("training hangs, has died, or is done",), "it saves again"),
+    "damaged": Ladder((0,), ("red",), ("training can't resume from it",), "training can resume from it"),
     # Hours until the volume is full, with a minus: fewer are worse.
-    "full-soon": Ladder((-24.0, -2.0), ("yellow", "red"), ("within a day", "within two hours"), "not soon", 1.0),
-    "unreadable": Ladder((0,), ("yellow",), ("it is not watched",), "is watched again"),
+    "full-soon": Ladder((-24.0, -2.0), ("yellow", "red"), ("make room today", "make room now"), "", 1.0),
+    "unreadable": Ladder((0,), ("yellow",), ("it is not watched",), "it is watched again"),
 }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def alert(at: float, gauge: Gauge, rung: int) -> Alert:
     """Given a gauge and the rung that it stands on now, return how that is told."""
     ladder = LADDERS[gauge.code]
     level: Severity = ladder.levels[rung - 1] if rung else "green"
-    message = f"{gauge.message}: {ladder.words[rung - 1] if rung else ladder.well}"
+    message = ": ".join(filter(None, [gauge.message, ladder.words[rung - 1] if rung else ladder.well]))
     return Alert(at, gauge.subject, gauge.code, rung, level, message, gauge.command if rung else "")
 
 
@@ -118,13 +119,13 @@ def gauges(sight: Sight) -> Iterator[Gauge]:
 def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
     volume, mount = seen.volume, seen.volume.mount
     look = command("diskreport", mount)
-    yield Gauge(mount, "used", volume.used_fraction, f"{mount}: {volume.used_fraction:.0%} used", look)
+    yield Gauge(mount, "used", volume.used_fraction, f"{mount} is {percent(volume.used_fraction)} used", look)
     inodes = volume.inodes_used_fraction
     find = f"du --inodes -x --max-depth=2 {quote(mount)} | sort -n | tail -20"
-    yield Gauge(mount, "inodes", inodes, f"{mount}: {inodes:.0%} of its inodes used", find)
+    yield Gauge(mount, "inodes", inodes, f"{mount} has {percent(inodes)} of its inodes used", find)
     state = "read-only" if volume.read_only else "writable"
     yield Gauge(mount, "read-only", float(volume.read_only), f"{mount} is mounted {state}", "dmesg | tail -30")
-    grows = f"{mount} grows by {max(0.0, seen.growth or 0) / 1e9:.1f} GB an hour"
+    grows = f"{mount} grows by {human(max(0.0, seen.growth or 0))} an hour"
     yield Gauge(mount, "growth", seen.growth, grows, look)
 
 
@@ -132,28 +133,39 @@ def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
     run = seen.sample.run
     prune, verify = command("prune", run, "--dry-run"), command("verify", run, "--explain")
     fit = seen.saves_that_fit
-    yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {fit or 0:.1f} saves", prune)
+    yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {saves(fit or 0)}", prune)
     over = seen.over_policy
-    yield Gauge(run, "count", over, f"{run}: {over or 0} checkpoints more than the policy keeps", prune)
+    yield Gauge(run, "count", over, f"{run}: {count(over or 0, 'checkpoint')} more than the rules keep", prune)
     yield _no_save(seen, now, command("latest", run))
     damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(seen.newest)
-    told = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
-    yield Gauge(run, "damaged", damaged, told, verify)
+    newest = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
+    yield Gauge(run, "damaged", damaged, newest, verify)
     if seen.outlook is not None:
         full_at = seen.outlook.full_at
         hours = float("inf") if full_at is None else (full_at - now) / HOUR
-        told = "its volume is never full" if full_at is None else f"its volume is full in {hours:.1f} hours"
-        yield Gauge(run, "full-soon", -hours, f"{run}: {told}", prune)
+        yield Gauge(run, "full-soon", -hours, f"{run}: {_full(seen.outlook, seen.sample, now)}", prune)
+
+
+def _full(seen: Outlook, last: Sample, now: float) -> str:
+    if seen.full_at is None:
+        usable = last.used_bytes + last.available_bytes
+        step = f" at step {seen.peak_step:,}" if seen.peak_step else ""
+        peak = f" (peak {percent(seen.peak_used_bytes / usable)}{step})" if usable else ""
+        return f"the disk will not fill up in this run{peak}"
+    if seen.full_at <= now:
+        return "the disk is full now"
+    step = f", at step {seen.full_step:,}" if seen.full_step else ""
+    return f"the disk will be full in {age(seen.full_at - now)}{step}"
 
 
 def _no_save(seen: RunSight, now: float, command: str) -> Gauge:
-    run, value, told = seen.sample.run, None, ""
+    run, value, message = seen.sample.run, None, ""
     if seen.save_interval is not None and seen.last_save_at is not None:
         interval = max(SHORTEST_INTERVAL, seen.save_interval)
         silent = now - seen.last_save_at
         value = None if silent > max(ASLEEP, 10 * interval) else silent / interval
-        told = f"{run}: the last save is {silent / 60:.0f} minutes old, the usual interval is {interval / 60:.0f}"
-    return Gauge(run, "no-save", value, told, command)
+        message = f"{run}: the last save was {age(silent)} ago, usually there is one every {age(interval)}"
+    return Gauge(run, "no-save", value, message, command)
 
 
 def growth(samples: Sequence[Sample]) -> float | None:
@@ -177,7 +189,7 @@ def condition(samples: Sequence[Sample], seen: VolumeSight) -> str:
         return "healthy" if is_healthy(*between) else "stable"
     if seen.growth is None:
         return "no trend yet"
-    return f"growing {seen.growth / 1e9:.1f} GB an hour" if seen.growth > 0 else "shrinking"
+    return f"growing {human(seen.growth)} an hour" if seen.growth > 0 else "shrinking"
 
 
 def steady(samples: Sequence[Sample]) -> tuple[float, float] | None:

@@ -1,4 +1,5 @@
-"""PURE: numbers as a person reads them: bytes in decimal units, as disks are sold and `df -H` counts, and times."""
+"""PURE: what a person reads: names that are safe for a terminal, bytes in decimal units (as disks are sold and as
+`df -H` counts), times, shares."""
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -23,3 +24,20 @@ def age(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Given how many, return that with the noun, such as 1 checkpoint or 2 checkpoints."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent(share: float) -> str:
+    """Given a share of 0 to 1, return it as a person reads it, never rounded to all or nothing: 52 %, <1 %, >99 %."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
+
+
+def saves(fit: float) -> str:
+    """Given how many more saves fit, return that in words; tenths only where they matter."""
+    return f"{fit:,.0f} saves" if fit >= 10 else f"{fit:.1f} saves"
+
+
+def printable(name: str) -> str:
+    """Given any name from a disk, return it safe for a terminal: control codes and broken bytes become escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)

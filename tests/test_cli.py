@@ -313,7 +313,7 @@ def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of, ckptkit, tm
 def test_diskreport_shows_decisions_reasons_and_flags_with_a_command(run_of, ckptkit):
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     page = ckptkit("diskreport", run, "--no-eaters", env={"COLUMNS": "200"})
-    assert page.code == 0 and "keep-last 2" in page.out and "RED" in page.out and "-> bin/prune" in page.out
+    assert page.code == 0 and "keep-last 2" in page.out and "RED" in page.out and "fix: " in page.out
     document = ckptkit("diskreport", run, "--no-eaters", "--json").json
     assert document["schema"] == "ckptkit.diskreport/1"
     assert {f["code"] for f in document["flags"] if f["level"] == "red"} >= {"incomplete", "too-many"}

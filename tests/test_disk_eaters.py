@@ -152,16 +152,37 @@ def test_progress_tells_bytes_and_where(tmp_path, walk):
 
 
 @pytest.mark.mounts
-def test_directory_that_is_nearly_all_one_child_is_left_out_for_it(mount, tmp_path):
+def test_directory_that_is_nearly_all_one_other_is_left_out_for_it(mount, tmp_path):
     mount("tmpfs", "size=20m", at=tmp_path)
     fill(tmp_path / "home" / "user" / "cache" / "one", 5)
     fill(tmp_path / "home" / "user" / "cache" / "two", 4)
     fill(tmp_path / "other" / "file", 1)
     found = disk.eaters(str(tmp_path), depth=3, top=10)
     names = [os.path.relpath(e.path, tmp_path) for e in found.directories if e.allocated_bytes >= MB]
-    assert names == ["home/user/cache"], "other is nearly all its file, home is all user"
+    assert names == ["home/user/cache", "other"], "home is all user; a file explains no directory"
     assert [os.path.basename(e.path) for e in found.files if e.allocated_bytes >= MB] == ["one", "two", "file"]
     assert len(disk.eaters(str(tmp_path), top=2).files) == 2
+
+
+@pytest.mark.mounts
+@pytest.mark.parametrize("path", [None, "/nowhere"], ids=["du", "python"])
+def test_data_set_beside_the_runs_is_listed_however_deep_it_lies(mount, tmp_path, monkeypatch, path):
+    mount("tmpfs", "size=20m", at=tmp_path)
+    workspace = tmp_path / "home" / "user" / "work"
+    fill(workspace / "dataset" / "train.arrow", 4)
+    fill(workspace / "runs" / "a" / "checkpoint-1" / "optimizer.pt", 2)
+    fill(workspace / "notes" / "drafts" / "old", 3)
+
+    def names(**options):
+        with monkeypatch.context() as box:
+            if path:
+                box.setenv("PATH", path)
+            found = disk.eaters(str(tmp_path), depth=1, **options)
+        return [os.path.relpath(e.path, tmp_path) for e in found.directories if e.allocated_bytes >= MB]
+
+    assert names() == ["home"]
+    beside = [f"home/user/work{name}" for name in ("", "/dataset", "/notes", "/runs/a")]
+    assert names(runs=[f"{workspace}/runs/a"]) == beside
 
 
 def test_box_without_gnu_du_is_walked_by_python(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import disk
+from ckptkit.calling import command
 
 MB = 1 << 20
 
@@ -117,7 +118,7 @@ def test_debris_of_a_torn_save_and_of_a_killed_sweep_is_found_at_any_size(tmp_pa
     leave(run / ".ckptkit-deleting-checkpoint-3" / "model.safetensors", 1)
     listed = found(tmp_path, runs=[run])
     assert listed["torn-save"].path == str(torn)
-    assert listed["leftover"].command == f"bin/prune {run}"
+    assert listed["leftover"].command == command("prune", str(run))
     assert len(listed) == 2
 
 

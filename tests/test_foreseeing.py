@@ -69,13 +69,14 @@ def test_each_of_several_runs_has_its_own_outlook_on_every_page(two_runs, ckptki
     found = ckptkit("diskreport", kept, growing, "--no-eaters", "--json").json
     never, full = found["forecast"]
     assert (never["run"], never["full_at"], never["full_step"]) == (kept, None, None)
-    assert never["message"].startswith(f"{os.path.dirname(kept)}: never, peak 1")
+    assert never["message"].startswith(f"{os.path.dirname(kept)}: the disk will not fill up in this run (peak 1")
     assert full["run"] == growing and 18_000 <= full["full_step"] <= 20_000 and full["full_at"].endswith("Z")
     assert [flag["code"] for flag in found["flags"] if growing in flag["message"]].count("growth") == 1
     assert not [flag for flag in found["flags"] if flag["code"] == "growth" and kept in flag["message"]]
     pages = ckptkit("diskreport", kept, growing, "--no-eaters").out, ops.report([kept, growing])._repr_html_()
     for page in pages:
-        assert ": never, peak 1" in page and f"full at step {full['full_step']}" in page
+        assert ": the disk will not fill up in this run (peak 1" in page
+        assert f"will be full at step {full['full_step']:,}" in page
 
 
 @pytest.mark.mounts
@@ -102,7 +103,7 @@ def test_training_that_ends_before_the_volume_is_full_is_no_alarm(two_runs, ckpt
             path.write_text(re.sub(r'"max_steps": \d+', '"max_steps": 15000', path.read_text()))
     found = ckptkit("diskreport", two_runs[1], "--no-eaters", "--json").json
     (seen,) = found["forecast"]
-    assert seen["full_at"] is None and seen["peak_step"] == 15_000 and ": never, peak 7" in seen["message"]
+    assert seen["full_at"] is None and seen["peak_step"] == 15_000 and "this run (peak 7" in seen["message"]
     (told,) = ops.Watch(two_runs[1], 600.0).tick(time.time()).sight.runs
     assert told.outlook.full_at is None and told.outlook.peak_step == 15_000
 

@@ -25,7 +25,7 @@ def sample(at=NOW, **other):
 
 
 def deletion(at=NOW, checkpoint="checkpoint-1", reasons=("not among the newest 2",)):
-    return Deletion(at, "root", "bin/prune", "cron", 7, "/run", checkpoint, 1, reasons, 10, 10)
+    return Deletion(at, "root", "ckptkit prune", "cron", 7, "/run", checkpoint, 1, reasons, 10, 10)
 
 
 EVENTS = (
@@ -244,7 +244,7 @@ def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
     assert ckptkit("prune", run).code == 0
     gone, fault = records.recall(Deletion)
     assert fault == "" and [d.checkpoint for d in gone] == ["checkpoint-100", "checkpoint-200"]
-    assert {(d.program, d.run, d.at > 0) for d in gone} == {("bin/prune", run, True)}
+    assert {(d.program, d.run, d.at > 0) for d in gone} == {("ckptkit prune", run, True)}
     assert gone[0].expected_bytes > 0 and gone[0].sweep_freed_bytes >= gone[0].expected_bytes * 0.9
     assert "keep-last 2" in " ".join(gone[0].reasons) or gone[0].reasons
 

@@ -1,11 +1,13 @@
 """The page: whole in itself, safe from names, readable on a telephone and a wall. test_notebook.py shows it in one."""
 
+import json
 import os
 import re
 import shutil
 import struct
 import subprocess
 import time
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from ckptkit import ops
 from ckptkit.advice import Flag
 from ckptkit.box import Cache, Eater, Eaters, OpenDeleted, Trail, Training
 from ckptkit.events import Outlook, Sample
-from ckptkit.report import board, html, plain
+from ckptkit.report import board, html
 from tests.support.runs import make_run
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -23,7 +25,7 @@ CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disabl
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
             "--enable-logging=stderr")  # fmt: skip
 HOSTILE = "/<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\n\x1b[31m\u202e\udcff&amp;"
-GB = 1 << 30
+GB = 10**9
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ class Seen(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "line", "circle", "polyline", "polygon", "i"):
+        if tag not in ("meta", "line", "circle", "polyline", "polygon", "i", "wbr"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -82,8 +84,8 @@ def test_page_needs_nothing_else_and_no_name_becomes_markup(found):
 
 def test_page_has_flags_first_then_every_section(found):
     page = html.page(found)
-    parts = ['class="flag red"', ">Volumes<", ">Use over time<", ">Checkpoints<", "<svg", "What eats",
-             ">Caches and debris<", ">Deleted, but still open<", ">Training<"]  # fmt: skip
+    parts = [" could be freed<", 'class="flag red"', ">Volumes<", ">Use over time<", ">Checkpoints<", "<svg",
+             "What fills", ">Caches and leftovers<", ">Deleted, but still open<", ">Training<"]  # fmt: skip
     places = [page.index(part, page.index(">Checkpoints<") if part == "<svg" else 0) for part in parts]
     assert places == sorted(places)
     for checkpoint in found.plans[0].decisions:
@@ -95,8 +97,8 @@ def test_empty_report_is_a_page_too(tmp_path):
 
 
 def test_pages_for_terminals_carry_no_control_code_of_a_name(found):
-    for page in (plain.board(found), board.board(found, False, 100)):
-        assert not set(page) & {"\x1b", "\u202e", "\udcff"} and "caches and debris" in page
+    for page in (board.board(found, False, None), board.board(found, False, 100), board.board(found, False, 40)):
+        assert not set(page) & {"\x1b", "\u202e", "\udcff"} and "caches and leftovers" in page
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------
@@ -110,8 +112,36 @@ def browser(tmp_path, *flags):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+SEEN = """f.onload = () => {
+    const inside = f.contentDocument, page = inside.querySelector(".ckptkit"), edge = page.getBoundingClientRect().right
+    const style = (name) => f.contentWindow.getComputedStyle(inside.querySelector(name))
+    document.title = JSON.stringify({
+        wide: inside.documentElement.scrollWidth,
+        outside: [...page.querySelectorAll("*:not(svg *)")].filter((e) =>
+            e.getBoundingClientRect().right > edge + 1 || (e.clientWidth && e.scrollWidth > e.clientWidth + 1
+            && getComputedStyle(e).overflow != "visible")).map((e) => e.outerHTML.slice(0, 200)),
+        cut: [...page.querySelectorAll("td.short, th, .size")].filter((e) => e.scrollWidth > e.clientWidth + 1).length,
+        charts: [...page.querySelectorAll("svg")].map((e) => Math.round(e.getBoundingClientRect().height)),
+        page: style(".ckptkit").backgroundColor, row: style(".ckptkit tbody tr").backgroundColor,
+        cell: style(".ckptkit td").textAlign, table: style(".ckptkit table").tableLayout})}"""
+
+
+def seen_in_chromium(tmp_path, page, width, scheme):
+    """What a frame of that width around a page tells of it: CSP lets the page itself run nothing."""
+    (tmp_path / "page.html").write_text(page)
+    frame = f'<iframe id=f style="width:{width}px;height:800px;border:0" src=page.html></iframe><script>{SEEN}</script>'
+    (tmp_path / "frame.html").write_text(frame)
+    wanted = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    flags = ("--allow-file-access-from-files", "--window-size=1600,900", "--virtual-time-budget=5000", "--dump-dom")
+    dom = browser(tmp_path, wanted, *flags, f"file://{tmp_path}/frame.html").stdout
+    return json.loads(unescape(re.search(r"<title>(.*)</title>", dom).group(1)))
+
+
+PAGES = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
+
+
+@pytest.mark.parametrize("width", [400, 800, 1400])
+@pytest.mark.parametrize("scheme", PAGES)
 def test_page_in_chromium_has_no_console_error_and_fits_its_width(found, tmp_path, width, scheme):
     (tmp_path / "page.html").write_text(html.page(found))
     wanted = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
@@ -120,15 +150,36 @@ def test_page_in_chromium_has_no_console_error_and_fits_its_width(found, tmp_pat
     assert "CONSOLE" not in done.stderr
     picture = (tmp_path / "shot.png").read_bytes()
     assert struct.unpack(">II", picture[16:24]) == (width, 900) and len(picture) > 20_000
-    # A frame of that width around it says how wide the page wants to be: CSP lets the page itself run nothing.
-    (tmp_path / "frame.html").write_text(f"""<iframe id=f style="width:{width}px;border:0" src=page.html></iframe>
-        <script>f.onload = () => document.title = "wide " + f.contentDocument.documentElement.scrollWidth +
-        " " + getComputedStyle(f.contentDocument.querySelector(".ckptkit")).backgroundColor</script>""")
-    frame = ("--allow-file-access-from-files", "--window-size=1600,900", "--virtual-time-budget=5000", "--dump-dom")
-    dom = browser(tmp_path, wanted, *frame, f"file://{tmp_path}/frame.html").stdout
-    wide, colour = re.search(r"<title>wide (\d+) (.*)</title>", dom).groups()
-    assert int(wide) == width
-    assert colour == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
+    seen = seen_in_chromium(tmp_path, html.page(found), width, scheme)
+    assert seen["wide"] == width and seen["outside"] == [] and seen["cut"] == 0, "nothing to scroll, nothing cut off"
+    assert seen["page"] == PAGES[scheme] and set(seen["charts"]) == {60, 150}
+
+
+@pytest.mark.parametrize("width", [400, 800, 1400])
+@pytest.mark.parametrize("theme", PAGES)
+def test_part_of_a_notebook_looks_the_same_under_jupyters_own_rules(found, tmp_path, width, theme):
+    """Also where Jupyter's theme is not the browser's."""
+    rules = Path(CHECKOUT, "tests/support/jupyter.css").read_text()
+    page = (
+        f'<!doctype html><meta charset="utf-8"><style>{rules}</style>'
+        f'<body style="margin:0" class="jp-ThemedContainer" data-jp-theme-light="{json.dumps(theme == "light")}">'
+        f'<div class="jp-RenderedHTMLCommon jp-RenderedHTML">{html.fragment(found)}</div></body>'
+    )
+    seen = seen_in_chromium(tmp_path, page, width, "dark" if theme == "light" else "light")
+    assert set(seen["charts"]) == {60, 150}, "an svg of `height: auto` and 100 % would fill the page"
+    assert seen["wide"] == width and seen["outside"] == [] and seen["cut"] == 0
+    assert (seen["cell"], seen["table"], seen["row"]) == ("left", "auto", "rgba(0, 0, 0, 0)")
+    assert seen["page"] == PAGES[theme]
+
+
+def test_rules_of_jupyter_do_reach_an_svg(tmp_path):
+    """The control of the test above."""
+    rules = Path(CHECKOUT, "tests/support/jupyter.css").read_text()
+    svg = '<svg height="60" width="100%" viewBox="0 0 100 100"></svg>'
+    table = "<table><tbody><tr><td>x</td></tr></tbody></table>"
+    part = f'<div class="jp-RenderedHTMLCommon"><div class="ckptkit">{svg}{table}</div></div>'
+    seen = seen_in_chromium(tmp_path, f"<style>{rules}</style>{part}", 800, "light")
+    assert seen["charts"][0] > 500 and seen["cell"] == "right"
 
 
 def test_a_script_that_got_through_would_be_stopped_and_seen(found, tmp_path):

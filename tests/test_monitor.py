@@ -334,7 +334,7 @@ def test_terminal_gets_a_page_with_gauge_table_and_alerts_and_is_left_as_it_was(
     assert process.wait(timeout=20) == 130
     os.close(ours)
     page = seen.decode()
-    assert "█" in page and "saves that fit" in page and "the newest, is incomplete" in page
+    assert "█" in page and "room for" in page and "the newest, is incomplete" in page
     assert page.count("\x1b[?25l") == page.count("\x1b[?25h") == 1  # the cursor is shown again
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", page)) == colour
 
@@ -369,7 +369,7 @@ def test_audit_tells_each_deletion_by_whom_and_why(run_of, ckptkit):
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     assert ckptkit("prune", run).code == 0
     page = ckptkit("diskreport", "--audit", run)
-    assert page.code == 0 and f"{run}/checkpoint-100" in page.out and "with bin/prune (process" in page.out
+    assert page.code == 0 and f"{run}/checkpoint-100" in page.out and "with ckptkit prune (process" in page.out
     assert "no rule keeps it" in page.out and page.out.count("    why ") == 2
     document = ckptkit("diskreport", "--audit", run, "--json").json
     assert document["schema"] == "ckptkit.diskreport/1" and [d["step"] for d in document["deletions"]] == [100, 200]
@@ -386,7 +386,7 @@ def test_use_over_time_is_drawn_from_the_samples(run_of, ckptkit):
     assert page.code == 0 and re.search("[▁▂▃▄▅▆▇█]{30}", page.out) and "step 100" in page.out
     recent = ckptkit("diskreport", "--since", "2h", run, "--json").json
     assert 0 < len([s for s in recent["samples"] if s["run"] == run]) < 15
-    assert "no sample since" in ckptkit("diskreport", "--since", "24h", run, env={"CKPTKIT_STATE": "/nowhere"}).out
+    assert "no samples since" in ckptkit("diskreport", "--since", "24h", run, env={"CKPTKIT_STATE": "/nowhere"}).out
 
 
 def test_history_that_can_not_be_read_is_told_and_is_no_success(ckptkit, tmp_path):

@@ -138,7 +138,7 @@ def test_the_seed_dies_where_deletion_fails_and_runs_with_the_guard(ckptkit):
     }  # fmt: skip
     assert told.json["trainer"]["peak_bytes"] == int(70e9) + 3 * size
     assert told.json["guard"] == {"peak_bytes": int(70e9) + 2 * size, "fits": True, "full_step": None}
-    assert f"dies at step {step}" in ckptkit("plan", *words).out
+    assert f"disk full at step {step:,}" in ckptkit("plan", *words).out
 
 
 def test_what_does_not_fit_exits_5_and_says_what_more_would_cost(ckptkit):
@@ -149,11 +149,11 @@ def test_what_does_not_fit_exits_5_and_says_what_more_would_cost(ckptkit):
     assert more["lacking_bytes"] == told.json["guard"]["peak_bytes"] - int(100e9)
     assert more["dollars"] == pytest.approx(more["lacking_bytes"] / 1e9 * 0.003 * 10, abs=1e-3)
     page = ckptkit("plan", *words, "-q")
-    assert page.code == 5 and "the guard needs" in page.out and "dies at step 2000" in page.out
+    assert page.code == 5 and "the guard needs" in page.out and "disk full at step 2,000" in page.out
 
 
 def test_fifty_more_gb_cost_fifteen_cents_an_hour(ckptkit):
-    assert "50 GB: $0.150 an hour" in ckptkit("plan", "--params", "1B", "--volume", "1T", *SEED).out
+    assert "50 GB more: $0.150 per hour" in ckptkit("plan", "--params", "1B", "--volume", "1T", *SEED).out
 
 
 def test_it_is_quiet_when_it_fits(ckptkit):

@@ -131,9 +131,26 @@ def test_what_can_not_be_seen_is_told_once_and_when_it_can_be_again():
 
 def test_alert_names_the_command_and_a_cleared_one_none():
     (raised,) = judge(of_volume(used=0.95), {})
-    assert raised.level == "red" and raised.message.startswith("/v: 95% used: above 90%") and raised.command
+    assert raised.level == "red" and raised.message.startswith("/v is 95 % used: above 90 %") and raised.command
     (cleared,) = judge(of_volume(used=0.3), {("/v", "used"): 4})
     assert (cleared.level, cleared.command) == ("green", "")
+
+
+OUTLOOKS = {
+    "/v/run: the disk will be full in 114 min, at step 28,000: make room now": (
+        Outlook(NOW + 6840, 28_000, 0, None),
+        0,
+    ),
+    "/v/run: the disk is full now: make room now": (Outlook(NOW - 1, 28_000, 0, None), 0),
+    "/v/run: the disk will not fill up in this run (peak 52 % at step 28,000)": (Outlook(None, None, 520, 28_000), 2),
+}
+
+
+@pytest.mark.parametrize("words", OUTLOOKS)
+def test_outlook_is_told_in_words_that_stand_alone(words):
+    outlook, before = OUTLOOKS[words]
+    (raised,) = judge(of_run(outlook=outlook), {("/v/run", "full-soon"): before})
+    assert raised.message == words
 
 
 def test_every_rung_of_every_ladder_has_its_words():

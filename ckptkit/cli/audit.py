@@ -1,4 +1,4 @@
-"""bin/diskreport --since and --audit: what the history knows."""
+"""bin/diskreport --since and --audit: what was recorded."""
 
 import argparse
 import time
@@ -11,26 +11,27 @@ AUDIT_DAYS = "3650d"  # without --since
 
 
 def add(made: argparse.ArgumentParser) -> None:
-    """The flags; with one of them the report is about the past."""
-    group = made.add_argument_group("the past (as bin/monitor, bin/prune and the guard recorded it)")
-    group.add_argument("--since", metavar="DURATION", help="draw use over the last 24h, 7d, ...")
-    group.add_argument("--audit", action="store_true", help="each deletion: when, by whom, why, bytes (with --since)")
+    """Add the flags; with one of them the report is about the past."""
+    group = made.add_argument_group("the past (as monitor, prune and the guard recorded it)")
+    group.add_argument("--since", metavar="DURATION", help="show how full the disk was over the last 24h, 7d, ...")
+    audited = "list each deletion: when, by whom, why and how large (--since limits it)"
+    group.add_argument("--audit", action="store_true", help=audited)
 
 
 def asked_for(options: argparse.Namespace) -> bool:
-    """Whether the past is asked for."""
+    """Return whether one of the flags was given."""
     return bool(options.audit or options.since)
 
 
-def run(options: argparse.Namespace, output: Output) -> int:
-    """Show it. Of paths that are gone, too: their deletions are still known. Exit 3 if the history can't be read."""
+def run(options: argparse.Namespace, output: Output, columns: int | None) -> int:
+    """Show the past, also of paths that are gone. Exit 3 if the history can't be read."""
     since = time.time() - ops.duration("since", options.since or AUDIT_DAYS)
     if options.audit:
         gone, fault = ops.deletions(options.paths, since)
         page, document = audit.page(gone), audit.document(gone)
     else:
         taken, fault = ops.samples(options.paths, since)
-        page, document = over_time.page(taken, since), over_time.document(taken, since)
+        page, document = over_time.page(taken, since, columns), over_time.document(taken, since)
     if fault:
         output.message(text.printable(fault))
     output.result(page)

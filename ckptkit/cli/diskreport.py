@@ -1,7 +1,9 @@
 """bin/diskreport."""
 
 import argparse
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,43 +18,48 @@ if TYPE_CHECKING:
     from typing import Any
 
 EXAMPLES = """\
-  bin/diskreport                            the runs below this directory, and what eats its volume
-  bin/diskreport RUN --no-eaters            at once: without the walk over the volume
+  bin/diskreport                            the runs below this directory, and what fills their disk
+  bin/diskreport RUN --no-eaters            fast: does not look for the largest directories and files
   bin/diskreport / --depth 5 --top 30       look deeper
-  bin/diskreport RUN --html report.html     one page for a browser, to send or to keep
+  bin/diskreport RUN --html report.html     write a page for a browser too
   bin/diskreport /workspace --json          for a script
-  bin/diskreport --since 24h                use over the last day, drawn
-  bin/diskreport --audit RUN                what was deleted there, when, by whom and why"""
+  bin/diskreport --since 24h                how full the disk was over the last day
+  bin/diskreport --audit RUN                what was deleted there: when, by whom and why"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(
         verb,
-        "Show what fills the disk: volumes, the largest directories and files, caches, deleted files that are still "
-        "open, live trainings, each run's checkpoints with what prune would do and why; first of all, flags with the "
-        "command that mends each. Changes nothing.",
+        "Show what fills the disk. First what needs attention, each with the command that fixes it, and how much "
+        "could be freed; then volumes, each run's checkpoints with what prune would do and why, the largest "
+        "directories and files, caches, deleted files that are still open, and live trainings. Changes nothing.",
         EXAMPLES,
         (0, 1, 2, 3, 10),
     )
     made.add_argument("paths", nargs="*", default=["."], metavar="PATH", help="runs, or directories above runs")
-    made.add_argument("--no-eaters", action="store_true", help="don't walk the volume (nor does -q)")
-    made.add_argument("--depth", type=flags.count, default=3, metavar="N", help="name directories so deep (default 3)")
     made.add_argument(
-        "--top", type=flags.count, default=10, metavar="N", help="name so many of them, and of files (default 10)"
+        "--no-eaters",
+        action="store_true",
+        help="skip the search for the largest directories and files (-q skips it too)",
     )
-    made.add_argument("--html", metavar="FILE", help="write the report there too, as one page")
+    made.add_argument(
+        "--depth", type=flags.count, default=3, metavar="N", help="list directories down to this depth (default 3)"
+    )
+    top = "list this many directories, and as many files (default 10)"
+    made.add_argument("--top", type=flags.count, default=10, metavar="N", help=top)
+    made.add_argument("--html", metavar="FILE", help="write the report to this file too, as a page for a browser")
     flags.add_rules(made)
     audit.add(made)
     return made
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
-    """Report; a flag is no failure, a run that could not be read is told and gives the exit code."""
+    """Report. Flags are no failure; a run that can't be read is: it is named, and the exit code is 2."""
     if audit.asked_for(options):
-        return audit.run(options, output)
+        return audit.run(options, output, columns())
     typed = flags.typed_rules(options)
-    # Cron asks every few minutes, and red alone interests it: no walk over a volume for that.
+    # Cron asks every few minutes and only wants what is red: no walk over a volume for that.
     depth = 0 if options.no_eaters or output.quiet else options.depth
     with _progress(depth, output) as told:
         found = ops.report(
@@ -77,7 +84,7 @@ def _write(found: ops.Report, path: str, output: Output) -> int:
     try:
         page.write(path, html.page(found))
     except OSError as error:
-        output.message(text.printable(f"can't write {path}: {error.strerror}; what was there is as it was"))
+        output.message(text.printable(f"can't write {path}: {error.strerror}; the file is unchanged"))
         return 3
     output.routine(f"wrote {text.printable(path)}")
     return 0
@@ -91,20 +98,20 @@ def _show(found: ops.Report, output: Output) -> None:
         return
     if output.quiet and not any(flag.level == "red" for flag in found.flags):
         return
-    try:
-        from ckptkit.report.board import board
+    from ckptkit.report.board import board
 
-        page = board(found, output.use_colour(), shutil.get_terminal_size((120, 40)).columns)
-    except ImportError:  # nothing is installed on this box yet
-        from ckptkit.report import plain
+    output.result(board(found, output.use_colour(), columns()))
 
-        page = plain.board(found)
-    output.result(page)
+
+def columns() -> int | None:
+    """The width of the terminal that shows the result; None where there is none, and COLUMNS does not say."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal or os.environ.get("COLUMNS", "").isdigit() else None
 
 
 @contextmanager
 def _progress(depth: int, output: Output) -> "Iterator[Any]":
-    """What to tell the walk's progress to; a line where a person is looking at a terminal."""
+    """Yield what takes the walk's progress, or None where nobody is at a terminal."""
     if not depth or not output.shows_progress():
         yield None
         return

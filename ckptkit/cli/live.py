@@ -1,4 +1,4 @@
-"""A page on the terminal that is drawn anew at each look."""
+"""A page on the terminal that is drawn again at each look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Draw = Callable[["ops.Tick", dict[str, str]], None]
 
 @contextmanager
 def live(colour: bool) -> Iterator[Draw | None]:
-    """Yield what draws a look and {mount: its state in a word}; None without rich. The terminal is left as it was."""
+    """Yield a function that draws a look and {mount: its state in a word}; None without rich. Restores the terminal."""
     try:
         from rich.console import Console
         from rich.live import Live

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXAMPLES = """\
-  bin/monitor /workspace               in a tmux pane: looks every 10 minutes, more often as room runs out
-  bin/monitor --once -q /workspace     for cron: says what changed since the last look, and nothing else
+  bin/monitor /workspace               in a tmux pane: looks every 10 minutes, more often when little room is left
+  bin/monitor --once -q /workspace     for cron: prints only what changed since the last look
   bin/monitor --webhook https://hooks.example.org/T0/B0 RUN
-  bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      the alert's JSON on its stdin
+  bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      gets the alert as JSON on stdin
   bin/monitor --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
 WORDS = """\
-Watch a volume and the runs on it, warn, and record. Deletes nothing. Warns once when a threshold is crossed, and once
-when it clears: the volume is above 50, 60, 80 or 90 %, its inodes above 80 or 90 %; it grows by more than 5 GB an hour;
-room for less than two saves, or one; more checkpoints than the policy keeps; the newest one damaged; no save for three
-times the usual interval."""
+Watch a volume and the runs on it: warn, and record how full it is. Deletes nothing. Warns once when something goes
+wrong, and once when it is well again: the volume is more than 50, 60, 80 or 90 % full, its inodes more than 80 or 90 %;
+it grows by more than 5 GB an hour; it will be full within a day; there is room for less than two saves, or one; there
+are more checkpoints than the rules keep; the newest one is damaged; there was no save for three times the usual
+interval."""
 
 SLICE_SECONDS = 1.0  # for so long, at most, it waits on after a signal that came just before
 
@@ -37,16 +38,29 @@ def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(verb, WORDS, EXAMPLES, (0, 1, 2, 3, 10, 130, 143))
     made.add_argument("path", nargs="?", default=".", metavar="PATH", help="a run, or a directory above runs")
-    made.add_argument("--once", action="store_true", help="look once; what was told before is told no more")
-    made.add_argument("--every", default="10m", metavar="DURATION", help="between two looks (10m), when there is room")
-    to = made.add_argument_group("who is told (beside the terminal and --log-to); one that fails is told of, once")
-    to.add_argument("--exec", dest="command", metavar="CMD", help="run this for each alert, no shell; JSON on stdin")
-    to.add_argument("--webhook", metavar="URL", help="post each alert there as JSON")
-    to.add_argument(
-        "--apprise", action="append", default=[], metavar="URL", help="what Apprise speaks (extra `alerts`)"
+    made.add_argument("--once", action="store_true", help="look once; warns only of what changed since the last look")
+    made.add_argument(
+        "--every", default="10m", metavar="DURATION", help="time between two looks while there is room (default 10m)"
     )
-    to.add_argument("--prom", metavar="FILE", help="each look, for node_exporter's textfile collector")
-    to.add_argument("--ping", metavar="URL", help="ask for it after each look, for URL/fail when nothing can be seen")
+    to = made.add_argument_group("where warnings go, beside the terminal and --log-to (a failure is reported once)")
+    to.add_argument(
+        "--exec",
+        dest="command",
+        metavar="CMD",
+        help="run this for each warning, without a shell; it gets JSON on stdin",
+    )
+    to.add_argument("--webhook", metavar="URL", help="post each warning to this address as JSON")
+    to.add_argument(
+        "--apprise",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="send each warning through Apprise (may be repeated; needs the extra `alerts`)",
+    )
+    to.add_argument(
+        "--prom", metavar="FILE", help="write each look to this file, for node_exporter's textfile collector"
+    )
+    to.add_argument("--ping", metavar="URL", help="get this address after each look, URL/fail when the look failed")
     return made
 
 

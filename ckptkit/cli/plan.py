@@ -14,55 +14,64 @@ from ckptkit.report import sizing
 EXAMPLES = """\
   bin/plan --params 8B --lora-rank 64 --max-steps 28000 --save-steps 1000 --volume 100G --other 70G
   bin/plan --model Qwen2.5-7B/ --full --dtype bf16 --optimizer paged_adamw_8bit --max-steps 10000
-  bin/plan --from RUN --max-steps 28000 --save-steps 1000        measure a real checkpoint instead"""
+  bin/plan --from RUN --max-steps 28000 --save-steps 1000        measure a real checkpoint"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(
         verb,
-        "Size a configuration on a volume before it runs: bytes of a checkpoint, the peak with the guard and with the "
-        "Trainer alone, the step at which it dies, and settings that fit. Changes nothing.",
+        "Before a training starts, say whether its checkpoints will fit on the disk: the size of one, the most that "
+        "is used with the guard and with the Trainer alone, the step at which the disk is full, and settings that "
+        "fit. Changes nothing.",
         EXAMPLES,
         (0, 1, 2, 4, 5, 10),
     )
     _add_model(made)
     _add_steps(made)
     where = made.add_argument_group("volume")
-    where.add_argument("--volume", metavar="SIZE", help="of the volume (default: that of this directory, as it is)")
-    where.add_argument("--other", metavar="SIZE", help="what else lies there (default: what does; 0 with --volume)")
-    where.add_argument("--price-per-gb-hour", type=flags.seconds, default=0.003, metavar="DOLLARS", help="0.003")
-    where.add_argument("--hours", type=flags.seconds, default=24.0, metavar="HOURS", help="that it is rented for (24)")
+    where.add_argument("--volume", metavar="SIZE", help="its size (default: the volume of this directory)")
+    where.add_argument("--other", metavar="SIZE", help="other data on it (default: what is there now; 0 with --volume)")
+    where.add_argument(
+        "--price-per-gb-hour", type=flags.seconds, default=0.003, metavar="DOLLARS", help="default 0.003"
+    )
+    where.add_argument(
+        "--hours", type=flags.seconds, default=24.0, metavar="HOURS", help="how long you rent it (default 24)"
+    )
     return made
 
 
 def _add_model(made: argparse.ArgumentParser) -> None:
     model = made.add_argument_group("model (one of the three)").add_mutually_exclusive_group(required=True)
-    model.add_argument("--model", metavar="PATH", help="a directory, config.json, index, or .safetensors file")
-    model.add_argument("--params", metavar="8B", help="a number of parameters: approximate")
-    model.add_argument("--from", dest="run", metavar="RUN", help="the newest intact checkpoint of a run")
+    model.add_argument("--model", metavar="PATH", help="its directory, config.json, index, or .safetensors file")
+    model.add_argument("--params", metavar="8B", help="only a number of parameters: gives approximate sizes")
+    model.add_argument("--from", dest="run", metavar="RUN", help="measure the newest intact checkpoint of this run")
     how = made.add_argument_group("training")
-    how.add_argument("--lora-rank", type=positive, metavar="R", help="LoRA of this rank (default 16)")
-    how.add_argument("--targets", default="all-linear", metavar="NAMES", help="LoRA's modules (default all-linear)")
-    how.add_argument("--whole", default="", metavar="NAMES", help="modules_to_save: trained and saved as they are")
+    how.add_argument("--lora-rank", type=positive, metavar="R", help="rank of the LoRA (default 16)")
+    how.add_argument(
+        "--targets", default="all-linear", metavar="NAMES", help="modules that the LoRA adapts (default all-linear)"
+    )
+    how.add_argument("--whole", default="", metavar="NAMES", help="modules_to_save: trained and saved whole")
     how.add_argument("--full", action="store_true", help="train all weights")
-    how.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="of the weights (default: the model's own)")
-    how.add_argument("--optimizer", default="adamw", metavar="NAME", help="as TrainingArguments(optim=...)")
-    how.add_argument("--gpus", type=positive, default=1, metavar="N", help="processes, one a GPU (default 1)")
+    how.add_argument("--dtype", choices=("fp32", "bf16", "fp16"), help="type of the weights (default: the model's own)")
+    how.add_argument("--optimizer", default="adamw", metavar="NAME", help="as in TrainingArguments(optim=...)")
+    how.add_argument(
+        "--gpus", type=positive, default=1, metavar="N", help="number of processes, one per GPU (default 1)"
+    )
 
 
 def _add_steps(made: argparse.ArgumentParser) -> None:
     steps = made.add_argument_group("steps")
-    steps.add_argument("--max-steps", type=positive, required=True, metavar="N", help="that it trains for")
-    steps.add_argument("--save-steps", type=positive, default=500, metavar="N", help="a save every N (default 500)")
-    steps.add_argument("--save-total-limit", type=positive, default=2, metavar="N", help="checkpoints kept (default 2)")
+    steps.add_argument("--max-steps", type=positive, required=True, metavar="N", help="number of training steps")
+    steps.add_argument("--save-steps", type=positive, default=500, metavar="N", help="save every N steps (default 500)")
     steps.add_argument(
-        "--logging-steps", type=positive, default=10, metavar="N", help="a log line every N (default 10)"
+        "--save-total-limit", type=positive, default=2, metavar="N", help="checkpoints to keep (default 2)"
     )
+    steps.add_argument("--logging-steps", type=positive, default=10, metavar="N", help="log every N steps (default 10)")
 
 
 def positive(text: str) -> int:
-    """A whole number, 1 or more."""
+    """Return the whole number, 1 or more. Raises ValueError."""
     value = int(text)
     if not 1 <= value < 10**12:
         raise ValueError
@@ -70,7 +79,7 @@ def positive(text: str) -> int:
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
-    """Size it; exit 5 if not even the guard makes it fit."""
+    """Print whether it fits; exit 5 if it does not, not even with the guard."""
     steps = planning.Steps(options.max_steps, options.save_steps, options.save_total_limit, options.logging_steps)
     parts = _parts(options, steps)
     size, other = (planning.typed_size(flag, getattr(options, flag)) for flag in ("volume", "other"))
@@ -84,7 +93,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 def _parts(options: argparse.Namespace, steps: planning.Steps) -> planning.Parts:
     if options.full and options.lora_rank:
-        raise UsageError(f"--full and --lora-rank exclude each other; see {command('plan', '--help')}")
+        raise UsageError(f"--full and --lora-rank can't be combined; see {command('plan', '--help')}")
     if options.run:
         return planning.measured(options.run)
     how = planning.how(

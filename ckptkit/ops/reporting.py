@@ -14,12 +14,21 @@ from ckptkit.ops import foreseeing
 from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.looking import plan, trust_for
 from ckptkit.policy import Rules
+from ckptkit.units import count, printable
 
 DEPTH, TOP = 3, 10  # what a person can take in
 
 
 class Report(Box):
     """All that diskreport tells. A notebook shows it as the page of `bin/diskreport --html`."""
+
+    def __repr__(self) -> str:
+        from ckptkit.report.freeing import sentence
+
+        levels = [flag.level for flag in self.flags]
+        raised = [f"{levels.count(level)} {level}" for level in ("red", "yellow") if level in levels]
+        words = [count(len(self.volumes), "volume"), count(len(self.plans), "run"), " and ".join(raised)]
+        return printable(f"<Report {', '.join(filter(None, [*words, sentence(self)]))}>")
 
     def _repr_html_(self) -> str:
         from ckptkit.report.html import fragment
@@ -59,7 +68,7 @@ def report(
         tuple(made for made, _ in planned),
         (),
         errors,
-        tuple(_eaten(volumes, depth, top, told)),
+        tuple(_eaten(volumes, depth, top, told, runs)),
         caches,
         disk.open_deleted(),
         with_guards(runs, [t for t in trainings if t.run or t.on_volume]),
@@ -115,11 +124,11 @@ def _started_from(paths: Sequence[str], pids: Sequence[int]) -> tuple[list[str],
 
 
 def _eaten(
-    volumes: Sequence[Volume], depth: int, top: int, told: Callable[[int, str], None] | None
+    volumes: Sequence[Volume], depth: int, top: int, told: Callable[[int, str], None] | None, runs: Sequence[str]
 ) -> Iterator[Eaters]:
     for volume in volumes if depth else ():
         try:
-            yield disk.eaters(volume.mount, depth, top, told)
+            yield disk.eaters(volume.mount, depth, top, told, runs=runs)
         except OSError as error:  # a mount that went away
             yield Eaters(volume.mount, unreadable=1, first_unreadable=str(error))
 
@@ -137,7 +146,7 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
         yield from flags.of_eaters(eaten)
     yield from flags.of_caches(found.caches, found.volumes)
     yield from flags.of_open_deleted(found.open_deleted, found.volumes)
-    for training in found.processes:
+    for training in (training for training in found.processes if training.run):  # others are one line of the page
         yield from flags.of_training(training, found.at)
     for trail in found.trails:
         yield from flags.of_trail(trail, found.at)

@@ -1,98 +1,95 @@
-"""diskreport for a person, drawn with rich: flags, volumes, each run's checkpoints, then what else takes room."""
+"""diskreport for a terminal: flags, what could be freed, volumes, each run's checkpoints, then what else takes room.
 
-import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+The standard library alone draws it: at 3 a.m. a box has nothing else.
+"""
+
+from collections.abc import Iterator
 
 from ckptkit.box import Box
 from ckptkit.model import Decision, Plan, Volume
-from ckptkit.report import outlook
+from ckptkit.report import freeing, outlook, plain
+from ckptkit.report.columns import GAP, table, wrapped
 from ckptkit.report.rows import Section, sections
 from ckptkit.report.text import age, human, printable, verdict_words
+from ckptkit.units import percent
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-COLOURS = {"red": "bold red", "yellow": "yellow", "green": "green"}
-SIGNS = {"red": "RED", "yellow": "YELLOW", "green": "ok"}
+CODES = {"red": "1;31", "yellow": "33", "green": "32", "bold": "1"}
 ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}
+GAUGE = 20  # blocks; a quarter of them on a narrow terminal
+COLUMNS = ("checkpoint", "size", "age", "verdict", "prune", "because")
 
 
-def board(box: Box, colour: bool, width: int) -> str:
-    """Given what was found, return the page. width: columns."""
-    from rich.console import Console
+def board(box: Box, colour: bool, width: int | None) -> str:
+    """Given what was found, return the page. width: columns of the terminal, None: no line is broken."""
+    return "\n".join(line for part in _parts(box, colour, width) for line in part)
 
-    page = io.StringIO()
-    console = Console(file=page, force_terminal=colour, no_color=not colour, width=width, highlight=False)
+
+def coloured(text: str, name: str, colour: bool) -> str:
+    """Given text and red, yellow, green or bold, return it so for a terminal; as it is without colour."""
+    return f"\x1b[{CODES[name]}m{text}\x1b[0m" if colour and name else text
+
+
+def gauge(share: float, width: int | None) -> str:
+    """Given a share of 0 to 1, return a bar that is so full."""
+    blocks = GAUGE if width is None else max(5, min(2 * GAUGE, width // 4))
+    full = max(0, min(blocks, round(share * blocks)))
+    return "█" * full + "░" * (blocks - full)
+
+
+def _parts(box: Box, colour: bool, width: int | None) -> Iterator[list[str]]:
     for flag in box.flags:
-        console.print(f"[{COLOURS[flag.level]}]{SIGNS[flag.level]:<6}[/] ", end="")
-        console.print(printable(flag.message), markup=False, soft_wrap=True)
-        if flag.command:
-            console.print(f"       fix: {printable(flag.command)}", markup=False, soft_wrap=True)
-    console.print(_volumes(box.volumes))
+        sign, *more = plain.flag(flag, width)
+        yield [coloured(sign[: plain.SIGN], flag.level, colour) + sign[plain.SIGN :], *more]
+    if could := freeing.sentence(box):
+        yield ["", *wrapped(printable(could), width, "", GAP)]
+    for volume in box.volumes:
+        yield ["", *_volume(volume, colour, width)]
     for plan in box.plans:
-        console.print(_run(plan, box.at))
-        if seen := outlook.of_run(box, plan.run):  # no caption: that is no wider than its table
-            console.print(printable(seen), markup=False, soft_wrap=True)
+        yield _run(box, plan, colour, width)
     for section in sections(box):
-        console.print(_section(section))
-    return page.getvalue().rstrip()
+        yield _section(section, colour, width)
 
 
-def _volumes(volumes: Sequence[Volume]) -> "Table":
-    table = ruled("volume", "", "used", "available", "size", "reserve", "inodes", "file system")
-    for v in volumes:
-        gauge = "█" * round(v.used_fraction * 20)
-        inodes = f"{v.inodes_used_fraction:.0%}" if v.total_inodes else "-"
-        sizes = (human(v.available_bytes), human(v.total_bytes), human(v.reserved_bytes))
-        table.add_row(plain(v.mount), f"{gauge:░<20}", f"{v.used_fraction:.0%}", *sizes, inodes, plain(v.filesystem))
-    return table
+def _volume(v: Volume, colour: bool, width: int | None) -> list[str]:
+    inodes = f"{percent(v.inodes_used_fraction)} of inodes used" if v.total_inodes else ""
+    reserve = f"{human(v.reserved_bytes)} reserved for root" if v.reserved_bytes else ""
+    facts = [
+        f"{human(v.available_bytes)} available of {human(v.total_bytes)}",
+        reserve,
+        inodes,
+        printable(v.filesystem),
+    ]
+    return [
+        *(coloured(line, "bold", colour) for line in wrapped(printable(v.mount), width)),
+        f"{GAP}{gauge(v.used_fraction, width)} {percent(v.used_fraction)} used",
+        *wrapped(", ".join(filter(None, facts)), width, GAP),
+    ]
 
 
-def _run(plan: Plan, now: float) -> "Table":
-    table = _titled(plan.run, "checkpoint", "size", "age", "verdict", "prune would", "because")
-    for decision in plan.decisions:
-        table.add_row(*_cells(decision, now))
-    return table
+def _run(box: Box, plan: Plan, colour: bool, width: int | None) -> list[str]:
+    def paint(column: str, cell: str) -> str:
+        return coloured(cell, ACTIONS[cell], colour) if column == "prune" and cell in ACTIONS else cell
+
+    rows = [_cells(decision, box.at) for decision in plan.decisions]
+    drawn = [line for lines in table(COLUMNS, rows, width, paint) for line in lines] if rows else []
+    seen = outlook.of_run(box, plan.run)
+    return [*_title(plan.run, colour, width), *drawn, *(wrapped(printable(seen), width, GAP) if seen else [])]
 
 
-def _section(section: Section) -> "Table":
-    table = _titled(section.title, *section.columns)
-    for row in section.rows:
-        table.add_row(*map(plain, row))
-    if section.note:
-        table.caption = section.note
-        table.caption_justify = "left"
-    return table
+def _section(section: Section, colour: bool, width: int | None) -> list[str]:
+    head, *rows = table(section.columns, section.rows, width) if section.rows else [[]]
+    commands = section.commands or ("",) * len(rows)
+    lines = [*_title(section.title, colour, width), *head]
+    for row, command in zip(rows, commands, strict=True):
+        lines += [*row, f"{GAP * 2}fix: {printable(command)}"] if command else row
+    return [*lines, *(wrapped(printable(section.note), width, GAP) if section.note else [])]
 
 
 def _cells(decision: Decision, now: float) -> tuple[str, ...]:
     checkpoint, verdict, action, reasons = decision
-    act = f"[{ACTIONS[action]}]{action}[/]"
     size, old = human(checkpoint.allocated_bytes), age(now - checkpoint.modified_at)
-    return plain(checkpoint.name), size, old, verdict_words(verdict), act, plain("; ".join(reasons))
+    return checkpoint.name, size, old, verdict_words(verdict), action, "; ".join(reasons)
 
 
-def _titled(title: str, *columns: str) -> "Table":
-    table = ruled(*columns)
-    table.title = plain(title)
-    table.title_justify = "left"
-    return table
-
-
-def ruled(*columns: str) -> "Table":
-    """Given the heads, return an empty table with a line below them."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def plain(text: str) -> str:
-    """Given any name, return it safe for a terminal and for rich's own markup."""
-    from rich.markup import escape
-
-    return escape(printable(text))
+def _title(title: str, colour: bool, width: int | None) -> list[str]:
+    return ["", *(coloured(line, "bold", colour) for line in wrapped(printable(title), width))]

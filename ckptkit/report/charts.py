@@ -1,5 +1,5 @@
 """Pictures as inline SVG: when checkpoints were saved, how a volume filled. Shapes stretch with the page, letters
-don't."""
+don't. The element around each gives its height: a notebook's own rules set that of an SVG."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from ckptkit.model import Decision, Plan
 from ckptkit.report.documents import iso
 from ckptkit.report.parts import text
 
-EDGE = 4.0  # per cent of the width that stay free on either side
+EDGE = 6.0  # per cent of the width that stay free on either side, for the letters below the first and the last
 LABELS = 6  # more would run into one another on a telephone
 TONES = {"intact": "green", "incomplete": "red", "corrupt": "red", "in_progress": "blue", "unknown": "yellow"}
-STRETCHED = 'height="150" viewBox="0 0 100 100" preserveAspectRatio="none" role="img"'
+STRETCHED = 'viewBox="0 0 100 100" preserveAspectRatio="none" role="img"'
 MARKS = (0.60, 0.90)
 
 
@@ -23,10 +23,11 @@ def timeline(made: Plan) -> str:
     for index, (decision, x) in enumerate(zip(made.decisions, places, strict=True)):
         shapes.append(_checkpoint(decision, x))
         if (len(places) - 1 - index) % every == 0:
-            shapes.append(f'<text x="{x:.2f}%" y="52" text-anchor="middle">{decision.checkpoint.step}</text>')
+            shapes.append(f'<text x="{x:.2f}%" y="52" text-anchor="middle">{decision.checkpoint.step:,}</text>')
     line = '<line x1="0" x2="100%" y1="22" y2="22" stroke="var(--line)" stroke-width="2"/>'
     label = f"{len(places)} checkpoints of {made.run} by the time they were saved"
-    return f'<svg height="60" role="img" aria-label="{text(label)}">{line}{"".join(shapes)}</svg>'
+    drawn = f'<svg role="img" aria-label="{text(label)}">{line}{"".join(shapes)}</svg>'
+    return f'<div class="chart timeline">{drawn}</div>'
 
 
 def _places(moments: Sequence[float]) -> list[float]:
@@ -43,12 +44,12 @@ def _places(moments: Sequence[float]) -> list[float]:
 
 def _checkpoint(decision: Decision, x: float) -> str:
     checkpoint, verdict, action, reasons = decision
-    told = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
+    words = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
     fill = "var(--page)" if action == "delete" else "var(--tone)"
     dot = f'<circle cx="{x:.2f}%" cy="22" r="8" fill="{fill}" stroke="var(--tone)" stroke-width="2.5"/>'
     cross = f'<text x="{x:.2f}%" y="26.5" text-anchor="middle" style="fill:var(--tone)">×</text>'
     inside = dot + (cross if action == "delete" else "")
-    return f'<g class="{TONES[verdict.state]}"><title>{text(told)}</title>{inside}</g>'
+    return f'<g class="{TONES[verdict.state]}"><title>{text(words)}</title>{inside}</g>'
 
 
 def use(samples: Sequence[Sample], outlook: Outlook | None) -> str:
@@ -65,9 +66,10 @@ def use(samples: Sequence[Sample], outlook: Outlook | None) -> str:
     if end > last:
         drawn += _line(f"{points[-1][0]:.2f},{points[-1][1]:.2f} 100,0", "var(--red)", 2, "5 4")
     marks = "".join(_line(f"0,{100 - m * 100:.0f} 100,{100 - m * 100:.0f}", "var(--line)", 1, "3 3") for m in MARKS)
-    told = f"full {iso(end)}" if end > last else iso(last)
-    ends = f'<div class="ends soft"><span>{iso(first)}</span><span>{told}</span></div>'
-    return f'<svg {STRETCHED} aria-label="use over time">{marks}{area}{drawn}</svg>{ends}'
+    until = f"full {iso(end)}" if end > last else iso(last)
+    ends = f'<div class="ends soft"><span>{iso(first)}</span><span>{until}</span></div>'
+    inside = f'<svg {STRETCHED} aria-label="use over time">{marks}{area}{drawn}</svg>'
+    return f'<div class="chart use">{inside}</div>{ends}'
 
 
 def _line(points: str, colour: str, width: float, dashes: str = "") -> str:

@@ -4,12 +4,13 @@ import time
 
 from ckptkit.box import Box, Trail
 from ckptkit.events import Outlook
+from ckptkit.units import percent
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def of_run(box: Box, run: str) -> str:
-    """Given what was found and a run of it, return when its volume is full; "" if that can't be told."""
+    """Given what was found and a run of it, return when its volume is full; "" if that is not known."""
     return next((of_trail(trail, box.at) for trail in box.trails if trail.run == run), "")
 
 
@@ -22,14 +23,21 @@ def of_trail(trail: Trail, now: float) -> str:
 
 
 def outlook(seen: Outlook, now: float, total_bytes: int) -> str:
-    """Given an outlook and the volume's bytes, return a sentence such as: full at step 9000, about 03:10 UTC (...)."""
+    """Given an outlook and the volume's bytes, return a sentence on when the disk is full."""
     if seen.full_at is None:
-        share = f"{seen.peak_used_bytes / total_bytes:.0%}" if total_bytes else "unknown"
-        return f"never, peak {share}" + (f" at step {seen.peak_step}" if seen.peak_step else "")
+        return f"the disk will not fill up in this run{_peak(seen, total_bytes)}"
+    if seen.full_at <= now:
+        return "the disk is full now"
     moment = time.gmtime(seen.full_at)
     clock = time.strftime("%H:%M" if seen.full_at - now < DAY else "%Y-%m-%d %H:%M", moment)
-    step = f"full at step {seen.full_step}" if seen.full_step else "full"
-    return f"{step}, about {clock} UTC (in {span(seen.full_at - now)})"
+    step = f" at step {seen.full_step:,}" if seen.full_step else ""
+    return f"the disk will be full{step}, about {clock} UTC (in {span(seen.full_at - now)})"
+
+
+def _peak(seen: Outlook, total_bytes: int) -> str:
+    """The most that will be used, in brackets; "" if the volume's size is not known."""
+    step = f" at step {seen.peak_step:,}" if seen.peak_step else ""
+    return f" (peak {percent(seen.peak_used_bytes / total_bytes)}{step})" if total_bytes else ""
 
 
 def span(seconds: float) -> str:

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from ckptkit.calling import command
 from ckptkit.events import Sample
 from ckptkit.report.documents import Document, iso
-from ckptkit.report.text import human, printable, table
+from ckptkit.report.text import count, human, printable, table
+from ckptkit.units import percent
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
@@ -28,36 +30,43 @@ def used_fraction(sample: Sample) -> float:
     return sample.used_bytes / usable if usable else 1.0
 
 
-def page(samples: Iterable[Sample], since: float) -> str:
-    """Given samples, return them for a person: each volume's use as a line, then each run's checkpoints.
+def page(samples: Iterable[Sample], since: float, width: int | None = None) -> str:
+    """Given samples, return them for a person: each volume's use as a line of blocks, then each run's checkpoints.
 
-    since: seconds since the epoch, from when on they were asked for.
+    since: seconds since the epoch, the earliest that was asked for. width: columns of the terminal, None if there is
+    none.
     """
     lines = []
     for (mount, run), group in _grouped(samples).items():
         first, last = group[0], group[-1]
         if not run:
-            lines.append(f"{printable(mount)}  {sparkline([used_fraction(s) for s in group])}")
-            rows = [(_when(s), f"{used_fraction(s):.0%}", human(s.available_bytes)) for s in (first, last)]
+            blocks = sparkline([used_fraction(s) for s in group], WIDTH if width is None else max(10, width - 4))
+            lines += [printable(mount), f"  {blocks}"]
             most = max(group, key=used_fraction)
-            rows.insert(
-                1, (_when(most), f"{used_fraction(most):.0%}", f"{human(most.available_bytes)} (the most used)")
-            )
+            rows = [_use(first), (*_use(most)[:-1], f"{_use(most)[-1]} (the most used)"), _use(last)]
         else:
             lines.append(printable(run))
-            rows = [(_when(s), f"step {s.step}", f"{s.checkpoints} checkpoints, {human(s.checkpoint_bytes)}")
-                    for s in (first, last)]  # fmt: skip
+            rows = [_checkpoints(first), _checkpoints(last)]
         lines += table(rows)
-    return "\n".join(lines) or f"no sample since {iso(since)}: `monitor` takes them"
+    return "\n".join(lines) or f"no samples since {iso(since)}; to record some: {command('monitor', '--once')}"
+
+
+def _use(taken: Sample) -> tuple[str, str, str]:
+    return iso(taken.at), percent(used_fraction(taken)), f"{human(taken.available_bytes)} free"
+
+
+def _checkpoints(taken: Sample) -> tuple[str, str, str]:
+    sizes = f"{count(taken.checkpoints, 'checkpoint')}, {human(taken.checkpoint_bytes)}"
+    return iso(taken.at), f"step {taken.step:,}", sizes
 
 
 def document(samples: Iterable[Sample], since: float) -> Document:
-    """Given the same, return it as JSON values."""
+    """Return the samples as JSON values. since: seconds since the epoch, the earliest that was asked for."""
     return {"since": iso(since), "samples": [sample(s) for s in samples]}
 
 
 def sample(taken: Sample) -> Document:
-    """One sample as JSON values."""
+    """Return one sample as JSON values."""
     return taken._asdict() | {"at": iso(taken.at), "used_fraction": round(used_fraction(taken), 4)}
 
 
@@ -66,7 +75,3 @@ def _grouped(samples: Iterable[Sample]) -> dict[tuple[str, str], list[Sample]]:
     for taken in samples:
         groups.setdefault((taken.mount, taken.run), []).append(taken)
     return dict(sorted(groups.items()))
-
-
-def _when(taken: Sample) -> str:
-    return iso(taken.at)

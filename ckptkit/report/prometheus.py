@@ -25,28 +25,48 @@ def page(sight: Sight, standing: Mapping[tuple[str, str], int]) -> str:
 
 
 def metrics(sight: Sight, standing: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
-    """Given the same, yield the families that have a row."""
+    """Given a look and {(subject, code): rung}, yield the metrics that have a value."""
     yield Metric("last_look_timestamp_seconds", "When the monitor last looked.", (), (((), sight.at),))
     volumes = [((seen.volume.mount,), seen.volume) for seen in sight.volumes]
     of_volume: dict[str, tuple[str, Rows]] = {
         "volume_size_bytes": ("Size of the volume.", [(k, v.total_bytes) for k, v in volumes]),
-        "volume_available_bytes": ("Bytes an ordinary user may write.", [(k, v.available_bytes) for k, v in volumes]),
-        "volume_used_ratio": ("Used, as df counts it.", [(k, v.used_fraction) for k, v in volumes]),
-        "volume_inodes_used_ratio": ("Inodes used.", [(k, v.inodes_used_fraction) for k, v in volumes]),
+        "volume_available_bytes": (
+            "Bytes that an ordinary user can still write.",
+            [(k, v.available_bytes) for k, v in volumes],
+        ),
+        "volume_used_ratio": (
+            "Share of the volume that is used, as df counts it.",
+            [(k, v.used_fraction) for k, v in volumes],
+        ),
+        "volume_inodes_used_ratio": (
+            "Share of the inodes that is used.",
+            [(k, v.inodes_used_fraction) for k, v in volumes],
+        ),
     }
     yield from _families(of_volume, ("mount",))
     runs = [((seen.sample.run,), seen) for seen in sight.runs]
     of_run: dict[str, tuple[str, Rows]] = {
         "run_checkpoints": ("Checkpoints of the run.", [(k, r.sample.checkpoints) for k, r in runs]),
-        "run_checkpoint_bytes": ("Bytes that they take.", [(k, r.sample.checkpoint_bytes) for k, r in runs]),
-        "run_step": ("Step of the newest one.", [(k, r.sample.step) for k, r in runs]),
-        "run_last_save_timestamp_seconds": ("When it was written.", [(k, r.last_save_at) for k, r in runs]),
+        "run_checkpoint_bytes": (
+            "Bytes that the checkpoints of the run take.",
+            [(k, r.sample.checkpoint_bytes) for k, r in runs],
+        ),
+        "run_step": ("Step of the newest checkpoint.", [(k, r.sample.step) for k, r in runs]),
+        "run_last_save_timestamp_seconds": (
+            "When the newest checkpoint was written.",
+            [(k, r.last_save_at) for k, r in runs],
+        ),
         "run_saves_that_fit": ("Saves that the volume has room for.", [(k, r.saves_that_fit) for k, r in runs]),
-        "run_newest_intact": ("1 if the newest one is intact.", [(k, float(r.newest == "intact")) for k, r in runs]),
+        "run_newest_intact": (
+            "1 if the newest checkpoint is intact.",
+            [(k, float(r.newest == "intact")) for k, r in runs],
+        ),
     }
     yield from _families(of_run, ("run",))
     rungs = tuple((key, float(rung)) for key, rung in sorted(standing.items()))
-    yield Metric("alert_rung", "How many of its thresholds the subject exceeds.", ("subject", "code"), rungs)
+    yield Metric(
+        "alert_rung", "How many of the code's thresholds the subject exceeds; 0 is well.", ("subject", "code"), rungs
+    )
 
 
 def _families(of: Mapping[str, tuple[str, Rows]], labels: tuple[str, ...]) -> Iterator[Metric]:

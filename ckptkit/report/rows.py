@@ -3,18 +3,24 @@
 from ckptkit.box import Box, Cache, Eater, Eaters, Training
 from ckptkit.report.text import age, human
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import percent
 
 TOP = 10  # rows of caches and open files; the rest is in --json
-MENTIONED_BYTES = 1 << 20  # an open deleted file below that is not why a disk is full
+NAMED = 3  # other trainings
+MENTIONED_BYTES = 10**6  # an open deleted file below that is not why a disk is full
 
 
 class Section(NamedTuple):
-    """A table: its title, the names of its columns, its rows, and what is to be said below."""
+    """A table: its title, the names of its columns, its rows, what is to be said below, and a command for each row.
+
+    commands: what fixes what the row shows, or (); none is broken into lines, so that it can be pasted.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    commands: tuple[str, ...] = ()
 
 
 def sections(box: Box) -> list[Section]:
@@ -38,18 +44,20 @@ def files(eaters: Eaters) -> Section:
 
 def _eater(eater: Eater, eaters: Eaters) -> tuple[str, str, str]:
     share = eater.allocated_bytes / max(1, eaters.allocated_bytes)
-    return human(eater.allocated_bytes), f"{share:.0%}", eater.path
+    return human(eater.allocated_bytes), percent(share), eater.path
 
 
 def _unseen(eaters: Eaters) -> str:
-    told = [f"{eaters.unreadable} directories could not be read"] if eaters.unreadable else []
-    return "; ".join([*told, "not all was walked in time"] if eaters.unfinished else told)
+    unread = [f"{eaters.unreadable} directories could not be read"] if eaters.unreadable else []
+    return "; ".join([*unread, "the time ran out before all was counted"] if eaters.unfinished else unread)
 
 
 def caches(box: Box) -> Section:
     """What libraries and torn saves left, with what clears it."""
-    rows = tuple((human(c.allocated_bytes), c.kind, what(c), c.command) for c in box.caches[:TOP])
-    return Section("caches and debris", ("size", "kind", "what", "cleared by"), rows, _more(len(box.caches)))
+    shown = box.caches[:TOP]
+    rows = tuple((human(c.allocated_bytes), c.kind, what(c)) for c in shown)
+    note = _more(len(box.caches))
+    return Section("caches and leftovers", ("size", "kind", "what"), rows, note, tuple(c.command for c in shown))
 
 
 def what(cache: Cache) -> str:
@@ -60,37 +68,48 @@ def what(cache: Cache) -> str:
 def open_deleted(box: Box) -> Section:
     """Deleted files that processes hold open."""
     large = [file for file in box.open_deleted if file.allocated_bytes >= MENTIONED_BYTES]
-    rows = tuple((human(f.allocated_bytes), f"{f.process} (pid {f.pid})", f.path, f.command) for f in large[:TOP])
-    return Section("deleted, but still open", ("size", "held by", "file", "freed by"), rows, _more(len(large)))
+    shown = large[:TOP]
+    rows = tuple((human(f.allocated_bytes), f"{f.process} (pid {f.pid})", f.path) for f in shown)
+    commands = tuple(f.command for f in shown)
+    return Section("deleted, but still open", ("size", "held by", "file"), rows, _more(len(large)), commands)
 
 
 def _more(count: int) -> str:
-    return f"and {count - TOP} more: --json" if count > TOP else ""
+    return f"and {count - TOP} more: --json lists all" if count > TOP else ""
 
 
 def processes(box: Box) -> Section:
-    """Whether training is alive, under a guard, what keeps it, and where it writes."""
-    rows = tuple((f"{t.process} (pid {t.pid})", t.run or "?", guard(t), kept(t), log(t, box.at)) for t in box.processes)
-    note = "" if rows or not box.plans else "no training process is alive on these runs or their volume"
-    return Section("training", ("process", "run", "guard", "kept by", "log"), rows, note)
+    """Whether training is alive on these runs, under a guard, what keeps it, and where it writes; others in a line."""
+    own = [training for training in box.processes if training.run]
+    rows = tuple((f"{t.process} (pid {t.pid})", t.run, guard(t), kept(t), log(t, box.at)) for t in own)
+    notes = ["" if own or not box.plans else "no training process is alive on these runs", others(box)]
+    return Section("training", ("process", "run", "guard", "kept by", "log"), rows, "; ".join(filter(None, notes)))
+
+
+def others(box: Box) -> str:
+    """Given what was found, return in a line who trains on the same volumes and on none of these runs; "" if nobody."""
+    names = [f"{t.process} (pid {t.pid})" for t in box.processes if not t.run]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    there = "process on this volume trains" if len(names) == 1 else "processes on this volume train"
+    return f"{len(names)} other {there} elsewhere: {', '.join(names[:NAMED])}{more}" if names else ""
 
 
 def guard(training: Training) -> str:
-    """Given a training, return whether it runs under a guard, and since when; "?" where its run is not one of ours."""
-    return training.guard or ("none" if training.run else "?")
+    """Given a training, return whether it runs under a guard, and since when."""
+    return training.guard or "none"
 
 
 def kept(training: Training) -> str:
     """Given a training, return what keeps it when the connection drops."""
     if training.session_lost:
         return f"{training.session}; its session is gone"
-    words = {"terminal": "nothing: it hangs on a terminal", "detached": "no terminal (detached)", "": "?"}
+    words = {"terminal": "nothing: it ends with its terminal", "detached": "no terminal (detached)", "": "not known"}
     return words.get(training.session, f"{training.session} {training.session_name}".strip())
 
 
 def log(training: Training, now: float) -> str:
     """Given a training, return where its output goes and how long ago something came."""
     if not training.log:
-        return "none" if training.session else "?"
+        return "none" if training.session else "not known"
     silent = age(now - (training.log_written_at or now))
     return f"{training.log}, {'deleted' if training.log_deleted else f'written {silent} ago'}"

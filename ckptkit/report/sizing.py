@@ -5,37 +5,39 @@ from __future__ import annotations
 from ckptkit.report.text import human, printable, table
 from ckptkit.sizing import Peak, Setting, Sizing
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-APPROXIMATE = "; approximate: give --model for the exact sizes"
+APPROXIMATE = "; approximate: --model gives the exact sizes"
 GB = 1000**3  # vendors sell volumes by it
 
 
 class Price(NamedTuple):
-    """Dollars for a GB and hour, and for how many hours."""
+    """Dollars per GB and hour, and the number of hours."""
 
     per_gb_hour: float
     hours: float
 
     def an_hour(self, size: int) -> float:
-        """Dollars an hour of a volume larger by so many bytes."""
+        """Return the dollars per hour for so many bytes more."""
         return size / GB * self.per_gb_hour
 
 
 def sizing(made: Sizing, max_steps: int, price: Price) -> str:
-    """Given a sizing, return the page: the checkpoint, the three ways of pruning, what else fits, what more costs."""
+    """Given a sizing, return the page: a checkpoint's size, three ways of pruning, what fits, what more room costs."""
     asked = made.asked
-    head = f"{'about ' if made.approximate else ''}{human(made.checkpoint_bytes)} a checkpoint"
-    parts = (("weights", made.weights_bytes), ("optimizer", made.optimizer_bytes), ("rest", made.rest_bytes))
+    head = f"{'about ' if made.approximate else ''}{human(made.checkpoint_bytes)} per checkpoint"
+    parts = (("weights", made.weights_bytes), ("optimizer", made.optimizer_bytes), ("the rest", made.rest_bytes))
     ways = [(name, _peak(peak, made), _end(peak, max_steps)) for name, peak in _ways(asked)]
-    volume = f"{human(made.volume_bytes)}, {human(made.other_bytes)} of it other data"
+    volume = f"volume {human(made.volume_bytes)}, of which {human(made.other_bytes)} is other data"
+    steps = f"one every {asked.save_steps:,} of {max_steps:,} steps, save_total_limit {asked.limit}"
     return "\n".join([
         f"{head}: {', '.join(f'{name} {human(size)}' for name, size in parts)}",
         f"  from {printable(made.basis)}{APPROXIMATE if made.approximate else ''}",
-        f"{made.saves} saves, one every {asked.save_steps} of {max_steps} steps, limit {asked.limit}; volume {volume}",
+        f"{made.saves:,} saves, {steps}; {volume}",
         *table(ways),
         *_settings(made),
         *_costs(made, price),
@@ -43,7 +45,7 @@ def sizing(made: Sizing, max_steps: int, price: Price) -> str:
 
 
 def document(made: Sizing, max_steps: int, price: Price) -> dict[str, Any]:
-    """The content of `ckptkit.plan/1`."""
+    """Return the content of `ckptkit.plan/1`."""
     guard, trainer = made.lacking_bytes
     return {
         "fits": made.asked.guard.fits,
@@ -69,40 +71,40 @@ def _ways(asked: Setting) -> tuple[tuple[str, Peak], ...]:
     return (
         ("with the guard", asked.guard),
         ("the Trainer alone", asked.trainer),
-        ("the Trainer alone, deletion failing", asked.failing),
+        ("the Trainer alone, if deleting fails", asked.failing),
     )
 
 
 def _peak(peak: Peak, made: Sizing) -> str:
-    return f"peak {human(peak.used_bytes)} ({peak.used_bytes / made.volume_bytes:.0%})"
+    return f"peak {human(peak.used_bytes)} ({percent(peak.used_bytes / made.volume_bytes)})"
 
 
 def _end(peak: Peak, max_steps: int) -> str:
-    return f"fits to step {max_steps}" if peak.fits else f"dies at step {peak.full_step}"
+    return f"fits to step {max_steps:,}" if peak.fits else f"disk full at step {peak.full_step:,}"
 
 
 def _settings(made: Sizing) -> list[str]:
     if not made.others:
-        return ["nothing near these settings fits, not even two checkpoints"]
-    rows: list[tuple[str, ...]] = [("save_steps", "limit", "with the guard", "the Trainer alone", "deletion failing")]
+        return ["no settings near these fit, not even two checkpoints: take a larger volume or a smaller model"]
+    rows: list[tuple[str, ...]] = [("save_steps", "limit", "with the guard", "the Trainer alone", "if deleting fails")]
     for setting in made.others:
         ways = (setting.guard, setting.trainer, setting.failing)
-        ends = [f"peak {human(p.used_bytes)}" if p.fits else f"dies at {p.full_step}" for p in ways]
-        rows.append((str(setting.save_steps), str(setting.limit), *ends))
+        ends = [f"peak {human(p.used_bytes)}" if p.fits else f"full at {p.full_step:,}" for p in ways]
+        rows.append((f"{setting.save_steps:,}", str(setting.limit), *ends))
     return ["settings that fit:", *table(rows)]
 
 
 def _costs(made: Sizing, price: Price) -> list[str]:
-    """What the volume is short of, and its price; 50 GB as an example where nothing is."""
+    """What a volume that fits costs more; the price of 50 GB as an example where it fits already."""
     guard, trainer = made.lacking_bytes
     lacking = [("the guard", guard), ("the Trainer alone", trainer)]
     lines = [f"{name} needs {human(size)} more: {_dollars(size, price)}" for name, size in lacking if size]
-    return lines or [f"for comparison, a volume larger by 50 GB: {_dollars(50 * GB, price)}"]
+    return lines or [f"for comparison, 50 GB more: {_dollars(50 * GB, price)}"]
 
 
 def _dollars(size: int, price: Price) -> str:
     hour = price.an_hour(size)
-    return f"${hour:.3f} an hour, ${hour * price.hours:.2f} for {price.hours:g} h"
+    return f"${hour:.3f} per hour, ${hour * price.hours:.2f} for {price.hours:g} h"
 
 
 def _setting(setting: Setting) -> dict[str, Any]:

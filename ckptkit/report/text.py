@@ -7,11 +7,7 @@ from ckptkit.model import Checkpoint, Decision, Finding, Judged, Outcome, Plan, 
 from ckptkit.units import age as age
 from ckptkit.units import count as count
 from ckptkit.units import human as human
-
-
-def printable(name: str) -> str:
-    """Given any name from a disk, return it safe for a terminal: control codes and broken bytes become escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+from ckptkit.units import printable as printable
 
 
 def plan(made: Plan, dry_run: bool) -> str:

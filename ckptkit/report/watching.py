@@ -1,30 +1,32 @@
-"""What the monitor sees, in lines for a log and as a page for a terminal that is drawn anew at each look."""
+"""What the monitor sees: lines for a log, and a page for a terminal that is drawn again at each look."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
-from ckptkit.report.board import COLOURS, plain, ruled
+from ckptkit.report.board import coloured, gauge
+from ckptkit.report.columns import table, wrapped
 from ckptkit.report.documents import Document, alert, iso
 from ckptkit.report.over_time import sample, sparkline, used_fraction
 from ckptkit.report.reported import volume
-from ckptkit.report.text import age, human, printable
+from ckptkit.report.text import age, count, human, printable
+from ckptkit.units import percent, saves
 
 LAST_ALERTS = 8  # on the page
+COLUMNS = ("run", "step", "newest", "age", "checkpoints", "size", "room for")
 
 
-def warning(told: Alert) -> str:
-    """Given an alert, return its line, with the command that mends it."""
-    command = f"; fix: {told.command}" if told.command else ""
-    return printable(f"{told.level.upper()} {told.message}{command}")
+def warning(raised: Alert) -> str:
+    """Given an alert, return its line, with the command that fixes it."""
+    command = f"; fix: {raised.command}" if raised.command else ""
+    return printable(f"{raised.level.upper()} {raised.message}{command}")
 
 
 def lines(sight: Sight, conditions: Mapping[str, str]) -> str:
     """Given a look and {mount: its state in a word}, return a line for each volume, each run, and who trains there."""
-    found = [f"{iso(sight.at)} {_volume(seen, conditions)}" for seen in sight.volumes]
+    log = [f"{iso(sight.at)} {_volume(seen, conditions)}" for seen in sight.volumes]
     for seen in sight.runs:
-        found += [f"{iso(sight.at)} {line}" for line in (_run(seen, sight.at), *_at_work(seen))]
-    return "\n".join(found)
+        log += [f"{iso(sight.at)} {line}" for line in (_run(seen, sight.at), *_at_work(seen))]
+    return "\n".join(log)
 
 
 def _at_work(seen: RunSight) -> Iterator[str]:
@@ -34,16 +36,20 @@ def _at_work(seen: RunSight) -> Iterator[str]:
 
 def _volume(seen: VolumeSight, conditions: Mapping[str, str]) -> str:
     mount = seen.volume.mount
-    sizes = f"{human(seen.volume.available_bytes)} available"
-    return f"{printable(mount)}: {seen.volume.used_fraction:.0%} used, {sizes}, {conditions.get(mount, '')}"
+    used = f"{percent(seen.volume.used_fraction)} used"
+    return f"{printable(mount)}: " + ", ".join(filter(None, [used, _available(seen), conditions.get(mount, "")]))
+
+
+def _available(seen: VolumeSight) -> str:
+    return f"{human(seen.volume.available_bytes)} available"
 
 
 def _run(seen: RunSight, now: float) -> str:
     sample, fit = seen.sample, seen.saves_that_fit
-    room = "" if fit is None else f", room for {fit:.1f} saves"
+    room = "" if fit is None else f", room for {saves(fit)}"
     old = "" if seen.last_save_at is None else f", {age(now - seen.last_save_at)} old"
-    what = f"{sample.checkpoints} checkpoints, {human(sample.checkpoint_bytes)}"
-    return f"{printable(sample.run)}: step {sample.step} {seen.newest}{old}, {what}{room}"
+    what = f"{count(sample.checkpoints, 'checkpoint')}, {human(sample.checkpoint_bytes)}"
+    return f"{printable(sample.run)}: step {sample.step:,} {seen.newest}{old}, {what}{room}"
 
 
 def page(
@@ -54,39 +60,40 @@ def page(
     colour: bool,
     width: int,
 ) -> str:
-    """Given a look, what was seen before of each mount, and the last alerts, return the page. width: columns."""
-    from rich.console import Console
-
-    made = io.StringIO()
-    console = Console(file=made, force_terminal=colour, no_color=not colour, width=width, highlight=False)
+    """Given a look, earlier samples of each mount, and the last alerts, return the page. width: columns."""
+    lines: list[str] = []
     for seen in sight.volumes:
         mount, used = seen.volume.mount, seen.volume.used_fraction
-        drawn = f"{'█' * round(used * 20):░<20} {used:.0%}  {human(seen.volume.available_bytes)} available"
-        console.print(f"{plain(mount)}  {drawn}  {conditions.get(mount, '')}")
-        console.print(sparkline([used_fraction(s) for s in trail.get(mount, ())], max(10, width - 2)), markup=False)
-    table = ruled("run", "step", "newest", "age", "checkpoints", "size", "saves that fit")
-    for run in sight.runs:
-        table.add_row(*_cells(run, sight.at))
-    console.print(table)
-    for line in (line for run in sight.runs for line in _at_work(run)):
-        console.print(line, markup=False, soft_wrap=True)
-    for told in alerts[-LAST_ALERTS:]:
-        console.print(f"[{COLOURS[told.level]}]{iso(told.at)}[/] ", end="")
-        console.print(warning(told), markup=False, soft_wrap=True)
-    console.print(f"looked at {iso(sight.at)}; Ctrl-C ends it", markup=False)
-    return made.getvalue().rstrip()
+        state = ", ".join(filter(None, [f"{percent(used)} used", _available(seen), conditions.get(mount, "")]))
+        lines += [*wrapped(printable(mount), width), f"  {gauge(used, width)}", *wrapped(state, width, "  ")]
+        blocks = sparkline([used_fraction(s) for s in trail.get(mount, ())], max(10, width - 4))
+        lines += [f"  {blocks}"] if blocks else []
+    rows = [_cells(run, sight.at) for run in sight.runs]
+    lines += [line for row in table(COLUMNS, rows, width) for line in row] if rows else []
+    for sentence in (sentence for run in sight.runs for sentence in _at_work(run)):
+        lines += wrapped(sentence, width)
+    for raised in alerts[-LAST_ALERTS:]:
+        lines += [
+            coloured(f"{iso(raised.at)} {raised.level.upper()}", raised.level, colour),
+            *wrapped(printable(raised.message), width, "  "),
+        ]
+        lines += [f"  fix: {printable(raised.command)}"] if raised.command else []
+    return "\n".join([*lines, *wrapped(f"looked at {iso(sight.at)}; Ctrl-C ends it", width)])
 
 
 def _cells(seen: RunSight, now: float) -> tuple[str, ...]:
     sample, fit = seen.sample, seen.saves_that_fit
     old = "" if seen.last_save_at is None else age(now - seen.last_save_at)
-    room = "" if fit is None else f"{fit:.1f}"
-    size = human(sample.checkpoint_bytes)
-    return plain(sample.run), str(sample.step), seen.newest, old, str(sample.checkpoints), size, room
+    room = "" if fit is None else saves(fit)
+    step = f"{sample.step:,}"
+    return sample.run, step, seen.newest, old, str(sample.checkpoints), human(sample.checkpoint_bytes), room
 
 
 def document(sight: Sight, alerts: Sequence[Alert], standing: Mapping[tuple[str, str], int], wait: float) -> Document:
-    """Given a look, what changed with it and all that is exceeded, return one document of `ckptkit.monitor/1`."""
+    """Given a look, its alerts, and {(subject, code): rung}, return one document of `ckptkit.monitor/1`.
+
+    wait: seconds until the next look.
+    """
     return {
         "at": iso(sight.at),
         "volumes": [{**volume(seen.volume), "growth_bytes_per_hour": seen.growth} for seen in sight.volumes],

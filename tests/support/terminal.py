@@ -8,12 +8,12 @@ import sys
 from tests.support.runs import CHECKOUT
 
 
-def on_a_terminal(*words, typed=""):
+def on_a_terminal(*words, typed="", columns=100):
     """What a person sees who typed that beforehand: (exit code, all that came)."""
     parent, child = pty.openpty()
     os.write(parent, typed.encode())
     command = [sys.executable, "-m", "ckptkit", *map(str, words)]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns)}
     process = subprocess.Popen(command, cwd=CHECKOUT, stdin=child, stdout=child, stderr=child, env=environment)
     os.close(child)
     seen = b""
