@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ckptkit.api import latest, monitor, plan, preflight, prune, recover, report, scan, strip, verify
+    from ckptkit.api import latest, monitor, pin, plan, preflight, prune, recover, report, scan, strip, unpin, verify
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
     from ckptkit.guard.entry import guard
     from ckptkit.guard.lightning import lightning_guard
@@ -32,6 +32,7 @@ __all__ = [
     "latest",
     "lightning_guard",
     "monitor",
+    "pin",
     "plan",
     "preflight",
     "prune",
@@ -39,6 +40,7 @@ __all__ = [
     "report",
     "scan",
     "strip",
+    "unpin",
     "verify",
 ]
 

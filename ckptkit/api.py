@@ -10,9 +10,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from ckptkit import arguments, ops
-from ckptkit.config import parse_trust
-from ckptkit.errors import MassDelete, UsageError
-from ckptkit.rules import Rules, given, parse_target
+from ckptkit.api_arguments import (
+    SECONDS,
+    acting_of,
+    level_of,
+    path_of,
+    paths_of,
+    patterns_of,
+    require_rules,
+    rules_of,
+    trust_of,
+)
+from ckptkit.errors import MassDelete
+from ckptkit.rules import Rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +34,6 @@ if TYPE_CHECKING:
     from ckptkit.ops import Latest, Monitor, Pruned, Recovered, Report, Stripped
     from ckptkit.rules import Best, Range
 
-LEVELS = ("quick", "full", "deep")
-SECONDS = "must be a number of seconds, 0 or more"
-PATH = "must be a path: text or an os.PathLike such as pathlib.Path, not empty"
-
 
 def scan(path: str | os.PathLike[str]) -> Run:
     """List the checkpoints of a run, in the order of their steps, with their files and sizes. Opens no file.
@@ -35,7 +41,7 @@ def scan(path: str | os.PathLike[str]) -> Run:
     path: the run, which is the Trainer's output_dir.
     Returns the run, with its `checkpoints`. Raises UsageError, and NoSuchRun also if the run holds no checkpoint.
     """
-    return ops.scan(_path("path", path))
+    return ops.scan(path_of("path", path))
 
 
 def verify(
@@ -54,9 +60,9 @@ def verify(
     default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns each checkpoint with its verdict. Raises UsageError, and NoSuchRun if there is no checkpoint.
     """
-    where, at, how = _path("path", path), arguments.moment("now", now), _level(level)
-    patterns = _patterns(trust)
-    return ops.verify(where, level=how, now=at, trust=lambda run: _trusted(run, patterns))
+    where, at, how = path_of("path", path), arguments.moment("now", now), level_of(level)
+    patterns = patterns_of(trust)
+    return ops.Verified(ops.verify(where, level=how, now=at, trust=lambda run: trust_of(run, patterns)))
 
 
 def latest(
@@ -79,14 +85,14 @@ def latest(
     Returns its `path`, its `verdict`, and `passed_over`: each newer one with the reason why it was skipped.
     Raises UsageError, NoSuchRun, and NoIntactCheckpoint if there is none.
     """
-    run = _path("path", path)
+    run = path_of("path", path)
     return ops.latest(
         run,
         weights_only_ok=arguments.switch("weights_only_ok", weights_only_ok),
         allow_nonfinite=arguments.switch("allow_nonfinite", allow_nonfinite),
-        level=_level(level),
+        level=level_of(level),
         now=arguments.moment("now", now),
-        trust=_trusted(run, _patterns(trust)),
+        trust=trust_of(run, patterns_of(trust)),
     )
 
 
@@ -113,8 +119,8 @@ def plan(
     asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, at = arguments.number("min_age_seconds", min_age_seconds, SECONDS), arguments.moment("now", now)
-    run, patterns = _path("path", path), _patterns(trust)
-    return ops.plan(run, _rules(run, rules, asked), quiet=quiet, now=at, trust=_trusted(run, patterns))
+    run, patterns = path_of("path", path), patterns_of(trust)
+    return ops.plan(run, rules_of(run, rules, asked), quiet=quiet, now=at, trust=trust_of(run, patterns))
 
 
 def prune(
@@ -152,9 +158,9 @@ def prune(
     """
     asked = dict(keep_last=keep_last, keep_best=keep_best, keep_every=keep_every, keep_within=keep_within,
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
-    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
-    run, patterns = _path("path", path), _patterns(trust)
-    return _pruned(run, _rules(run, rules, asked), quiet, {**acting, "trust": _trusted(run, patterns)})
+    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), acting_of(dry_run, yes, lock_timeout)
+    run, patterns = path_of("path", path), patterns_of(trust)
+    return _pruned(run, rules_of(run, rules, asked), quiet, {**acting, "trust": trust_of(run, patterns)})
 
 
 def strip(
@@ -179,12 +185,12 @@ def strip(
     Returns the plan and the outcome; a dry run has no outcome.
     Raises UsageError, NoSuchRun, LockHeld, NoIntactCheckpoint, MassDelete: then nothing was removed.
     """
-    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), _acting(dry_run, yes, lock_timeout)
-    run, keep, patterns = _path("path", path), keep_resumable, _patterns(trust)
+    quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), acting_of(dry_run, yes, lock_timeout)
+    run, keep, patterns = path_of("path", path), keep_resumable, patterns_of(trust)
     if keep is not None:
         arguments.whole("keep_resumable", keep, "must be a whole number above 0, or None for the run's settings")
     keep = ops.keep_resumable(run, {}) if keep is None else keep
-    return ops.strip(run, keep, quiet=quiet, trust=_trusted(run, patterns), **acting)
+    return ops.strip(run, keep, quiet=quiet, trust=trust_of(run, patterns), **acting)
 
 
 def report(
@@ -204,7 +210,7 @@ def report(
     """
     at = arguments.moment("now", now)
     deep = arguments.whole("depth", depth, "must be a whole number, 0 or more", least=0)
-    return ops.report(_paths("paths", paths), now=at, depth=deep, top=arguments.whole("top", top))
+    return ops.report(paths_of("paths", paths), now=at, depth=deep, top=arguments.whole("top", top))
 
 
 def preflight(
@@ -231,15 +237,17 @@ def preflight(
     default what `trust` in ckptkit.toml or CKPTKIT_TRUST say.
     Returns the checks; one whose state is "no-go" stands against a start. Raises UsageError.
     """
-    run, at, tries = _path("path", path), arguments.moment("now", now), arguments.switch("probe", probe)
+    run, at, tries = path_of("path", path), arguments.moment("now", now), arguments.switch("probe", probe)
     if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)):
         raise arguments.wrong("settings", settings, "must be a mapping from names of TrainingArguments to values")
     called = arguments.text("origin", origin)
-    chosen = ops.rules_where(run, {}) if rules is None else _require_rules(rules)
+    chosen = ops.rules_where(run, {}) if rules is None else require_rules(rules)
     skips = arguments.switch("skip_unknown", skip_unknown)
-    trusted, named = _trusted(run, _patterns(trust)), [] if script is None else _paths("script", script)
+    trusted, named = trust_of(run, patterns_of(trust)), [] if script is None else paths_of("script", script)
     look = ops.scripts(named)
-    return ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
+    return ops.Checks(
+        ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
+    )
 
 
 def recover(
@@ -266,11 +274,11 @@ def recover(
     Returns what each step came to; `line` is what to type to go on, "" if there is nothing to go on from.
     Raises UsageError, NoSuchRun, LockHeld, MassDelete.
     """
-    run, acting, patterns = _path("path", path), _acting(dry_run, yes, lock_timeout), _patterns(trust)
+    run, acting, patterns = path_of("path", path), acting_of(dry_run, yes, lock_timeout), patterns_of(trust)
     told = arguments.function("tell", tell) or (lambda step, value: None)
     acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
     acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
-    return ops.recover(run, _rules(run, rules, {}), tell=told, trust=_trusted(run, patterns), **acting)
+    return ops.recover(run, rules_of(run, rules, {}), tell=told, trust=trust_of(run, patterns), **acting)
 
 
 def monitor(
@@ -297,93 +305,34 @@ def monitor(
     for name, value in (("command", command), ("webhook", webhook), ("ping", ping)):
         if value is not None:
             arguments.text(name, value)
-    file = None if prom is None else _path("prom", prom)
+    file = None if prom is None else path_of("prom", prom)
     addresses = (apprise,) if isinstance(apprise, str) else apprise
     if not isinstance(addresses, Sequence):
         raise arguments.wrong("apprise", apprise, "must be an address, or a sequence of them")
     for address in addresses:
         arguments.text("apprise", address, "must be an address, or a sequence of them")
     return ops.monitor(
-        _path("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
+        path_of("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
         alerted=arguments.function("alerted", alerted), outlook=arguments.function("outlook", outlook),
     )  # fmt: skip
 
 
-# --- arguments ------------------------------------------------------------------------------------------------------
+def pin(path: str | os.PathLike[str]) -> str:
+    """Never delete a checkpoint from now on, whatever the rules say, until it is unpinned.
+
+    path: the checkpoint, such as "RUN/checkpoint-5000".
+    Returns its absolute path. Raises UsageError, NoSuchRun if there is no such checkpoint, and LockHeld.
+    """
+    return ops.pin(path_of("path", path))
 
 
-def _path(name: str, value: Any) -> str:
-    try:
-        path = os.fspath(value)
-        os.fsencode(path)  # half of a surrogate pair is no name
-    except (TypeError, UnicodeEncodeError):
-        raise arguments.wrong(name, value, PATH) from None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise arguments.wrong(name, value, PATH)
-    return path
+def unpin(path: str | os.PathLike[str]) -> str:
+    """Let the rules decide about a checkpoint again; also about one that is gone.
 
-
-def _paths(name: str, value: Any) -> list[str]:
-    """Text is one path: as a sequence of letters, "RUN" would name R, U and N."""
-    if isinstance(value, (str, os.PathLike)):
-        return [_path(name, value)]
-    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray, memoryview)) or not value:
-        raise arguments.wrong(name, value, "must be a path, or a sequence with at least one")
-    return [_path(f"{name}[{at}]", one) for at, one in enumerate(value)]
-
-
-def _trusted(run: str, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The patterns that were given, or what the run's settings say."""
-    return ops.trust_for(run, ()) if patterns is None else patterns
-
-
-def _patterns(value: Any) -> tuple[str, ...] | None:
-    must = 'must be a list of patterns, such as ["my_package.*"], or None for the run\'s settings'
-    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
-    if value is not None and not (is_list and all(isinstance(pattern, str) for pattern in value)):
-        raise arguments.wrong("trust", value, must)
-    try:
-        return None if value is None else tuple(pattern for text in value for pattern in parse_trust(text))
-    except ValueError:
-        raise arguments.wrong("trust", value, must) from None
-
-
-def _level(value: Any) -> Any:
-    return arguments.one_of("level", value, LEVELS)
-
-
-def _acting(dry_run: Any, yes: Any, lock_timeout: Any) -> dict[str, Any]:
-    return {
-        "dry_run": arguments.switch("dry_run", dry_run),
-        "yes": arguments.switch("yes", yes),
-        "lock_timeout": arguments.number("lock_timeout", lock_timeout, SECONDS),
-    }
-
-
-def _require_rules(value: Any) -> Rules:
-    if not isinstance(value, Rules):
-        raise arguments.wrong("rules", value, "must be a ckptkit.Rules, as in ckptkit.Rules(keep_last=2)")
-    return value
-
-
-def _rules(run: str, rules: Any, asked: Mapping[str, Any]) -> Rules:
-    """The rules that were given, or what the run's settings say with what was asked for in front of them."""
-    both = [name for name, value in asked.items() if value is not None]
-    if rules is None:
-        _require_meant(asked)
-        return ops.rules_for(run, {}, asked=asked)
-    if both:
-        raise UsageError(f"rules and {', '.join(both)}: give one or the other, as in rules=Rules({both[0]}=...)")
-    return _require_rules(rules)
-
-
-def _require_meant(asked: Mapping[str, Any]) -> None:
-    """Before the run is looked at; a share of a volume is parsed alone, since no volume is known yet."""
-    target = asked.get("free_target")
-    if isinstance(target, str):
-        given("free_target", target, parse_target)
-        asked = {**asked, "free_target": None}
-    Rules(**asked)
+    path: the checkpoint, such as "RUN/checkpoint-5000".
+    Returns its absolute path. Raises UsageError, NoSuchRun if there is no such run, and LockHeld.
+    """
+    return ops.unpin(path_of("path", path))
 
 
 def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:

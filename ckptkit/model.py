@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import count, human, printable
 
 TYPE_CHECKING = False  # typing takes as long to load as Python itself: for whoever checks the types alone
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Checkpoint(NamedTuple):
     problems: tuple[Finding, ...] = ()
     single: bool = False
 
+    def __repr__(self) -> str:
+        size = f"{human(self.allocated_bytes)} in {count(len(self.files), 'file')}"
+        return printable(f"<Checkpoint {self.path}: step {self.step:,}, {size}>")
+
     @property
     def folder(self) -> str:
         """The directory that the names of its files are relative to."""
@@ -102,6 +107,10 @@ class Run(NamedTuple):
     leftovers: tuple[Leftover, ...] = ()
     strays: tuple[str, ...] = ()
     links: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        size = human(sum(checkpoint.allocated_bytes for checkpoint in self.checkpoints))
+        return printable(f"<Run {self.path}: {count(len(self.checkpoints), 'checkpoint')}, {size}>")
 
 
 class TrainerState(NamedTuple):
@@ -164,6 +173,11 @@ class Verdict(NamedTuple):
     # Whether the files' times are in the order in which the layout's writer writes them: a copy's are not.
     written_in_order: bool = False
 
+    def __repr__(self) -> str:
+        kind = "resumable" if self.resumable else "weights only" if self.intact else ""
+        why = self.findings[0].code if self.findings else ""
+        return printable(f"<Verdict {', '.join(filter(None, [self.state, kind, why]))}>")
+
     @property
     def intact(self) -> bool:
         return self.state == "intact"
@@ -184,8 +198,15 @@ class Verdict(NamedTuple):
 
 
 class Judged(NamedTuple):
+    """A checkpoint with its verdict."""
+
     checkpoint: Checkpoint
     verdict: Verdict
+
+    def __repr__(self) -> str:
+        return printable(
+            f"<Judged {self.checkpoint.name}: {self.verdict.state}, {human(self.checkpoint.allocated_bytes)}>"
+        )
 
 
 class Decision(NamedTuple):
@@ -195,6 +216,9 @@ class Decision(NamedTuple):
     verdict: Verdict
     action: Action
     reasons: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return printable(f"<Decision {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
 
 
 class Plan(NamedTuple):
@@ -207,6 +231,10 @@ class Plan(NamedTuple):
     decisions: tuple[Decision, ...]
     leftovers: tuple[Leftover, ...] = ()
     unreached_bytes: int = 0
+
+    def __repr__(self) -> str:
+        gone = f"delete {len(self.deletions)} of {count(len(self.decisions), 'checkpoint')}"
+        return printable(f"<Plan {self.run}: {gone}, {human(self.expected_freed_bytes)}>")
 
     @property
     def deletions(self) -> tuple[Decision, ...]:

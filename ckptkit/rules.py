@@ -187,10 +187,21 @@ class Rules(_Rules):
             _max_delete(max_delete),
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        """Say the number to keep and what else is set, as it is typed in Python."""
+        rest = {name: value for name, value in self._asdict().items() if value is not None}
+        return f"Rules({', '.join(f'{name}={_typed(rest.get(name))}' for name in {'keep_last': 0, **rest})})"
+
     @property
     def empty(self) -> bool:
         """Whether no rule is set, so that everything is kept."""
         return not (self.keep_last or self.keep_best or self.keep_every or self.keep_within)
+
+
+def _typed(value: object) -> str:
+    if isinstance(value, Range) and value.low == value.high:
+        return str(value.low)
+    return repr(str(value)) if isinstance(value, (Range, Best)) else repr(value)
 
 
 def _last(value: Any) -> Range | None:

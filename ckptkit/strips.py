@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ckptkit.model import Checkpoint, File, Verdict
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import count, human, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Strip(NamedTuple):
     reasons: tuple[str, ...]
     part: Part | None = None
 
+    def __repr__(self) -> str:
+        return printable(f"<Strip {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
+
 
 class StripPlan(NamedTuple):
     """One for each checkpoint of a run, in the order of steps; executed at most once.
@@ -48,6 +52,10 @@ class StripPlan(NamedTuple):
     run: str
     decisions: tuple[Strip, ...]
     floor: Strip | None = None
+
+    def __repr__(self) -> str:
+        gone = f"strip {len(self.strips)} of {count(len(self.decisions), 'checkpoint')}"
+        return printable(f"<StripPlan {self.run}: {gone}, {human(self.expected_freed_bytes)}>")
 
     @property
     def floors(self) -> tuple[Strip, ...]:

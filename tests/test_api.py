@@ -16,7 +16,8 @@ from ckptkit.verify import QUIET_SECONDS
 from tests.support.runs import names, set_age, tree
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-FUNCTIONS = ("scan", "verify", "plan", "prune", "strip", "latest", "report", "preflight", "recover", "monitor", "guard")
+FUNCTIONS = ("scan", "verify", "plan", "prune", "strip", "latest", "report", "preflight", "recover", "monitor", "pin",
+             "unpin", "guard")  # fmt: skip
 FIVE = dict.fromkeys((100, 200, 300, 400, 500), "intact")
 
 
@@ -159,6 +160,26 @@ def test_monitor_takes_seconds_too(run_of):
             kit.monitor(".", every=every)
 
 
+def test_pinned_one_stays_whatever_the_rules_say_until_it_is_unpinned(run_of, ckptkit):
+    run = run_of(FIVE)
+    assert kit.pin(Path(run, "checkpoint-100")) == f"{run}/checkpoint-100"
+    assert [d.checkpoint.step for d in kit.plan(run).deletions] == [200, 300]
+    assert "pinned" in ckptkit("prune", run, "--dry-run").out, "the shell knows of it too"
+    assert kit.unpin(f"{run}/checkpoint-100") == f"{run}/checkpoint-100"
+    assert [d.checkpoint.step for d in kit.plan(run).deletions] == [100, 200, 300]
+
+
+def test_only_a_checkpoint_that_is_there_can_be_pinned(run_of):
+    run = run_of(FIVE)
+    before = tree(run)
+    for path in (run, f"{run}/checkpoint-600", f"{run}/notes"):
+        with pytest.raises(kit.NoSuchRun, match="is no checkpoint"):
+            kit.pin(path)
+    with pytest.raises(kit.CkptkitError):
+        kit.unpin(f"{run}/notes")
+    assert tree(run) == before
+
+
 # --- the face -------------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +196,7 @@ def test_paths_are_texts_or_path_likes_everywhere(run_of):
     run = run_of({100: "intact", 200: "intact"})
     for name in FUNCTIONS[:-1]:
         call, first = getattr(kit, name), next(iter(inspect.signature(getattr(kit, name)).parameters))
-        made = call(pathlib.PurePosixPath(run))
+        made = call(pathlib.PurePosixPath(run, "checkpoint-100" if name in ("pin", "unpin") else ""))
         if name == "monitor":
             made.stop()
         for path in (None, b"x", "", "a\0b", 3, object(), "\ud800", [None], {}):

@@ -13,6 +13,7 @@ from ckptkit.guard.hold import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slots
+from ckptkit.units import count, printable
 
 
 class Keeper:
@@ -28,6 +29,12 @@ class Keeper:
         self.disk = Bounded(self.room)
         self.skipped = 0
         atexit.register(self.follow_ups.wait_quietly, self.disk.longest)
+
+    def __repr__(self) -> str:
+        skipped = f", {count(self.skipped, 'save')} skipped" if self.skipped else ""
+        return printable(
+            f"<{type(self).__name__} {self.room.run}: keeps the newest {self.settings.keep_last}{skipped}>"
+        )
 
     def wait(self) -> None:
         """Until the background work of the last save is done, or for as long as a save may take."""

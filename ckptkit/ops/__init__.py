@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.scheduling import agree, installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
     from ckptkit.ops.scripting import is_script, scripts
     from ckptkit.ops.setting_aside import set_aside
+    from ckptkit.ops.shown import Checks, Verified
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
     from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
@@ -82,6 +83,8 @@ ROOMS = {
     "is_script": "scripting",
     "scripts": "scripting",
     "set_aside": "setting_aside",
+    "Checks": "shown",
+    "Verified": "shown",
     "StripPlan": "stripping",
     "Stripped": "stripping",
     "keep_resumable": "stripping",
@@ -101,6 +104,7 @@ ROOMS = {
 __all__ = [
     "DRAFT",
     "Budget",
+    "Checks",
     "Latest",
     "Monitor",
     "PassedOver",
@@ -112,6 +116,7 @@ __all__ = [
     "Stripped",
     "Telling",
     "Tick",
+    "Verified",
     "Watch",
     "agree",
     "budget",

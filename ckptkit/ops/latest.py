@@ -11,6 +11,7 @@ from ckptkit.lineage import in_line, newest_by_time, stale_names
 from ckptkit.model import Checkpoint, Finding, Judged, Level, Verdict
 from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import printable
 from ckptkit.verify import Reading
 
 MOST_NAMED = 3  # weights, in a reason
@@ -34,6 +35,11 @@ class Latest(NamedTuple):
     passed_over: tuple[PassedOver, ...]
     verdict: Verdict
     checkpoint: Checkpoint
+
+    def __repr__(self) -> str:
+        kind = "resumable" if self.verdict.resumable else "weights only"
+        skipped = f", {len(self.passed_over)} newer skipped" if self.passed_over else ""
+        return printable(f"<Latest {self.path}: {self.verdict.state}, {kind}{skipped}>")
 
 
 def latest(

@@ -1,4 +1,4 @@
-"""monitor: look, keep, warn once a change, tell whoever wants to know; again until somebody stops it."""
+"""monitor: look, record, warn once per change, tell whoever wants to know; again until somebody stops it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
 from ckptkit.report import documents, prometheus
 from ckptkit.sinks import Sink
+from ckptkit.units import printable
 
 EVERY = "10m"
 STOP_SECONDS = 5.0
@@ -122,9 +123,9 @@ class Monitor:
         self._thread = threading.Thread(target=work, args=(self._stop.wait,), name="ckptkit-monitor", daemon=True)
 
     def __repr__(self) -> str:
-        """As a notebook shows it: what it looks at, and when it last did."""
+        """Say what it watches, and when it last looked."""
         looked = f", looked at {documents.iso(self.last.sight.at)}" if self.last else ""
-        return f"{'watching' if self.running else 'not watching'} {self.what}{looked}"
+        return printable(f"<Monitor {'watching' if self.running else 'stopped, watched'} {self.what}{looked}>")
 
     @property
     def running(self) -> bool:

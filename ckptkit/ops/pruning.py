@@ -10,6 +10,7 @@ from ckptkit.model import Decision, Judged, Outcome, Plan, Verdict
 from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS
 
 
@@ -23,6 +24,15 @@ class Pruned(NamedTuple):
     plan: Plan
     outcome: Outcome | None
     stopped: str = ""
+
+    def __repr__(self) -> str:
+        made, done = self.plan, self.outcome
+        if done is None:
+            would = f"would delete {count(len(made.deletions), 'checkpoint')}, {human(made.expected_freed_bytes)}"
+            return printable(f"<Pruned {made.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
+        gone = f"deleted {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
+        failed = f", {len(done.failures)} could not be deleted" if done.failures else ""
+        return printable(f"<Pruned {made.run}: {gone}{failed}{', the rest needs yes=True' if self.stopped else ''}>")
 
 
 def prune(

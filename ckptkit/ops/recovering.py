@@ -16,6 +16,7 @@ from ckptkit.ops.preflighting import newer_unknown, preflight
 from ckptkit.ops.pruning import Pruned, prune
 from ckptkit.ops.reporting import Report, report
 from ckptkit.policy import Rules
+from ckptkit.units import printable
 
 TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
 
@@ -32,6 +33,11 @@ class Recovered(NamedTuple):
     checks: tuple[Check, ...]
     line: str
     set_aside: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        against = [check.code for check in self.checks if check.state == "no-go"]
+        state = f"no-go ({', '.join(against)})" if against else "ready" if self.line else "nothing to resume from"
+        return printable(f"<Recovered {state}{f', to resume: {self.line}' if self.line and not against else ''}>")
 
 
 def recover(

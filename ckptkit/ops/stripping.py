@@ -12,6 +12,7 @@ from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
 from ckptkit.tuples import NamedTuple
+from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 
 DEFAULT_KEEP = 1
@@ -23,6 +24,15 @@ class Stripped(NamedTuple):
     plan: StripPlan
     outcome: Outcome | None
     stopped: str = ""
+
+    def __repr__(self) -> str:
+        made, done = self.plan, self.outcome
+        if done is None:
+            would = f"would strip {count(len(made.strips), 'checkpoint')}, {human(made.expected_freed_bytes)}"
+            return printable(f"<Stripped {made.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
+        gone = f"stripped {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
+        failed = f", {len(done.failures)} could not be stripped" if done.failures else ""
+        return printable(f"<Stripped {made.run}: {gone}{failed}>")
 
 
 def strip(

@@ -25,6 +25,8 @@ def sweep() -> int:
     except (ckptkit.UsageError, ckptkit.NoSuchRun, ckptkit.NoIntactCheckpoint, ckptkit.LockHeld) as error:
         raise SystemExit(str(error)) from error
     ckptkit.strip(RUN, 2, dry_run=True)
+    pinned: str = ckptkit.pin(RUN / "checkpoint-5000")
+    ckptkit.unpin(pinned)
     return done.outcome.freed_bytes if done.outcome else done.plan.expected_freed_bytes
 
 
