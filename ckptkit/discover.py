@@ -10,8 +10,10 @@ from contextlib import suppress
 
 from ckptkit import layouts
 from ckptkit.errors import CkptkitError, NoSuchRun, UnreadableRun, UsageError
-from ckptkit.model import ASIDE, DEEPEST, OURS, Checkpoint, File, Finding, Leftover, Run
+from ckptkit.model import ASIDE, DEEPEST, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
 
+# Nobody means one of these, even if a checkpoint lies there; each user's home beside them.
+SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})
 SUCH_AS = "name a directory such as RUN/checkpoint-1000"
 Candidates = tuple[layouts.Layout, ...]
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
@@ -255,7 +257,7 @@ def find_runs(root: str, deepest: int = DEEPEST) -> list[str]:
         if below or any(_is_single(directory, name) for name in files):
             runs.append(directory)
         deep = directory.count(os.sep) - top.count(os.sep) >= deepest
-        children[:] = [c for c in children if not deep and c not in below and not c.startswith(ASIDE)]
+        children[:] = [c for c in children if not deep and c not in below and not c.startswith((ASIDE, MOVING))]
     return sorted(runs)
 
 
@@ -265,12 +267,12 @@ def _is_single(directory: str, name: str) -> bool:
     return single and not os.path.islink(os.path.join(directory, name))
 
 
-def _never_a_run() -> set[str]:
+def _never_a_run() -> frozenset[str]:
     """The directories that nobody means, even if a checkpoint lies there: a typo must not cost a home directory."""
     import pwd
 
     homes = {entry.pw_dir for entry in pwd.getpwall()} | {os.path.expanduser("~")}
-    return {"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"} | homes - {""}
+    return SYSTEM_DIRECTORIES | homes - {""}
 
 
 def _listing(path: str) -> "list[os.DirEntry[str]]":

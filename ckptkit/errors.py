@@ -62,6 +62,12 @@ class LockHeld(CkptkitError):
         self.saving = saving
 
 
+class RemoteFailed(CkptkitError):
+    """Another box could not be reached, or was lost on the way: what was done until then stands, try again."""
+
+    exit_code = 75
+
+
 class MassDelete(CkptkitError):
     """A plan deletes more intact checkpoints than the guard against mistyped policies lets through without a yes.
 

@@ -26,6 +26,8 @@ else:
 
 # A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
 ASIDE = ".ckptkit-deleting-"
+# A copy has this in front of its name until it is proved: no framework resumes from it, no verb of ours counts it.
+MOVING = ".ckptkit-moving-"
 # One that nobody here can judge gets this in front of its name: no resume picks it, and renaming it back undoes it.
 SET_ASIDE = "set-aside-"
 # What we write into a checkpoint begins so: it is nobody's part of it.

@@ -9,7 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
 # What every room may use: the nouns, their units, and how a command of ours is spelled.
-NOUNS = {"model", "sizing", "box", "strips", "events", "advice", "errors", "tuples", "units", "calling", "schedule"}
+NOUNS = {
+    "model", "sizing", "box", "strips", "moves", "events", "advice", "errors", "tuples", "units", "calling", "schedule",
+}  # fmt: skip
 MAY = {
     "units": set(),
     "calling": set(),
@@ -21,6 +23,9 @@ MAY = {
     "events": {"model", "tuples"},
     "advice": {"model", "tuples"},
     "strips": {"model", "tuples", "units"},
+    "moves": {"model", "tuples"},
+    "copying": set(),
+    "remote": NOUNS,
     "patience": set(),
     "careful": set(),
     "lineage": NOUNS,

@@ -22,6 +22,7 @@ VERBS = {
     "plan": "size a training on a volume before it runs: the peak, the step at which it dies, what fits",
     "preflight": "go or no-go before a training (re)starts",
     "recover": "after a crash: what happened, what to free, what to resume from",
+    "move": "copy a run's checkpoints to another volume or box, newest first, each proved; resume there",
     "monitor": "watch a volume and the runs on it, warn once a change, and record",
     "cron": "prune, watch and verify by itself: by cron, systemd timers or tmux",
     "discard": "delete one checkpoint that you name in full, also one that nobody can judge",

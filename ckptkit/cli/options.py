@@ -24,6 +24,7 @@ EXIT_CODES = {
     10: "no such run",
     11: "another process holds the lock",
     25: "mass-delete guard: not all was done",
+    75: "the other box failed for now: try again",
     130: "ended by Ctrl-C",
     143: "ended by SIGTERM",
 }
@@ -111,14 +112,20 @@ def count(text: str) -> int:
 
 def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
     """The keep rules. A checkpoint goes only if every rule releases it. config: what --config is for."""
+    group = add_keeping(made)
+    group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
+    group.add_argument("--max-delete", metavar="N", help="let at most N intact ones go; more need a yes (25)")
+    add_config(group, config)
+
+
+def add_keeping(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The rules that say what is kept, without those about deleting the rest. Returns their group."""
     group = made.add_argument_group("rules (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
     group.add_argument("--keep-last", metavar="N[..M]", help="the newest N (default 2); N..M with --free-target")
     group.add_argument("--keep-best", metavar="METRIC[:min|max][=N]", help="the best N by a logged metric")
     group.add_argument("--keep-every", metavar="STEPS", help="those at multiples of STEPS")
     group.add_argument("--keep-within", metavar="DURATION", help="those saved within 2d, 12h, ... of the newest")
-    group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
-    group.add_argument("--max-delete", metavar="N", help="let at most N intact ones go; more need a yes (25)")
-    add_config(group, config)
+    return group
 
 
 def add_unknown(made: argparse._ActionsContainer) -> None:
@@ -151,4 +158,4 @@ def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:
 def typed_rules(options: argparse.Namespace) -> dict[str, str | None]:
     """{setting: text as typed, or None}."""
     keys = ("keep_last", "keep_best", "keep_every", "keep_within", "free_target", "max_delete")
-    return {key: getattr(options, key) for key in keys}
+    return {key: getattr(options, key, None) for key in keys}

@@ -25,9 +25,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ckptkit.moves import Moved, MovePlan
     from ckptkit.ops.discarding import discard_named
     from ckptkit.ops.foreseeing import foreseen
     from ckptkit.ops.monitoring import Monitor, Telling, duration, monitor, require_directory, sinks, watch
+    from ckptkit.ops.moving import destination, move
     from ckptkit.ops.pinning import pin, unpin
     from ckptkit.ops.placing import DRAFT, put_in_place, remove_draft, weights_findings
     from ckptkit.ops.preflighting import configured, preflight
@@ -66,6 +68,10 @@ ROOMS = {
     "conditions": "watching",
     "deletions": "recalling",
     "samples": "recalling",
+    "MovePlan": "moving",
+    "Moved": "moving",
+    "destination": "moving",
+    "move": "moving",
     "pin": "pinning",
     "unpin": "pinning",
     "record_damage": "recording",
@@ -107,6 +113,8 @@ __all__ = [
     "Checks",
     "Latest",
     "Monitor",
+    "MovePlan",
+    "Moved",
     "PassedOver",
     "Plan",
     "Pruned",
@@ -123,8 +131,9 @@ __all__ = [
     "bytes_at",
     "conditions",
     "configured",
-    "diagnosed",
     "deletions",
+    "destination",
+    "diagnosed",
     "discard",
     "discard_named",
     "duration",
@@ -140,6 +149,7 @@ __all__ = [
     "is_sound",
     "latest",
     "monitor",
+    "move",
     "pin",
     "plan",
     "preflight",

@@ -1,0 +1,94 @@
+"""bin/move."""
+
+import argparse
+from contextlib import nullcontext
+
+from ckptkit import ops
+from ckptkit.cli import options as flags
+from ckptkit.cli import progress
+from ckptkit.cli.output import Output
+from ckptkit.model import Checkpoint
+from ckptkit.report import moving
+
+EXAMPLES = """\
+  bin/move RUN /mnt/second/RUN --dry-run          what would be copied, and whether it fits
+  bin/move RUN /mnt/second/RUN                    the newest intact one first; DEST becomes the new output_dir
+  bin/move RUN ssh:me@box:/data/RUN               to another box, by this box's own ssh and rsync
+  bin/move RUN /mnt/second/RUN --delete-source    then delete here what is proved there"""
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Copy a run's intact checkpoints to another volume or another box: the newest that can be resumed from first, "
+        "then what the rules keep. Each is proved there, then the line that resumes there is printed. "
+        "Calling it again goes on where it broke off, and copies nothing twice.",
+        EXAMPLES,
+        (0, 1, 2, 3, 4, 5, 10, 11, 75),
+    )
+    made.add_argument("run", metavar="RUN", help="the Trainer's output_dir")
+    made.add_argument("dest", metavar="DEST", help="the run's new directory on another volume, or ssh:HOST:PATH")
+    made.add_argument("-n", "--dry-run", action="store_true", help="print the plan; touches nothing here or there")
+    made.add_argument(
+        "--delete-source", action="store_true",
+        help="then delete from RUN what is proved at DEST; nothing that is pinned or open, or while a training runs",
+    )  # fmt: skip
+    made.add_argument(
+        "--ssh-command", default="", metavar="COMMAND", help="how to call ssh, such as 'ssh -p 2222' (or RSYNC_RSH)"
+    )
+    flags.add_lock(made)
+    flags.add_config(flags.add_keeping(made))
+    flags.add_trust(made)
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Copy, prove, delete if that was asked for, and say what resumes there."""
+    trust = ops.trust_for(options.run, options.trust, options.config)
+    rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
+    shown = output.shows_progress() and not options.dry_run
+    remote = options.dest.startswith("ssh:")
+    size = ops.bytes_at(options.run) if shown and not remote else 0
+    with progress.bar(size) if size else nullcontext() as told:
+        place = ops.destination(
+            options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
+            trust=trust, told=told or (lambda count: None),
+        )  # fmt: skip
+        moved = ops.move(
+            options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,
+            lock_timeout=options.lock_timeout, announce=lambda plan: output.routine(moving.plan(plan, options.dry_run)),
+            tell=lambda what, checkpoint: _say(what, checkpoint, output), by="ckptkit move",
+        )  # fmt: skip
+    code = _tell(moved, output)
+    output.document(moving.document(moved) if output.json else {})
+    return code
+
+
+def _say(what: str, checkpoint: Checkpoint, output: Output) -> None:
+    """The proof of each is told as it comes: the rest may take hours."""
+    if what == "proved":
+        output.routine(f"{checkpoint.name} is proved there")
+    else:
+        output.detail(f"{'comparing' if what == 'compare' else 'copying'} {checkpoint.path}")
+
+
+def _tell(moved: ops.Moved, output: Output) -> int:
+    """Say what came of it and return the exit code."""
+    if not moved.done:
+        for line in moving.lacking(moved) if moved.plan.waiting else ():
+            output.message(line)
+        return 5 if moved.plan.waiting else 0
+    output.routine(moving.outcome(moved))
+    for line in moving.complaints(moved):
+        output.message(line)
+    output.routine(moving.resume(moved))
+    output.routine(moving.still_there(moved))
+    if moved.missing_bytes:
+        return 5
+    if not moved.resume:
+        output.message(f"nothing at {moved.plan.dest} can be resumed from")
+        return 4
+    failed = moved.failures or moved.stays or (moved.deleted and moved.deleted.failures)
+    held = moved.blocked or any(why.startswith("held open") for _, why in moved.stays)
+    return 11 if held else 3 if failed else 0

@@ -1,0 +1,269 @@
+"""move to another volume of this box: where it may go, and one checkpoint copied there, read back and proved."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from ckptkit import copying, delete, discover, disk, layouts, lock
+from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.model import MOVING, OURS, Checkpoint, Failure, Leftover, Run
+from ckptkit.ops.latest import latest
+from ckptkit.ops.looking import judge
+from ckptkit.policy import first_finding
+from ckptkit.verify import WHOLE
+
+PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
+MEMORY = ("tmpfs", "ramfs")
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class NotCopied(Exception):
+    """One checkpoint is not proved at DEST. no_room: because DEST is full. The message says why."""
+
+    def __init__(self, why: str, no_room: bool = False) -> None:
+        super().__init__(why)
+        self.no_room = no_room
+
+
+class Here:
+    """A directory of another volume."""
+
+    host, proof = "", PROOF
+
+    def __init__(self, dest: str, run: str, trust: Sequence[str], told: Callable[[int], None]) -> None:
+        """Raises UsageError if a copy of the run can't be meant to lie there; nothing was changed."""
+        discover.refuse_empty(dest)
+        self.dest = self.folder = os.path.realpath(dest)
+        self._run, self._trust, self._told = run, tuple(trust), told
+        discover.refuse_system_directory(self.folder)
+        if self.folder == run or self.folder.startswith(f"{run}/"):
+            raise UsageError(f"DEST {dest!r} is {run} itself, or lies in it: name a directory on another volume")
+        self._place = _existing(self.folder)
+        if not os.path.isdir(self._place):
+            raise UsageError(f"DEST {dest!r}: {self._place} is a file: name a directory on another volume")
+        if _one_volume(run, self._place):
+            raise UsageError(
+                f"DEST {dest!r} is on the same volume as {run}: a copy there frees nothing and is lost with it; "
+                "name a directory on another volume"
+            )
+
+    @property
+    def lasts(self) -> str:
+        """Why a copy there would not outlive a restart, "" if it does."""
+        filesystem = disk.volume(self._place).filesystem
+        return f"{self.folder} lies in memory ({filesystem})" if filesystem in MEMORY else ""
+
+    def available_bytes(self) -> int:
+        """What may still be written there."""
+        return disk.available_bytes(self._place)
+
+    def there(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Of these names, those that something at DEST has."""
+        return {name: "" for name in names if os.path.lexists(os.path.join(self.folder, name))}
+
+    def need_bytes(self, checkpoint: Checkpoint) -> int:
+        """What a copy takes there beyond what a call that broke off has copied."""
+        block = os.statvfs(self._place).f_frsize
+        names = [*checkpoint.directories, *("" for _ in range(2))]
+        files = sum(-(-file.apparent_bytes // block) * block for file in checkpoint.files)
+        return max(0, files + block * len(names) - _allocated(self._stage(checkpoint)))
+
+    def prepare(self) -> None:
+        """Make DEST, and remove what earlier calls left there and nobody works on. Raises UsageError."""
+        try:
+            os.makedirs(self.folder, mode=stat.S_IMODE(os.stat(self._run).st_mode), exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.folder} can't be made: {error.strerror}; nothing was copied") from None
+
+    def put(self, checkpoint: Checkpoint) -> None:
+        """Copy it under a temporary name, prove it, and give it its own. Raises NotCopied, LockHeld."""
+        stage = self._stage(checkpoint)
+        try:
+            self._begin(checkpoint, stage)
+            with lock.hold(stage):
+                digests = self._copy(checkpoint, stage)
+                staged = os.path.join(stage, checkpoint.name) if checkpoint.single else stage
+                if why := self._difference(checkpoint, staged, digests):
+                    self._drop(stage)
+                    raise NotCopied(why)
+                self._publish(checkpoint, staged, stage)
+        except OSError as error:
+            if error.errno in NO_ROOM or discover.is_gone(checkpoint.path):
+                self._drop(stage)
+            raise NotCopied(_in_words(error, checkpoint), error.errno in NO_ROOM) from None
+
+    def compare(self, checkpoint: Checkpoint) -> None:
+        """Prove the one that is there already. Raises NotCopied."""
+        try:
+            why = self._difference(checkpoint, self.at(checkpoint), {})
+        except OSError as error:
+            raise NotCopied(_in_words(error, checkpoint)) from None
+        if why:
+            raise NotCopied(why)
+
+    def still(self, checkpoint: Checkpoint) -> bool:
+        """Whether what was proved there is there as it was, by sizes and times."""
+        with suppress(OSError):
+            copies = (os.lstat(os.path.join(self._root(checkpoint), file.name)) for file in _own(checkpoint))
+            return all(
+                (found.st_size, found.st_mtime) == (file.apparent_bytes, file.modified_at)
+                for file, found in zip(_own(checkpoint), copies, strict=True)
+            )
+        return False
+
+    def bring(self, names: Iterable[str]) -> list[Failure]:
+        """Copy entries of the run that are no checkpoints, unless what is there is newer; what fails is data."""
+        failures = []
+        for name in names:
+            try:
+                self._bring(os.path.join(self._run, name), os.path.join(self.folder, name))
+            except OSError as error:
+                failures.append(Failure(os.path.join(self._run, name), f"not copied: {error.strerror or error}"))
+        return failures
+
+    def at(self, checkpoint: Checkpoint) -> str:
+        """Its path there."""
+        return os.path.join(self.folder, checkpoint.name)
+
+    def going_on(self, checkpoint: Checkpoint) -> str:
+        """What resumes from it there."""
+        return layouts.by_name(checkpoint.layout).going_on(self.at(checkpoint))
+
+    def newest(self) -> Checkpoint | None:
+        """What a training there would go on from, None if there is none."""
+        try:
+            return latest(self.folder, trust=self._trust).checkpoint
+        except CkptkitError:
+            return None
+
+    def set_aside(self, checkpoint: Checkpoint) -> str:
+        """The command that renames what is in the way there, so that the next call copies it."""
+        from shlex import join
+
+        return join(["mv", "-T", self.at(checkpoint), os.path.join(self.folder, f"set-aside-{checkpoint.name}")])
+
+    # --- one checkpoint -----------------------------------------------------------------------------------------------
+
+    def _stage(self, checkpoint: Checkpoint) -> str:
+        return os.path.join(self.folder, MOVING + checkpoint.name)
+
+    def _root(self, checkpoint: Checkpoint) -> str:
+        return self.folder if checkpoint.single else self.at(checkpoint)
+
+    def _begin(self, checkpoint: Checkpoint, stage: str) -> None:
+        """A stage that is there is gone on with, if it holds nothing but what the checkpoint has."""
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(os.lstat(stage).st_mode) or not _listing(stage) <= _names(checkpoint):
+                self._drop(stage)
+        os.makedirs(stage, mode=0o700, exist_ok=True)
+
+    def _copy(self, checkpoint: Checkpoint, stage: str) -> dict[str, str]:
+        if not checkpoint.single:
+            digests = copying.tree(checkpoint.path, stage, self._told)
+        else:
+            digests = {checkpoint.name: copying.file(checkpoint.path, f"{stage}/{checkpoint.name}", self._told)}
+        copying.durable(stage)
+        return digests
+
+    def _publish(self, checkpoint: Checkpoint, staged: str, stage: str) -> None:
+        if os.path.lexists(self.at(checkpoint)):
+            raise OSError(errno.EEXIST, "something of that name came there meanwhile")
+        os.rename(staged, self.at(checkpoint))
+        if checkpoint.single:
+            self._drop(stage)
+        copying.durable(self.folder)
+
+    def _drop(self, stage: str) -> None:
+        """Remove a stage of ours; what can't be removed is no checkpoint to anybody, and the next call tries again."""
+        with suppress(OSError), lock.open_directory(self.folder) as fd:
+            single = not stat.S_ISDIR(os.lstat(stage).st_mode)
+            delete.remove_leftover(fd, Leftover(stage, os.path.basename(stage), 0, single), [])
+
+    def _difference(self, checkpoint: Checkpoint, copy: str, digests: Mapping[str, str]) -> str:
+        """Why the copy does not count, "" if it is proved. digests: of what was read here. Raises OSError."""
+        found = _as_found(checkpoint, copy)
+        sizes = {file.name: file.apparent_bytes for file in found.files}
+        for file in _own(checkpoint):
+            if sizes.get(file.name) != file.apparent_bytes:
+                return f"{copy} lacks {file.name}, or it is of another size there"
+        reading = WHOLE._replace(digests=("sha256",), pickles=True, trust=self._trust)
+        (judged,) = judge(Run(self.folder, (found,)), level="full", quiet=0, reading=reading) or (None,)
+        read = {name: digest.digests["sha256"] for name, digest in (judged.verdict.digests if judged else ())}
+        for file in _own(checkpoint):
+            here = digests.get(file.name) or copying.digest(os.path.join(checkpoint.folder, file.name))
+            there = read.get(file.name) or copying.digest(os.path.join(found.folder, file.name))
+            if here != there:
+                return f"{file.name} differs at {copy}"
+        if judged is None or not judged.verdict.intact or judged.verdict.files_unread:
+            why = first_finding(judged) if judged and judged.verdict.findings else "not all of it could be read"
+            return f"{checkpoint.path} is not intact, as its bytes show: {why}"
+        return ""
+
+    def _bring(self, source: str, copy: str) -> None:
+        if os.path.isdir(source):
+            os.makedirs(copy, exist_ok=True)
+            for name, status, _, _ in copying.entries(source):
+                if stat.S_ISDIR(status.st_mode):
+                    os.makedirs(os.path.join(copy, name), exist_ok=True)
+                elif stat.S_ISREG(status.st_mode):
+                    self._bring(os.path.join(source, name), os.path.join(copy, name))
+            return
+        with suppress(FileNotFoundError):
+            if os.lstat(copy).st_mtime_ns >= os.lstat(source).st_mtime_ns:
+                return
+        draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
+        copying.file(source, draft, self._told)
+        os.replace(draft, copy)
+
+
+def _existing(path: str) -> str:
+    """The nearest part of a path that is there."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _one_volume(run: str, place: str) -> bool:
+    """Whether both lie on one file system: by its number, or, as of Btrfs's subvolumes, by its device."""
+    if os.stat(run).st_dev == os.stat(place).st_dev:
+        return True
+    one, other = disk.volume(run), disk.volume(place)
+    return one.device == other.device and "/" in one.device
+
+
+def _own(checkpoint: Checkpoint) -> list:  # type: ignore[type-arg]
+    """Its files, without what we wrote beside them: a manifest may be written while it is copied."""
+    return [file for file in checkpoint.files if not file.name.startswith(OURS)]
+
+
+def _names(checkpoint: Checkpoint) -> set[str]:
+    links = {problem.file for problem in checkpoint.problems}
+    return {file.name for file in checkpoint.files} | set(checkpoint.directories) | links
+
+
+def _listing(stage: str) -> set[str]:
+    return {name for name, _, _, _ in copying.entries(stage)}
+
+
+def _allocated(stage: str) -> int:
+    """What a call that broke off has copied whole: a file that is not done is copied again, in the same place."""
+    with suppress(OSError):
+        return sum(status.st_blocks * 512 for _, status, _, _ in copying.entries(stage))
+    return 0
+
+
+def _as_found(checkpoint: Checkpoint, copy: str) -> Checkpoint:
+    """The copy as a checkpoint of the same name and layout, whatever it is called as yet. Raises OSError."""
+    if checkpoint.single:
+        return discover.checkpoint(copy)
+    return discover.named_as(copy, checkpoint.name)._replace(layout=checkpoint.layout)
+
+
+def _in_words(error: OSError, checkpoint: Checkpoint) -> str:
+    if discover.is_gone(checkpoint.path):
+        return f"{checkpoint.path} was deleted while it was copied"
+    return f"{error.strerror or error}"
