@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,8 @@ def test_a_line_that_is_lost_while_copying_is_75_and_the_next_call_goes_on(run_o
     """rsync's ssh dies after so many bytes; what it brought is no checkpoint to anybody."""
     run = run_of({100: "intact", 200: "intact"})
     cutter = tmp_path / "cutter"
-    cutter.write_text(f'#!/bin/sh\ncase "$*" in *rsync*) head -c 40000 | {ssh} "$@" ;; *) exec {ssh} "$@" ;; esac\n')
+    some = f"{sys.executable} -c 'import os; [os.write(1, os.read(0, 4096)) for _ in range(12)]'"
+    cutter.write_text(f'#!/bin/sh\ncase "$*" in *rsync*) ({some}; kill -9 $$) | {ssh} "$@" ;; *) {ssh} "$@" ;; esac\n')
     cutter.chmod(0o755)
     called = ckptkit("move", run, f"ssh:127.0.0.1:{volume}/run", "--ssh-command", cutter)
     assert called.code == 75, called

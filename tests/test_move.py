@@ -1,0 +1,343 @@
+"""bin/move to another volume: real file systems, one of them full; each copy proved, and no kill loses an intact one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ckptkit import discover, lock, ops
+from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
+
+THREE = {100: "intact", 200: "intact", 300: "intact"}
+
+pytestmark = pytest.mark.mounts
+
+
+@pytest.fixture
+def volume(mount):
+    """Another volume, which outlives a restart."""
+    return mount("ext4", megabytes=24, options=("-m", "0"))
+
+
+def content(path):
+    return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file()}
+
+
+def times(path):
+    return {str(p.relative_to(path)): p.stat().st_mtime_ns for p in (Path(path), *Path(path).rglob("*"))}
+
+
+def intact(*runs):
+    """Names of all that are intact, every byte of them read, in any of these runs."""
+    found = [run for run in runs if os.path.isdir(run) and discover.scan(run).checkpoints]
+    return {j.checkpoint.name for run in found for j in ops.verify(run, level="full") if j.verdict.intact}
+
+
+def flip(path):
+    """One bit, and no time tells it."""
+    status = os.stat(path)
+    with open(path, "r+b") as file:
+        byte = os.pread(file.fileno(), 1, status.st_size // 2)
+        os.pwrite(file.fileno(), bytes([byte[0] ^ 1]), status.st_size // 2)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+# --- what is copied ---------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(run_of, ckptkit, volume):
+    run = run_of(THREE | {400: "torn"})
+    os.chmod(f"{run}/checkpoint-300/optimizer.pt", 0o600)
+    before = tree(run)
+    called = ckptkit("move", run, f"{volume}/run")
+    assert called.code == 0 and called.err == "", called
+    assert names(f"{volume}/run") == ["checkpoint-200", "checkpoint-300"]
+    for name in ("checkpoint-200", "checkpoint-300"):
+        assert content(f"{volume}/run/{name}") == content(f"{run}/{name}")
+        assert times(f"{volume}/run/{name}") == times(f"{run}/{name}")
+    assert os.stat(f"{volume}/run/checkpoint-300/optimizer.pt").st_mode & 0o777 == 0o600
+    assert f"resume there with: --resume_from_checkpoint {volume}/run/checkpoint-300\n" in called.out
+    assert called.out.index("checkpoint-300 is proved") < called.out.index("checkpoint-200 is proved")
+    assert "checkpoint-100" in called.out and "no rule keeps it" in called.out and "incomplete" in called.out
+    assert tree(run) == before and ops.latest(f"{volume}/run").path == f"{volume}/run/checkpoint-300"
+
+
+def test_the_rules_are_those_of_prune(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    assert ckptkit("move", run, f"{volume}/one", "--keep-last", "1").code == 0
+    Path(run, "ckptkit.toml").write_text('keep_last = "2..5"\nfree_target = "99%"\n')
+    assert ckptkit("move", run, f"{volume}/all").code == 0
+    assert names(f"{volume}/one") == ["checkpoint-300"]
+    assert names(f"{volume}/all") == ["ckptkit.toml", "checkpoint-100", "checkpoint-200", "checkpoint-300"]
+
+
+def test_what_belongs_to_the_run_goes_along_and_the_rest_is_named(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    ops.pin(f"{run}/checkpoint-100")
+    for name in ("train.log", "runs/now/events.out.tfevents.1", "dataset/all.bin", "notes.txt"):
+        Path(run, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(run, name).write_text(name)
+    Path(run, "outside.log").symlink_to("/etc/hostname")
+    told = ckptkit("move", run, f"{volume}/run", "--json").json
+    assert told["belongings"] == [".ckptkit-pins", "runs", "train.log"]
+    assert told["left"] == ["dataset", "notes.txt", "outside.log"]
+    copy = Path(volume, "run")
+    assert names(copy) == [
+        "runs", "train.log", ".ckptkit-pins", "checkpoint-100", "checkpoint-200", "checkpoint-300"
+    ]  # fmt: skip
+    assert (copy / "runs/now/events.out.tfevents.1").read_text() == "runs/now/events.out.tfevents.1"
+    (copy / "train.log").write_text("a person's own")
+    assert ckptkit("move", run, copy).code == 0 and (copy / "train.log").read_text() == "a person's own"
+
+
+def test_a_link_in_a_checkpoint_stays_a_link_and_nothing_behind_it_is_copied(run_of, ckptkit, volume, tmp_path):
+    run = run_of({100: "intact"})
+    (tmp_path / "secret").write_text("secret")
+    Path(run, "checkpoint-100", "mine").symlink_to(tmp_path / "secret")
+    set_age(f"{run}/checkpoint-100", os.path.getmtime(run), 3600)
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+    assert os.readlink(f"{volume}/run/checkpoint-100/mine") == f"{tmp_path}/secret"
+
+
+def test_a_second_call_copies_nothing(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+    before = tree(volume)
+    told = ckptkit("move", run, f"{volume}/run", "--json").json
+    assert [i["action"] for i in told["checkpoints"]] == ["compare", "compare", "skip"]
+    assert told["resume"].endswith("checkpoint-300") and tree(volume) == before
+
+
+def test_dry_run_and_quiet_and_json(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    before = tree(run), tree(volume)
+    called = ckptkit("move", run, f"{volume}/run", "--dry-run")
+    assert called.code == 0 and "would copy 2 checkpoints" in called.out
+    told = ckptkit("move", run, f"{volume}/run", "-n", "--json").json
+    assert told["schema"] == "ckptkit.move/1" and told["dry_run"] is True and told["missing_bytes"] == 0
+    assert (tree(run), tree(volume)) == before
+    assert ckptkit("move", run, f"{volume}/run", "-q") == (0, "", "")
+
+
+def test_where_the_newest_is_corrupt_in_its_bytes_the_next_one_is_copied(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    flip(f"{run}/checkpoint-300/optimizer.pt")
+    flip(f"{run}/checkpoint-200/optimizer.pt")
+    called = ckptkit("move", run, f"{volume}/run")
+    assert called.code == 3 and "checkpoint-300 is not intact, as its bytes show" in called.err
+    assert names(f"{volume}/run") == ["checkpoint-100"] and "checkpoint-100\n" in called.out
+
+
+# --- room -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_volume_is_refused_before_anything_is_written(run_of, ckptkit, volume, fill):
+    run = run_of(THREE)
+    fill(volume)
+    before = names(volume)
+    called = ckptkit("move", run, f"{volume}/run")
+    assert called.code == 5 and "are missing" in called.err and called.err.count("\n") == 1
+    assert names(volume) == before
+    assert ckptkit("move", run, f"{volume}/run", "-n").code == 5
+    os.unlink(f"{volume}/ballast")
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+
+
+def test_as_many_as_fit_are_copied_newest_first_and_then_none_leaves_the_source(run_of, ckptkit, volume, fill):
+    run = run_of(THREE)
+    fill(volume)
+    os.truncate(f"{volume}/ballast", os.path.getsize(f"{volume}/ballast") - 200_000)
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert called.code == 5 and "checkpoint-200 did not fit" in called.err
+    assert names(f"{volume}/run") == ["checkpoint-300"]
+    assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
+    assert "it is the newest, and not all was copied" in called.err
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "itself": ("RUN", "or lies in it"),
+    "inside": ("RUN/copy", "or lies in it"),
+    "same_volume": ("TMP/copy", "on the same volume"),
+    "a_file": ("VOLUME/file", "is a file"),
+    "below_a_file": ("VOLUME/file/run", "is a file"),
+    "system": ("/root", "system or home directory"),
+    "root": ("/", "system or home directory"),
+    "empty": ("", "is empty"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_place_that_nobody_can_mean_is_one_line_and_nothing_is_touched(run_of, ckptkit, volume, tmp_path, name):
+    run = run_of(THREE)
+    Path(volume, "file").write_text("x")
+    dest, words = REFUSED[name]
+    dest = dest.replace("RUN", run).replace("VOLUME", volume).replace("TMP", str(tmp_path))
+    before = tree(tmp_path)
+    called = ckptkit("move", run, dest, "--delete-source")
+    assert called.code == 2 and called.err.count("\n") == 1 and words in called.err, called
+    assert tree(tmp_path) == before
+
+
+def test_another_subvolume_of_the_same_btrfs_is_the_same_volume(real, ckptkit, subvolume):
+    mine = subvolume("200M")
+    run = make_run(real, f"{mine}/run", THREE)
+    called = ckptkit("move", run, f"{os.path.dirname(mine)}/run", "--delete-source")
+    assert called.code == 2 and "on the same volume" in called.err and len(names(run)) == 3
+
+
+def test_nothing_leaves_the_source_for_a_place_in_memory(run_of, ckptkit, calm):
+    run = run_of(THREE)
+    called = ckptkit("move", run, f"{calm}/run", "--delete-source")
+    assert called.code == 2 and "lies in memory (tmpfs)" in called.err and names(calm) == []
+    assert ckptkit("move", run, f"{calm}/run").code == 0
+
+
+def test_a_run_without_an_intact_one_is_4(run_of, ckptkit, volume):
+    called = ckptkit("move", run_of({100: "torn"}), f"{volume}/run")
+    assert called.code == 4 and "no intact checkpoint" in called.err and names(volume) == ["lost+found"]
+
+
+# --- deleting ---------------------------------------------------------------------------------------------------------
+
+
+def test_delete_source_leaves_none_only_since_each_is_proved_there(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--keep-every", "1")
+    assert called.code == 0 and "deleted 3 checkpoints, freed " in called.out, called
+    assert names(run) == [] and intact(f"{volume}/run") == {f"checkpoint-{step}" for step in THREE}
+    again = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert again.code == 0 and "checkpoint-300\n" in again.out
+
+
+def test_what_no_rule_keeps_is_not_copied_so_it_stays_and_is_told_with_the_command(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert called.code == 0 and names(run) == ["checkpoint-100"]
+    assert f"to move it too: {CHECKOUT}/bin/move {run} {volume}/run --delete-source --keep-every 1" in called.out
+
+
+def test_a_pinned_one_stays_and_its_fix_is_told(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    ops.pin(f"{run}/checkpoint-200")
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert called.code == 3 and f"checkpoint-200 stays: it is pinned; fix: {CHECKOUT}/bin/unpin" in called.err
+    assert names(run) == [".ckptkit-pins", "checkpoint-100", "checkpoint-200"]
+
+
+def test_what_a_process_has_open_stays(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    with open(f"{run}/checkpoint-200/optimizer.pt") as held:
+        holder = subprocess.Popen(["sleep", "60"], stdin=held)
+    try:
+        called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    finally:
+        holder.kill(), holder.wait()
+    assert called.code == 11 and f"checkpoint-200 stays: held open by sleep (pid {holder.pid})" in called.err
+    assert names(run) == ["checkpoint-100", "checkpoint-200"]
+
+
+def test_while_a_training_is_at_work_it_copies_and_deletes_nothing(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    with lock.open_directory(run) as fd:
+        lock.claim(fd, run)
+        called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert called.code == 11 and "nothing is deleted there" in called.err
+    assert len(names(run)) == 3 and names(f"{volume}/run") == ["checkpoint-200", "checkpoint-300"]
+
+
+def test_a_locked_run_is_copied_and_not_deleted_from(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    with lock.hold(run):
+        called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--lock-timeout", "0.2")
+    assert called.code == 11 and "is locked by" in called.err and len(names(run)) == 3
+
+
+def test_a_copy_that_was_changed_since_never_counts_and_the_source_stays(run_of, ckptkit, volume):
+    run = run_of({100: "intact", 200: "intact"})
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+    flip(f"{volume}/run/checkpoint-200/optimizer.pt")
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source")
+    assert called.code == 3 and "optimizer.pt differs at" in called.err and "checkpoint-200" in names(run)
+    subprocess.run(["sh", "-c", called.err.split("to copy it anew: ")[1].splitlines()[0]], check=True)
+    assert ckptkit("move", run, f"{volume}/run", "--delete-source").code == 0
+    assert names(run) == [] and intact(f"{volume}/run") == {"checkpoint-100", "checkpoint-200"}
+
+
+def test_another_runs_checkpoint_of_that_name_is_never_written_over(run_of, ckptkit, volume, real):
+    run = run_of({100: "intact"})
+    other = make_run(real, f"{volume}/run", {100: "intact"}, kind="full")
+    before = tree(other)
+    called = ckptkit("move", run, other, "--delete-source")
+    assert called.code == 3 and names(run) == ["checkpoint-100"] and tree(other) == before
+
+
+# --- broken off -------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_that_broke_off_is_gone_on_with_and_what_is_not_of_it_goes(run_of, ckptkit, volume):
+    run = run_of({100: "intact", 200: "intact"})
+    for step, extra in ((100, "of another save"), (200, "model.tmp")):
+        stage = Path(volume, "run", f".ckptkit-moving-checkpoint-{step}")
+        stage.mkdir(parents=True)
+        (stage / "optimizer.pt").write_bytes(b"half of it")
+        (stage / extra).write_text("x")
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+    assert names(f"{volume}/run") == ["checkpoint-100", "checkpoint-200"]
+    assert content(f"{volume}/run/checkpoint-200") == content(f"{run}/checkpoint-200")
+
+
+def test_what_a_killed_move_leaves_is_no_run_and_no_checkpoint_to_any_verb(run_of, ckptkit, volume):
+    run = run_of({100: "intact"})
+    os.makedirs(f"{volume}/run")
+    os.rename(make_run_copy(run, volume), f"{volume}/run/.ckptkit-moving-checkpoint-100")
+    assert ops.find_runs(volume) == [] and discover.scan(f"{volume}/run").checkpoints == ()
+
+
+def make_run_copy(run, volume):
+    subprocess.run(["cp", "-a", f"{run}/checkpoint-100", f"{volume}/copy"], check=True)
+    return f"{volume}/copy"
+
+
+# Each call of these kinds is a point: the copy, its proof, its name, the removal.
+KILLED_AT = [
+    ("openat", 6), ("write", 5), ("fsync", 3), ("utimensat", 3), ("rename,renameat,renameat2", 4), ("unlink,unlinkat", 4),
+    ("readv", 5), ("mkdir", 2), ("flock", 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("calls, most", KILLED_AT)
+def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(real, ckptkit, mount, tmp_path, calls, most):
+    dest = mount("ext4", megabytes=24, options=("-m", "0"))
+    before = {"checkpoint-100", "checkpoint-200"}
+    killed = 0
+    for number in range(most):
+        run = make_run(real, f"{tmp_path}/run{number}", {100: "intact", 200: "intact"})
+        copy = f"{dest}/run{number}"
+        when = 1 + number * spread(calls)
+        code = killed_move(run, copy, calls, when, tmp_path)
+        killed += code != 0
+        assert intact(run, copy) >= before, (calls, when)
+        assert not [n for n in names(copy) if not n.startswith((".ckptkit-moving-", "checkpoint-"))] if killed else True
+        assert intact(copy) == {c.name for c in discover.scan(copy).checkpoints} if os.path.isdir(copy) else True
+        done = ckptkit("move", run, copy, "--delete-source")
+        assert done.code == 0, (calls, when, done)
+        assert intact(copy) == before and names(run) == [] and names(copy) == sorted(before)
+    assert killed, "no call was a kill point"
+
+
+def spread(calls):
+    """So far apart that the points lie in each part of the work."""
+    return {"openat": 60, "readv": 12, "write": 4, "fsync": 5, "utimensat": 6}.get(calls, 1)
+
+
+def killed_move(run, copy, calls, when, tmp_path):
+    """Type it under strace, which kills it at the call of that number on either tree. Returns its exit code."""
+    trace = ["strace", "-f", "-qq", "-o", tmp_path / "trace", "-P", run, "-P", copy]
+    trace = trace[:5] + ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={when}"]
+    words = [sys.executable, "-m", "ckptkit", "move", run, copy, "--delete-source", "-q"]
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*map(str, (*trace, *words))], env=environment, check=False, capture_output=True).returncode
