@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 VERBS = (
     "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin",
-    "discard", "cron",
+    "discard", "cron", "move",
 )  # fmt: skip
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
@@ -72,7 +72,7 @@ def test_empty_path_is_never_the_directory_one_stands_in(run_of, ckptkit, verb):
     """As `bin/prune "$RUN"` says it where RUN is not set."""
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     before = tree(run)
-    words = ("--from", "", "--max-steps", "9") if verb == "plan" else ("",)
+    words = ("--from", "", "--max-steps", "9") if verb == "plan" else ("", "") if verb == "move" else ("",)
     for where in (run, f"{run}/checkpoint-100"):
         called = ckptkit(verb, *words, *(("--once",) if verb == "monitor" else ()), cwd=where)
         assert called.code == 2 and one_line(called), called

@@ -83,13 +83,14 @@ def test_a_device_is_refused_and_json_says_so(run_of, ckptkit):
 VERBS = {
     "prune": "RUN", "strip": "RUN", "verify": "RUN", "latest": "RUN", "diskreport": "RUN", "preflight": "RUN",
     "monitor": "RUN", "recover": "RUN", "pin": "RUN/checkpoint-100", "unpin": "RUN/checkpoint-100",
-    "plan": "--from=RUN", "discard": "RUN/checkpoint-100",
+    "plan": "--from=RUN", "discard": "RUN/checkpoint-100", "move": "RUN",
 }  # fmt: skip
+MORE = {"plan": ("--max-steps", "9"), "move": ("/dev/shm/copy",)}
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_refuses_a_log_that_is_not_ours_and_no_verb_but_recover_knows_log(run_of, ckptkit, tmp_path, verb):
-    words = [VERBS[verb].replace("RUN", run_of(THREE)), *(("--max-steps", "9") if verb == "plan" else ())]
+    words = [VERBS[verb].replace("RUN", run_of(THREE)), *MORE.get(verb, ())]
     (tmp_path / "train.log").write_text("{'loss': 1.9}\n")
     before = tree(tmp_path)
     called = ckptkit(verb, *words, "--log-to", "train.log")

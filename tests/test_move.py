@@ -1,6 +1,7 @@
-"""bin/move to another volume: real file systems, one of them full; each copy proved, and no kill loses an intact one."""
+"""bin/move to another volume: real file systems, one of them full; copies are proved, no kill loses an intact one."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ckptkit import discover, lock, ops
+from ckptkit.policy import Rules
+from tests.layouts.made import CASES, copied
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
@@ -128,6 +131,28 @@ def test_where_the_newest_is_corrupt_in_its_bytes_the_next_one_is_copied(run_of,
     called = ckptkit("move", run, f"{volume}/run")
     assert called.code == 3 and "checkpoint-300 is not intact, as its bytes show" in called.err
     assert names(f"{volume}/run") == ["checkpoint-100"] and "checkpoint-100\n" in called.out
+
+
+def test_one_that_a_rotation_deletes_meanwhile_is_told_and_leaves_nothing(run_of, volume):
+    run = run_of({100: "intact", 200: "intact"})
+
+    def rotate(what, checkpoint):
+        if what == "copy" and checkpoint.step == 100:
+            shutil.rmtree(checkpoint.path)
+
+    moved = ops.move(run, ops.destination(f"{volume}/run", run), Rules(), tell=rotate)
+    assert moved.copied == ("checkpoint-200",) and names(f"{volume}/run") == ["checkpoint-200"]
+    assert [failure.error for failure in moved.failures] == [f"{run}/checkpoint-100 was deleted while it was copied"]
+
+
+@pytest.mark.parametrize("case", ["lightning-single", "deepspeed-zero2", "dcp", "accelerate-own", "fsdp2-sharded"])
+def test_checkpoints_of_other_frameworks_and_single_files_move_too(ckptkit, volume, tmp_path, case):
+    run = str(copied(case, tmp_path / "made"))
+    called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--keep-every", "1")
+    assert called.code in (0, 3), called
+    assert intact(f"{volume}/run") | intact(run) >= set(CASES[case].checkpoints)
+    assert not [name for name in os.listdir(f"{volume}/run") if name.startswith(".ckptkit")]
+    assert f"{volume}/run/" in called.out.splitlines()[-1]
 
 
 # --- room -------------------------------------------------------------------------------------------------------------
@@ -302,42 +327,43 @@ def make_run_copy(run, volume):
     return f"{volume}/copy"
 
 
-# Each call of these kinds is a point: the copy, its proof, its name, the removal.
-KILLED_AT = [
-    ("openat", 6), ("write", 5), ("fsync", 3), ("utimensat", 3), ("rename,renameat,renameat2", 4), ("unlink,unlinkat", 4),
-    ("readv", 5), ("mkdir", 2), ("flock", 3),
-]  # fmt: skip
+# How many points of each kind of call, evenly from the first that touches DEST to the last: the copy, its reading back,
+# its name, the removal.
+KILLED_AT = {"openat": 4, "write": 3, "readv": 3, "fsync": 3, "rename": 2, "renameat": 2, "unlinkat": 4}
 
 
-@pytest.mark.parametrize("calls, most", KILLED_AT)
-def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(real, ckptkit, mount, tmp_path, calls, most):
+@pytest.mark.parametrize("calls", KILLED_AT)
+def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(real, ckptkit, mount, tmp_path, calls):
     dest = mount("ext4", megabytes=24, options=("-m", "0"))
     before = {"checkpoint-100", "checkpoint-200"}
-    killed = 0
-    for number in range(most):
-        run = make_run(real, f"{tmp_path}/run{number}", {100: "intact", 200: "intact"})
-        copy = f"{dest}/run{number}"
-        when = 1 + number * spread(calls)
-        code = killed_move(run, copy, calls, when, tmp_path)
-        killed += code != 0
+    whole = make_run(real, f"{tmp_path}/whole", {100: "intact", 200: "intact"})
+    assert traced(whole, f"{dest}/whole", tmp_path, f"trace={calls}") == 0
+    for number, when in enumerate(points(tmp_path / "trace", f"{dest}/whole", KILLED_AT[calls])):
+        run, copy = make_run(real, f"{tmp_path}/run{number}", {100: "intact", 200: "intact"}), f"{dest}/run{number}"
+        inject = f"inject={calls}:signal=SIGKILL:when={when}"
+        assert traced(run, copy, tmp_path, f"trace={calls}", inject) != 0, (calls, when)
         assert intact(run, copy) >= before, (calls, when)
-        assert not [n for n in names(copy) if not n.startswith((".ckptkit-moving-", "checkpoint-"))] if killed else True
-        assert intact(copy) == {c.name for c in discover.scan(copy).checkpoints} if os.path.isdir(copy) else True
+        if os.path.isdir(copy):
+            left = {name for name in os.listdir(copy) if not name.startswith(".ckptkit-moving-")}
+            assert left == intact(copy), (calls, when)
         done = ckptkit("move", run, copy, "--delete-source")
         assert done.code == 0, (calls, when, done)
-        assert intact(copy) == before and names(run) == [] and names(copy) == sorted(before)
-    assert killed, "no call was a kill point"
+        assert intact(copy) == before == set(os.listdir(copy)) and names(run) == [], (calls, when)
 
 
-def spread(calls):
-    """So far apart that the points lie in each part of the work."""
-    return {"openat": 60, "readv": 12, "write": 4, "fsync": 5, "utimensat": 6}.get(calls, 1)
-
-
-def killed_move(run, copy, calls, when, tmp_path):
-    """Type it under strace, which kills it at the call of that number on either tree. Returns its exit code."""
-    trace = ["strace", "-f", "-qq", "-o", tmp_path / "trace", "-P", run, "-P", copy]
-    trace = trace[:5] + ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={when}"]
+def traced(run, copy, tmp_path, *what):
+    """Type it under strace. Returns its exit code, not 0 where it was killed."""
+    trace = ["strace", "-f", "-qq", "-y", "-o", tmp_path / "trace", *(word for each in what for word in ("-e", each))]
     words = [sys.executable, "-m", "ckptkit", "move", run, copy, "--delete-source", "-q"]
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run([*map(str, (*trace, *words))], env=environment, check=False, capture_output=True).returncode
+
+
+def points(trace, copy, most):
+    """Numbers of calls of the main process, spread over those on either tree, from the first one on."""
+    lines = [line.split(None, 1) for line in trace.read_text().splitlines()]
+    calls = [line for pid, line in lines if pid == lines[0][0] and line[0].isalpha()]
+    at = [number for number, line in enumerate(calls, 1) if f"/{os.path.basename(copy)}" in line]
+    begun = next((number for number in at if copy in calls[number - 1]), at[0])
+    at = [number for number in at if number >= begun]
+    return sorted({at[len(at) * i // most] for i in range(most)})

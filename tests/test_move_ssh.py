@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import remote
+from ckptkit import discover, remote
 from ckptkit.ops import verify
+from tests.layouts.made import CASES, copied
 from tests.support.runs import names, tree
 from tests.support.sshd import sshd
 
@@ -44,6 +45,12 @@ def content(path):
 
 def times(path):
     return {str(p.relative_to(path)): p.stat().st_mtime_ns for p in (Path(path), *Path(path).rglob("*"))}
+
+
+def intact(run):
+    """Names of all that are intact, every byte of them read."""
+    there = discover.scan(run).checkpoints
+    return {j.checkpoint.name for j in verify(run, level="full") if j.verdict.intact} if there else set()
 
 
 def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(run_of, move, volume):
@@ -146,6 +153,16 @@ def test_a_full_volume_is_refused_before_anything_is_written(run_of, move, mount
     small = mount("tmpfs", "size=20k")
     called = move(run_of(THREE), f"{small}/run")
     assert called.code == 5 and names(small) == []
+
+
+@pytest.mark.parametrize("case", ["lightning-single", "deepspeed-zero2"])
+def test_checkpoints_of_other_frameworks_and_single_files_move_too(move, volume, tmp_path, case):
+    run = str(copied(case, tmp_path / "made"))
+    called = move(run, f"{volume}/run", "--delete-source", "--keep-every", "1")
+    assert called.code in (0, 3), called
+    assert intact(f"{volume}/run") | intact(run) >= set(CASES[case].checkpoints)
+    assert not [name for name in os.listdir(f"{volume}/run") if name.startswith(".ckptkit")]
+    assert f"{volume}/run/" in called.out.splitlines()[-1]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ VERBS = [
     ("recover", "RUN", "--dry-run"), ("recover", "RUN", "--dry-run", "--json"), ("recover", "--log", "RUN/train.log"),
     ("prune", "RUN", "--dry-run"), ("prune", "--recursive", "ROOT", "--dry-run", "--json"),
     ("discard", "RUN/checkpoint-200", "--dry-run"), ("discard", "RUN/checkpoint-200", "-n", "--json"),
+    ("move", "RUN", "SHM", "--dry-run"), ("move", "RUN", "SHM", "-n", "--json"),
     ("pin", "RUN/checkpoint-200"), ("unpin", "RUN/checkpoint-200"),
     ("prune", "RUN", "--keep-last", "1..2", "--free-target", "90%", "--keep-best", "none"),
     ("prune", "RUN", "--keep-last", "1", "--dry-run"), ("prune", "RUN", "--keep-last", "1..2", "--free-target", "99%"),
@@ -38,7 +39,13 @@ def called(tmp_path, tally):
     """called(run, words, kind) types a verb; what hangs, ends unexpectedly or reaches the terminal is a violation."""
 
     def call(run, words, kind):
-        places = {"RUN": run, "ROOT": os.path.dirname(run), "HTML": f"{tmp_path}/page.html", "PROM": f"{tmp_path}/prom"}
+        places = {
+            "RUN": run,
+            "ROOT": os.path.dirname(run),
+            "HTML": f"{tmp_path}/page.html",
+            "PROM": f"{tmp_path}/prom",
+            "SHM": "/dev/shm/no/copy",
+        }
         line = [places.get(w, w.replace("RUN/", f"{run}/")) for w in words]
         told = " ".join(words)
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "utf-8", "LC_ALL": "C.UTF-8"}
