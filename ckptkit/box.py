@@ -118,3 +118,10 @@ class Box(NamedTuple):
     trails: tuple[Trail, ...] = ()
     quotas: tuple[Quota, ...] = ()
     at: float = 0.0
+
+
+class Worker(NamedTuple):
+    """A process that is at work on a run, as a sentence. command: what shows it, as it can be pasted."""
+
+    sentence: str
+    command: str

@@ -18,6 +18,7 @@ ELSEWHERE = {"--log-to", "--html", "--json", "-q", "--quiet"}  # what is said wi
 WRAPPER = "CKPTKIT_CALLED"  # bin/.python leaves there what was typed
 
 _before: list[str] | None = None  # words before the verb, None: an absolute path
+_typed: tuple[str, ...] = ()  # the verb and its arguments; none from Python
 _directory = ""  # of the scripts in bin/, as typed; "" if it was not one of them that was called
 
 
@@ -40,9 +41,22 @@ def words(verb: str) -> list[str]:
     return _absolute(verb)
 
 
+def verb() -> str:
+    """The verb that was typed, "" from Python."""
+    return _typed[0] if _typed else ""
+
+
+def again(path: str, instead: str) -> str:
+    """Given a path that was typed and another, return the same command with that one; "" from Python."""
+    real = os.path.realpath(path)
+    changed = [instead if os.path.realpath(word) == real else word for word in _typed[1:]]
+    return command(_typed[0], *changed) if _typed and changed != list(_typed[1:]) else ""
+
+
 def started(arguments: Sequence[str]) -> None:
     """Note how this process was called; the command line alone does. arguments: those after the program's name."""
-    global _before, _directory
+    global _before, _directory, _typed
+    _typed = tuple(arguments)
     wrapper = os.environ.pop(WRAPPER, "")  # not for what we start
     terminal = _is_terminal() and not ELSEWHERE & {word.split("=", 1)[0] for word in arguments}
     _before, _directory = None, ""

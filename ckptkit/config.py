@@ -117,7 +117,7 @@ def option(key: str) -> str:
 def _from_file(path: str, required: bool) -> dict[str, Setting]:
     try:
         raw = _typed_file(path) if required else careful.content(path, follow=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError(f"--config {path!r}: no such file") from None
         return {}

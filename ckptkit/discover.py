@@ -14,7 +14,6 @@ from ckptkit.model import ASIDE, DEEPEST, MOVING, OURS, Checkpoint, File, Findin
 
 # Nobody means one of these, even if a checkpoint lies there; each user's home beside them.
 SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})
-SUCH_AS = "name a directory such as RUN/checkpoint-1000"
 Candidates = tuple[layouts.Layout, ...]
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
 
@@ -45,7 +44,7 @@ def checkpoint(path: str) -> Checkpoint:
         with suppress(FileNotFoundError):
             if found := _alone(_checkpoint(path, candidates[0].name), candidates):
                 return found
-    raise NoSuchRun(f"{path!r} is no checkpoint; {SUCH_AS}")
+    raise NoSuchRun(_no_such_checkpoint(path))
 
 
 def _alone(found: Checkpoint, candidates: Candidates) -> Checkpoint | None:
@@ -143,7 +142,13 @@ def _told_apart(found: "list[tuple[Checkpoint, Candidates]]") -> Iterator[Checkp
 def require_checkpoint_name(path: str) -> None:
     """Raises NoSuchRun if the last part of the path is no checkpoint's name."""
     if not is_checkpoint_name(path):
-        raise NoSuchRun(f"{path!r} is no checkpoint's name; {SUCH_AS}")
+        raise NoSuchRun(_no_such_checkpoint(path))
+
+
+def _no_such_checkpoint(path: str) -> str:
+    from ckptkit import nearby  # loaded for the message alone
+
+    return nearby.no_such_checkpoint(path)
 
 
 def directory(path: str) -> Checkpoint:
@@ -203,9 +208,13 @@ def run_directory(path: str) -> str:
     """Given what a person typed as RUN, return its real absolute path. Raises NoSuchRun, UsageError (/, a home)."""
     real, kind = _looked_up(path)
     if kind is None:
-        raise NoSuchRun(f"no such run: {path!r} does not exist; RUN is the Trainer's output_dir")
+        from ckptkit import nearby  # loaded for the message alone
+
+        raise NoSuchRun(nearby.missing(path))
     if kind != stat.S_IFDIR:
-        raise NoSuchRun(f"no such run: {path!r} is not a directory; RUN is the Trainer's output_dir")
+        from ckptkit import nearby
+
+        raise NoSuchRun(nearby.no_directory(path))
     refuse_system_directory(path)
     return real
 
@@ -214,7 +223,9 @@ def directory_at(path: str) -> str:
     """Given what a person typed as a run or a root above runs, return its real path. Raises NoSuchRun."""
     real, kind = _looked_up(path)
     if kind != stat.S_IFDIR:
-        raise NoSuchRun(f"no such directory: {path!r}; name a run, or a directory above runs")
+        from ckptkit import nearby
+
+        raise NoSuchRun(nearby.missing(path, "directory") if kind is None else nearby.no_directory(path))
     return real
 
 
@@ -281,7 +292,7 @@ def _listing(path: str) -> "list[os.DirEntry[str]]":
             return list(entries)
     except OSError as error:
         raise UnreadableRun(
-            f"can't list {path!r}: {error.strerror}; run as the user who trains, or mend its mode"
+            f"can't list {path!r}: {error.strerror}; run as the user who trains, or change its permissions"
         ) from None
 
 

@@ -104,15 +104,16 @@ class Claim(NamedTuple):
         """Who and since when, for a person who reads it of a run."""
         if self.since is None:
             return f"process {self.pid} is training here (under a guard)"
-        return f"process {self.pid} has been training here since {_minute(self.since)} (under a guard)"
+        return f"process {self.pid} has been training here since {minute(self.since)} (under a guard)"
 
     @property
     def words(self) -> str:
         """Since when, for a table that names the process."""
-        return "guarded" if self.since is None else f"guarded since {_minute(self.since)}"
+        return "guarded" if self.since is None else f"guarded since {minute(self.since)}"
 
 
-def _minute(at: float) -> str:
+def minute(at: float) -> str:
+    """Given seconds since the epoch, return that minute as a person reads it."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
 
 

@@ -1,11 +1,14 @@
 """bin/preflight."""
 
 import argparse
+import sys
+
 
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.report import text
+from ckptkit.report.checklist import page
 
 EXAMPLES = """\
   bin/preflight RUN && bin/train --output-dir RUN
@@ -50,10 +53,27 @@ def run(options: argparse.Namespace, output: Output) -> int:
     scripts = ops.scripts(options.script, options.config or "", settings)
     made = ops.preflight(
         options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust,
-        allow_nonfinite=options.allow_nonfinite, scripts=scripts,
+        allow_nonfinite=options.allow_nonfinite, scripts=scripts, config=options.config if training else "",
     )  # fmt: skip
     against = [check for check in made if check.state == "no-go"]
-    output.result(text.checklist(against if output.quiet else made))
-    output.routine("no-go: see above" if against else "go")
+    shown = against if output.quiet else made
+    output.result(text.checklist(shown) if output.verbose else page(shown, _columns()))
+    output.routine(_verdict(made))
     output.document({"go": not against, "checks": [check._asdict() for check in made]})
     return 4 if against else 0
+
+
+def _verdict(made: "tuple[Check, ...]") -> str:
+    against, look = (sum(check.state == state for check in made) for state in ("no-go", "warn"))
+    if against:
+        return f"no-go: {text.count(against, 'thing')} in the way"
+    return f"go: {text.count(look, 'thing')} to look at" if look else "go"
+
+
+def _columns() -> int | None:
+    """The terminal's, None where the result goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size((80, 24)).columns

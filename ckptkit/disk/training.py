@@ -87,13 +87,13 @@ def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Seque
     here = working_directory(pid)
     paths = (here, *held(pid), *named(pid, words))
     run = next((run for run in runs for path in paths if is_below(path, run)), "")
-    session, name, lost = _session(pid)
+    session, name, lost = session_of(pid)
     log, deleted, written_at = _log(pid)
     return Training(
         int(pid),
         command_of(pid),
         " ".join(words),
-        _started_at(pid),
+        started_at(pid),
         run,
         any(mount_of(path)[0] in mounts for path in (here, log) if path),
         session,
@@ -113,8 +113,8 @@ def held(pid: str) -> set[str]:
 def named(pid: str, words: Sequence[str]) -> set[str]:
     """Given a process and its arguments, return the paths that they may mean: each word, and what follows its `=`."""
     here = working_directory(pid)
-    parts = (part for word in words for part in (word, word.partition("=")[2]) if part)
-    return {os.path.normpath(os.path.join(here, part)) for part in parts}
+    parts = {os.path.join(here, part) for word in words for part in (word, word.partition("=")[2]) if part}
+    return {os.path.normpath(part) for part in parts} | {os.path.realpath(part) for part in parts}
 
 
 def is_below(path: str, directory: str) -> bool:
@@ -125,8 +125,11 @@ def is_below(path: str, directory: str) -> bool:
 # --- what keeps it -------------------------------------------------------------------------------------------------
 
 
-def _session(pid: str) -> tuple[str, str, bool]:
-    """(what keeps it when the connection drops, that one's name, whether it began in one that is gone)."""
+def session_of(pid: str) -> tuple[str, str, bool]:
+    """Given a process, return (what keeps it when the connection drops, that one's name, whether that one is gone).
+
+    What keeps it: tmux, screen, nohup; else terminal (the connection ends it) or detached.
+    """
     own = environment(pid)
     started_in = "tmux" if "TMUX" in own else "screen" if "STY" in own else ""
     for ancestor in ancestors(pid):
@@ -199,8 +202,9 @@ def _tees(pipe: str) -> Iterator[str]:
 # --- /proc ----------------------------------------------------------------------------------------------------------
 
 
-def _started_at(pid: str) -> float:
-    """Seconds since the epoch: starttime counts ticks since the boot, proc(5)."""
+def started_at(pid: str) -> float:
+    """Given a process, return since when it runs, in seconds since the epoch."""
+    # starttime counts ticks since the boot, proc(5).
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted + int(_stat(pid)[19]) / os.sysconf("SC_CLK_TCK")
 

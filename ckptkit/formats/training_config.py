@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 YAML = (".yaml", ".yml")
 SUFFIXES = (*YAML, ".json")
+SECTIONS = ("training_args", "training_arguments", "training", "trainer", "train")
 LARGEST_BYTES = 1 << 20  # a person wrote it
 
 
@@ -33,15 +34,23 @@ def settings(path: str) -> dict[str, Any]:
         raise UsageError(f"--config {path!r}: is too large for a file of settings")
     table = _yaml(path, raw) if path.endswith(YAML) else _json(path, raw)
     if not isinstance(table, dict):
-        raise UsageError(f"--config {path!r}: is no table of settings such as `save_total_limit: 2`")
-    return {str(key).replace("-", "_"): value for key, value in table.items()}
+        raise UsageError(f"--config {path!r}: must be a table of settings such as `save_total_limit: 2`")
+    return _named_as_in_python(table)
+
+
+def _named_as_in_python(table: dict[Any, Any]) -> dict[str, Any]:
+    """The Trainer's settings may stand one level down; what stands above beats them."""
+    below = {section: table[section] for section in SECTIONS if isinstance(table.get(section), dict)}
+    flat = {key: value for section in below.values() for key, value in section.items()}
+    flat |= {key: value for key, value in table.items() if key not in below}
+    return {str(key).replace("-", "_"): value for key, value in flat.items()}
 
 
 def _json(path: str, raw: bytes) -> Any:
     try:
         return bounded.loads(raw)
     except (ValueError, bounded.TooLargeError) as error:
-        raise UsageError(f"--config {path!r}: is no JSON that can be read: {error}") from None
+        raise UsageError(f"--config {path!r}: can't be read as JSON: {error}") from None
 
 
 def _yaml(path: str, raw: bytes) -> Any:
@@ -54,4 +63,4 @@ def _yaml(path: str, raw: bytes) -> Any:
         return yaml.safe_load(raw) or {}  # an empty one sets nothing
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         told = " ".join(str(error).split())
-        raise UsageError(f"--config {path!r}: is no YAML that can be read: {told}") from None
+        raise UsageError(f"--config {path!r}: can't be read as YAML: {told}") from None

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
 from ckptkit import discover, disk, lock
-from ckptkit.box import Training
+from ckptkit.box import Training, Worker
+from ckptkit.calling import command
 from ckptkit.disk.holders import command_of
-from ckptkit.disk.training import ancestors, command_line, trains
+from ckptkit.disk.mentions import mention, writes_elsewhere
+from ckptkit.disk.training import ancestors, command_line, environment, session_of, started_at, trains
 from ckptkit.disk.writers import is_verb, other_ranks, writers_in
 from ckptkit.errors import UnreadableRun
 from ckptkit.model import OpenFile
 
 
 def at_work(run: str) -> tuple[str, ...]:
-    """Given a run's real path, return a sentence for each training there, and for whoever else has a file of it open.
+    """Given a run's real path, return the sentence of each of its `workers`."""
+    return tuple(worker.sentence for worker in workers(run))
+
+
+def workers(run: str) -> tuple[Worker, ...]:
+    """Given a run's real path, return each training there, and whoever else has a file of it open.
 
     A training under a guard comes first, by its claim. A launcher, its ranks and their data loaders are one training.
     Not told: we, those that started us, the other ranks of our launch, our own verbs, and who holds the mere directory.
@@ -25,28 +33,88 @@ def at_work(run: str) -> tuple[str, ...]:
     files = disk.open_files(run)
     own = {os.getpid(), *_above(os.getpid()), *other_ranks({file.pid for file in files})}
     others = _others(run, files, own)
-    told: dict[int, str] = {}  # by the process that stands for a whole training
+    found: dict[int, Worker] = {}  # by the process that stands for a whole training
     if claim := _claim(run):
         pid = _claimant(run, claim, files)
-        if pid not in own:
-            told[0 if pid is None else _head(pid, own)] = claim.sentence
+        if pid is None:
+            found[0] = Worker(claim.sentence, command("diskreport", run))
+        elif pid not in own:
+            found[_head(pid, own)] = Worker(claim.sentence + _where(pid), _look(pid))
     heads = {pid: _head(pid, own) for pid in others}
     for pid in sorted(others, key=lambda pid: (pid != heads[pid], pid)):
-        told.setdefault(heads[pid], others[pid])
-    return tuple(told.values())
+        found.setdefault(heads[pid], Worker(others[pid], _look(pid)))
+    return tuple(found.values())
+
+
+def perhaps_at_work(run: str) -> tuple[int, ...]:
+    """Given a run's real path, return the processes with torch of which nothing shows where they write.
+
+    One for a launcher, its ranks and their data loaders. None of them is among the `workers`.
+    """
+    own = {os.getpid(), *_above(os.getpid())}
+    trainings = {w.pid for w in writers_in(run, None, False, discover.is_checkpoint_name) if not w.certain} - own
+    unclear = {pid for pid in trainings if not _mention(run, pid) and not _elsewhere(run, pid)}
+    return tuple(sorted({_head(pid, own) for pid in unclear} - {pid for pid in trainings if pid not in unclear}))
+
+
+def look_at(pids: Iterable[int]) -> str:
+    """Given processes, return the command that shows since when each runs, and what."""
+    numbers = [str(pid) for pid in pids]
+    if any(os.access(os.path.join(place, "ps"), os.X_OK) for place in os.environ.get("PATH", "").split(os.pathsep)):
+        return f"ps -o pid,lstart,tty,args -p {','.join(numbers)}"
+    return "; ".join(f"tr '\\0' ' ' </proc/{number}/cmdline; echo" for number in numbers)
 
 
 def _others(run: str, files: Iterable[OpenFile], own: set[int]) -> Mapping[int, str]:
     """{process: a sentence} of each that shows that it trains there, and of each other that has a file open."""
     opened = {file.pid: file for file in files if file.path != run}
-    sure = {writer.pid for writer in writers_in(run, None, True, discover.is_checkpoint_name)}
+    writers = list(writers_in(run, None, False, discover.is_checkpoint_name))
+    why = {writer.pid: "" if writer.certain else _mention(run, writer.pid) for writer in writers}
+    sure = {writer.pid for writer in writers if writer.certain or why[writer.pid]}
     found = {}
     for pid in {*opened, *sure} - own:
         if _trains(pid):
-            found[pid] = f"{command_of(str(pid))} (pid {pid}) may be training here (without a guard)"
+            by = f"; {why[pid]} names this run" if why.get(pid) else ""
+            found[pid] = f"{command_of(str(pid))} (pid {pid}) may be training here (without a guard){_since(pid)}{by}"
         elif pid in opened and not is_verb(command_line(str(pid))):
             found[pid] = f"{opened[pid].holder} has {os.path.relpath(opened[pid].path, run)} open"
     return found
+
+
+def _mention(run: str, pid: int) -> str:
+    return mention(run, str(pid), command_line(str(pid)))
+
+
+def _elsewhere(run: str, pid: int) -> bool:
+    return writes_elsewhere(run, str(pid), command_line(str(pid)))
+
+
+# --- where a person finds it ----------------------------------------------------------------------------------------
+
+
+def _since(pid: int) -> str:
+    return f", since {lock.minute(started_at(str(pid)))}{_where(pid)}"
+
+
+def _where(pid: int) -> str:
+    """The session that it runs in, as a part of a sentence."""
+    kind, name, _ = session_of(str(pid))
+    if kind in ("tmux", "screen"):
+        return f", in {kind}{f' session {name}' if name else ''}"
+    return {"nohup": ", under nohup", "terminal": ", in a terminal"}.get(kind, "")
+
+
+def _look(pid: int) -> str:
+    """What shows it: its session, else the process."""
+    kind, name, _ = session_of(str(pid))
+    if kind == "screen" and name:
+        return f"screen -x {shlex.quote(name)}"
+    if kind == "tmux" and name:
+        socket = environment(str(pid)).get("TMUX", "").split(",")[0]
+        usual = os.path.basename(socket) == "default"
+        going = "switch-client" if os.environ.get("TMUX") else "attach"
+        return f"tmux {'' if usual else f'-S {shlex.quote(socket)} '}{going} -t {shlex.quote(name)}"
+    return look_at([pid])
 
 
 def _head(pid: int, own: set[int]) -> int:

@@ -56,8 +56,13 @@ def discard_named(
 
 
 def _require_name(path: str, name: str) -> None:
-    if not discover.may_be_checkpoint(path, _original(name)):
-        raise UsageError(f"{path!r} is not a checkpoint: name it in full, such as RUN/checkpoint-1000; nothing deleted")
+    if discover.may_be_checkpoint(path, _original(name)):
+        return
+    from ckptkit import nearby  # loaded for the message alone
+
+    told = f"{nearby.no_such_checkpoint(path)}; nothing deleted"
+    is_parent = not nearby.holds_checkpoint(path) and nearby.runs_below(path)
+    raise NoSuchRun(told) if is_parent else UsageError(told)
 
 
 def _original(name: str) -> str:

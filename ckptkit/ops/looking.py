@@ -16,8 +16,6 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
-MOST_NAMED = 3  # runs, in a complaint
-HOLDS = "RUN is the directory that holds checkpoint-N"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,10 +59,9 @@ def scan(path: str) -> Run:
     """Given a run directory, return its checkpoints. Raises NoSuchRun also if it holds none."""
     run = discover.scan(path)
     if not run.checkpoints and not run.leftovers:
-        stray = f"; {run.strays[0]!r} is no checkpoint's name" if run.strays else ""
-        below = discover.find_runs(run.path, deepest=2)
-        told = f"they lie in {', '.join(below[:MOST_NAMED])}" if below else HOLDS
-        raise NoSuchRun(f"no checkpoint in {path!r}{stray}; {told}")
+        from ckptkit import nearby  # loaded for the message alone
+
+        raise NoSuchRun(nearby.no_checkpoint(run.path, discover.find_runs(run.path, deepest=2), run.strays))
     return run
 
 
@@ -190,7 +187,9 @@ def runs_at(path: str) -> list[Run]:
         return [found]
     below = [discover.scan(run) for run in discover.find_runs(directory)]
     if not any(run.checkpoints for run in below):
-        raise NoSuchRun(f"no checkpoint at or below {path!r}")
+        from ckptkit import nearby  # loaded for the message alone
+
+        raise NoSuchRun(nearby.no_checkpoint(directory, (), found.strays))
     return below
 
 

@@ -2,23 +2,24 @@
 
 import errno
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import careful, checks, discover, disk, trackers
+from ckptkit import careful, checks, discover, disk, nearby, trackers
 from ckptkit.advice import Check, Script
+from ckptkit.box import Worker
 from ckptkit.checks import Facts
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
-from ckptkit.formats import training_args, training_config
+from ckptkit.disk.holders import command_of
+from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.lineage import kind_of
 from ckptkit.model import Decision, Plan
-from ckptkit.ops.at_work import at_work
+from ckptkit.ops import surroundings
+from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import moment, plan
-from ckptkit.ops.scheduling import root_of, watcher
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
 
@@ -37,20 +38,25 @@ def preflight(
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
     scripts: tuple[Script, ...] = (),
+    config: str = "",
 ) -> tuple[Check, ...]:
-    """Given a run, or where one will be, and its rules, return go or no-go, line by line. Raises UsageError.
+    """Given a run, or where one will be, and its rules, return go or no-go, line by line.
+
+    Raises UsageError, NoSuchRun (a file, a checkpoint, or a directory that holds runs and is none).
 
     probe: really write a file and delete it; without it nothing is touched, and nothing said of that.
     settings: of the training that will start, {name as in TrainingArguments: value}; else the last training's are read.
     origin: what to call them.
     skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
-    scripts: the training's own, as `scripting.scripts` returns them.
+    scripts: the training's own, as `scripting.scripts` returns them. config: path of the file with these settings.
     """
     run = _run(path)
+    settings_given = settings is not None
     place = _existing(run)
     newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
     at, made = moment(now), _plan(run, rules, now, trust)
+    settings = settings if settings_given else _settings(newest)
     return checks.checks(
         Facts(
             run=run,
@@ -63,14 +69,20 @@ def preflight(
             unknown=tuple(text.unjudged(d.checkpoint, d.verdict, at) for d in newer_unknown(made)),
             skip_unknown=skip_unknown,
             keep_last=rules.keep_last.high if rules.keep_last else 2,
-            settings=_settings(newest) if settings is None else settings,
-            origin="of the last training" if settings is None else origin,
+            settings=settings,
+            origin=origin if settings_given else "of the last training",
             scripts=scripts,
             probe=_probe(place) if probe else None,
-            trainings=at_work(run),
-            watcher=watcher(run),
-            above=root_of(run),
-            session=_session(),
+            trainings=workers(run),
+            perhaps=_perhaps(run),
+            watcher=surroundings.watcher(),
+            crontab=surroundings.crontab(),
+            session=surroundings.session(),
+            places=surroundings.places(place),
+            processes=surroundings.processes(settings),
+            misspelt=training_names.misspelt(settings or {}) if settings_given else {},
+            config=config,
+            meant=_meant(path, run),
             dangling=trackers.dangling(discover.scan(run)) if made else {},
         )
     )
@@ -80,9 +92,33 @@ def _run(path: str) -> str:
     """Where it is, or will be. Raises UsageError, NoSuchRun."""
     run = os.path.realpath(path)
     discover.refuse_system_directory(run)
-    if not discover.is_gone(run):
-        discover.run_directory(path)
+    if discover.is_gone(run):
+        return run
+    discover.run_directory(path)
+    if not nearby.holds_checkpoint(run):
+        if nearby.is_step(os.path.basename(run)):
+            raise NoSuchRun(nearby.no_checkpoint(path, ()))
+        # The trials of a search lie below the run that searches.
+        if below := [at for at in nearby.runs_below(run) if not os.path.basename(at).startswith("run-")]:
+            raise NoSuchRun(nearby.no_checkpoint(path, below))
     return run
+
+
+def _meant(path: str, run: str) -> str:
+    """A run of a similar name, where nothing is at the path that was typed."""
+    meant = nearby.similar(path) if discover.is_gone(run) else ""
+    return meant if meant and nearby.holds_checkpoint(meant) else ""
+
+
+def _perhaps(run: str) -> Worker | None:
+    """One line for all processes with torch that may train here, for all that can be seen."""
+    pids = perhaps_at_work(run)
+    if not pids:
+        return None
+    first = f"{command_of(str(pids[0]))} (pid {pids[0]})"
+    who = f"{first} and {len(pids) - 1} more" if len(pids) > 1 else first
+    told = f"{who} may train here: torch is loaded, and nothing shows where it writes; look at what it runs"
+    return Worker(told, look_at(pids[:10]))
 
 
 def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
@@ -179,14 +215,3 @@ def _nameless(directory: str) -> int:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd
-
-
-def _session() -> str | None:
-    """What keeps us alive when the line drops; None where there is no line to drop."""
-    if os.environ.get("TMUX"):
-        return "tmux"
-    if os.environ.get("STY"):
-        return "screen"
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return "nohup"
-    return "" if os.environ.get("SSH_CONNECTION") or os.isatty(0) else None

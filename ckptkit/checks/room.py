@@ -1,0 +1,121 @@
+"""Whether the disk lets a training save: the run's volume, and the others that it writes to."""
+
+from __future__ import annotations
+
+import shlex
+
+from ckptkit.advice import Check
+from ckptkit.calling import command
+from ckptkit.checks.facts import Facts, Place
+from ckptkit.forecast import next_save_bytes
+from ckptkit.units import human
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CRITICAL = 0.90
+FEWEST_INODES = 200  # a save makes about a dozen files
+LOW_BYTES = 1_000_000_000  # of another volume, where a cache or temporary files go
+NO_BYTES = 50_000_000
+DOCKERS_SHM_BYTES = 68_000_000  # 64 MiB is what a container gets where nobody asked for more
+SHM = "/dev/shm"  # noqa: S108
+
+
+def volume(facts: Facts) -> Iterator[Check]:
+    volume, look = facts.volume, command("diskreport", facts.run)
+    if volume.read_only:
+        yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
+    used = f"{volume.mount} is {volume.used_fraction * 100:.0f} % used"
+    yield Check("no-go" if volume.used_fraction > CRITICAL else "go", "volume", used, look)
+
+
+def inodes(facts: Facts) -> Iterator[Check]:
+    if facts.volume.total_inodes:
+        free = facts.volume.free_inodes
+        find = f"du --inodes -x --max-depth=2 {shlex.quote(facts.volume.mount)} | sort -n | tail -20"
+        yield Check("no-go" if free < FEWEST_INODES else "go", "inodes", f"{free:,} inodes are free", find)
+
+
+def probe(facts: Facts) -> Iterator[Check]:
+    if facts.probe is None:
+        return
+    if facts.probe:
+        yield Check("no-go", "write", f"a file can't be written and deleted: {facts.probe}", f"ls -ld {shlex.quote(facts.volume.path)}")
+    else:
+        yield Check("go", "write", "a file was written and deleted")
+
+
+def headroom(facts: Facts) -> Iterator[Check]:
+    """Whether all that will ever be on disk at once fits: the checkpoints that are there make room for the next."""
+    sizes = facts.sizes
+    if not sizes:
+        yield Check("warn", "headroom", "the size of a checkpoint is not known yet", command("plan", "--help"))
+        return
+    peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
+    need, have = peak * save, facts.volume.available_bytes + sum(sizes)
+    told = f"{peak} checkpoints need {human(need)}, {human(have)} are free or theirs now"
+    yield Check("go" if have >= need else "no-go", "headroom", told, command("diskreport", facts.run))
+
+
+def fits_next(facts: Facts) -> bool:
+    """Whether one more checkpoint fits beside those that are there."""
+    return not facts.sizes or facts.volume.available_bytes >= next_save_bytes(max(facts.sizes))
+
+
+# --- where else it writes -------------------------------------------------------------------------------------------
+
+
+def places(facts: Facts) -> Iterator[Check]:
+    """Caches and temporary files end a training as a full run does; a volume is told once."""
+    well: dict[str, tuple[list[str], int]] = {}
+    told: set[str] = set()
+    for place in facts.places:
+        bad = _bad_place(facts, place)
+        if bad is None and not place.beside and place.volume:
+            well.setdefault(place.volume.mount, ([], place.volume.available_bytes))[0].append(place.name)
+        elif bad and (place.volume is None or place.fault or place.volume.mount not in told):
+            told |= {place.volume.mount} if place.volume else set()
+            yield bad
+    if well:
+        each = (f"{' and '.join(names)} {human(free)}" for names, free in well.values())
+        yield Check("go", "places", f"free for {', '.join(each)}")
+
+
+def _bad_place(facts: Facts, place: Place) -> Check | None:
+    at = place.name if place.name == place.path else f"{place.name} ({place.path})"
+    if place.fault:
+        state = "no-go" if place.name == "TMPDIR" else "warn"
+        return Check(state, "places", f"{at} {place.fault}", _instead(facts, place))
+    if place.volume is None or place.beside:  # the run's own volume is judged already
+        return None
+    if place.name == SHM:
+        return _shared_memory(facts, place.volume.total_bytes, place.volume.available_bytes)
+    free, used = place.volume.available_bytes, place.volume.used_fraction
+    if free >= LOW_BYTES or (used <= CRITICAL and free >= NO_BYTES):
+        return None
+    state = "no-go" if free < NO_BYTES and place.name != "HOME" else "warn"
+    mount = f" on {place.volume.mount}" if place.volume.mount != place.path else ""
+    return Check(state, "places", f"{at} is nearly full: {human(free)} are free{mount}", _instead(facts, place))
+
+
+def _shared_memory(facts: Facts, total: int, free: int) -> Check | None:
+    """Ranks and data loaders hand each other tensors there: a bus error ends them where it is full."""
+    if facts.processes < 2 or (total > DOCKERS_SHM_BYTES and free >= NO_BYTES):
+        return None
+    told = f"{SHM} has {human(free)} of {human(total)} free for {facts.processes} processes: a bus error may end them"
+    if total <= DOCKERS_SHM_BYTES:
+        return Check("warn", "places", f"{told}; start the container with --shm-size=8g (or --ipc=host)")
+    return Check("no-go", "places", told, f"ls -lhS {SHM} | head -20")
+
+
+def _instead(facts: Facts, place: Place) -> str:
+    """What makes room, or sends the files to the run's own volume."""
+    if place.name in ("TMPDIR", "HF_HOME") and facts.volume.available_bytes > 10 * LOW_BYTES:
+        there = f"{facts.run.rpartition('/')[0]}/{'tmp' if place.name == 'TMPDIR' else 'huggingface'}"
+        return f"mkdir -p {shlex.quote(there)} && export {place.name}={shlex.quote(there)}"
+    if place.volume is None:
+        return f"mkdir -p {shlex.quote(place.path)}"
+    if place.fault:
+        return f"ls -ld {shlex.quote(place.path)}"
+    return f"du -xh --max-depth=2 {shlex.quote(place.path)} | sort -h | tail -20"

@@ -1,0 +1,134 @@
+"""What lies around a training that is about to start: who watches, what keeps it, where else it writes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from ckptkit import disk
+from ckptkit.checks import Place, Session
+from ckptkit.disk.holders import command_of
+from ckptkit.disk.training import ancestors, session_of
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
+SHM = "/dev/shm"  # noqa: S108
+TMUX = "tmux new -A -s train"
+
+
+def watcher() -> str:
+    """Return the monitor, or the cron daemon with a line of ours, if one lives; "" if none does."""
+    cron = False
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as command:
+            words = command.read().split("\0")
+            if any(tuple(words[i : i + len(MONITOR)]) == MONITOR for i in range(len(words))):
+                return f"a monitor (pid {pid})"
+            cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
+    return "cron" if cron and _in_a_crontab() else ""
+
+
+def crontab() -> str:
+    """Return the path of the example, "" where this is no checkout."""
+    example = os.path.join(CHECKOUT, "crontab.example")
+    return example if os.path.exists(example) else ""
+
+
+def _in_a_crontab() -> bool:
+    for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/cron.d"):
+        with suppress(OSError):
+            for entry in os.scandir(directory):
+                with suppress(OSError), open(entry.path, encoding="utf-8", errors="replace") as crontab:
+                    if "bin/prune" in crontab.read():
+                        return True
+    return False
+
+
+# --- what keeps it --------------------------------------------------------------------------------------------------
+
+
+def session() -> Session:
+    """Return what keeps us alive when the connection drops, and what would."""
+    kind = _keeper()
+    return Session(kind, _starts_one() if kind in ("", "jupyter") else "")
+
+
+def _keeper() -> str | None:
+    """None where there is no connection to drop."""
+    if os.environ.get("TMUX"):
+        return "tmux"
+    if os.environ.get("STY"):
+        return "screen"
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return "nohup"
+    if "JPY_PARENT_PID" in os.environ:  # of a kernel, and of the terminals in its page
+        return "jupyter"
+    above = [command_of(pid) for pid in ancestors(str(os.getpid()))]
+    if os.environ.get("INVOCATION_ID") and not any(name.startswith(("sshd", "login")) for name in above):
+        return "systemd"
+    kind, _, _ = session_of(str(os.getpid()))
+    if kind == "detached" and os.environ.get("SSH_CONNECTION") and not any(name.startswith("sshd") for name in above):
+        return "setsid"
+    return "" if os.environ.get("SSH_CONNECTION") or os.isatty(0) else None
+
+
+def _starts_one() -> str:
+    if _is_installed("tmux"):
+        return TMUX
+    if _is_installed("screen"):
+        return "screen -S train"
+    return f"apt-get install -y tmux && {TMUX}" if _is_installed("apt-get") and os.geteuid() == 0 else ""
+
+
+def _is_installed(program: str) -> bool:
+    places = os.environ.get("PATH", "").split(os.pathsep)
+    return any(place and os.access(os.path.join(place, program), os.X_OK) for place in places)
+
+
+# --- where else it writes -------------------------------------------------------------------------------------------
+
+
+def places(run: str) -> tuple[Place, ...]:
+    """Given a run's path, or of what lies above where it will be, return where else a training writes."""
+    home = os.path.expanduser("~")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    hub = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    named = {"HOME": home, "TMPDIR": os.environ.get("TMPDIR") or "/tmp", "HF_HOME": hub}  # noqa: S108
+    for name in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE"):
+        path = os.environ.get(name)
+        if path and not os.path.realpath(path).startswith(os.path.realpath(hub) + "/"):
+            named[name] = path
+    if os.path.isdir(SHM):
+        named["/dev/shm"] = SHM
+    mount = disk.volume(run).mount
+    return tuple(_place(name, path, mount) for name, path in named.items())
+
+
+def _place(name: str, path: str, mount: str) -> Place:
+    there = os.path.realpath(path)
+    while not os.path.isdir(there):  # a cache is made when it is used
+        there = os.path.dirname(there)
+    try:
+        volume = disk.volume(there)
+    except OSError as error:
+        return Place(name, path, None, f"can't be looked at: {error.strerror}")
+    fault = ""
+    if volume.read_only:
+        fault = "is on a volume that is mounted read-only"
+    elif name in ("HOME", "TMPDIR") and not os.path.isdir(path):
+        return Place(name, path, None, "does not exist")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        fault = "can't be written to by this user"
+    return Place(name, path, volume, fault, volume.mount == mount)
+
+
+def processes(settings: Mapping[str, Any] | None) -> int:
+    """Given a training's settings, return how many processes it will have: ranks, and data loaders' workers."""
+    workers = (settings or {}).get("dataloader_num_workers")
+    ranks = os.environ.get("WORLD_SIZE", "")
+    gpus = int(ranks) if ranks.isdecimal() and len(ranks) < 7 else len(glob.glob("/dev/nvidia[0-9]*"))
+    return max(1, gpus) * (1 + (workers if type(workers) is int and workers > 0 else 0))
