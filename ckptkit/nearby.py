@@ -122,25 +122,39 @@ def holds_checkpoint(directory: str) -> bool:
     return any(map(is_step, _entries(directory)))
 
 
-def similar(path: str) -> str:
+def similar(path: str, typo: bool = False) -> str:
     """Given a path that is not there, return the one that was probably meant: a run, or a checkpoint; "" if none.
 
     One of the same last name that lies one or two levels around, else one of a similar name beside it.
+    typo: it may well be that a new one is meant, as run-6 beside run-5.
     """
+    with suppress(OSError):  # the directory that a person stands in may be gone
+        return _similar(path, typo)
+    return ""
+
+
+def _similar(path: str, typo: bool) -> str:
     parent, name = os.path.split(os.path.abspath(path).rstrip("/"))
     if is_step(name) and not os.path.isdir(parent):
         run = similar(os.path.dirname(path) or ".")
         return os.path.join(run, name) if run and os.path.isdir(os.path.join(run, name)) else ""
-    around = _around(parent)
+    around = _around(parent, above=not typo)
     same = [place for place in around if os.path.basename(place) == name]
     found = _best(same) or _best(_close(name, parent, around))
+    if typo and found and _letters(os.path.basename(found)) == _letters(name) and os.path.basename(found) != name:
+        return ""
     return _as_typed(found, path) if found else ""
 
 
-def _around(parent: str) -> list[str]:
+def _letters(name: str) -> str:
+    return "".join(c for c in name if not c.isdecimal())
+
+
+def _around(parent: str, above: bool) -> list[str]:
     """Directories near where a path would lie, and near where a person stands: those below come first."""
     existing = next(place for place in (parent, *_above(parent)) if os.path.isdir(place))
-    tops = dict.fromkeys((existing, os.getcwd(), os.path.dirname(existing), os.path.dirname(os.getcwd())))
+    beside = (existing, os.getcwd())
+    tops = dict.fromkeys((*beside, *map(os.path.dirname, beside)) if above else beside)
     return list(dict.fromkeys(place for top in tops if top != "/" for place in _directories(top)))
 
 

@@ -64,7 +64,7 @@ PREFLIGHT = {
     "read-only": "test_preflight.py::test_a_file_that_cant_be_written_stands_against_it",
     "write": "test_preflight.py::test_a_file_that_cant_be_written_stands_against_it",
     "inodes": "test_preflight.py::test_too_few_inodes_stand_against_it",
-    "checkpoints": "test_preflight.py::test_more_checkpoints_than_the_policy_keeps_stand_against_it",
+    "checkpoints": "test_preflight.py::test_more_checkpoints_than_the_policy_keeps_stand_against_it_where_the_next_save_does_not_fit",
     "resume": "test_preflight.py::test_nothing_intact_stands_against_it",
     "tracker": "layouts/test_layouts_bad_input.py::test_preflight_tells_of_a_tracker_that_names_none",
     "unknown": "test_unknown.py::test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped",
@@ -72,6 +72,9 @@ PREFLIGHT = {
     "cleanup": "test_cleanup.py::test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone",
     "clock": "test_preflight.py::test_a_clock_behind_the_checkpoints_is_told",
     "second-training": "test_preflight.py::test_a_second_training_on_the_run_stands_against_it",
+    "places": "test_preflight_places.py::test_full_cache_of_models_is_in_the_way_and_no_more_once_there_is_room",
+    "best": "test_preflight.py::test_best_checkpoint_that_is_gone_is_told_until_it_is_back",
+    "setting": "test_preflight.py::test_setting_that_nearly_is_the_trainers_is_in_the_way_until_it_is_spelt_right",
     "watch": "test_preflight.py::test_a_monitor_and_a_cron_that_sweeps_are_seen_and_their_absence_told",
     "session": "test_preflight.py::test_what_keeps_a_training_when_the_line_drops_is_told_from_inside_of_it",
 }
@@ -81,19 +84,21 @@ BY_VALUE = {"incomplete", "corrupt", "torn-save", "core-dump"}
 
 def codes(file, noun):
     """Each code that a room gives to its flags or checks, where it stands there as a text."""
-    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
-        if (
-            isinstance(node, ast.Call)
-            and getattr(node.func, "id", "") == noun
-            and isinstance(node.args[1], ast.Constant)
-        ):
-            yield node.args[1].value
+    path = PACKAGE / file
+    for text in [each.read_text() for each in (path.glob("*.py") if path.is_dir() else [path])]:
+        for node in ast.walk(ast.parse(text)):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == noun
+                and isinstance(node.args[1], ast.Constant)
+            ):
+                yield node.args[1].value
 
 
 def test_every_flag_check_and_rung_is_in_the_table():
     used = {code for code in DISKREPORT if code.split("-")[0] in ("volume", "inodes", "quota")}
     assert {*codes("flags.py", "Flag")} == {*DISKREPORT} - used - BY_VALUE
-    assert {*codes("checks.py", "Check")} == {*PREFLIGHT}
+    assert {*codes("checks", "Check")} == {*PREFLIGHT}
     assert {*thresholds.LADDERS} == {*MONITOR}
 
 

@@ -26,9 +26,9 @@ def states(run, rules=DEFAULT_RULES, **more):
 @pytest.mark.mounts
 def test_a_healthy_run_goes(run_of, ckptkit, calm):
     run = run_of(TWO, at=f"{calm}/run")
-    assert "no-go" not in states(run).values()
-    called = ckptkit("preflight", run)
-    assert called.code == 0 and called.out.splitlines()[-1] == "go"
+    called = ckptkit("preflight", run, env=dict.fromkeys(("HOME", "TMPDIR", "HF_HOME"), calm))
+    assert called.code == 0 and re.fullmatch("go(: [0-9]+ things? to look at)?", called.out.splitlines()[-1])
+    assert "no-go" not in called.out
 
 
 def test_a_run_that_is_not_there_yet_goes_from_step_0(tmp_path):
@@ -44,10 +44,19 @@ def test_nothing_intact_stands_against_it(run_of, real):
     assert states(run)["resume"] == "go"
 
 
-def test_more_checkpoints_than_the_policy_keeps_stand_against_it(run_of):
+def test_more_checkpoints_than_the_policy_keeps_are_told(run_of):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    assert states(run)["checkpoints"] == "no-go"
+    assert states(run)["checkpoints"] == "warn", "the next save fits: it can start"
     assert states(run, Rules(Range(3, 3)))["checkpoints"] == "go"
+
+
+@pytest.mark.mounts
+def test_more_checkpoints_than_the_policy_keeps_stand_against_it_where_the_next_save_does_not_fit(real, mount, fill):
+    point = mount("tmpfs", "size=4m")
+    run = make_run(real, os.path.join(point, "run"), {100: "intact", 200: "intact", 300: "intact"})
+    assert states(run)["checkpoints"] == "warn"
+    fill(point)
+    assert states(run)["checkpoints"] == "no-go" and states(run, Rules(Range(3, 3)))["checkpoints"] == "go"
 
 
 @pytest.mark.mounts
@@ -95,11 +104,11 @@ def test_a_second_training_on_the_run_stands_against_it(run_of):
     holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-200/optimizer.pt"))  # noqa: SIM115
     try:
         found = {check.code: check for check in ops.preflight(run, DEFAULT_RULES)}["second-training"]
-        assert found.state == "no-go" and f"sleep (pid {holder.pid})" in found.message
+        assert found.state == "no-go" and f"sleep (pid {holder.pid})" in found.message and str(holder.pid) in found.command
     finally:
         holder.kill()
         holder.wait()
-    assert states(run)["second-training"] == "go"
+    assert states(run)["second-training"] != "no-go"
 
 
 # --- the training's own settings ------------------------------------------------------------------------------------
@@ -181,15 +190,17 @@ def test_before_the_first_save_only_the_limit_is_judged(tmp_path, ckptkit):
         (tmp_path / "train.yaml").write_text(yaml(limit))
         page = ckptkit("preflight", tmp_path / "new", "--config", tmp_path / "train.yaml")
         (line,) = [line for line in page.out.splitlines() if " config " in line]
-        assert line.split()[0] == state and line.endswith("the size of a checkpoint is not known yet")
+        told = "nothing is ever deleted" if state == "warn" else "the size of a checkpoint is not known yet"
+        assert line.split()[0] == state and told in line
 
 
 @pytest.mark.mounts
 def test_any_other_config_is_ours_and_holds_the_rules(run_of, ckptkit, tmp_path, calm):
     run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
     (tmp_path / "mine.toml").write_text("keep_last = 3\n")
-    assert ckptkit("preflight", run).code == 4
-    assert ckptkit("preflight", run, "--config", tmp_path / "mine.toml").code == 0
+    for words, state in (((), "warn"), (("--config", tmp_path / "mine.toml"), "go")):
+        checks = ckptkit("preflight", run, "--json", *words).json["checks"]
+        assert [check["state"] for check in checks if check["code"] == "checkpoints"] == [state]
     (tmp_path / "train.toml").write_text("save_steps = 3\n")
     assert ckptkit("preflight", run, "--config", tmp_path / "train.toml").code == 2
 
@@ -240,6 +251,79 @@ def test_peak_is_told_as_df_counts_not_of_what_root_alone_may_use(real, mount):
     run = make_run(real, os.path.join(mount("ext4", megabytes=24, options=("-m", "40")), "run"), TWO)
     used, peak = (check.message for check in ops.preflight(run) if check.code in ("volume", "config"))
     assert used.split(" is ")[1].split("%")[0] == peak.split(" peaks at ")[1].rstrip("%")
+
+
+MISSPELT = {
+    "save_stepz": "save_steps",
+    "max-step": "max_steps",
+    "load_best_model_at_ent": "load_best_model_at_end",
+    "save_total_limits": "save_total_limit",
+}
+# Of axolotl, LLaMA-Factory, TRL, Unsloth: none of the Trainer's, and no typo.
+OTHERS = ("num_epochs", "micro_batch_size", "sequence_len", "cutoff_len", "max_seq_length", "val_set_size", "optimizer",
+          "saves_per_epoch", "lr_scheduler", "load_in_4bit", "lora_r", "finetuning_type", "packing")  # fmt: skip
+
+
+def settings_named(called):
+    return [(c["state"], c["message"], c["command"]) for c in called.json["checks"] if c["code"] == "setting"]
+
+
+@pytest.mark.parametrize("key", MISSPELT)
+@pytest.mark.parametrize("nested", [False, True])
+def test_setting_that_nearly_is_the_trainers_is_in_the_way_until_it_is_spelt_right(run_of, ckptkit, tmp_path, key, nested):
+    file = tmp_path / "train.yaml"
+    file.write_text(f"training_args:\n  {key}: 2\n" if nested else f"{key}: 2\n")
+    called = ckptkit("preflight", run_of(TWO), "--config", file, "--json")
+    ((state, message, fix),) = settings_named(called)
+    bare = key.replace("-", "_")
+    assert called.code == 4 and state == "no-go"
+    assert message == f"unknown setting {bare} (train.yaml): did you mean {MISSPELT[key]}?"
+    subprocess.run(fix, shell=True, check=True)
+    assert f"{MISSPELT[key]}: 2\n" in file.read_text()
+    assert settings_named(ckptkit("preflight", tmp_path / "run", "--config", file, "--json")) == []
+
+
+def test_settings_of_other_programs_and_of_any_transformers_are_no_typo(run_of, ckptkit, tmp_path):
+    names = (*OTHERS, "evaluation_strategy", "eval_strategy", "save_safetensors", "use_cache")
+    (tmp_path / "train.json").write_text(json.dumps(dict.fromkeys(names, 1)))
+    called = ckptkit("preflight", run_of(TWO), "--config", tmp_path / "train.json", "--json")
+    assert settings_named(called) == []
+
+
+def test_what_is_itself_set_is_not_what_another_name_meant(run_of, ckptkit, tmp_path):
+    (tmp_path / "train.yaml").write_text("save_stepz: 1\nsave_steps: 2\n")
+    assert settings_named(ckptkit("preflight", run_of(TWO), "--config", tmp_path / "train.yaml", "--json")) == []
+
+
+def test_every_field_of_the_installed_trainer_is_known_and_none_is_imported(tmp_path):
+    import dataclasses
+
+    from transformers import TrainingArguments
+
+    from ckptkit.formats import training_names
+
+    fields = {field.name for field in dataclasses.fields(TrainingArguments)}
+    assert fields <= {*training_names.KNOWN, *training_names._installed()}
+    code = "import sys; from ckptkit.formats import training_names as t; t.misspelt(['a']); print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout == "False\n"
+
+
+# --- the best one ---------------------------------------------------------------------------------------------------
+
+
+def test_best_checkpoint_that_is_gone_is_told_until_it_is_back(run_of):
+    run = run_of(TWO)
+    state = Path(run, "checkpoint-200", "trainer_state.json")
+    content = json.loads(state.read_text()) | {"best_model_checkpoint": f"{run}/checkpoint-100", "best_metric": 0.5}
+    state.write_text(json.dumps(content))
+    assert "best" not in states(run)
+    os.rename(f"{run}/checkpoint-100", f"{run}/../away")
+    (found,) = [check for check in ops.preflight(run) if check.code == "best"]
+    assert found.state == "warn" and "checkpoint-100, is gone" in found.message
+    os.rename(f"{run}/../away", f"{run}/checkpoint-100")
+    assert "best" not in states(run)
 
 
 # --- who looks, and what keeps it -----------------------------------------------------------------------------------
@@ -301,8 +385,31 @@ def test_what_keeps_a_training_when_the_line_drops_is_told_from_inside_of_it(run
     subprocess.run(typed, shell=True, check=True, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
     wait_for(said.exists)
     (found,) = [check for check in json.loads(said.read_text())["checks"] if check["code"] == "session"]
-    words = f"runs on in {keeper}" if keeper else "dies with your connection: no tmux, screen or nohup"
-    assert (found["state"], found["message"]) == ("go" if keeper else "warn", words)
+    words = f"runs on in {keeper} when the connection drops" if keeper else "dies with your connection: not in tmux"
+    assert (found["state"], found["message"].split(",")[0]) == ("go" if keeper else "warn", words)
+    assert found["command"] == ("" if keeper else "tmux new -A -s train")
+
+
+def session_of(run, ckptkit, **environment):
+    blank = dict.fromkeys(("TMUX", "STY", "SSH_CONNECTION", "JPY_PARENT_PID", "INVOCATION_ID"), "")
+    blank.pop("JPY_PARENT_PID")
+    checks = ckptkit("preflight", run, "--json", env=blank | environment).json["checks"]
+    return next(((c["state"], c["message"], c["command"]) for c in checks if c["code"] == "session"), None)
+
+
+def test_what_starts_a_session_is_what_is_installed_here(run_of, ckptkit, tmp_path):
+    run, on_a_line = run_of(TWO), {"SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
+    for programs, command in ((("screen", "tmux"), "tmux new -A -s train"), (("screen",), "screen -S train"), ((), "")):
+        place = tmp_path / ("-".join(programs) or "bare")
+        place.mkdir()
+        for program in programs:
+            (place / program).symlink_to(f"/usr/bin/{program}")
+        code = "import sys; from ckptkit.ops import surroundings; print(surroundings._starts_one())"
+        told = subprocess.run([sys.executable, "-c", code], env={"PATH": str(place), "PYTHONPATH": str(CHECKOUT)},
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        assert told.stdout.strip() == command
+    state, message, _ = session_of(run, ckptkit, **on_a_line, JPY_PARENT_PID="1")
+    assert state == "warn" and message.startswith("in a notebook: it ends when the kernel restarts")
 
 
 def test_nobody_on_a_line_needs_no_session(run_of, ckptkit):

@@ -14,7 +14,7 @@ from ckptkit.disk.training import environment, is_below, named, working_director
 
 SUFFIXES = (".py", ".sh", ".bash", ".yaml", ".yml", ".json", ".toml", ".cfg")
 LARGEST_BYTES = 1 << 20  # a person wrote it
-SHELLS = ("PWD", "OLDPWD")  # where its shell stood says nothing
+VARIABLE = re.compile(r".*(?:OUT|DIR|SAVE|CKPT|CHECKPOINT)", re.IGNORECASE)  # $RUN may stand in a person's shell
 PLAIN = r"""[^\s"'`=:,;()\[\]{}<>|&]*"""  # of a path in a script
 FLAG = re.compile(r"-{0,2}(?:[\w.]+\.)?output[-_]dir(?:ectory)?", re.IGNORECASE)
 
@@ -26,7 +26,7 @@ def mention(run: str, pid: str, words: Sequence[str]) -> str:
     """
     here = working_directory(pid)
     for name, value in environment(pid).items():
-        if name not in SHELLS and value and _same(here, value, run):
+        if VARIABLE.match(name) and value and _same(here, value, run):
             return f"${name}"
     if writes_elsewhere(run, pid, words):
         return ""

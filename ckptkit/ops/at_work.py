@@ -61,7 +61,7 @@ def look_at(pids: Iterable[int]) -> str:
     """Given processes, return the command that shows since when each runs, and what."""
     numbers = [str(pid) for pid in pids]
     if any(os.access(os.path.join(place, "ps"), os.X_OK) for place in os.environ.get("PATH", "").split(os.pathsep)):
-        return f"ps -o pid,lstart,tty,args -p {','.join(numbers)}"
+        return f"ps -ww -o pid,lstart,tty,args -p {','.join(numbers)}"
     return "; ".join(f"tr '\\0' ' ' </proc/{number}/cmdline; echo" for number in numbers)
 
 

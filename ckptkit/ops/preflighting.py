@@ -51,41 +51,60 @@ def preflight(
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
     scripts: the training's own, as `scripting.scripts` returns them. config: path of the file with these settings.
     """
+    return checks.checks(
+        facts(
+            path, rules, now, probe=probe, settings=settings, origin=origin, skip_unknown=skip_unknown, trust=trust,
+            allow_nonfinite=allow_nonfinite, scripts=scripts, config=config,
+        )
+    )  # fmt: skip
+
+
+def facts(
+    path: str,
+    rules: Rules = DEFAULT_RULES,
+    now: float | None = None,
+    *,
+    probe: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    trust: Sequence[str] = (),
+    allow_nonfinite: bool = False,
+    **given: Any,
+) -> Facts:
+    """Given the same as `preflight`, return what it judges. `_replace(plan=..., volume=...)` makes it a planned state.
+
+    Raises UsageError, NoSuchRun.
+    """
     run = _run(path)
-    settings_given = settings is not None
     place = _existing(run)
     newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
-    at, made = moment(now), _plan(run, rules, now, trust)
-    settings = settings if settings_given else _settings(newest)
-    return checks.checks(
-        Facts(
-            run=run,
-            now=at,
-            volume=disk.volume(place),
-            plan=made,
-            newest=newest,
-            skipped=skipped,
-            why_none=why_none,
-            unknown=tuple(text.unjudged(d.checkpoint, d.verdict, at) for d in newer_unknown(made)),
-            skip_unknown=skip_unknown,
-            keep_last=rules.keep_last.high if rules.keep_last else 2,
-            settings=settings,
-            origin=origin if settings_given else "of the last training",
-            scripts=scripts,
-            probe=_probe(place) if probe else None,
-            trainings=workers(run),
-            perhaps=_perhaps(run),
-            watcher=surroundings.watcher(),
-            crontab=surroundings.crontab(),
-            session=surroundings.session(),
-            places=surroundings.places(place),
-            processes=surroundings.processes(settings),
-            misspelt=training_names.misspelt(settings or {}) if settings_given else {},
-            config=config,
-            meant=_meant(path, run),
-            dangling=trackers.dangling(discover.scan(run)) if made else {},
-        )
-    )
+    made = _plan(run, rules, now, trust)
+    own = settings is not None
+    settings = _settings(newest) if settings is None else settings
+    return Facts(
+        run=run, now=moment(now), volume=disk.volume(place), plan=made,
+        newest=newest, skipped=skipped, why_none=why_none,
+        unknown=tuple(text.unjudged(d.checkpoint, d.verdict, moment(now)) for d in newer_unknown(made)),
+        keep_last=rules.keep_last.high if rules.keep_last else 2,
+        probe=_probe(place) if probe else None,
+        dangling=trackers.dangling(discover.scan(run)) if made else {},
+        meant=_meant(path, run), settings=settings,
+        misspelt=training_names.misspelt(settings or {}) if own else {},
+        **(given if own else given | {"origin": "of the last training"}),
+        **_around(run, place, settings),
+    )  # fmt: skip
+
+
+def _around(run: str, place: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Who else is at work there, and what lies around."""
+    return {
+        "trainings": workers(run),
+        "perhaps": _perhaps(run),
+        "watcher": surroundings.watcher(),
+        "crontab": surroundings.crontab(),
+        "session": surroundings.session(),
+        "places": surroundings.places(place),
+        "processes": surroundings.processes(settings),
+    }
 
 
 def _run(path: str) -> str:
@@ -106,7 +125,7 @@ def _run(path: str) -> str:
 
 def _meant(path: str, run: str) -> str:
     """A run of a similar name, where nothing is at the path that was typed."""
-    meant = nearby.similar(path) if discover.is_gone(run) else ""
+    meant = nearby.similar(path, typo=True) if discover.is_gone(run) else ""
     return meant if meant and nearby.holds_checkpoint(meant) else ""
 
 
