@@ -39,7 +39,7 @@ def no_directory(path: str) -> str:
 
 
 def no_checkpoint(path: str, below: Sequence[str], strays: Sequence[str] = ()) -> str:
-    """Given a directory without a checkpoint, the runs below it and names that nearly are one's, return the sentence."""
+    """Given a directory without a checkpoint, the runs below it, and names like a checkpoint's, return the sentence."""
     if layouts.step_of(os.path.basename(path)) and (calling.verb() or holds_checkpoint(os.path.dirname(path))):
         run = os.path.dirname(path)
         return f"no such run: {shown(path)} is a checkpoint; name its run, {shown(run)}{_fix(path, run)}"

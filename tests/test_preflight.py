@@ -51,7 +51,7 @@ def test_more_checkpoints_than_the_policy_keeps_are_told(run_of):
 
 
 @pytest.mark.mounts
-def test_more_checkpoints_than_the_policy_keeps_stand_against_it_where_the_next_save_does_not_fit(real, mount, fill):
+def test_more_checkpoints_than_the_policy_keeps_where_no_save_fits(real, mount, fill):
     point = mount("tmpfs", "size=4m")
     run = make_run(real, os.path.join(point, "run"), {100: "intact", 200: "intact", 300: "intact"})
     assert states(run)["checkpoints"] == "warn"
@@ -104,7 +104,9 @@ def test_a_second_training_on_the_run_stands_against_it(run_of):
     holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-200/optimizer.pt"))  # noqa: SIM115
     try:
         found = {check.code: check for check in ops.preflight(run, DEFAULT_RULES)}["second-training"]
-        assert found.state == "no-go" and f"sleep (pid {holder.pid})" in found.message and str(holder.pid) in found.command
+        assert (
+            found.state == "no-go" and f"sleep (pid {holder.pid})" in found.message and str(holder.pid) in found.command
+        )
     finally:
         holder.kill()
         holder.wait()
@@ -270,7 +272,9 @@ def settings_named(called):
 
 @pytest.mark.parametrize("key", MISSPELT)
 @pytest.mark.parametrize("nested", [False, True])
-def test_setting_that_nearly_is_the_trainers_is_in_the_way_until_it_is_spelt_right(run_of, ckptkit, tmp_path, key, nested):
+def test_setting_that_nearly_is_the_trainers_is_in_the_way_until_it_is_spelt_right(
+    run_of, ckptkit, tmp_path, key, nested
+):
     file = tmp_path / "train.yaml"
     file.write_text(f"training_args:\n  {key}: 2\n" if nested else f"{key}: 2\n")
     called = ckptkit("preflight", run_of(TWO), "--config", file, "--json")
@@ -304,7 +308,8 @@ def test_every_field_of_the_installed_trainer_is_known_and_none_is_imported(tmp_
 
     fields = {field.name for field in dataclasses.fields(TrainingArguments)}
     assert fields <= {*training_names.KNOWN, *training_names._installed()}
-    code = "import sys; from ckptkit.formats import training_names as t; t.misspelt(['a']); print('transformers' in sys.modules)"
+    code = "import sys; from ckptkit.formats.training_names import misspelt; misspelt(['a']); "
+    code += "print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout == "False\n"

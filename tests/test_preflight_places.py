@@ -15,7 +15,7 @@ TWO = {100: "intact", 200: "intact"}
 
 @pytest.fixture
 def places(run_of, ckptkit, calm):
-    """places(HF_HOME=..., ...) are what preflight has against them: (state, message, command), of a run on its own volume."""
+    """places(HF_HOME=..., ...) are what preflight has against them: (state, message, command)."""
     run = run_of(TWO, at=f"{calm}/run")
 
     def look(*words, **environment):

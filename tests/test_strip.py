@@ -210,7 +210,7 @@ REFUSED = {
     "the_floor": (alone, 2, "newest intact resumable"),
     "pinned": (pinned, 2, "pinned"),
     "with_a_symlink": (symlinked, 2, "could not be judged"),
-    "of_two_frameworks": (of_fsdp_and_of_deepspeed, 2, "two writers were at work here"),
+    "of_two_frameworks": (of_fsdp_and_of_deepspeed, 2, "two programs wrote here"),
     "being_written": (being_written, 2, "somebody is writing it"),
     "torn": (torn, 4, "incomplete: trainer_state.json"),
     "corrupt": (corrupt, 4, "corrupt: trainer_state.json"),

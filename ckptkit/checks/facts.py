@@ -30,7 +30,7 @@ class Place(NamedTuple):
 class Session(NamedTuple):
     """What keeps a training alive after the connection drops.
 
-    kind: tmux, screen, nohup, systemd, setsid; jupyter (its kernel keeps it); "" for nothing (None: nobody is on a line).
+    kind: tmux, screen, nohup, systemd, setsid; jupyter: its kernel keeps it; "" for nothing; None: nobody is on a line.
     command: what starts one here, "" if nothing that would is installed.
     """
 

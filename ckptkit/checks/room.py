@@ -19,7 +19,7 @@ FEWEST_INODES = 200  # a save makes about a dozen files
 LOW_BYTES = 1_000_000_000  # of another volume, where a cache or temporary files go
 NO_BYTES = 50_000_000
 DOCKERS_SHM_BYTES = 68_000_000  # 64 MiB is what a container gets where nobody asked for more
-SHM = "/dev/shm"  # noqa: S108
+SHM = "/dev/shm"
 
 
 def volume(facts: Facts) -> Iterator[Check]:
@@ -41,7 +41,12 @@ def probe(facts: Facts) -> Iterator[Check]:
     if facts.probe is None:
         return
     if facts.probe:
-        yield Check("no-go", "write", f"a file can't be written and deleted: {facts.probe}", f"ls -ld {shlex.quote(facts.volume.path)}")
+        yield Check(
+            "no-go",
+            "write",
+            f"a file can't be written and deleted: {facts.probe}",
+            f"ls -ld {shlex.quote(facts.volume.path)}",
+        )
     else:
         yield Check("go", "write", "a file was written and deleted")
 

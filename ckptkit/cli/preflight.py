@@ -3,12 +3,11 @@
 import argparse
 import sys
 
-
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.report import text
-from ckptkit.report.checklist import page
+from ckptkit.report.checklist import page, verdict
 
 EXAMPLES = """\
   bin/preflight RUN && bin/train --output-dir RUN
@@ -58,16 +57,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
     against = [check for check in made if check.state == "no-go"]
     shown = against if output.quiet else made
     output.result(text.checklist(shown) if output.verbose else page(shown, _columns()))
-    output.routine(_verdict(made))
+    output.routine(verdict(made))
     output.document({"go": not against, "checks": [check._asdict() for check in made]})
     return 4 if against else 0
-
-
-def _verdict(made: "tuple[Check, ...]") -> str:
-    against, look = (sum(check.state == state for check in made) for state in ("no-go", "warn"))
-    if against:
-        return f"no-go: {text.count(against, 'thing')} in the way"
-    return f"go: {text.count(look, 'thing')} to look at" if look else "go"
 
 
 def _columns() -> int | None:

@@ -11,7 +11,7 @@ from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
-from ckptkit.model import Judged, Level
+from ckptkit.model import Checkpoint, Judged, Level
 from ckptkit.report import text
 
 TYPE_CHECKING = False
@@ -34,18 +34,18 @@ def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(
         verb,
-        "Tell which checkpoints are intact. Opens files read-only, loads no pickle, changes nothing (but --write).",
+        "Tell which checkpoints are intact. It reads only, unpickles nothing, and changes nothing (except --write).",
         EXAMPLES,
         (0, 1, 2, 3, 4, 10),
     )
     made.add_argument("paths", nargs="+", metavar="PATH", help="a checkpoint, a run, or a directory above runs")
     made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help=LEVELS)
-    made.add_argument("--explain", action="store_true", help="say in plain words what can still be done with each")
-    made.add_argument("--write", action="store_true", help="read whole, and write each intact one's manifest")
-    made.add_argument("--sha256", action="store_true", help="take SHA-256 too; the manifest then holds it")
+    made.add_argument("--explain", action="store_true", help="say what each can still be used for")
+    made.add_argument("--write", action="store_true", help="read every byte, and write the manifest of each intact one")
+    made.add_argument("--sha256", action="store_true", help="also compute SHA-256; the manifest then holds it")
     budget = made.add_argument_group("budget (for full and deep)")
-    budget.add_argument("--sample", metavar="N/T", help="read N of T parts of the files, the next ones at each call")
-    budget.add_argument("--max-duration", metavar="DURATION", help="begin no file after 30m, 2h, ...")
+    budget.add_argument("--sample", metavar="N/T", help="read N of T parts of the files; each call reads the next ones")
+    budget.add_argument("--max-duration", metavar="DURATION", help="start no new file after 30m, 2h, ...")
     budget.add_argument("--max-rate", metavar="SIZE", help="read at most 200M, 1G, ... a second")
     flags.add_trust(made)
     return made
@@ -123,6 +123,8 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
     wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
     output.result(text.verdicts(wrong if output.quiet else judged, ops.going_on if options.explain else None))
     unknown = [j for j in judged if j.verdict.state == "unknown"]
+    for checkpoint, _ in (j for j in judged if j.verdict.state == "in_progress"):
+        output.message(_try_again(checkpoint, time.time()))
     for one in unknown[-MOST_TOLD:]:
         output.message(text.unjudged(*one, time.time()))
     if len(unknown) > MOST_TOLD:
@@ -131,13 +133,22 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
     level = judged[0].verdict.level if judged else options.level
     refused = sum(j.verdict.refused for j in judged)
     told = f"; a resume refuses {refused} of them" if refused else ""
-    output.routine(f"{intact} of {len(judged)} checkpoints are intact at level {level}{told}")
+    if judged:
+        are = "is" if len(judged) == 1 else "are"
+        output.routine(f"{intact} of {text.count(len(judged), 'checkpoint')} {are} intact at level {level}{told}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
     if output.json:
         from ckptkit.report import documents
 
         output.document({"checkpoints": [documents.verified(j) for j in judged], "errors": errors})
+
+
+def _try_again(checkpoint: Checkpoint, now: float) -> str:
+    """Of one that is not finished and was written to a moment ago: a save that is running, or one that just died."""
+    silent = now - checkpoint.modified_at
+    wait = text.age(max(1.0, ops.QUIET_SECONDS - silent))
+    return f"{checkpoint.path}: last written {text.age(silent)} ago; if nothing is training, try again in {wait}"
 
 
 @contextmanager

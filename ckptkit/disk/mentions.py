@@ -1,6 +1,6 @@
-"""Whether a training that has nothing of a run open still says that it writes there: a Trainer opens files only to save.
+"""Whether a training that has nothing of a run open says that it writes there: a Trainer opens files only to save.
 
-Its output_dir may stand in its script, in a settings file or in an environment variable. Read from /proc and those files.
+Its output_dir may stand in its script, a settings file or an environment variable. Read from /proc and those files.
 """
 
 from __future__ import annotations

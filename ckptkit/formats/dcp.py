@@ -112,7 +112,7 @@ def shard_faults(file: BinaryIO, size: int) -> list[Fault]:
     if size == 0:
         return [("empty", "0 bytes")]
     if start == b"\0" * len(start):
-        return [("zeroed-header", "starts with zeros: its first block never reached the disk")]
+        return [("zeroed-header", "starts with zeros: its beginning never reached the disk")]
     if start == b"PK\3\4" and not end.startswith(END):
         if end == b"\0" * len(end):
             return [("zeroed-tail", "ends with zeros: its last block never reached the disk")]

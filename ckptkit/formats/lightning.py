@@ -34,7 +34,7 @@ class Content(NamedTuple):
 def read(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Content | None]:
     """Given an open file and its archive's directory, return (faults, what it tells). Raises OSError."""
     if not len(directory):
-        return [("not-recognized", "is no archive as Lightning writes one")], None
+        return [("not-recognized", "is not an archive as Lightning writes it")], None
     faults, place = placed_pickle(file, directory)
     if faults or place is None:
         return faults, None

@@ -53,7 +53,7 @@ class Machine(Arguments):
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise Broken("bad-pickle", f"takes a value that is not there, before byte {self.at}")
+            raise Broken("bad-pickle", f"takes a value that does not exist, before byte {self.at}")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -65,7 +65,7 @@ class Machine(Arguments):
 
     def to_mark(self) -> list[Any]:
         if not self.marks:
-            raise Broken("bad-pickle", f"takes a mark that is not there, before byte {self.at}")
+            raise Broken("bad-pickle", f"takes a mark that does not exist, before byte {self.at}")
         mark = self.marks.pop()
         values = self.stack[mark:]
         del self.stack[mark:]
@@ -141,7 +141,7 @@ class Machine(Arguments):
         name = function.name if type(function) is Global else ""
         self.getattrs -= name == known.GETATTR
         if not name:
-            self.unsure("calls a value that is no global")
+            self.unsure("calls a value that is not a global")
         elif known.is_allowed(name) and not known.may_call(name, arguments):
             self.unsure(f"calls {name}, with arguments that no pickler gives it")
         empty = name == "collections.OrderedDict" and arguments == ()
@@ -150,7 +150,7 @@ class Machine(Arguments):
     def push_new(self, class_: Any, arguments: Any, keywords: Any = None) -> None:
         """An empty instance: only `__new__` runs. In torch's legacy files the class may be a persistent one."""
         if type(class_) not in (Global, Persistent):
-            self.unsure("makes an instance of a value that is no class")
+            self.unsure("makes an instance of a value that is not a class")
         self.push(Call(class_, (arguments, keywords) if keywords else arguments), 90)
 
     def inst(self, arguments: list[Any]) -> None:

@@ -99,7 +99,7 @@ def _followed(machine: Machine) -> Any:
 
 def _stopped(machine: Machine, code: int) -> Any:
     if code != ord("."):
-        raise Broken("bad-pickle", f"byte {machine.at - 1} is no opcode that a file can hold")
+        raise Broken("bad-pickle", f"byte {machine.at - 1} is not an opcode that a file can hold")
     machine.ended, value = True, machine.pop()
     if machine.stack or machine.marks:
         machine.fault("bad-pickle", "values are left over at its end, so no pickler wrote it")

@@ -72,7 +72,7 @@ def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Header | None]:
 
 def _length_fault(length: int, size: int) -> Fault | None:
     if length == 0:
-        return "zeroed-header", "starts with zeros: its first block never reached the disk"
+        return "zeroed-header", "starts with zeros: its beginning never reached the disk"
     if length > LARGEST_HEADER_BYTES:
         return "bad-header", f"claims a header of {length} bytes, the format allows {LARGEST_HEADER_BYTES}"
     if LENGTH_BYTES + length > size:
@@ -112,7 +112,7 @@ def _compact(pairs: list[tuple[str, Any]]) -> Any:
     """A JSON object; what says a tensor becomes a tuple at once, since a hundred thousand objects cost 70 MB."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name stands twice, which would hide a tensor")
+        raise ValueError("a name appears twice, which would hide a tensor")
     if found.keys() != ENTRY:
         return found
     begin, end = found["data_offsets"]
@@ -148,7 +148,7 @@ def _dtype_faults(header: Header) -> list[Fault]:
     for tensor in header.tensors:
         bits = BITS.get(tensor.dtype)
         if bits is None:
-            return [("unknown-dtype", f"{tensor.name} is of dtype {tensor.dtype}, which is not known here")]
+            return [("unknown-dtype", f"{tensor.name} is of dtype {tensor.dtype}, which ckptkit does not know")]
         if prod(tensor.shape) * bits != (tensor.end - tensor.begin) * 8:
             told = f"{tensor.dtype} {list(tensor.shape)} takes {prod(tensor.shape) * bits // 8} bytes"
             return [("bad-shape", f"{tensor.name}: {told}, the file has {tensor.end - tensor.begin}")]

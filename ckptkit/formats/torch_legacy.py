@@ -47,7 +47,7 @@ def faults(file: BinaryIO, size: int, full: bool, trust: Sequence[str] = ()) -> 
     if not start:
         return [("empty", "0 bytes")], 0
     if start == b"\0" * len(start):
-        return [("zeroed-header", "starts with zeros: its first block never reached the disk")], len(start)
+        return [("zeroed-header", "starts with zeros: its beginning never reached the disk")], len(start)
     if start[257:262] == b"ustar":
         return _tar_faults(file, size, full, trust)
     scans, _ = scan_stream(start, 2)
@@ -77,7 +77,7 @@ def _legacy_faults(file: BinaryIO, size: int, trust: Sequence[str]) -> tuple[lis
     found = [fault for one in scans for fault in one.faults]
     keys = scans[-1].value
     if len(scans) < PICKLES or type(keys) is not list:
-        return found or [("bad-pickle", "its fifth pickle is no list of keys")], read
+        return found or [("bad-pickle", "its fifth pickle is not a list of keys")], read
     if scans[3].value is not OPAQUE:  # too large to keep: without the widths the storages can't be stepped over
         found += _storage_faults(file, size, end, keys, _storages(scans[3].value))
     return found, read + COUNT.size * len(keys)
@@ -101,7 +101,7 @@ def _storage_faults(
     for number, key in enumerate(keys, 1):
         elements = _count(file, at)
         if elements is None:
-            return [("truncated", f"{size} bytes, storage {number} of {len(keys)} is not there")]
+            return [("truncated", f"{size} bytes, storage {number} of {len(keys)} is missing")]
         if type(key) is not str or key not in known:
             return [("bad-storage", f"storage {number} of {len(keys)} belongs to no tensor")]
         if (expected := known[key]) is None:

@@ -177,7 +177,7 @@ def _name_faults(directory: Directory) -> list[Fault]:
         return [("bad-record", "two records of one name")]
     for name in names:
         if name.startswith((b"/", b"\\")) or b".." in name.replace(b"\\", b"/").split(b"/") or b"\0" in name:
-            return [("bad-record", f"{_shown(name)} is named like a path out of the archive")]
+            return [("bad-record", f"{_shown(name)} has a name that leads out of the archive")]
     pickled = sum(map(_is_pickle, names))
     if pickled != 1:
         return [("bad-record", f"{pickled} records data.pkl, torch writes one")]

@@ -93,7 +93,7 @@ def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
     if start.startswith(LEGACY):
         return [], len(start), NOTHING
     if start == b"\0" * len(start):
-        return [("zeroed-header", "starts with zeros: its first block never reached the disk")], len(start), NOTHING
+        return [("zeroed-header", "starts with zeros: its beginning never reached the disk")], len(start), NOTHING
     if len(start) < len(ZIP) and ZIP.startswith(start):
         return [("truncated", "is cut off (its end is missing)")], len(start), NOTHING
     if start != ZIP:

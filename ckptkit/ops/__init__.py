@@ -20,6 +20,7 @@ from ckptkit.ops.looking import (
     verify,
 )
 from ckptkit.ops.pruning import Pruned, discard, is_news, prune
+from ckptkit.verify import QUIET_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ ROOMS = {
 }
 __all__ = [
     "DRAFT",
+    "QUIET_SECONDS",
     "Budget",
     "Checks",
     "Latest",

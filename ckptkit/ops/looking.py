@@ -16,7 +16,6 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan

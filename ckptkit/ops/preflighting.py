@@ -10,9 +10,9 @@ from ckptkit import careful, checks, discover, disk, nearby, trackers
 from ckptkit.advice import Check, Script
 from ckptkit.box import Worker
 from ckptkit.checks import Facts
+from ckptkit.disk.holders import command_of
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
-from ckptkit.disk.holders import command_of
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.lineage import kind_of
 from ckptkit.model import Decision, Plan

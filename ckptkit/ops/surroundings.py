@@ -16,7 +16,7 @@ from ckptkit.disk.training import ancestors, session_of
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
-SHM = "/dev/shm"  # noqa: S108
+SHM = "/dev/shm"
 TMUX = "tmux new -A -s train"
 
 
@@ -97,7 +97,7 @@ def places(run: str) -> tuple[Place, ...]:
     home = os.path.expanduser("~")
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     hub = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
-    named = {"HOME": home, "TMPDIR": os.environ.get("TMPDIR") or "/tmp", "HF_HOME": hub}  # noqa: S108
+    named = {"HOME": home, "TMPDIR": os.environ.get("TMPDIR") or "/tmp", "HF_HOME": hub}
     for name in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE"):
         path = os.environ.get(name)
         if path and not os.path.realpath(path).startswith(os.path.realpath(hub) + "/"):

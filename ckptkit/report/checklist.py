@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from ckptkit.advice import Check
-from ckptkit.report.text import printable
+from ckptkit.report.text import count, printable
 
 SHOWN = ("volume", "headroom", "resume", "config", "second-training", "watch", "session")  # also where they are well
 INDENT = " " * 24  # of a message
@@ -27,6 +27,15 @@ def page(made: Iterable[Check], columns: int | None = None) -> str:
         for check in checks:
             lines += _lines(check, columns) if check.state == state else []
     return "\n".join(lines)
+
+
+def verdict(made: Iterable[Check]) -> str:
+    """Given checks, return the last line: go or no-go, and how many things are in the way."""
+    states = [check.state for check in made]
+    if against := states.count("no-go"):
+        return f"no-go: {count(against, 'thing')} in the way"
+    look = states.count("warn")
+    return f"go: {count(look, 'thing')} to look at" if look else "go"
 
 
 def _lines(check: Check, columns: int | None) -> list[str]:

@@ -110,7 +110,7 @@ def weights_findings(checkpoint: Checkpoint) -> tuple[Finding, ...]:
     names = {file.name for file in checkpoint.files}
     found = [*_told(checkpoint, layout, parts), *across_findings(checkpoint, layout, parts)]
     if not parts.weights:
-        found.append(Finding("", "no-weights", "there are no weights that are known here"))
+        found.append(Finding("", "no-weights", "holds no weights that ckptkit knows"))
     lost = [name for weights in parts.weights for name in weights.needed if name not in names]
     found += [Finding(name, "missing", "the weights can't be loaded without it") for name in lost]
     return tuple(f for f in found if f.code not in HINTS)
@@ -130,7 +130,7 @@ def _findings(
         found += name_findings(checkpoint, layout, parts)
     found += across_findings(checkpoint, layout, parts)
     found += shard_findings(checkpoint, layout, parts)
-    told = "is not there, and the save before had it: this one broke off, or the training was changed"
+    told = "is missing, and the save before had it: this save broke off, or the training was changed"
     if all(f.code in HINTS for f in found):  # of a save that broke off before that, no riddle is made
         found += [Finding(name, "fewer-files", told) for name in promised]
     found += strange_findings(checkpoint, layout, found)

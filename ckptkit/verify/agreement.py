@@ -34,7 +34,7 @@ def across_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Ite
     best = state.best_checkpoint if state else None
     if best and not os.path.lexists(os.path.join(os.path.dirname(checkpoint.path), best)):
         named_in = next(n for n, s in seen.items() if s.state is state)
-        yield Finding(named_in, "best-missing", f"names {best} as the best one, which is not there")
+        yield Finding(named_in, "best-missing", f"names {best} as the best one, which does not exist")
 
 
 def _adapter_files(weights: Weights, seen: dict[str, Seen]) -> Iterator[Finding]:
@@ -52,10 +52,10 @@ def _index(name: str, table: Any, seen: dict[str, Seen], names: set[str]) -> Ite
     try:
         where = {str(tensor): str(shard) for tensor, shard in table["weight_map"].items()}
     except (KeyError, TypeError, AttributeError):
-        yield Finding(name, "truncated", "is no whole index of shards")
+        yield Finding(name, "truncated", "is not a complete index of shards")
         return
     for shard in sorted(set(where.values()) - names)[:MOST_TOLD]:
-        yield Finding(name, "missing", f"names {shard}, which is not there")
+        yield Finding(name, "missing", f"names {shard}, which does not exist")
     holders: dict[str, list[str]] = {}
     for shard in sorted(set(where.values()) & seen.keys()):
         header = seen[shard].header
@@ -69,7 +69,7 @@ def _index(name: str, table: Any, seen: dict[str, Seen], names: set[str]) -> Ite
     stem = name.split(".")[0] + "-"
     for extra in sorted(n for n in names if n.startswith(stem) and n.endswith((".safetensors", ".bin"))):
         if extra not in where.values():
-            yield Finding(extra, "extra-shard", "is named by no index: an earlier save's, never loaded")
+            yield Finding(extra, "extra-shard", "is not named by the index: from an earlier save, never loaded")
 
 
 def _displaced(holders: Mapping[str, list[str]], where: Mapping[str, str]) -> Iterator[Finding]:
@@ -78,10 +78,10 @@ def _displaced(holders: Mapping[str, list[str]], where: Mapping[str, str]) -> It
     for tensor, shards in holders.items():
         if len(shards) > 1 and shards[1] not in told:
             told.add(shards[1])
-            yield Finding(shards[1], "doubled-tensor", f"holds {tensor}, which lies in {shards[0]} too")
+            yield Finding(shards[1], "doubled-tensor", f"holds {tensor}, which is also in {shards[0]}")
         elif where.get(tensor) != shards[0] and shards[0] not in told:
             told.add(shards[0])
-            yield Finding(shards[0], "misplaced-tensor", f"holds {tensor}, which belongs into {where.get(tensor)}")
+            yield Finding(shards[0], "misplaced-tensor", f"holds {tensor}, which belongs in {where.get(tensor)}")
 
 
 def _adapter(name: str, config: Any, tensors: tuple[Tensor, ...]) -> Iterator[Finding]:
@@ -101,7 +101,9 @@ def _adapter(name: str, config: Any, tensors: tuple[Tensor, ...]) -> Iterator[Fi
     names = {t.name for t in pairs}
     lonely = [n for n in sorted(names) if _other_half(n) not in names]
     if lonely:
-        yield Finding(name, "adapter-mismatch", f"{lonely[0]} is there without its other half" + _more(lonely))
+        yield Finding(
+            name, "adapter-mismatch", f"{lonely[0]} is there, and the other half of it is missing" + _more(lonely)
+        )
     if not pairs:
         yield Finding(name, "adapter-mismatch", "holds no LoRA tensor, and its configuration says LoRA")
 
@@ -132,7 +134,7 @@ def _config(seen: dict[str, Seen]) -> Iterator[Finding]:
     there = {int(part) for n in tensors for before, part in _numbers(n) if before == "model.layers"}
     lost = sorted(set(range(count)) - there) if isinstance(count, int) and there and count < 10_000 else []
     if lost:
-        yield Finding("config.json", "config-mismatch", f"says {count} layers, none of number {lost[0]} has weights")
+        yield Finding("config.json", "config-mismatch", f"says {count} layers, and layer {lost[0]} has no weights")
 
 
 def _modules(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
@@ -143,7 +145,7 @@ def _modules(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[F
     for folder, kind in types.items() if isinstance(types, Mapping) else ():
         heavy = isinstance(kind, str) and kind.rpartition(".")[2] in WITH_WEIGHTS
         if heavy and layout.modules and not any(name.startswith(f"{folder}/") for name in files):
-            yield Finding(f"{folder}/model.safetensors", "missing", f"is not there, and {ROUTER} names its module")
+            yield Finding(f"{folder}/model.safetensors", "missing", f"is missing, and {ROUTER} names its module")
 
 
 def _numbers(name: str) -> Iterator[tuple[str, str]]:

@@ -35,13 +35,13 @@ def read_whole(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Rea
     """Given an open file and what the quick look saw, return what all of its bytes tell. Raises OSError."""
     before = os.fstat(file.fileno())
     if (holes := stream.hole_bytes(file, before.st_size)) > MOST_HOLES:
-        return seen._replace(faults=(*seen.faults, ("too-large", f"{holes:,} bytes of holes, more than are looked at")))
+        return seen._replace(faults=(*seen.faults, ("too-large", f"{holes:,} bytes of holes: too large to check")))
     digests = Digests({*reading.digests, *(set(known.digests) & {"crc32"} if known else ())})
     looking = _looking(file, name, seen, level, reading)
     count = stream.read_all(file, [digests, *looking.sinks], reading.pace or UNLIMITED)
     after = os.fstat(file.fileno())
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, count):
-        return seen._replace(faults=(("changed", "changed while it was read: somebody is at work here"),))
+        return seen._replace(faults=(("changed", "changed while it was read: something is writing here"),))
     faults = [*looking.faults, *(fault for sink in looking.sinks for fault in sink.faults())]
     return seen._replace(
         faults=(*seen.faults, *faults),
@@ -139,7 +139,7 @@ class Together:
     def faults(self) -> list[Fault]:
         """One fault if there are tensors and all are zeros."""
         if self.zeros_are_wrong and self.tensors and self.zero == self.tensors:
-            return [("all-zeros", f"each of its {self.tensors} tensors holds zeros alone")]
+            return [("all-zeros", f"each of its {self.tensors} tensors holds only zeros")]
         return []
 
 

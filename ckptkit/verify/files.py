@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-TWO_WRITERS = "two writers were at work here"
+TWO_WRITERS = "two programs wrote here"
 SHOWN = 3  # names of what was found, so that a person knows what it is
 
 
@@ -64,7 +64,7 @@ def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], par
     yield from _ranks_lost(checkpoint, layout, names)
     if layout.holds_optimizer(names):
         for name in gaps:
-            told = "is not there, although the save finished: it was removed later, and only the weights can be used"
+            told = "was removed after the save: only the weights can be used"
             yield Finding(name, "removed-after-save", told)
 
 
@@ -77,7 +77,7 @@ def _marked(checkpoint: Checkpoint, layout: Layout) -> Iterator[Finding]:
     for name in layout.incomplete:
         over = name.startswith(OURS) and layout.is_last and times.get(name, 0.0) <= times.get(layout.marker, 0.0)
         if name in times and not over:
-            yield Finding(name, "unfinished", "is the writer's own mark of a save that it did not finish")
+            yield Finding(name, "unfinished", "marks a save that did not finish")
 
 
 def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Finding]) -> Iterator[Finding]:
@@ -95,18 +95,18 @@ def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Fin
 def _ranks_lost(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
     settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else Settings()
     for name in layout.ranks_lost(names, settings.world, settings.each_node):
-        yield Finding(name, "missing", "is not there, and the other ranks' files say that this rank saved too")
+        yield Finding(name, "missing", "is missing, and the other ranks' files say that this rank saved too")
 
 
 def _weights_missing(layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
     if not parts.weights:
         yield Finding(
-            "", "no-weights", f"holds none of the weights that are known here: {', '.join(_weight_names(layout))}"
+            "", "no-weights", f"holds none of the weights that ckptkit knows: {', '.join(_weight_names(layout))}"
         )
     for weights in parts.weights:
         for name in weights.needed:
             if name not in names:
-                yield Finding(name, "no-weights", "is not there, and the weights can't be loaded without it")
+                yield Finding(name, "no-weights", "is missing, and the weights can't be loaded without it")
 
 
 def _weight_names(layout: Layout) -> list[str]:
@@ -132,7 +132,7 @@ def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], p
     elif _broke_off(checkpoint, layout, names, parts):
         yield Finding(layout.marker, "missing", layout.unmarked)
         for name in layout.shards_promised(names):
-            yield Finding(name, "missing", "is not there, and the other shards' names say that it should be")
+            yield Finding(name, "missing", "is missing, and the other shards' names say that it should be there")
     else:
         yield Finding("", "not-recognized", _not_recognized(layout, names))
 

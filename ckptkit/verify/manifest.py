@@ -44,11 +44,11 @@ def manifest_findings(
     if manifest.nonfinite:
         yield Finding("", "nonfinite", f"{manifest.nonfinite[0]} held NaN or Inf when it was saved")
     if level != "quick" and any(s.whole and not _comparable(s, manifest.files.get(n)) for n, s in parts.seen.items()):
-        yield Finding("", "digest-unchecked", f"some files have no digest that is known here ({', '.join(ALGORITHMS)})")
+        yield Finding("", "digest-unchecked", f"some files have no digest that ckptkit knows ({', '.join(ALGORITHMS)})")
 
 
 def _gone(name: str, layout: Layout) -> Finding:
-    told = "is in the manifest, and not there any more"
+    told = "is in the manifest, and is gone"
     if layout.only_continues(name) or fits(layout.optional, name):
         return Finding(name, "removed-after-save", told)
     return Finding(name, "missing", told)
@@ -59,7 +59,7 @@ def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> I
     others = ((n, known) for n, known in manifest.files.items() if n not in parts.seen)
     changed = [n for n, known in others if (n in sizes or not known.digests) and sizes.get(n) != known.size]
     for name in changed[:MOST_TOLD]:
-        yield Finding(name, "changed-bystander", "is not what it was when the manifest was written")
+        yield Finding(name, "changed-bystander", "has changed since the manifest was written")
 
 
 def _changed(now: Seen, known: FileDigest) -> str:

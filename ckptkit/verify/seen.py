@@ -181,7 +181,7 @@ def _seen(
 
                 seen = follow_pickle(opened, file.name, seen, reading)
     except FileNotFoundError:
-        return Seen((("changed", "was there a moment ago: somebody is at work here"),))
+        return Seen((("changed", "was there a moment ago: something is writing here"),))
     except OSError as error:
         return Seen((("unreadable", f"can't be read: {error.strerror or error}"),))
     return seen
@@ -226,7 +226,9 @@ def _nothing(file: BinaryIO, size: int) -> Seen:
 def _safetensors(file: BinaryIO, size: int) -> Seen:
     faults, count, header = safetensors.read(file, size)
     if not faults and _ends_in_a_hole(file, size):
-        faults = [("sparse", "its last bytes are a hole: never written, or copied by a tool that leaves out zeros")]
+        faults = [
+            ("sparse", "its last bytes are a hole: they were never written, or a tool that skips zeros copied it")
+        ]
     return Seen(tuple(faults), count, header=header)
 
 
@@ -274,7 +276,7 @@ def _tag(file: BinaryIO, size: int) -> Seen:
 def _lightning(file: BinaryIO, size: int) -> Seen:
     seen = _archive(file, size)
     if seen.damaged:
-        stranger = ("not-recognized", "is no archive as Lightning writes one")  # many a program writes a .ckpt
+        stranger = ("not-recognized", "is not an archive as Lightning writes it")  # many a program writes a .ckpt
         return seen._replace(faults=tuple(stranger if code == "bad-header" else (code, m) for code, m in seen.faults))
     from ckptkit.formats import lightning
 
@@ -294,7 +296,7 @@ def _state(file: BinaryIO, size: int) -> Seen:
 def _of_this_step(seen: Seen, checkpoint: Checkpoint) -> Seen:
     if seen.state is None or checkpoint.single or seen.state.step == checkpoint.step:
         return seen
-    told = f"is of step {seen.state.step}, the directory says {checkpoint.step}"
+    told = f"is of step {seen.state.step}, its directory's name says {checkpoint.step}"
     return seen._replace(faults=(("step-mismatch", told),), state=None)
 
 
@@ -306,7 +308,7 @@ def _json(file: BinaryIO, size: int, noun: str, parse: Callable[[bytes], Any]) -
     if size == 0:
         return Seen((("empty", "0 bytes"),))
     if size > LARGEST_JSON_BYTES:
-        return Seen((("too-large", f"{size:,} bytes of JSON, more than are looked at"),))
+        return Seen((("too-large", f"{size:,} bytes of JSON: too large to check"),))
     raw = file.read()
     try:
         return Seen((), len(raw), table=parse(raw))
@@ -315,10 +317,10 @@ def _json(file: BinaryIO, size: int, noun: str, parse: Callable[[bytes], Any]) -
     except trainer_state.BeyondStepError as error:
         return Seen((("log-beyond-step", str(error)),), len(raw))
     except trainer_state.NotAStateError as error:
-        return Seen((("not-recognized", f"is JSON, and not as the Trainer writes it ({error})"),), len(raw))
+        return Seen((("not-recognized", f"is JSON, but not as the Trainer writes it ({error})"),), len(raw))
     except ValueError as error:
         code = "truncated" if bounded.is_cut(raw, error) else "bad-json"
-        return Seen(((code, f"is no whole JSON {noun}: {error}"),), len(raw))
+        return Seen(((code, f"is not complete JSON ({noun}): {error}"),), len(raw))
 
 
 def _other_json(file: BinaryIO, size: int) -> Seen:
@@ -329,7 +331,7 @@ def _other_json(file: BinaryIO, size: int) -> Seen:
     file.seek(max(0, size - ENDS))
     begin, end = start.lstrip()[:1], file.read(ENDS).rstrip()[-1:]
     if start == b"\0" * len(start):
-        faults: tuple[Fault, ...] = (("zeroed-header", "starts with zeros: its first block never reached the disk"),)
+        faults: tuple[Fault, ...] = (("zeroed-header", "starts with zeros: its beginning never reached the disk"),)
     elif begin in (b"{", b"[") and end not in (b"}", b"]"):
         faults = (("truncated", "is cut off (its end is missing)"),)
     else:

@@ -44,7 +44,7 @@ def _sizes(index: str, shards: Shards, sizes: dict[str, int]) -> Iterator[Findin
     for name in wrong[:MOST_TOLD]:
         size, promised = sizes.get(folder + name), shards.size(name)
         if size is None:
-            yield Finding(folder + name, "missing", f"is not there, and {index} says that it should be")
+            yield Finding(folder + name, "missing", f"is missing, and {index} says that it should be there")
         elif size < promised:
             yield Finding(folder + name, "truncated", f"is cut off: {size:,} bytes, {index} says {promised:,}")
         else:
@@ -78,8 +78,8 @@ def _again(index_at: float, index_born: float, shard_at: float, shard_born: floa
 def _tag(tag: str, directories: tuple[str, ...], sizes: dict[str, int]) -> Iterator[Finding]:
     """`latest` in a checkpoint of DeepSpeed: the directory that it names is the one that is loaded."""
     if "/" in tag or tag in ("", ".", ".."):
-        yield Finding(TAG, "bad-tag", f"names {tag[:99]!r}, which is no directory of this checkpoint")
+        yield Finding(TAG, "bad-tag", f"names {tag[:99]!r}, which is not a directory of this checkpoint")
     elif tag not in directories:
-        yield Finding(tag, "missing", f"is not there, and {TAG} says that the states lie in it")
+        yield Finding(tag, "missing", f"is missing, and {TAG} says that the states are in it")
     elif not any(name.startswith(f"{tag}/") and name.endswith("_model_states.pt") for name in sizes):
-        yield Finding(f"{tag}/mp_rank_00_model_states.pt", "missing", "is not there, and no resume does without it")
+        yield Finding(f"{tag}/mp_rank_00_model_states.pt", "missing", "is missing, and no resume works without it")
