@@ -235,6 +235,7 @@ def _looked_up(path: str) -> tuple[str, int | None]:
     `os.path.isdir` would say False of what the disk could not look at.
     """
     refuse_empty(path)
+    _require_here()
     try:
         real = os.path.realpath(path, strict=True)
         return real, stat.S_IFMT(os.stat(real).st_mode)
@@ -242,6 +243,14 @@ def _looked_up(path: str) -> tuple[str, int | None]:
         return os.path.realpath(path), None
     except OSError as error:
         raise UnreadableRun(f"{path!r} can't be looked at: {error.strerror}; try again") from None
+
+
+def _require_here() -> None:
+    """Raises NoSuchRun if the directory that a person stands in is gone: a relative path means nothing there."""
+    try:
+        os.getcwd()
+    except OSError:
+        raise NoSuchRun("the directory that you are in was deleted; fix: cd ~") from None
 
 
 def refuse_empty(path: str) -> None:

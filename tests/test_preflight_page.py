@@ -1,7 +1,10 @@
 """preflight's page: one screen of 24 lines of 80 columns for an ordinary run, and every command on it runs."""
 
+import os
 import re
 import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -12,14 +15,23 @@ from tests.support.runs import CHECKOUT
 TWO = {100: "intact", 200: "intact"}
 
 
+@pytest.fixture
+def short():
+    """A path as people have them."""
+    made = tempfile.mkdtemp(prefix="c", dir="/tmp")  # noqa: S108
+    yield made
+    os.rmdir(made)
+
+
 @pytest.mark.mounts
-def test_ordinary_run_fits_one_screen(run_of, ckptkit, calm):
+def test_ordinary_run_fits_one_screen(short, run_of, mount):
+    calm = mount("tmpfs", "size=64m", at=short)
     run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
     environment = {"HOME": calm, "TMPDIR": calm, "HF_HOME": calm, "SSH_CONNECTION": "x", "TMUX": "", "STY": ""}
     script = f"stty cols 80 rows 24; {CHECKOUT}/bin/preflight {run}"
     called = subprocess.run(
         ["script", "-qec", script, "/dev/null"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env=environment | {"PATH": "/usr/bin:/bin", "TERM": "xterm", "CKPTKIT_PYTHON": __import__("sys").executable},
+        env=environment | {"PATH": "/usr/bin:/bin", "TERM": "xterm", "CKPTKIT_PYTHON": sys.executable},
     )  # fmt: skip
     lines = called.stdout.replace("\r", "").splitlines()
     rows = sum(-(-max(1, len(line)) // 80) for line in lines)  # a command is never cut, and may take two rows

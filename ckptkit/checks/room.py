@@ -59,7 +59,7 @@ def headroom(facts: Facts) -> Iterator[Check]:
         return
     peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
     need, have = peak * save, facts.volume.available_bytes + sum(sizes)
-    told = f"{peak} checkpoints need {human(need)}, {human(have)} are free or theirs now"
+    told = f"{peak} checkpoints need {human(need)}, {human(have)} are there"
     yield Check("go" if have >= need else "no-go", "headroom", told, command("diskreport", facts.run))
 
 

@@ -67,7 +67,7 @@ def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], to
         return Check("warn", "config", f"{told}: nothing is ever deleted; {LIMIT}")
     usable = facts.volume.total_bytes - facts.volume.reserved_bytes  # as df counts
     most = f"{alone.peak_used_bytes / max(1, usable) * 100:.0f} %"
-    return Check("go", "config", f"{told}: {facts.volume.mount} peaks at {most}")
+    return Check("go", "config", f"{told}: the volume peaks at {most}")
 
 
 def _full(seen: Outlook, how: going_on.Saving) -> str:

@@ -41,7 +41,7 @@ def writes_elsewhere(run: str, pid: str, words: Sequence[str]) -> bool:
 
 
 def _output_dirs(words: Sequence[str]) -> Iterator[str]:
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         flag, equals, value = word.partition("=")
         if FLAG.fullmatch(flag) and (value or after):
             if equals:

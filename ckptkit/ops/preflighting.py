@@ -136,7 +136,7 @@ def _perhaps(run: str) -> Worker | None:
         return None
     first = f"{command_of(str(pids[0]))} (pid {pids[0]})"
     who = f"{first} and {len(pids) - 1} more" if len(pids) > 1 else first
-    told = f"{who} may train here: torch is loaded, and nothing shows where it writes; look at what it runs"
+    told = f"{who} may train here: torch is loaded, and nothing shows where it writes"
     return Worker(told, look_at(pids[:10]))
 
 
