@@ -18,7 +18,7 @@ TWO = {100: "intact", 200: "intact"}
 @pytest.fixture
 def short():
     """A path as people have them."""
-    made = tempfile.mkdtemp(prefix="c", dir="/tmp")  # noqa: S108
+    made = tempfile.mkdtemp(prefix="c", dir="/tmp")
     yield made
     os.rmdir(made)
 

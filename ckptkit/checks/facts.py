@@ -48,7 +48,7 @@ class Facts(NamedTuple):
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: each other process that is at work on the run. perhaps: processes with torch of which nothing shows where
     they write, None if there are none.
-    watcher: who looks after it (cron, a monitor), or "". crontab: path of crontab.example, "" if this is no checkout.
+    watcher: who looks after it (cron, a monitor), or "". above: the directory that `cron --install` takes, or "".
     session: what keeps us alive after the line drops.
     dangling: {link or file in the run that names a checkpoint: what it names}, of those that name none that is there.
     places: where else a training writes. processes: how many it has, ranks and data loaders' workers, 1 if not known.
@@ -72,7 +72,7 @@ class Facts(NamedTuple):
     probe: str | None
     trainings: tuple[Worker, ...]
     watcher: str
-    crontab: str
+    above: str
     session: Session
     dangling: Mapping[str, str] = {}
     perhaps: Worker | None = None

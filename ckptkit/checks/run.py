@@ -105,13 +105,8 @@ def watcher(facts: Facts) -> Iterator[Check]:
     if facts.watcher:
         yield Check("go", "watch", f"watched by {facts.watcher}")
         return
-    nobody = "nobody sweeps or watches while you sleep"
-    if not facts.crontab:
-        yield Check("warn", "watch", nobody, command("monitor", facts.run))
-        return
-    # `crontab FILE` would replace all that the person has there: this adds to it.
-    appending = f"(crontab -l 2>/dev/null; cat {shlex.quote(facts.crontab)}) | crontab -"
-    yield Check("warn", "watch", f"{nobody}: set the paths in crontab.example, then add its lines to yours", appending)
+    fix = command("cron", "--install", facts.above) if facts.above else command("monitor", facts.run)
+    yield Check("warn", "watch", "nobody sweeps or watches while you sleep", fix)
 
 
 SESSIONS = {

@@ -20,6 +20,7 @@ from ckptkit.ops import surroundings
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import moment, plan
+from ckptkit.ops.scheduling import root_of, watcher
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
 
@@ -99,8 +100,8 @@ def _around(run: str, place: str, settings: Mapping[str, Any] | None) -> Mapping
     return {
         "trainings": workers(run),
         "perhaps": _perhaps(run),
-        "watcher": surroundings.watcher(),
-        "crontab": surroundings.crontab(),
+        "watcher": watcher(run),
+        "above": root_of(run),
         "session": surroundings.session(),
         "places": surroundings.places(place),
         "processes": surroundings.processes(settings),

@@ -1,4 +1,4 @@
-"""What lies around a training that is about to start: who watches, what keeps it, where else it writes."""
+"""What lies around a training that is about to start: what keeps it, where else it writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import glob
 import os
 import signal
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from ckptkit import disk
@@ -14,38 +13,8 @@ from ckptkit.checks import Place, Session
 from ckptkit.disk.holders import command_of
 from ckptkit.disk.training import ancestors, session_of
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-MONITOR = ("-m", "ckptkit", "monitor")  # what bin/monitor ends in; words of their own, not a mention in a script
 SHM = "/dev/shm"
 TMUX = "tmux new -A -s train"
-
-
-def watcher() -> str:
-    """Return the monitor, or the cron daemon with a line of ours, if one lives; "" if none does."""
-    cron = False
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as command:
-            words = command.read().split("\0")
-            if any(tuple(words[i : i + len(MONITOR)]) == MONITOR for i in range(len(words))):
-                return f"a monitor (pid {pid})"
-            cron = cron or os.path.basename(words[0].split(" ")[0]) in ("cron", "crond")
-    return "cron" if cron and _in_a_crontab() else ""
-
-
-def crontab() -> str:
-    """Return the path of the example, "" where this is no checkout."""
-    example = os.path.join(CHECKOUT, "crontab.example")
-    return example if os.path.exists(example) else ""
-
-
-def _in_a_crontab() -> bool:
-    for directory in ("/var/spool/cron/crontabs", "/var/spool/cron", "/etc/cron.d"):
-        with suppress(OSError):
-            for entry in os.scandir(directory):
-                with suppress(OSError), open(entry.path, encoding="utf-8", errors="replace") as crontab:
-                    if "bin/prune" in crontab.read():
-                        return True
-    return False
 
 
 # --- what keeps it --------------------------------------------------------------------------------------------------
