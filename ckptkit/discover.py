@@ -235,7 +235,6 @@ def _looked_up(path: str) -> tuple[str, int | None]:
     `os.path.isdir` would say False of what the disk could not look at.
     """
     refuse_empty(path)
-    _require_here()
     try:
         real = os.path.realpath(path, strict=True)
         return real, stat.S_IFMT(os.stat(real).st_mode)
@@ -245,18 +244,17 @@ def _looked_up(path: str) -> tuple[str, int | None]:
         raise UnreadableRun(f"{path!r} can't be looked at: {error.strerror}; try again") from None
 
 
-def _require_here() -> None:
-    """Raises NoSuchRun if the directory that a person stands in is gone: a relative path means nothing there."""
+def refuse_empty(path: str) -> None:
+    """Given what a person typed, raise UsageError if it is nothing: it would mean the directory that one stands in.
+
+    Raises NoSuchRun if that one is gone: no path means anything there.
+    """
+    if not path:
+        raise UsageError("the path '' is empty: name the Trainer's output_dir; is a variable such as $RUN not set?")
     try:
         os.getcwd()
     except OSError:
         raise NoSuchRun("the directory that you are in was deleted; fix: cd ~") from None
-
-
-def refuse_empty(path: str) -> None:
-    """Given what a person typed, raise UsageError if it is nothing: it would mean the directory that one stands in."""
-    if not path:
-        raise UsageError("the path '' is empty: name the Trainer's output_dir; is a variable such as $RUN not set?")
 
 
 def refuse_system_directory(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.scripts.texts import text_of
 CHECKOUT = Path(__file__).resolve().parent.parent
 CALLBACK = text_of("python", "names", "the_issue")
 LINE = next(number for number, line in enumerate(CALLBACK.splitlines(), 1) if "rmtree" in line)
-FIX = "remove that callback; ckptkit.guard(trainer, keep_last=2) does it"
+FIX = "remove that callback: ckptkit.guard(trainer, keep_last=2) does it"
 SWAP = "checkpoint-10000 sorts before checkpoint-9000, so it deletes the newest"
 
 
@@ -49,18 +50,24 @@ def test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone(wri
     path = write("train.py", CALLBACK)
     called = ckptkit("preflight", run, "--script", "train.py")
     assert called.code == 4
-    first, second = (line for line in called.out.splitlines() if " cleanup " in line or FIX in line)
-    assert first == f"no-go  cleanup          train.py:{LINE} deletes checkpoints in the order of their names: {SWAP}"
-    assert second == f"       -> {FIX}"
+    first, second = (line for line in called.out.splitlines() if " cleanup " in line or "fix: sed" in line)
+    told = f"train.py:{LINE} deletes checkpoints in the order of their names: {SWAP}"
+    assert first == f"no-go  cleanup          {told}; {FIX}"
+    shown = subprocess.run(
+        second.split("fix: ")[1], shell=True, check=True, capture_output=True, text=True, cwd=path.parent
+    )
+    assert CALLBACK.splitlines()[LINE - 1] in shown.stdout, "the command shows the place"
     path.write_text("print('no callback any more')\n")
-    (line,) = [line for line in ckptkit("preflight", run, "--script", path).out.splitlines() if " cleanup " in line]
+    (line,) = [
+        line for line in ckptkit("preflight", run, "-v", "--script", path).out.splitlines() if " cleanup " in line
+    ]
     assert line == f"go     cleanup          no checkpoint is deleted in {path}; what is imported there was not read"
 
 
 def test_json_carries_it_as_every_check(write, run, ckptkit):
     called = ckptkit("preflight", run, "--script", write("train.py", CALLBACK), "--json")
     (check,) = cleanups(called)
-    assert set(check) == {"state", "code", "message", "command"} and check["command"] == FIX
+    assert set(check) == {"state", "code", "message", "command"} and check["message"].endswith(FIX)
     assert called.json["go"] is False and called.code == 4
 
 
@@ -137,7 +144,8 @@ def test_each_order_has_its_words(write, run, ckptkit, kind):
     called = ckptkit("preflight", run, "--script", write("train.py", text_of("python", kind, name)), "--json")
     (check,) = cleanups(called)
     assert (check["state"], words in check["message"]) == (state, True), check
-    assert check["command"].startswith("remove that code; ckptkit.guard(trainer, keep_last=2)")
+    assert "; remove that code: ckptkit.guard(trainer, keep_last=2)" in check["message"]
+    assert check["command"].startswith("sed -n ")
 
 
 def test_each_place_has_its_line_and_many_of_them_end(write, run, ckptkit):
@@ -152,7 +160,7 @@ def test_each_place_has_its_line_and_many_of_them_end(write, run, ckptkit):
 
 def test_keep_last_of_the_rules_is_what_the_guard_is_given(write, run, ckptkit):
     called = ckptkit("preflight", run, "--script", write("train.py", CALLBACK), "--keep-last", "5", "--json")
-    assert "keep_last=5" in cleanups(called)[0]["command"]
+    assert "keep_last=5" in cleanups(called)[0]["message"]
 
 
 # --- where it looks -------------------------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ def test_config_that_is_a_script_is_looked_at_and_the_runs_own_rules_hold(write,
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     Path(run, "ckptkit.toml").write_text("keep_last = 3\n")
     called = ckptkit("preflight", run, "--config", write("config.py", CALLBACK), "--json")
-    assert len(cleanups(called)) == 1 and "keep_last=3" in cleanups(called)[0]["command"]
+    assert len(cleanups(called)) == 1 and "keep_last=3" in cleanups(called)[0]["message"]
     (count,) = [check for check in called.json["checks"] if check["code"] == "checkpoints"]
     assert count["state"] == "go"
 

@@ -86,7 +86,8 @@ def test_rules_take_numbers_and_texts_as_typed():
     assert Rules(keep_last="2..5").keep_last == Range(2, 5)
     assert Rules(keep_best="eval_loss:min=2").keep_best == Best("eval_loss", "min", 2)
     assert Rules(keep_within="2d").keep_within == 172800.0
-    assert Rules(free_target="20G").free_target == 20 << 30
+    assert Rules(free_target="20G").free_target == Rules(free_target="20GB").free_target == 20_000_000_000
+    assert Rules(free_target="20GiB").free_target == 20 << 30
     assert Rules(max_delete=0).max_delete == 0
     assert Rules(None).empty and not Rules().empty
 

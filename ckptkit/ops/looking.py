@@ -49,6 +49,7 @@ def trust_for(run: str, typed: Sequence[str], file: str | None = None) -> tuple[
     run: also a checkpoint of it, and one that is not there yet. typed: as --trust gives them. file: read instead of
     the run's own.
     """
+    discover.refuse_empty(run)
     run = os.path.realpath(os.path.dirname(os.path.abspath(run)) if discover.is_checkpoint_name(run) else run)
     path = run if discover.is_gone(run) else discover.run_directory(run)
     return config.trust(path, {"trust": typed}, os.environ, file)
