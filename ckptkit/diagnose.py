@@ -7,18 +7,20 @@ no errno), transformers' resume, the kernel's errno texts; docs of each were run
 from __future__ import annotations
 
 import re
+import shlex
 
 from ckptkit.advice import Cause
+from ckptkit.calling import command
 from ckptkit.tuples import NamedTuple
 
 
 class Sign(NamedTuple):
-    """A pattern of a log line and what it means. {run} stands for the run in the command."""
+    """A pattern of a log line and what it means. fix: words of a verb of ours, or a shell command; {run} is the run."""
 
     code: str
     pattern: str
     message: str
-    command: str
+    fix: str | tuple[str, ...]
 
 
 def _errno(number: int, words: str) -> str:
@@ -27,7 +29,8 @@ def _errno(number: int, words: str) -> str:
 
 
 FULL = "The disk was full, or out of inodes."
-PRUNE, LOOK, KERNEL = "bin/recover {run}", "bin/diskreport {run}", "dmesg | tail -30"
+PRUNE, LOOK, EXPLAIN = ("recover", "{run}"), ("diskreport", "{run}"), ("verify", "{run}", "--explain")
+KERNEL = "dmesg | tail -30"
 # The first sign that a line shows is what it counts for.
 SIGNS = (
     Sign("full-disk", _errno(28, "No space left on device|StorageFull|ENOSPC"), FULL, PRUNE),
@@ -51,17 +54,19 @@ SIGNS = (
          r"|Header(TooLarge|TooSmall)|InvalidHeader|(Incomplete|Metadata)\w*(Metadata|Buffer)|file not fully covered",
          "The checkpoint that it wanted to resume from is torn.", PRUNE),
     Sign("no-checkpoint", r"No valid checkpoint found in output directory|Can't find a valid checkpoint at",
-         "It wanted to resume, and there is no checkpoint that could be.", "bin/verify {run} --explain"),
+         "It wanted to resume, and there is no checkpoint that could be.", EXPLAIN),
     Sign("timeout", r"Watchdog caught collective operation timeout|ProcessGroupNCCL.*[Tt]imeout",
          "A rank waited for another one that was gone, or stuck: look at the others' logs.", LOOK),
 )  # fmt: skip
 COMPILED = [(sign, re.compile(sign.pattern, re.MULTILINE)) for sign in SIGNS]
 ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt)\b.*", re.ASCII)
+CHECKPOINT = re.compile(r"(?P<run>[^\s'\"(<>|:,]*?)/?(?:tmp-)?checkpoint-\d+\b")
 
 
 def causes(text: str, run: str) -> tuple[Cause, ...]:
-    """Given the tail of a log and the run as a shell word, return what ended it, the last and most telling first.
+    """Given the tail of a log and the run's path, return what ended it, the last and most telling first.
 
+    run: "" if nobody knows it; then a command that needs it is left out.
     Only errors count: a line that tells of a save that failed and was written again is told by our own guard.
     """
     found: dict[str, Cause] = {}
@@ -70,10 +75,25 @@ def causes(text: str, run: str) -> tuple[Cause, ...]:
             continue
         sign = next((sign for sign, pattern in COMPILED if pattern.search(line)), None)
         if sign and sign.code not in found:
-            found[sign.code] = Cause(sign.code, sign.message, line.strip()[:300], sign.command.format(run=run))
+            found[sign.code] = Cause(sign.code, sign.message, line.strip()[:300], _command(sign.fix, run))
     return tuple(found.values())
+
+
+def runs_in(text: str) -> tuple[str, ...]:
+    """Given the tail of a log, return the directories whose checkpoints it names, the last first; "" for its own."""
+    named = [match["run"] for line in reversed(text.splitlines()) for match in CHECKPOINT.finditer(line)]
+    return tuple(dict.fromkeys(named))
 
 
 def last_error(text: str) -> str:
     """Given the tail of a log, return its last line that names an error, or ""."""
     return next((line.strip()[:300] for line in reversed(text.splitlines()) if ERROR.match(line.strip())), "")
+
+
+def _command(fix: str | tuple[str, ...], run: str) -> str:
+    if not run and "{run}" in " ".join(fix if isinstance(fix, tuple) else (fix,)):
+        return ""
+    if isinstance(fix, str):
+        return fix.replace("{run}", shlex.quote(run))
+    verb, *words = fix
+    return command(verb, *(word.replace("{run}", run) for word in words))

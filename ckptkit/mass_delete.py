@@ -79,14 +79,39 @@ def _for_room(made: Plan, rules: Rules, missing: int) -> Sequence[str]:
 
 
 def sentence(made: Plan, rules: Rules) -> str:
-    """Given what is done without a yes, return what waits, why, and the command that deletes it."""
+    """Given what is done without a yes, return what waits for one, why, and the command that deletes it."""
     count, room = len(waiting(made)), len(intact_deletions(made))
-    why = "a new or stricter policy that deletes more than half of them needs a yes"
-    if rules.max_delete is not None:
-        why = f"that is more than --max-delete {rules.max_delete}"
-    went = f" ({room} of the oldest deleted: {FOR_ROOM} otherwise)" if room else ""
-    told = f"{made.run}: {count} of {len(made.intact)} intact checkpoints are not deleted: {why}{went}"
+    went = f". To make room for the next save, the oldest {_many(room)} deleted" if room else ""
+    told = f"{made.run}: {count} of {len(made.intact)} intact checkpoints wait for your yes: {_why(rules)}{went}"
     return f"{told}; fix: {command(made.run, rules, count)}"
+
+
+def foretold(whole: Plan, limited: Plan, rules: Rules) -> str:
+    """Given a plan that was not executed, and what of it is done without a yes, return what its execution will ask.
+
+    The command does all of it: nothing is deleted yet.
+    """
+    count = len(intact_deletions(whole))
+    told = f"{whole.run}: deleting {count} of {len(whole.intact)} intact checkpoints needs your yes: {_why(rules)}"
+    return f"{told}. Without it, {_goes(limited)}; fix: {command(whole.run, rules, count)}"
+
+
+def _goes(limited: Plan) -> str:
+    room, damaged = len(intact_deletions(limited)), any(not d.verdict.intact for d in limited.deletions)
+    oldest = f"the oldest {room if room > 1 else 'one'}"
+    if room:
+        return f"only {'what is damaged and ' if damaged else ''}{oldest} will go, to make room for the next save"
+    return "only what is damaged will go" if damaged else "nothing will go"
+
+
+def _why(rules: Rules) -> str:
+    if rules.max_delete is not None:
+        return f"that is more than --max-delete {rules.max_delete}"
+    return "the rules are new or stricter than before, and more than half would go"
+
+
+def _many(count: int) -> str:
+    return "one was" if count == 1 else f"{count} were"
 
 
 def command(run: str, rules: Rules, count: int) -> str:

@@ -320,9 +320,10 @@ def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: 
 
 def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> str:
     """Who may be at it, how long that counts, and what a person types who knows better."""
-    until = "if not" if writer.certain else f"deleted after {SILENCE_SECONDS // 60:g} min without a write; sooner"
     told = f"{verdict.state}, but {writer.who} may still be writing it"
-    return f"{told}; {until}: {command('discard', checkpoint.path)}"
+    minutes = f"deleted after {SILENCE_SECONDS // 60:g} min without a write"
+    until = "if nothing writes it" if writer.certain else f"{minutes}, or now, if nothing writes it"
+    return f"{told}; {until}; fix: {command('discard', checkpoint.path)}"
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

@@ -27,7 +27,8 @@ def volume(facts: Facts) -> Iterator[Check]:
     if volume.read_only:
         yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
     used = f"{volume.mount} is {volume.used_fraction * 100:.0f} % used"
-    yield Check("no-go" if volume.used_fraction > CRITICAL else "go", "volume", used, look)
+    full = "warn" if facts.sizes and fits_next(facts) else "no-go"
+    yield Check(full if volume.used_fraction > CRITICAL else "go", "volume", used, look)
 
 
 def inodes(facts: Facts) -> Iterator[Check]:

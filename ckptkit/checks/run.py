@@ -18,12 +18,19 @@ CLOCK_SECONDS = 120.0
 
 
 def checkpoints(facts: Facts) -> Iterator[Check]:
-    """More of them than the policy keeps is in the way only where the next save does not fit."""
+    """More of them than the policy keeps is in the way only where the next save does not fit.
+
+    A damaged one is: a resume may pick it.
+    """
     if facts.plan is None:
         return
     going, there = len(facts.plan.deletions), count(len(facts.plan.decisions), "checkpoint")
+    damaged = sum(not d.verdict.intact for d in facts.plan.deletions)
     if not going:
         yield Check("go", "checkpoints", f"{there}, none more than the policy keeps")
+    elif damaged:
+        told = f"{there}, {count(damaged, 'damaged one')} to delete, {going - damaged} more than the policy keeps"
+        yield Check("no-go", "checkpoints", told, command("prune", facts.run))
     elif fits_next(facts):
         told = f"{there}, {going} more than the policy keeps; the next save fits"
         yield Check("warn", "checkpoints", told, command("prune", facts.run))

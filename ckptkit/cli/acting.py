@@ -44,12 +44,19 @@ def say_unread(decisions: Iterable[Any], output: Output) -> int:
     return 3 if left else 0
 
 
-def asks(options: Namespace, output: Output) -> Callable[[ops.Plan], bool] | None:
-    """Who asks whether a mass deletion is meant; None where nobody is there to answer, or -y did already."""
-    if options.yes or options.dry_run or not output.can_ask():
+Asks = Callable[[ops.Plan], bool]
+
+
+def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = lambda made: None) -> Asks | None:
+    """Who asks whether a mass deletion is meant; None where nobody is there to answer, or -y did already.
+
+    show: shows the plan first.
+    """
+    if options.yes or not output.can_ask():
         return None
 
     def ask(made: ops.Plan) -> bool:
+        show(made)
         going = sum(d.verdict.intact for d in made.deletions)
         return output.ask(f"Delete {going} of {len(made.intact)} intact checkpoints?")
 
@@ -69,7 +76,7 @@ def say_outcome(done: Outcome | None, stopped: str, told: Callable[[Outcome], st
     """Say what came of a plan; of a dry run, which has no outcome, only what the real run would stop at."""
     if done is None:
         if stopped:
-            output.message(f"this was a dry run; without it: {stopped}")
+            output.message(f"dry run, nothing was touched. {stopped}")
         return
     if done.deleted or done.failures or not stopped:
         output.routine(told(done))

@@ -1,39 +1,47 @@
 """bin/recover."""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 import time
-from collections.abc import Callable
+from typing import Any
 
 from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.errors import UsageError
+from ckptkit.errors import LockHeld, UsageError
 from ckptkit.model import Decision
-from ckptkit.report import plain, text
+from ckptkit.report import plain, recovering, text
 
 EXAMPLES = """\
-  bin/recover RUN --dry-run            every step, nothing touched
-  bin/recover RUN                      report, free, verify, check, and the line that resumes
-  bin/recover RUN --set-aside          go on from the newest intact one; the newer one that can't be judged is renamed
-  bin/recover RUN --log train.log      what ended the training, in plain words; then the same
-  bin/recover --log train.log          only that"""
+  bin/recover RUN --dry-run            what it would do, and whether training could go on then; nothing is touched
+  bin/recover RUN                      free room, read the newest intact checkpoint, say what to type
+  bin/recover RUN --wait               within a minute of the crash: wait until the newest save counts as torn
+  bin/recover RUN --set-aside          rename a newer checkpoint that nobody can judge; go on from the intact one
+  bin/recover RUN --log train.log      read that log for the cause; without it, the log that is certainly this run's
+  bin/recover --log train.log          only the cause"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(
         verb,
-        "After a crash, all steps in order: report, delete torn checkpoints and what the policy frees, read the newest "
-        "intact one whole, check that it can start, print what resumes. Calling it again changes nothing more.",
+        "After a crash, on one page: what happened, what was freed, what is resumed, and the line to type. It deletes "
+        "torn checkpoints and what the rules release, reads the newest intact one whole, and checks that training can "
+        "start. A second call changes nothing more. -v shows every step. Exit code 11: the newest save was written to "
+        "within the last minute, so a training may be alive; try again, or add --wait.",
         EXAMPLES,
         (0, 1, 2, 3, 4, 10, 11, 25),
         reads_log=True,
     )
     made.add_argument("run", nargs="?", metavar="RUN", help="the Trainer's output_dir")
-    made.add_argument("--log", metavar="FILE", help="the training's log: name the cause of its end")
+    made.add_argument("--log", metavar="FILE", help="the training's log: names the cause of its end")
+    made.add_argument(
+        "--wait", action="store_true", help="wait, a minute at most, until nobody has written to the newest save"
+    )
     unknown = made.add_mutually_exclusive_group()
     unknown.add_argument(
         "--set-aside", action="store_true",
@@ -47,98 +55,183 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
-    """Diagnose if there is a log, recover if there is a run."""
+    """Diagnose if there is a log alone, else recover the run."""
     if not options.run and not options.log:
         raise UsageError("name RUN, or --log FILE; see --help")
-    causes = _diagnose(options, output) if options.log else []
     if not options.run:
-        output.document({"causes": causes})
-        return 0
+        return _diagnose(options, output)
     rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
-    done = ops.recover(
-        options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=acting.asks(options, output),
-        set_aside=lambda decision: _wants_aside(decision, options, output), skip_unknown=options.skip_unknown,
-        trust=ops.trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
-        lock_timeout=options.lock_timeout, tell=lambda step, value: SAY[step](value, options, output),
-    )  # fmt: skip
-    code = _tell(done, options.run, output)
-    output.document(_document(done, causes) if output.json else {})
+    page = Page(options, output, rules)
+    try:
+        done = ops.recover(
+            options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=page.asks(), wait=page.waits,
+            set_aside=page.wants_aside, skip_unknown=options.skip_unknown, log=options.log or "",
+            trust=ops.trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
+            lock_timeout=options.lock_timeout, tell=page.tell,
+        )  # fmt: skip
+    except ops.StillWritten as young:
+        raise LockHeld(f"{young}; fix: {command('recover', *_typed(options), '--wait')}") from None
+    code = page.end(done)
+    output.document(_document(done) if output.json else {})
     return code
 
 
-def _diagnose(options: argparse.Namespace, output: Output) -> list[dict[str, str]]:
-    causes, last = ops.diagnosed(options.log, options.run or "RUN")
-    for cause in causes:
-        output.result(f"{cause.code}: {cause.message}\n    {text.printable(cause.line)}\n    fix: {cause.command}")
-    if not causes:
-        said = f"its last error: {text.printable(last)}" if last else "it names no error"
+def _diagnose(options: argparse.Namespace, output: Output) -> int:
+    """What ended a training, and what to type; the run is the one that the log names."""
+    found = ops.diagnosed(options.log)
+    for cause in found.causes:
+        lines = [f"{cause.code}: {cause.message}", f"    {text.printable(cause.line)}"]
+        lines += [f"    fix: {text.printable(cause.command)}"] if cause.command else []
+        output.result("\n".join(lines))
+    if not found.causes:
+        said = f"its last error: {text.printable(found.last_error)}" if found.last_error else "it names no error"
         output.result(f"no cause that is known here in {text.printable(options.log)}; {said}")
-    return [cause._asdict() for cause in causes]
-
-
-def _wants_aside(decision: Decision, options: argparse.Namespace, output: Output) -> bool:
-    """Whether to rename one that nobody can judge: asked where a person is there to answer, and nothing is a yes."""
-    if options.set_aside or options.dry_run or not output.can_ask():
-        return bool(options.set_aside)
-    why = text.unjudged(decision.checkpoint, decision.verdict, time.time())
-    return output.ask(f"{why}. A resume goes on from an older one: set it aside? (a rename, nothing is lost)")
-
-
-def _say_aside(paths: tuple[str, str], options: argparse.Namespace, output: Output) -> None:
-    old, new = paths
-    if not new:
-        output.routine(f"would set aside {text.printable(old)}")
-        return
-    output.routine(f"set aside {text.printable(old)}; undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
-
-
-def _say_pruned(pruned: ops.Pruned, options: argparse.Namespace, output: Output) -> None:
-    acting.say_outcome(pruned.outcome, pruned.stopped, lambda done: text.outcome(pruned.plan, done), output)
-    acting.say_stopped(pruned, output)
-
-
-def _say_latest(found: ops.Latest, options: argparse.Namespace, output: Output) -> None:
-    for passed in found.passed_over:
-        output.message(text.passed_over(passed.checkpoint, passed.reason))
-    output.routine(f"{text.printable(found.path)} is intact")
-
-
-SAY: dict[str, Callable[..., None]] = {
-    "step": lambda words, options, output: output.routine(words),
-    "report": lambda found, options, output: output.routine(plain.flags(found)),
-    "plan": lambda plan, options, output: output.routine(text.plan(plan, options.dry_run)),
-    "pruned": _say_pruned,
-    "kept": lambda reason, options, output: output.message(text.printable(reason)),
-    "aside": _say_aside,
-    "latest": _say_latest,
-    "checks": lambda checks, options, output: output.result(
-        text.checklist(c for c in checks if c.state == "no-go" or not output.quiet)
-    ),
-}
-
-
-def _tell(done: ops.Recovered, run: str, output: Output) -> int:
-    """Say the line that resumes, and return the exit code."""
-    if not done.line:
-        weights = command("latest", run, "--weights-only-ok")
-        output.message(
-            text.printable(f"nothing to resume from; weights to train on from, where there are any: {weights}")
+    elif not all(cause.command for cause in found.causes):
+        output.result(
+            "The log does not tell where the checkpoints are: call recover again with the training's output_dir."
         )
-        return 4
-    output.result(done.line)
-    unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0
-    if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
-        return 3
-    if any(check.state == "no-go" for check in done.checks):
-        return 4
-    return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
+    output.document({"causes": [cause._asdict() for cause in found.causes]})
+    return 0
 
 
-def _document(done: ops.Recovered, causes: list[dict[str, str]]) -> dict[str, object]:
+def _typed(options: argparse.Namespace) -> list[str]:
+    """The words that make this call again, --wait apart."""
+    words = [options.run]
+    for name, value in sorted(vars(options).items()):
+        flag = "--" + name.replace("_", "-")
+        if name in ("run", "wait") or value in (None, False, [], 0.0):
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            words += [flag] if each is True else [flag, str(each)]
+    return words
+
+
+class Page:
+    """What a person reads while a run is recovered: one page, and with -v every step in between."""
+
+    def __init__(self, options: argparse.Namespace, output: Output, rules: Any) -> None:
+        self.options, self.output, self.rules = options, output, rules
+        self.diagnosis = ops.Diagnosis()
+
+    def asks(self) -> acting.Asks | None:
+        """Who asks about a mass deletion; in a dry run, whether the real one would ask."""
+        return acting.asks(self.options, self.output, self._before_asking)
+
+    def tell(self, step: str, value: object) -> None:
+        """Say what a step came to."""
+        getattr(self, f"_say_{step}")(value)
+
+    def waits(self, young: ops.Young) -> bool:
+        """Whether to go on once the newest save has been silent for a minute; a person may have to say so."""
+        output, seconds = self.output, text.age(young.wait_seconds)
+        if not self.options.wait:
+            if self.options.dry_run or not output.can_ask():
+                return False
+            if not output.ask(f"{young.sentence}. Wait {seconds}, then go on?"):
+                return False
+        if not output.quiet:
+            output.message(f"waiting {seconds}: then {young.name} counts as torn, if nobody writes to it")
+        time.sleep(young.wait_seconds)
+        return True
+
+    def wants_aside(self, decision: Decision) -> bool:
+        """Whether to rename one that nobody can judge: asked where a person is there, and nothing is taken as a yes."""
+        options, output = self.options, self.output
+        if options.set_aside or options.dry_run or not output.can_ask():
+            return bool(options.set_aside)
+        why = text.unjudged(decision.checkpoint, decision.verdict, time.time())
+        name = text.printable(decision.checkpoint.name)
+        return output.ask(f"{why}.\nRename it to set-aside-{name}, and go on from an older one? It can be undone.")
+
+    def end(self, done: ops.Recovered) -> int:
+        """Say the line that resumes, and return the exit code."""
+        output, go = self.output, all(check.state != "no-go" for check in done.checks)
+        if not done.line:
+            weights = command("latest", self.options.run, "--weights-only-ok")
+            output.message(f"nothing to resume from. Weights to train on from, if there are any: {weights}")
+            return 4
+        line = done.going_on
+        output.routine(recovering.to_type(line.exact, line.in_script, line.started, go))
+        output.result(line.line)
+        unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0
+        if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
+            return 3
+        if not go:
+            return 4
+        return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
+
+    # --- step by step ---
+
+    def _detail(self, words: str) -> None:
+        if self.options.verbose:
+            self.output.routine(words)
+
+    def _say_step(self, words: str) -> None:
+        self._detail(words)
+
+    def _say_diagnosis(self, found: ops.Diagnosis) -> None:
+        self.diagnosis = found
+
+    def _say_report(self, found: ops.Report) -> None:
+        self._detail(plain.flags(found))
+        told = self.diagnosis
+        self.output.routine(recovering.happened(found, told.causes, told.log, told.last_error))
+
+    def _say_plan(self, plan: ops.Plan) -> None:
+        self._detail(text.plan(plan, self.options.dry_run))
+
+    def _before_asking(self, plan: ops.Plan) -> None:
+        self.output.routine(recovering.freed(plan, None, self._kept_by()))
+
+    def _say_pruned(self, pruned: ops.Pruned) -> None:
+        plan, outcome, stopped = pruned
+        self.output.routine(recovering.freed(plan, outcome, self._kept_by()))
+        for line in text.failures(outcome) if outcome else []:
+            self.output.message(line)
+        if stopped:
+            self._say_waits(pruned)
+
+    def _say_waits(self, pruned: ops.Pruned) -> None:
+        if self.output.quiet:
+            acting.say_stopped(pruned, self.output)
+            return
+        names, rest = ops.rest(pruned, self.rules)
+        dry = self.options.dry_run
+        self.output.routine(recovering.waits(names, rest, dry, asks=dry and self.asks() is not None))
+
+    def _say_kept(self, reason: str) -> None:
+        self.output.message(text.printable(reason))
+
+    def _say_aside(self, paths: tuple[str, str]) -> None:
+        old, new = paths
+        if not new:
+            self.output.routine(f"Would set aside {text.printable(old)}")
+            return
+        self.output.routine(f"Set aside {text.printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
+
+    def _say_latest(self, found: ops.Latest) -> None:
+        for passed in found.passed_over:
+            if passed.verdict.intact or self.options.verbose or self.output.quiet:
+                self.output.message(text.passed_over(passed.checkpoint, passed.reason))
+        self.output.routine(recovering.resumes(found.checkpoint.name))
+
+    def _say_checks(self, checks: tuple[Any, ...]) -> None:
+        self._detail(text.checklist(checks))
+        if self.output.quiet:
+            self.output.result(text.checklist(check for check in checks if check.state == "no-go"))
+        preflight = command("preflight", self.options.run)
+        self.output.routine(recovering.start(checks, preflight, self.options.dry_run))
+
+    def _kept_by(self) -> str:
+        return ops.in_words(self.rules)
+
+
+def _document(done: ops.Recovered) -> dict[str, object]:
     from ckptkit.report import documents, reported
 
     return {
-        "causes": causes,
+        "causes": [cause._asdict() for cause in done.diagnosis.causes],
+        "log": done.diagnosis.log or None,
         "flags": [reported.flag(flag) for flag in done.report.flags],
         "pruned": documents.pruned(*done.pruned) if done.pruned else None,
         "set_aside": list(done.set_aside),

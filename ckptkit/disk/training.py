@@ -155,6 +155,12 @@ def _ignores_hangup(pid: str) -> bool:
 # --- where it writes -----------------------------------------------------------------------------------------------
 
 
+def log_of(pid: str) -> str:
+    """Given a process, return the file that its output goes to, "" if it goes to none or to one that is deleted."""
+    path, deleted, _ = _log(pid)
+    return "" if deleted else path
+
+
 def _log(pid: str) -> tuple[str, bool, float | None]:
     """(file that its output goes to, also through a pipe to `tee`; whether it is deleted; when it was written)."""
     for fd in ("1", "2"):

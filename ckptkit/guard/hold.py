@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from ckptkit import lock
 from ckptkit.errors import LockHeld
+from ckptkit.ops.starting import note_start
 
 
 class Hold:
@@ -30,6 +31,7 @@ class Hold:
         except LockHeld:
             self.release()
             raise
+        note_start(run)
 
     def release(self) -> None:
         """Hold nothing."""

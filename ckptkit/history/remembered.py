@@ -23,12 +23,12 @@ def remember_policy(run: str, policy: Any) -> None:
     known = _known(run)
     if known.keys() - {"run"} == {"policy"} and known["policy"] == _plain(policy):
         return
-    _replace(_policy_file(run), {"run": run, "policy": policy})
+    replace_file(_policy_file(run), {"run": run, "policy": policy})
 
 
 def remember_room(run: str, policy: Any, count: int) -> str:
     """Given a policy that waits for a yes, keep how many intact checkpoints went for room. Returns "" or the fault."""
-    return _replace(_policy_file(run), _known(run) | {"run": run, "room": [policy, count]})
+    return replace_file(_policy_file(run), _known(run) | {"run": run, "room": [policy, count]})
 
 
 def recall_room(run: str, policy: Any) -> int:
@@ -45,7 +45,7 @@ def is_news(run: str, told: list[str]) -> bool:
     known = _known(run)
     if known.get("told") == told:
         return False
-    _replace(_policy_file(run), known | {"run": run, "told": told})
+    replace_file(_policy_file(run), known | {"run": run, "told": told})
     return True
 
 
@@ -98,8 +98,8 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _replace(path: str, content: dict[str, Any]) -> str:
-    """Returns "" or why it could not be written."""
+def replace_file(path: str, content: dict[str, Any]) -> str:
+    """Given a path and JSON values, put them there in one step. Returns "" or why that failed."""
     temporary = f"{path}.{os.getpid()}"
     try:
         careful.ensure_directory(os.path.dirname(path))
@@ -120,7 +120,7 @@ def next_turn(path: str) -> int:
             turn = int(json.load(known)["turn"])
     except (OSError, ValueError, KeyError, TypeError):
         turn = 0
-    _replace(file, {"path": path, "turn": turn + 1})
+    replace_file(file, {"path": path, "turn": turn + 1})
     return turn
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ckptkit.moves import Moved, MovePlan
+    from ckptkit.ops.crash_log import Diagnosis, diagnosed
     from ckptkit.ops.discarding import discard_named
     from ckptkit.ops.foreseeing import foreseen
     from ckptkit.ops.monitoring import Monitor, Telling, duration, monitor, require_directory, sinks, watch
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from ckptkit.ops.pinning import pin, unpin
     from ckptkit.ops.placing import DRAFT, put_in_place, remove_draft, weights_findings
     from ckptkit.ops.preflighting import configured, preflight
+    from ckptkit.ops.pruning import in_words, rest
     from ckptkit.ops.recalling import deletions, samples
     from ckptkit.ops.recording import record_damage, record_save
-    from ckptkit.ops.recovering import Recovered, diagnosed, recover
+    from ckptkit.ops.recovering import Recovered, StillWritten, Young, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
     from ckptkit.ops.scheduling import agree, installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
@@ -54,9 +56,14 @@ ROOMS = {
     "foreseen": "foreseeing",
     "configured": "preflighting",
     "preflight": "preflighting",
-    "diagnosed": "recovering",
+    "Diagnosis": "crash_log",
+    "diagnosed": "crash_log",
     "recover": "recovering",
     "Recovered": "recovering",
+    "StillWritten": "recovering",
+    "Young": "recovering",
+    "in_words": "pruning",
+    "rest": "pruning",
     "Monitor": "monitoring",
     "Telling": "monitoring",
     "duration": "monitoring",
@@ -113,6 +120,7 @@ __all__ = [
     "QUIET_SECONDS",
     "Budget",
     "Checks",
+    "Diagnosis",
     "Latest",
     "Monitor",
     "MovePlan",
@@ -122,6 +130,7 @@ __all__ = [
     "Pruned",
     "Recovered",
     "Report",
+    "StillWritten",
     "StripPlan",
     "Stripped",
     "Telling",
@@ -129,6 +138,7 @@ __all__ = [
     "Verified",
     "Watch",
     "agree",
+    "Young",
     "budget",
     "bytes_at",
     "conditions",
@@ -144,6 +154,7 @@ __all__ = [
     "foreseen",
     "going_on",
     "installed_root",
+    "in_words",
     "is_news",
     "judge",
     "keep_resumable",
@@ -166,6 +177,7 @@ __all__ = [
     "report",
     "require_directory",
     "root_of",
+    "rest",
     "rules_for",
     "rules_where",
     "runner",

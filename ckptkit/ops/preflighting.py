@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,7 @@ def preflight(
     allow_nonfinite: bool = False,
     scripts: tuple[Script, ...] = (),
     config: str = "",
+    afterwards: Callable[[Facts], Facts] = lambda facts: facts,
 ) -> tuple[Check, ...]:
     """Given a run, or where one will be, and its rules, return go or no-go, line by line.
 
@@ -51,13 +52,13 @@ def preflight(
     skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
     scripts: the training's own, as `scripting.scripts` returns them. config: path of the file with these settings.
+    afterwards: given what was measured, returns it as it will be, and that is judged (a dry run).
     """
-    return checks.checks(
-        facts(
-            path, rules, now, probe=probe, settings=settings, origin=origin, skip_unknown=skip_unknown, trust=trust,
-            allow_nonfinite=allow_nonfinite, scripts=scripts, config=config,
-        )
+    measured = facts(
+        path, rules, now, probe=probe, settings=settings, origin=origin, skip_unknown=skip_unknown, trust=trust,
+        allow_nonfinite=allow_nonfinite, scripts=scripts, config=config,
     )  # fmt: skip
+    return checks.checks(afterwards(measured))
 
 
 def facts(

@@ -72,19 +72,35 @@ def prune(
         made = look(rules)
         announce(made)
         require_intact(made, "deleted")
-        return Pruned(made, None, "" if yes else _let_through(made, rules)[1])
+        return Pruned(made, None, "" if yes else _foretold(made, rules))
     shown = None
     if ask and not yes:
         rules, shown = _asked(look(rules), rules, announce, ask)
     with lock.hold(run, lock_timeout) as run_fd:
         made = look(rules)
-        made, stopped = (made, "") if yes else _let_through(made, rules)
+        made, stopped = (made, "") if yes else let_through(made, rules)
         if made != shown:
             announce(made)
         require_intact(made, "deleted")
         outcome = _executed(run_fd, made, patient, settle)
         outcome = _remembered(made, outcome, rules, stopped)
     return Pruned(made, _recorded(made, outcome, by), stopped)
+
+
+def rest(pruned: Pruned, rules: Rules) -> tuple[tuple[str, ...], str]:
+    """Given what is done without a yes, return the names of the intact ones that wait for one, and what deletes them.
+
+    Of a dry run, which deleted nothing, the command deletes all.
+    """
+    waiting = tuple(d.checkpoint.name for d in mass_delete.waiting(pruned.plan))
+    undone = 0 if pruned.outcome else len(mass_delete.intact_deletions(pruned.plan))
+    return waiting, mass_delete.command(pruned.plan.run, rules, len(waiting) + undone)
+
+
+def in_words(rules: Rules) -> str:
+    """Given rules, return them for a person: keep-last 2, keep-every 500."""
+    words = mass_delete.flags(rules)
+    return ", ".join(f"{name[2:]} {value}" for name, value in zip(words[::2], words[1::2], strict=True)) or "no rule"
 
 
 def is_news(pruned: Pruned) -> bool:
@@ -168,8 +184,14 @@ def _asked(
     return (rules._replace(max_delete=agreed) if ask(made) else rules), made
 
 
-def _let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
-    """What may be done of a plan without a yes, and the sentence about the rest, "" if there is none."""
+def _foretold(made: Plan, rules: Rules) -> str:
+    """What the execution of a plan will ask; "" if nothing."""
+    limited, stopped = let_through(made, rules)
+    return mass_delete.foretold(made, limited, rules) if stopped else ""
+
+
+def let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
+    """Given a plan, return what of it is done without a yes, and the sentence about the rest, "" if there is none."""
     if not _needs_a_yes(made, rules):
         return made, ""
     limited = mass_delete.unasked(made, rules, 0)

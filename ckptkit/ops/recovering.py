@@ -1,30 +1,65 @@
 """recover: after a crash, all steps in order, each told before it runs, to the line that resumes."""
 
-import os
-import shlex
+import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from ckptkit import careful, diagnose
-from ckptkit.advice import Cause, Check
-from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.advice import Check
+from ckptkit.afterwards import afterwards
+from ckptkit.checks import Facts
+from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.lineage import kind_of
 from ckptkit.model import Decision, Plan
 from ckptkit.ops import setting_aside
+from ckptkit.ops.at_work import at_work
+from ckptkit.ops.crash_log import Diagnosis, diagnosed, log_of
 from ckptkit.ops.latest import Latest, latest
-from ckptkit.ops.looking import going_on, plan
+from ckptkit.ops.looking import judge, moment, plan, scan
 from ckptkit.ops.preflighting import newer_unknown, preflight
-from ckptkit.ops.pruning import Pruned, prune
+from ckptkit.ops.pruning import Pruned, let_through, prune
 from ckptkit.ops.reporting import Report, report
+from ckptkit.ops.starting import GoingOn, going_on
 from ckptkit.policy import Rules
-from ckptkit.units import printable
+from ckptkit.units import age, printable
+from ckptkit.verify import QUIET_SECONDS
 
-TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
+
+class Young(NamedTuple):
+    """The newest save is not finished, and was written to a moment ago: its training may be alive.
+
+    silent_seconds: since the last write. wait_seconds: until it counts as torn. at_work: who trains there, or "".
+    """
+
+    run: str
+    name: str
+    silent_seconds: float
+    wait_seconds: float
+    at_work: str
+
+    @property
+    def sentence(self) -> str:
+        """What is known of it, for a person."""
+        told = f"{self.run}: {self.name} is not finished, and was last written {age(self.silent_seconds)} ago"
+        return f"{told}; {self.at_work}" if self.at_work else told
+
+
+class StillWritten(LockHeld):
+    """The newest save was written to a moment ago: somebody may be at it."""
+
+    def __init__(self, young: Young) -> None:
+        again = f"try again in {age(young.wait_seconds)}"
+        what = f"when it has ended, {again}" if young.at_work else f"if nothing is training, {again}"
+        super().__init__(f"{young.sentence}; {what}; nothing was changed")
+        self.young = young
 
 
 class Recovered(NamedTuple):
     """What each step came to. `line` is what to type to go on, "" if there is nothing to go on from.
 
-    set_aside: the new paths of checkpoints that nobody can judge.
+    set_aside: the new paths of checkpoints that nobody can judge, in a dry run the old ones.
+    done: the plan of what is deleted, in a dry run of what will be; None if nothing is intact.
+    going_on: the line again, and whether it can be typed as it is. diagnosis: what the training's log told.
     """
 
     report: Report
@@ -33,6 +68,9 @@ class Recovered(NamedTuple):
     checks: tuple[Check, ...]
     line: str
     set_aside: tuple[str, ...] = ()
+    done: Plan | None = None
+    going_on: GoingOn = GoingOn("", exact=False)
+    diagnosis: Diagnosis = Diagnosis()
 
     def __repr__(self) -> str:
         against = [check.code for check in self.checks if check.state == "no-go"]
@@ -52,29 +90,39 @@ def recover(
     skip_unknown: bool = False,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
+    log: str = "",
+    wait: Callable[[Young], bool] = lambda young: False,
     tell: Callable[[str, object], None] = lambda step, value: None,
 ) -> Recovered:
     """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
 
     set_aside: asked of each checkpoint that can't be judged and is newer than the newest intact one: whether to rename
     it, so that no resume takes it. skip_unknown: go on without asking, and leave them where they are.
-    trust, allow_nonfinite: as in `latest`.
+    trust, allow_nonfinite: as in `latest`. log: the training's, default the one that is certainly its.
+    wait: asked when the newest save was written to within the last minute; returns True once that minute is over.
     tell: gets ("step", its words) before each step, ("plan", plan) before anything is deleted, and what came of each:
-    "report", "pruned" (or "kept", the reason), "aside" (old path and new, "" in a dry run), "latest", "checks".
-    yes, ask: as in `prune`; what waits for a yes is in Recovered.pruned.stopped.
-    Raises NoSuchRun, UsageError, LockHeld.
+    "diagnosis", "report", "pruned" (or "kept", the reason), "aside" (old path and new, "" in a dry run), "latest",
+    "checks".
+    yes, ask: as in `prune`; what waits for a yes is in Recovered.pruned.stopped. A dry run asks nobody: it judges the
+    state after the yes that `ask`, if it is given, would be asked for.
+    Raises NoSuchRun, UsageError, StillWritten and other LockHeld.
     """
+    _require_silence(path, wait)
+    diagnosis = _diagnosis(path, log)
+    tell("diagnosis", diagnosis)
     tell("step", "1. what is on the disk")
     found = report([path], lambda run: rules, trust_of=lambda run: trust)
     tell("report", found)
     tell("step", f"2. torn checkpoints, and what the policy frees{' (dry run)' if dry_run else ''}")
-    pruned = None
+    pruned = done = None
     try:
         pruned = prune(
             path, rules, trust=trust, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout,
             announce=lambda plan: tell("plan", plan),
         )  # fmt: skip
-        tell("pruned", pruned)
+        agreed = pruned.outcome is not None or yes or bool(ask)
+        done = pruned.plan if agreed else let_through(pruned.plan, rules)[0]
+        tell("pruned", pruned._replace(plan=done))
     except NoIntactCheckpoint as error:
         tell("kept", str(error))
     aside = () if skip_unknown else tuple(_set_aside(path, rules, trust, set_aside, dry_run, lock_timeout, tell))
@@ -82,12 +130,52 @@ def recover(
     newest = _newest(path, trust, allow_nonfinite, tell)
     tell("step", "4. whether it can start")
     checks = preflight(
-        path, rules, probe=not dry_run, skip_unknown=skip_unknown, trust=trust, allow_nonfinite=allow_nonfinite
-    )
+        path, rules, probe=not dry_run, skip_unknown=skip_unknown, trust=trust, allow_nonfinite=allow_nonfinite,
+        afterwards=partial(_after, done=done, aside=aside) if dry_run else lambda facts: facts,
+    )  # fmt: skip
     tell("checks", checks)
     tell("step", "5. go on with")
-    line = going_on(newest.checkpoint) if newest else ""
-    return Recovered(found, pruned, newest, checks, line, aside)
+    line = going_on(newest.checkpoint, found.plans[0].run, diagnosis.head) if newest else GoingOn("", exact=False)
+    return Recovered(found, pruned, newest, checks, line.line, aside, done, line, diagnosis)
+
+
+def young(path: str) -> Young | None:
+    """Given a run, return its newest save if that may still be written, None if it is finished or silent.
+
+    Raises NoSuchRun, UsageError.
+    """
+    run, now = scan(path), moment(None)
+    judged = judge(run, now)
+    intact = {kind_of(c): c.step for c, verdict in judged if verdict.intact}
+    unfinished = [c for c, verdict in judged if verdict.state == "in_progress" and c.step > intact.get(kind_of(c), -1)]
+    last = max(unfinished, key=lambda c: c.modified_at, default=None)
+    # One whose times are ahead of this machine's clock would be young for as long as the clock is behind.
+    if last is None or last.modified_at - now > QUIET_SECONDS:
+        return None
+    silent = max(0.0, now - last.modified_at)
+    return Young(run.path, last.name, silent, math.ceil(QUIET_SECONDS - silent), "; ".join(at_work(run.path)))
+
+
+def _require_silence(path: str, wait: Callable[[Young], bool]) -> None:
+    """Raise StillWritten while the newest save may still be written, unless the caller waits for its end."""
+    found = young(path)
+    if found and wait(found):
+        found = young(path)
+    if found:
+        raise StillWritten(found)
+
+
+def _diagnosis(path: str, log: str) -> Diagnosis:
+    run = scan(path)
+    log = log or log_of(run.path, run.checkpoints)
+    return diagnosed(log, path) if log else Diagnosis()
+
+
+def _after(facts: Facts, done: Plan | None, aside: Sequence[str]) -> Facts:
+    """What was measured, as it will be after the deletions and renames of a dry run."""
+    unknown = zip(newer_unknown(facts.plan), facts.unknown, strict=False)
+    facts = facts._replace(unknown=tuple(told for d, told in unknown if d.checkpoint.path not in aside))
+    return afterwards(facts, done or Plan(facts.run, ()), aside)
 
 
 def _set_aside(
@@ -104,6 +192,7 @@ def _set_aside(
         old = decision.checkpoint.path
         if dry_run:
             tell("aside", (old, ""))
+            yield old
             continue
         try:
             new = setting_aside.set_aside(old, lock_timeout=lock_timeout)
@@ -124,14 +213,3 @@ def _newest(
         return None
     tell("latest", newest)
     return newest
-
-
-def diagnosed(log: str, run: str) -> tuple[tuple[Cause, ...], str]:
-    """Given a log's path and the run, return what ended the training, and its last error. Raises NoSuchRun."""
-    try:
-        with careful.opened(log, follow=True) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
-            text = file.read(TAIL_BYTES).decode("utf-8", "replace")
-    except OSError as error:
-        raise NoSuchRun(f"--log {log!r}: {error.strerror}") from None
-    return diagnose.causes(text, shlex.quote(run)), diagnose.last_error(text)
