@@ -26,7 +26,7 @@ from tests.corpus import saves
 from tests.corpus.saves import ORDERS
 from tests.faults.trials import SEED
 from tests.support import random_trees
-from tests.support.runs import set_age
+from tests.support.runs import TYPED, set_age
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 MIXTURES = 2000 if EXHAUSTIVE else 150
@@ -330,7 +330,7 @@ def test_save_that_nobody_can_judge_is_set_aside_or_overwritten_and_training_goe
     aside, over = map(killed, NOBODY_CAN_SAY)
     assert states(aside) == states(over) == {"checkpoint-10": "intact", "checkpoint-20": "unknown"}
     called = ckptkit("recover", aside, "--set-aside", "-y")
-    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {aside}/checkpoint-10", called.err
+    assert called.out.splitlines()[-1] == f"{TYPED} {aside}/checkpoint-10", called.err
     assert sorted(os.listdir(aside)) == ["checkpoint-10", "set-aside-checkpoint-20"]
     for run in (aside, over):
         assert resumed(run, f"{run}/checkpoint-10")
@@ -344,5 +344,5 @@ def test_save_that_was_killed_elsewhere_goes_and_recover_names_the_one_before(ki
         run = killed(file)
         assert states(run) == {"checkpoint-10": "intact", "checkpoint-20": "incomplete"}, file
         called = ckptkit("recover", run, "-y")
-        assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-10", (file, called.err)
+        assert called.out.splitlines()[-1] == f"{TYPED} {run}/checkpoint-10", (file, called.err)
         assert "checkpoint-20" not in os.listdir(run), file

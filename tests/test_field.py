@@ -18,7 +18,7 @@ import ckptkit as public
 from ckptkit import ops
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, UsageError
 from tests.conftest import CHECKOUT
-from tests.support.runs import names, set_age, tree
+from tests.support.runs import TYPED, names, set_age, tree
 
 TWO = {100: "intact", 200: "intact"}
 THREE = TWO | {300: "intact"}
@@ -251,7 +251,7 @@ def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_
         done = script("latest", refused, "--level", level)
         assert done.stdout == f"{refused}/checkpoint-200\n" and "random._os.system" in done.stderr
     done = script("recover", refused, "--dry-run", "--keep-last", "3")
-    assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {refused}/checkpoint-200"
+    assert done.stdout.splitlines()[-1] == f"{TYPED} {refused}/checkpoint-200"
     trusting = script("latest", refused, "--trust", "random._os.*")
     assert trusting.stdout == f"{refused}/checkpoint-300\n"
 
@@ -346,7 +346,7 @@ def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_i
     for words, step in (((), 200), (("--allow-nonfinite",), 300)):
         assert script("latest", diverged, *words).stdout == f"{diverged}/checkpoint-{step}\n"
         done = script("recover", diverged, "--keep-last", "3", "--dry-run", *words)
-        assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {diverged}/checkpoint-{step}"
+        assert done.stdout.splitlines()[-1] == f"{TYPED} {diverged}/checkpoint-{step}"
         done = script("preflight", diverged, "--keep-last", "3", *words)
         assert f"resumes from {diverged}/checkpoint-{step}" in done.stdout
         assert ("skipped: checkpoint-300 (NaN or Inf in weights" in done.stdout) is (step == 200)
@@ -362,7 +362,7 @@ def test_who_reads_the_newest_whole_reads_back_to_finite_values_where_nobody_loo
     done = script("latest", aged(diverged), "--level", "full")
     assert done.stdout == f"{diverged}/checkpoint-{step}\n" and "NaN or Inf" in done.stderr
     done = script("recover", diverged, "--keep-last", "3", "--dry-run")
-    assert done.stdout.splitlines()[-1] == f"--resume_from_checkpoint {diverged}/checkpoint-{step}"
+    assert done.stdout.splitlines()[-1] == f"{TYPED} {diverged}/checkpoint-{step}"
     done = script("latest", diverged, "--level", "full", "--allow-nonfinite")
     assert done.stdout == f"{diverged}/checkpoint-300\n"
 

@@ -39,6 +39,8 @@ MAY = {
     "strip_policy": NOUNS | {"policy", "lineage"},
     "forecast": NOUNS,
     "checks": NOUNS | {"forecast"},
+    "afterwards": NOUNS | {"checks"},
+    "restart": NOUNS,
     "diagnose": NOUNS,
     "flags": NOUNS | {"policy", "thresholds"},
     "thresholds": NOUNS,
@@ -64,6 +66,7 @@ MAY = {
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
+    "afterwards", "restart",
     "thresholds", "scripts", "units", "crontab", "schedule",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip

@@ -1,7 +1,10 @@
 """The policy alone: values in, values out. Each test is a fact; what holds of every plan: tests/faults."""
 
+import os
+
 import pytest
 
+from ckptkit import calling
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
@@ -407,7 +410,7 @@ def test_command_that_is_told_holds_the_same_rules(tmp_path):
 
     rules = Rules(Range(2, 5), Best("loss", "min", 2), 100, 1234567.25, 7 << 30, 9)
     words = shlex.split(command("/a run", rules, 4))
-    assert words[:2] == ["bin/prune", "/a run"]
+    assert [os.path.basename(words[0]), words[1]] == ["prune", "/a run"]
     typed = flags.typed_rules(prune.parser("prune").parse_args(words[1:]))
     assert parse_rules(str(tmp_path), typed, {}, 0) == rules._replace(max_delete=4)
 
@@ -495,7 +498,7 @@ def test_sizes_and_percentages(tmp_path):
     def target(text):
         return parse_rules(str(tmp_path), {"free_target": text}, {}, 1000).free_target
 
-    assert [target(t) for t in ("20%", "1.5K", "2GB", "2G", "7B")] == [200, 1536, 2 * 10**9, 2 << 30, 7]
+    assert [target(t) for t in ("20%", "1.5K", "2GB", "2G", "7B")] == [200, 1500, 2 * 10**9, 2 * 10**9, 7]
 
 
 # --- a training that may still be at it ------------------------------------------------------------------------------
@@ -515,7 +518,8 @@ def test_damaged_one_of_the_highest_step_stays_for_as_long_as_a_training_works_i
     result = swept([judged(100), judged(200, state)], SURE, silent=86400)
     assert steps(result, "leave") == [200]
     assert reasons(result, 200) == (
-        f"{state}, but python (pid 4711) may still be writing it; if not: bin/discard /run/checkpoint-200",
+        f"{state}, but python (pid 4711) may still be writing it; if nothing writes it; "
+        f"fix: {calling.command('discard', '/run/checkpoint-200')}",
     )
     assert steps(swept([judged(100), judged(200, state)], None), "delete") == [200]
 
@@ -524,7 +528,8 @@ def test_training_that_shows_nothing_of_itself_protects_for_half_an_hour_without
     entries = [judged(100), judged(200, "incomplete")]
     assert reasons(swept(entries, UNSURE, HALF_HOUR - 1), 200) == (
         "incomplete, but a training on this machine (python, pid 4711) may still be writing it; "
-        "deleted after 30 min without a write; sooner: bin/discard /run/checkpoint-200",
+        "deleted after 30 min without a write, or now, if nothing writes it; "
+        f"fix: {calling.command('discard', '/run/checkpoint-200')}",
     )
     assert steps(swept(entries, UNSURE, HALF_HOUR), "delete") == [200]
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
+from ckptkit.calling import command
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Plan, Verdict
 from ckptkit.ops.preflighting import newer_unknown
-from tests.support.runs import make_run, names, set_age, tree
+from tests.support.runs import TYPED, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal
 
 TWO = {100: "intact", 200: "intact"}
@@ -46,7 +47,7 @@ def test_one_that_was_named_exits_4_and_is_told_with_size_and_age(run, ckptkit):
     called = ckptkit("verify", f"{run}/checkpoint-400")
     assert called.code == 4
     assert called.err.startswith(f"verify: {run}/checkpoint-400 {TOLD}") and called.err.count("\n") == 1
-    assert "KiB, written 2.0 h ago; nothing here will delete it" in called.err
+    assert "kB, written 2.0 h ago; nothing here will delete it" in called.err
     assert ckptkit("verify", f"{run}/checkpoint-400/", f"{run}/checkpoint-100", "-q").code == 4
 
 
@@ -155,7 +156,7 @@ def check(called):
 def test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped(run, ckptkit):
     called = ckptkit("preflight", run, "--json")
     assert called.code == 4 and check(called)["state"] == "no-go"
-    assert check(called)["command"] == f"bin/recover {run} --set-aside"
+    assert check(called)["command"] == command("recover", run, "--set-aside")
     assert "written 2.0 h ago" in check(called)["message"] and "--skip-unknown" in check(called)["message"]
     skipped = ckptkit("preflight", run, "--skip-unknown", "--json")
     assert skipped.code == 0 and check(skipped)["state"] == "warn"
@@ -174,14 +175,14 @@ def test_recover_says_no_go_and_moves_nothing_unless_it_is_told_to(run, ckptkit)
     before = tree(run)
     called = ckptkit("recover", run)
     assert called.code == 4 and "no-go  unknown" in called.out and tree(run) == before
-    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-200"
+    assert called.out.splitlines()[-1] == f"{TYPED} {run}/checkpoint-200"
     assert ckptkit("recover", run, "--skip-unknown").code == 0 and tree(run) == before
     assert ckptkit("recover", run, "--skip-unknown", "--set-aside").code == 2 and tree(run) == before
 
 
 def test_recover_sets_it_aside_and_says_how_to_undo_that(run, ckptkit):
     dry = ckptkit("recover", run, "--set-aside", "--dry-run")
-    assert f"would set aside {run}/checkpoint-400" in dry.out and "checkpoint-400" in names(run)
+    assert f"Would set aside {run}/checkpoint-400" in dry.out and dry.code == 0 and "checkpoint-400" in names(run)
     called = ckptkit("recover", run, "--set-aside")
     assert called.code == 0 and "set-aside-checkpoint-400" in names(run) and "checkpoint-400" not in names(run)
     (undo,) = [line.partition("undo: ")[2] for line in called.out.splitlines() if "undo: " in line]
@@ -189,7 +190,7 @@ def test_recover_sets_it_aside_and_says_how_to_undo_that(run, ckptkit):
     assert "checkpoint-400" in names(run) and "set-aside-checkpoint-400" not in names(run)
     document = ckptkit("recover", run, "--set-aside", "--json").json
     assert document["set_aside"] == [f"{run}/set-aside-checkpoint-400"]
-    assert document["resume"] == f"--resume_from_checkpoint {run}/checkpoint-200"
+    assert document["resume"] == f"{TYPED} {run}/checkpoint-200"
 
 
 def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):
@@ -201,7 +202,10 @@ def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):
 @pytest.mark.parametrize("answer, renamed", [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
 def test_recover_offers_it_on_a_terminal_and_takes_nothing_but_a_yes(run, answer, renamed):
     code, seen = on_a_terminal("recover", run, typed=answer)
-    assert "set it aside? (a rename, nothing is lost) [y/N]" in seen and "written 2.0 h ago" in seen
+    assert (
+        "Rename it to set-aside-checkpoint-400, and go on from an older one? It can be undone. [y/N]" in seen
+        and "written 2.0 h ago" in seen
+    )
     assert ("set-aside-checkpoint-400" in names(run)) is renamed
     assert code == (0 if renamed else 4)
 
@@ -218,7 +222,7 @@ def test_it_works_at_0_bytes(real, mount, fill, ckptkit):
     add_unknown(run, 400)
     fill(point)
     called = ckptkit("recover", run, "--set-aside", env={"TMPDIR": point, "HOME": point, "CKPTKIT_STATE": f"{point}/s"})
-    assert called.out.splitlines()[-1] == f"--resume_from_checkpoint {run}/checkpoint-200", called.err
+    assert called.out.splitlines()[-1] == f"{TYPED} {run}/checkpoint-200", called.err
     assert names(run) == ["checkpoint-100", "checkpoint-200", "set-aside-checkpoint-400"]
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ckptkit import discover, lock, ops
+from ckptkit.calling import command
 from ckptkit.disk.writers import writer_in, writers_in
 from ckptkit.lock import claimant, claims
 from tests.conftest import CHECKOUT
@@ -248,5 +249,5 @@ def test_prune_leaves_a_torn_one_for_half_an_hour_where_any_training_may_write(s
     now = os.stat(f"{run}/checkpoint-200").st_mtime
     (decision,) = [d for d in ops.prune(run, now=now + 29 * MINUTE).plan.decisions if d.verdict.damaged]
     assert decision.action == "leave"
-    assert decision.reasons[0].endswith(f"30 min without a write; sooner: bin/discard {run}/checkpoint-200")
+    assert decision.reasons[0].endswith(f"fix: {command('discard', f'{run}/checkpoint-200')}")
     assert ops.prune(run, now=now + 30 * MINUTE).outcome.deleted == (f"{run}/checkpoint-200",)

@@ -112,6 +112,7 @@ class Page:
     def __init__(self, options: argparse.Namespace, output: Output, rules: Any) -> None:
         self.options, self.output, self.rules = options, output, rules
         self.diagnosis = ops.Diagnosis()
+        self._told: set[str] = set()  # names of damaged ones that the page has told already
 
     def asks(self) -> acting.Asks | None:
         """Who asks about a mass deletion; in a dry run, whether the real one would ask."""
@@ -185,6 +186,7 @@ class Page:
 
     def _say_pruned(self, pruned: ops.Pruned) -> None:
         plan, outcome, stopped = pruned
+        self._told = {d.checkpoint.name for d in plan.decisions if d.verdict.damaged}
         self.output.routine(recovering.freed(plan, outcome, self._kept_by()))
         for line in text.failures(outcome) if outcome else []:
             self.output.message(line)
@@ -211,7 +213,7 @@ class Page:
 
     def _say_latest(self, found: ops.Latest) -> None:
         for passed in found.passed_over:
-            if passed.verdict.intact or self.options.verbose or self.output.quiet:
+            if self.output.quiet or passed.checkpoint.name not in self._told:
                 self.output.message(text.passed_over(passed.checkpoint, passed.reason))
         self.output.routine(recovering.resumes(found.checkpoint.name))
 
@@ -234,6 +236,7 @@ def _document(done: ops.Recovered) -> dict[str, object]:
         "log": done.diagnosis.log or None,
         "flags": [reported.flag(flag) for flag in done.report.flags],
         "pruned": documents.pruned(*done.pruned) if done.pruned else None,
+        "freed_bytes": done.freed_bytes,
         "set_aside": list(done.set_aside),
         "latest": done.latest.path if done.latest else None,
         "checks": [check._asdict() for check in done.checks],

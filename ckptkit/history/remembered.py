@@ -56,7 +56,7 @@ def recall_policy(run: str) -> Any:
 
 def remember_root(root: str, policies: list[Any]) -> str:
     """Given a directory above runs, keep policies as agreed to for each run below it. Returns "" or the fault."""
-    return _replace(_root_file(root), {"root": root, "policies": policies})
+    return replace_file(_root_file(root), {"root": root, "policies": policies})
 
 
 def recall_root(root: str) -> list[Any]:

@@ -108,7 +108,6 @@ def _run_in(tail: str, place: str) -> str:
 
 
 def _runs_below(place: str) -> list[str]:
-    with suppress(CkptkitError):  # a log in a home or in / says nothing of what lies below
-        discover.refuse_system_directory(place)
-        return discover.find_runs(place, deepest=2)
+    with suppress(CkptkitError):
+        return discover.find_runs(place, deepest=1)
     return []

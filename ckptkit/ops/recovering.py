@@ -77,6 +77,13 @@ class Recovered(NamedTuple):
         state = f"no-go ({', '.join(against)})" if against else "ready" if self.line else "nothing to resume from"
         return printable(f"<Recovered {state}{f', to resume: {self.line}' if self.line and not against else ''}>")
 
+    @property
+    def freed_bytes(self) -> int:
+        """As measured; in a dry run, as expected."""
+        if self.pruned and self.pruned.outcome:
+            return self.pruned.outcome.freed_bytes
+        return self.done.expected_freed_bytes if self.done else 0
+
 
 def recover(
     path: str,

@@ -119,7 +119,7 @@ def start(checks: Sequence[Check], preflight: str, dry_run: bool) -> str:
         return f"Not ready to start\n{text.checklist(against)}"
     warnings = sum(check.state == "warn" for check in checks)
     ready = "Would be ready to start" if dry_run else "Ready to start"
-    return f"{ready}; {count(warnings, 'warning')}: {printable(preflight)}" if warnings else ready
+    return f"{ready}, with {count(warnings, 'warning')}\n  see: {printable(preflight)}" if warnings else ready
 
 
 def to_type(exact: bool, in_script: bool, started: str, go: bool) -> str:

@@ -115,7 +115,7 @@ def recovered_exit(document, code, run, newest):
     """4 where something stands against a start, as a volume that its neighbour filled; the line all the same."""
     if code != (4 if any(check["state"] == "no-go" for check in document["checks"]) else 0):
         yield f"exit {code}"
-    if document["resume"] != f"--resume_from_checkpoint {run}/{newest[0]}":
+    if document["resume"] != f"python YOUR_SCRIPT.py --resume_from_checkpoint {run}/{newest[0]}":
         yield f"resumes by {document['resume']!r}"
 
 

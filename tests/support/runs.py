@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 ORDER = layouts.LAYOUTS[0].order
 OLD = 3600  # seconds: nobody has written there for longer than the quiet period
 NOBODY = 65534
+TYPED = "python YOUR_SCRIPT.py --resume_from_checkpoint"  # where nothing tells the training's own command
 
 
 def make_run(real: str, run: str, states: dict[int, str], kind: str = "lora", age: float = OLD) -> str:
