@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ckptkit.diagnose import causes, last_error
+from ckptkit.diagnose import causes, last_error, runs_in
 
 LINES = {
     "full-disk": [
@@ -55,6 +55,17 @@ def test_a_healthy_log_has_no_cause():
 
 def test_what_our_own_guard_told_and_mended_is_no_cause():
     assert causes("WARNING ckptkit: saving checkpoint-3 failed: [Errno 28] No space left on device", "RUN") == ()
+
+
+def test_a_fix_names_the_run_and_is_left_out_where_nobody_knows_it():
+    log = "OSError: [Errno 28] No space left on device: '/data/run/checkpoint-9000'"
+    assert causes(log, "/a run")[0].command.endswith("bin/recover '/a run'") and causes(log, "")[0].command == ""
+    assert causes("CUDA out of memory", "")[0].command == "nvidia-smi"
+
+
+def test_runs_that_a_log_names_are_known_by_their_checkpoints():
+    log = "saving to out/a/checkpoint-10\nNo such file: '/data/b/tmp-checkpoint-20/x'\nloading checkpoint-30\n"
+    assert runs_in(log) == ("", "/data/b", "out/a")
 
 
 def test_an_unknown_error_is_at_least_quoted():

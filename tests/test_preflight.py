@@ -44,19 +44,20 @@ def test_nothing_intact_stands_against_it(run_of, real):
     assert states(run)["resume"] == "go"
 
 
-def test_more_checkpoints_than_the_policy_keeps_are_told(run_of):
-    run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    assert states(run)["checkpoints"] == "warn", "the next save fits: it can start"
+@pytest.mark.mounts
+def test_more_checkpoints_than_the_policy_keeps_stand_against_it_only_where_the_next_save_does_not_fit(
+    run_of, calm, fill
+):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
+    assert states(run)["checkpoints"] == "warn"
     assert states(run, Rules(Range(3, 3)))["checkpoints"] == "go"
+    fill(calm)
+    assert states(run)["checkpoints"] == "no-go"
 
 
 @pytest.mark.mounts
-def test_more_checkpoints_than_the_policy_keeps_where_no_save_fits(real, mount, fill):
-    point = mount("tmpfs", "size=4m")
-    run = make_run(real, os.path.join(point, "run"), {100: "intact", 200: "intact", 300: "intact"})
-    assert states(run)["checkpoints"] == "warn"
-    fill(point)
-    assert states(run)["checkpoints"] == "no-go" and states(run, Rules(Range(3, 3)))["checkpoints"] == "go"
+def test_a_damaged_one_that_prune_would_delete_stands_against_it(run_of, calm):
+    assert states(run_of({100: "intact", 200: "torn"}, at=f"{calm}/run"))["checkpoints"] == "no-go"
 
 
 @pytest.mark.mounts

@@ -121,17 +121,8 @@ def recover(
     found = report([path], lambda run: rules, trust_of=lambda run: trust)
     tell("report", found)
     tell("step", f"2. torn checkpoints, and what the policy frees{' (dry run)' if dry_run else ''}")
-    pruned = done = None
-    try:
-        pruned = prune(
-            path, rules, trust=trust, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout,
-            announce=lambda plan: tell("plan", plan),
-        )  # fmt: skip
-        agreed = pruned.outcome is not None or yes or bool(ask)
-        done = pruned.plan if agreed else let_through(pruned.plan, rules)[0]
-        tell("pruned", pruned._replace(plan=done))
-    except NoIntactCheckpoint as error:
-        tell("kept", str(error))
+    pruning = partial(prune, path, rules, trust=trust, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout)
+    pruned, done = _pruned(pruning, rules, yes or bool(ask), tell)
     aside = () if skip_unknown else tuple(_set_aside(path, rules, trust, set_aside, dry_run, lock_timeout, tell))
     tell("step", "3. the newest intact checkpoint, every byte of it read")
     newest = _newest(path, trust, allow_nonfinite, tell)
@@ -144,6 +135,21 @@ def recover(
     tell("step", "5. go on with")
     line = going_on(newest.checkpoint, found.plans[0].run, diagnosis.head) if newest else GoingOn("", exact=False)
     return Recovered(found, pruned, newest, checks, line.line, aside, done, line, diagnosis)
+
+
+def _pruned(
+    pruning: Callable[..., Pruned], rules: Rules, agreed: bool, tell: Callable[[str, object], None]
+) -> tuple[Pruned | None, Plan | None]:
+    """What came of it, and the plan of what goes: in a dry run that is all of it only if somebody can agree to that."""
+    try:
+        pruned = pruning(announce=lambda plan: tell("plan", plan))
+    except NoIntactCheckpoint as error:
+        tell("kept", str(error))
+        return None, None
+    whole = agreed or pruned.outcome is not None
+    done = pruned.plan if whole else let_through(pruned.plan, rules)[0]
+    tell("pruned", pruned._replace(plan=done))
+    return pruned, done
 
 
 def young(path: str) -> Young | None:
