@@ -20,7 +20,7 @@ GUARDED = "import ckptkit\nckptkit.guard(trainer)\ntrainer.train(resume_from_che
     "typed, script, again",
     [
         ("python train.py --lr 1", TAKES, "python train.py --lr 1 --resume_from_checkpoint /r/c"),
-        ("python train.py --resume_from_checkpoint x --lr 1", "", "python train.py --resume_from_checkpoint /r/c --lr 1"),
+        ("python train.py --resume_from_checkpoint x -v", "", "python train.py --resume_from_checkpoint /r/c -v"),
         ("python train.py --resume_from_checkpoint=old", "", "python train.py --resume_from_checkpoint=/r/c"),
         ("python train.py --resume_from_checkpoint --lr 1", "", "python train.py --resume_from_checkpoint /r/c --lr 1"),
         ("torchrun train.py", "add('--resume-from-checkpoint')", "torchrun train.py --resume-from-checkpoint /r/c"),
