@@ -31,7 +31,7 @@ def test_freed_bytes_that_only_refill_roots_reserve_are_told(mount, real, fill):
     run = make_run(real, f"{volume}/run", FIVE)
     fill(volume)  # as root, so into the reserve
     done = bare(volume, BIN / "prune", run, "-y")
-    assert "root's reserve on this volume fills up first" in done.stdout
+    assert "the volume's reserve for root fills up first" in done.stdout
     assert os.statvfs(volume).f_bavail == 0 < os.statvfs(volume).f_bfree
 
 
