@@ -64,7 +64,7 @@ PREFLIGHT = {
     "read-only": "test_preflight.py::test_a_file_that_cant_be_written_stands_against_it",
     "write": "test_preflight.py::test_a_file_that_cant_be_written_stands_against_it",
     "inodes": "test_preflight.py::test_too_few_inodes_stand_against_it",
-    "checkpoints": "test_preflight.py::test_more_checkpoints_than_the_policy_keeps_stand_against_it_only_where_the_next_save_does_not_fit",
+    "checkpoints": "test_preflight.py::test_more_checkpoints_than_kept_stand_against_it_only_where_no_save_fits",
     "resume": "test_preflight.py::test_nothing_intact_stands_against_it",
     "tracker": "layouts/test_layouts_bad_input.py::test_preflight_tells_of_a_tracker_that_names_none",
     "unknown": "test_unknown.py::test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipped",

@@ -45,9 +45,7 @@ def test_nothing_intact_stands_against_it(run_of, real):
 
 
 @pytest.mark.mounts
-def test_more_checkpoints_than_the_policy_keeps_stand_against_it_only_where_the_next_save_does_not_fit(
-    run_of, calm, fill
-):
+def test_more_checkpoints_than_kept_stand_against_it_only_where_no_save_fits(run_of, calm, fill):
     run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
     assert states(run)["checkpoints"] == "warn"
     assert states(run, Rules(Range(3, 3)))["checkpoints"] == "go"
