@@ -36,6 +36,19 @@ def absolutely(verb: str, *words: str) -> str:
     return join([*_absolute(verb), *words])
 
 
+def program() -> str:
+    """What a verb follows: `ckptkit`, as the person calls it."""
+    from shlex import join
+
+    return join(_before or _outside())
+
+
+def spelled(*before: str) -> None:
+    """Spell each command with these words before its verb, whatever called us: for what is read on other machines."""
+    global _before, _directory
+    _before, _directory = list(before), ""
+
+
 def words(verb: str) -> list[str]:
     """The words that call a verb from anywhere: what cron and a timer run."""
     return _absolute(verb)
@@ -75,15 +88,24 @@ def started(arguments: Sequence[str]) -> None:
 def _named(verb: str) -> list[str]:
     if _directory:
         return [f"{_directory}/{verb}"]
-    return _absolute(verb) if _before is None else [*_before, *([verb] if verb else [])]
+    return _absolute(verb) if _before is None else [*_before, verb]
 
 
 def _absolute(verb: str) -> list[str]:
     if _in_checkout():
         return [os.path.join(SCRIPTS, verb)]
+    return [*_outside(), verb]
+
+
+def _outside() -> list[str]:
+    """The command of an installation, from anywhere."""
     beside = os.path.join(os.path.dirname(sys.executable), "ckptkit")
-    before = [beside] if os.access(beside, os.X_OK) else [sys.executable, "-m", "ckptkit"]
-    return [*before, *([verb] if verb else [])]
+    return [beside] if os.access(beside, os.X_OK) else [sys.executable, "-m", "ckptkit"]
+
+
+def scripts() -> str:
+    """The directory of bin/'s scripts, "" outside of a checkout."""
+    return os.path.realpath(SCRIPTS) if _in_checkout() else ""
 
 
 def _in_checkout() -> bool:

@@ -60,14 +60,17 @@ MAY = {
     "pins": NOUNS | {"careful"},
     "trackers": NOUNS | {"careful"},
     "report": NOUNS | {"__version__"},
+    "manual": NOUNS,
     "api": NOUNS | {"ops", "rules", "arguments", "api_arguments"},
     "api_arguments": NOUNS | {"ops", "rules", "arguments", "config"},
-    "cli": {"ops", "report", "errors", "model", "events", "calling", "units", "schedule"},
+    "cli": {
+        "ops", "report", "manual", "errors", "model", "events", "calling", "units", "schedule", "__version__",
+    },
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
     "afterwards", "restart",
-    "thresholds", "scripts", "units", "crontab", "schedule",
+    "thresholds", "scripts", "units", "crontab", "schedule", "manual",
     "model", "sizing", "box", "strips", "events", "advice", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}

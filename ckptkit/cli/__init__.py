@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ckptkit import calling
+from ckptkit import __version__, calling
 from ckptkit.cli.output import Output, stop
-from ckptkit.errors import CkptkitError, DiskError
+from ckptkit.errors import CkptkitError, DiskError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 VERBS = {
     "prune": "delete what the rules release, keep the newest intact, tell what it freed",
@@ -28,16 +28,20 @@ VERBS = {
     "discard": "delete one checkpoint that you name in full, also one that nobody can judge",
     "pin": "never delete this checkpoint, whatever the rules say",
     "unpin": "let the rules decide about this checkpoint again",
+    "completion": "print the script that completes verbs and flags in bash, zsh or fish",
 }
+MODULES = {"unpin": "pin"}  # where it is not the verb's own name
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one verb and exit with its code. argv: without the program's name, default the process's own."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     calling.started(arguments)
+    if arguments[:1] == ["help"]:  # ckptkit help prune
+        arguments = [*arguments[1:2], "--help"]
     verb = arguments[0] if arguments else ""
     if verb not in VERBS:
-        stop(0 if verb in ("-h", "--help") else 2, _overview(verb))
+        _without_verb(verb, arguments)
     output = Output(verb, json="--json" in arguments)
     try:
         code = _run(verb, arguments[1:], output)
@@ -52,17 +56,30 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     output.finish(code)
 
 
-def _run(verb: str, arguments: Sequence[str], output: Output) -> int:
+def load(verb: str) -> Any:
+    """The module of a verb: `parser(verb)`, `run(options, output)`."""
     from importlib import import_module
 
-    module = import_module(f"ckptkit.cli.{'pin' if verb == 'unpin' else verb}")
+    return import_module(f"ckptkit.cli.{MODULES.get(verb, verb)}")
+
+
+def _run(verb: str, arguments: Sequence[str], output: Output) -> int:
+    module = load(verb)
     options = module.parser(verb).parse_args(arguments)
     output.configure(options)
     code: int = module.run(options, output)
     return code
 
 
-def _overview(verb: str) -> str:
-    fault = f"ckptkit: no such verb: {verb!r}\n" if verb and verb not in ("-h", "--help") else ""
-    verbs = "\n".join(f"  {name:<11} {what}" for name, what in VERBS.items())
-    return f"{fault}usage: ckptkit VERB ...\n\n{verbs}\n\nckptkit VERB --help tells more"
+def _without_verb(typed: str, arguments: Sequence[str]) -> NoReturn:
+    """Show the verbs or the version, or say which verb was meant."""
+    from ckptkit.cli import helping, suggesting
+
+    if typed == "--version":
+        stop(0, f"ckptkit {__version__}")
+    if typed in ("", "-h", "--help"):
+        stop(0 if typed else 2, helping.overview(VERBS))
+    output = Output("ckptkit", json="--json" in arguments)
+    what = "no such flag" if typed[0] == "-" else "no such verb"
+    meant = suggesting.ask(suggesting.verb(typed.strip("-"), VERBS))
+    output.finish(output.error(UsageError(f"{what}: {typed!r}{meant}; see {calling.program()} --help")))

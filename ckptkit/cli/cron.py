@@ -16,11 +16,11 @@ from ckptkit.report.text import printable
 from ckptkit.schedule import Schedule
 
 EXAMPLES = """\
-  bin/cron --install /workspace/runs     prune and watch every 10 minutes, verify at night
-  bin/cron --install /workspace/runs -n  shows what would be put in and deleted
-  bin/cron --tmux /workspace/runs        on a box without cron and systemd
-  bin/cron --show
-  bin/cron --remove /workspace/runs"""
+  {cron} --install /workspace/runs     prune and watch every 10 minutes, verify at night
+  {cron} --install /workspace/runs -n  shows what would be put in and deleted
+  {cron} --tmux /workspace/runs        on a box without cron and systemd
+  {cron} --show
+  {cron} --remove /workspace/runs"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/discard."""
+"""ckptkit discard."""
 
 import argparse
 import os
@@ -11,9 +11,9 @@ from ckptkit.errors import UsageError
 from ckptkit.report import text
 
 EXAMPLES = """\
-  bin/discard RUN/checkpoint-400 --dry-run         what would go, and what that frees
-  bin/discard RUN/checkpoint-400                   asks on a terminal
-  bin/discard RUN/set-aside-checkpoint-400 -y      without a question; mv gives it its old name back instead"""
+  {discard} RUN/checkpoint-400 --dry-run         what would go, and what that frees
+  {discard} RUN/checkpoint-400                   asks on a terminal
+  {discard} RUN/set-aside-checkpoint-400 -y      without a question; mv gives it its old name back instead"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

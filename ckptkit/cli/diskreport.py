@@ -1,4 +1,4 @@
-"""bin/diskreport."""
+"""ckptkit diskreport."""
 
 import argparse
 import os
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 EXAMPLES = """\
-  bin/diskreport                            the runs below this directory, and what fills their disk
-  bin/diskreport RUN --no-eaters            fast: does not look for the largest directories and files
-  bin/diskreport / --depth 5 --top 30       look deeper
-  bin/diskreport RUN --html report.html     write a page for a browser too
-  bin/diskreport /workspace --json          for a script
-  bin/diskreport --since 24h                how full the disk was over the last day
-  bin/diskreport --audit RUN                what was deleted there: when, by whom and why"""
+  {diskreport}                            the runs below this directory, and what fills their disk
+  {diskreport} RUN --no-eaters            fast: does not look for the largest directories and files
+  {diskreport} / --depth 5 --top 30       look deeper
+  {diskreport} RUN --html report.html     write a page for a browser too
+  {diskreport} /workspace --json          for a script
+  {diskreport} --since 24h                how full the disk was over the last day
+  {diskreport} --audit RUN                what was deleted there: when, by whom and why"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/latest."""
+"""ckptkit latest."""
 
 import argparse
 
@@ -8,8 +8,8 @@ from ckptkit.cli.output import Output
 from ckptkit.report import text
 
 EXAMPLES = """\
-  python train.py --resume_from_checkpoint "$(bin/latest RUN)"
-  bin/latest RUN --weights-only-ok     weights to go on from where nothing is resumable"""
+  python train.py --resume_from_checkpoint "$({latest} RUN)"
+  {latest} RUN --weights-only-ok     weights to go on from where nothing is resumable"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     )
     made.add_argument("run", metavar="RUN", help="the Trainer's output_dir")
     made.add_argument("--weights-only-ok", action="store_true", help="also one whose weights alone are there or intact")
-    made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help="as in bin/verify")
+    made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help="as in verify")
     flags.add_nonfinite(made)
     flags.add_trust(made)
     return made

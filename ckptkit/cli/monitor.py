@@ -1,4 +1,4 @@
-"""bin/monitor."""
+"""ckptkit monitor."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXAMPLES = """\
-  bin/monitor /workspace               in a tmux pane: looks every 10 minutes, more often when little room is left
-  bin/monitor --once -q /workspace     for cron: prints only what changed since the last look
-  bin/monitor --webhook https://hooks.example.org/T0/B0 RUN
-  bin/monitor --exec 'mail -s checkpoints me@example.org' RUN      gets the alert as JSON on stdin
-  bin/monitor --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
+  {monitor} /workspace               in a tmux pane: looks every 10 minutes, more often when little room is left
+  {monitor} --once -q /workspace     for cron: prints only what changed since the last look
+  {monitor} --webhook https://hooks.example.org/T0/B0 RUN
+  {monitor} --exec 'mail -s checkpoints me@example.org' RUN      gets the alert as JSON on stdin
+  {monitor} --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
 WORDS = """\
 Watch a volume and the runs on it: warn, and record how full it is. Deletes nothing. Warns once when something goes
 wrong, and once when it is well again: the volume is more than 50, 60, 80 or 90 % full, its inodes more than 80 or 90 %;

@@ -11,10 +11,10 @@ from ckptkit.model import Checkpoint
 from ckptkit.report import moving
 
 EXAMPLES = """\
-  bin/move RUN /mnt/second/RUN --dry-run          what would be copied, and whether it fits
-  bin/move RUN /mnt/second/RUN                    the newest intact one first; DEST becomes the new output_dir
-  bin/move RUN ssh:me@box:/data/RUN               to another box, by this box's own ssh and rsync
-  bin/move RUN /mnt/second/RUN --delete-source    then delete here what is proved there"""
+  {move} RUN /mnt/second/RUN --dry-run          what would be copied, and whether it fits
+  {move} RUN /mnt/second/RUN                    the newest intact one first; DEST becomes the new output_dir
+  {move} RUN ssh:me@box:/data/RUN               to another box, by this box's own ssh and rsync
+  {move} RUN /mnt/second/RUN --delete-source    then delete here what is proved there"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

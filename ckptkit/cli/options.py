@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from ckptkit.calling import command
+from ckptkit.cli.output import stop
 from ckptkit.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 # Our own words are English, and argparse's translations would load locale and look for catalogues at each start.
 setattr(argparse, "_", str)  # noqa: B010 - mypy knows of no such name
@@ -28,37 +29,92 @@ EXIT_CODES = {
     130: "ended by Ctrl-C",
     143: "ended by SIGTERM",
 }
-HELP_COLUMNS = 110
 
 
 class Parser(argparse.ArgumentParser):
     """argparse that tells a fault as every other fault is told: one clear line, as JSON too, exit 2."""
 
+    verb = ""
+    examples = ""
+    exits: tuple[tuple[int, str], ...] = ()
+    common: argparse._ArgumentGroup
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """A mistyped flag is told before anything else: its value would be taken for a RUN, or a RUN be missing."""
+        for word in args or ():
+            if word == "--":
+                break
+            if word[:2] == "--" and " " not in word and word.split("=", 1)[0] not in self._option_string_actions:
+                self._no_such_flag(word)
+        return super().parse_known_args(args, namespace)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The options; what is left over is a fault."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0][:1] == "-":
+            self._no_such_flag(rest[0])
+        if rest:
+            self.error(f"unexpected argument: {rest[0]!r}")
+        return options
+
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        """Raise UsageError, with where the flags are listed."""
+        message = message.removeprefix("argument ").replace("the following arguments are required:", "missing:")
+        raise UsageError(f"{message}; see {command(self.verb, '--help')}")
+
+    def format_help(self) -> str:
+        """The page of this verb."""
+        from ckptkit.cli import helping
+        from ckptkit.manual import page
+
+        return page.text(helping.facts(self), helping.columns())
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from ckptkit.cli import suggesting
+
+            known = [str(choice) for choice in action.choices]
+            meant = suggesting.ask(suggesting.close(str(value), known)) or f"; it is one of {', '.join(known)}"
+            name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+            self.error(f"{name} has no choice {value!r}{meant}")
+
+    def _no_such_flag(self, word: str) -> NoReturn:
+        from ckptkit.cli import suggesting
+
+        shown = [name for action in self._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
+        name = word.split("=", 1)[0]
+        self.error(f"no such flag: {name}{suggesting.ask(suggesting.flag(name, shown))}")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """A page that nobody reads to its end is no fault; one that a full disk refuses is."""
+        stop(0, message.rstrip("\n"))
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ckptkit import __version__
+
+        stop(0, f"ckptkit {__version__}")
 
 
 def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], reads_log: bool = False) -> Parser:
     """Given a verb's words, return its parser with the flags that all verbs take.
 
+    examples: a line each, `{verb} ARGUMENTS    what it is for`; {verb} becomes the verb as the person calls it.
     codes: its exit codes. reads_log: it has a --log FILE of its own, the training's.
     """
-    exits = "\n".join(f"  {code:<4} {EXIT_CODES[code]}" for code in codes)
-    made = Parser(
-        prog=command(verb),
-        description=description,
-        epilog=f"examples:\n{examples}\n\nexit codes:\n{exits}",
-        # With no width given argparse asks shutil for the terminal's, which loads four compression libraries.
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=HELP_COLUMNS),
-        allow_abbrev=False,
-    )
-    made.add_argument("-q", "--quiet", action="store_true", help="say nothing when all went well (cron)")
-    made.add_argument("-v", "--verbose", action="store_true", help="say more")
-    made.add_argument("--json", action="store_true", help=f"one JSON document, schema ckptkit.{verb}/1")
-    made.add_argument("--no-color", action="store_true", help="no colour (also NO_COLOR, TERM=dumb, no terminal)")
-    made.add_argument(
+    made = Parser(prog=verb, description=description, allow_abbrev=False, add_help=False)
+    made.verb, made.examples, made.exits = verb, examples, tuple((code, EXIT_CODES[code]) for code in codes)
+    made.common = group = made.add_argument_group("flags of every verb")
+    group.add_argument("-q", "--quiet", action="store_true", help="say nothing when all went well (cron)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more")
+    group.add_argument("--json", action="store_true", help=f"one JSON document, schema ckptkit.{verb}/1")
+    group.add_argument("--no-color", action="store_true", help="no colour (also NO_COLOR, TERM=dumb, no terminal)")
+    group.add_argument(
         "--log-to", metavar="FILE", help="append messages there too: a new file or a log of ours; 5 rotations of 10 MB"
     )
+    group.add_argument("-h", "--help", action="help", help="show this page")
+    group.add_argument("--version", action=_Version, nargs=0, help="show the version")
     if not reads_log:
         made.add_argument("--log", nargs="?", action=_Renamed, help=argparse.SUPPRESS)
     return made
@@ -96,17 +152,23 @@ def add_lock(made: argparse.ArgumentParser) -> None:
 
 def seconds(text: str) -> float:
     """A waiting time in seconds, 0 or more."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 1e9:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
     return value
 
 
 def count(text: str) -> int:
     """How many, 1 or more."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return value
 
 

@@ -191,7 +191,7 @@ def _discard(stream: TextIO) -> None:
 
 
 def stop(code: int, text: str = "") -> NoReturn:
-    """Exit, after a last word: on stdout if all is well, else on stderr."""
-    if text:
-        print(text, file=sys.stderr if code else sys.stdout)
+    """Exit, after a last word: on stdout if all is well, else on stderr. What can't be said is no success."""
+    if text and not _print(sys.stderr if code else sys.stdout, text):
+        code = code or 1
     sys.exit(code)

@@ -8,8 +8,8 @@ from ckptkit.cli.output import Output
 from ckptkit.report import text
 
 EXAMPLES = {
-    "pin": "  bin/pin RUN/checkpoint-5000          keep it whatever the rules say",
-    "unpin": "  bin/unpin RUN/checkpoint-5000        let the rules decide again",
+    "pin": "  {pin} RUN/checkpoint-5000          keep it whatever the rules say",
+    "unpin": "  {unpin} RUN/checkpoint-5000        let the rules decide again",
 }
 WORDS = {"pin": "Never delete a checkpoint.", "unpin": "Let the rules decide about a checkpoint again."}
 

@@ -1,4 +1,4 @@
-"""bin/plan."""
+"""ckptkit plan."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ckptkit.ops import planning
 from ckptkit.report import sizing
 
 EXAMPLES = """\
-  bin/plan --params 8B --lora-rank 64 --max-steps 28000 --save-steps 1000 --volume 100G --other 70G
-  bin/plan --model Qwen2.5-7B/ --full --dtype bf16 --optimizer paged_adamw_8bit --max-steps 10000
-  bin/plan --from RUN --max-steps 28000 --save-steps 1000        measure a real checkpoint"""
+  {plan} --params 8B --lora-rank 64 --max-steps 28000 --save-steps 1000 --volume 100G --other 70G
+  {plan} --model Qwen2.5-7B/ --full --dtype bf16 --optimizer paged_adamw_8bit --max-steps 10000
+  {plan} --from RUN --max-steps 28000 --save-steps 1000        measure a real checkpoint"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/preflight."""
+"""ckptkit preflight."""
 
 import argparse
 import sys
@@ -10,10 +10,10 @@ from ckptkit.report import text
 from ckptkit.report.checklist import page, verdict
 
 EXAMPLES = """\
-  bin/preflight RUN && bin/train --output-dir RUN
-  bin/preflight RUN --config train.yaml    judge the settings that it will start with, not the last ones
-  bin/preflight RUN --script train.py      look for a callback of its own that deletes checkpoints
-  bin/preflight RUN -q                 say only what stands against a start"""
+  {preflight} RUN && bin/train --output-dir RUN
+  {preflight} RUN --config train.yaml    judge the settings that it will start with, not the last ones
+  {preflight} RUN --script train.py      look for a callback of its own that deletes checkpoints
+  {preflight} RUN -q                 say only what stands against a start"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

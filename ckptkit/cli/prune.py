@@ -1,4 +1,4 @@
-"""bin/prune."""
+"""ckptkit prune."""
 
 import argparse
 
@@ -10,10 +10,10 @@ from ckptkit.errors import UsageError
 from ckptkit.report import text
 
 EXAMPLES = """\
-  bin/prune RUN --dry-run              what would go, and why
-  bin/prune RUN --keep-last 3          keep the newest 3 intact ones
-  bin/prune RUN --keep-last 2..5 --free-target 20%
-  bin/prune --recursive /workspace -q  every run below; for cron"""
+  {prune} RUN --dry-run              what would go, and why
+  {prune} RUN --keep-last 3          keep the newest 3 intact ones
+  {prune} RUN --keep-last 2..5 --free-target 20%
+  {prune} --recursive /workspace -q  every run below; for cron"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/recover."""
+"""ckptkit recover."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ckptkit.model import Decision
 from ckptkit.report import plain, recovering, text
 
 EXAMPLES = """\
-  bin/recover RUN --dry-run            what it would do, and whether training could go on then; nothing is touched
-  bin/recover RUN                      free room, read the newest intact checkpoint, say what to type
-  bin/recover RUN --wait               within a minute of the crash: wait until the newest save counts as torn
-  bin/recover RUN --set-aside          rename a newer checkpoint that nobody can judge; go on from the intact one
-  bin/recover RUN --log train.log      read that log for the cause; without it, the log that is certainly this run's
-  bin/recover --log train.log          only the cause"""
+  {recover} RUN --dry-run            what it would do, and whether training could go on then; nothing is touched
+  {recover} RUN                      free room, read the newest intact checkpoint, say what to type
+  {recover} RUN --wait               within a minute of the crash: wait until the newest save counts as torn
+  {recover} RUN --set-aside          rename a newer checkpoint that nobody can judge; go on from the intact one
+  {recover} RUN --log train.log      read that log for the cause; without it, the log that is certainly this run's
+  {recover} --log train.log          only the cause"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/strip."""
+"""ckptkit strip."""
 
 import argparse
 
@@ -9,10 +9,10 @@ from ckptkit.cli.output import Output
 from ckptkit.report import stripping
 
 EXAMPLES = """\
-  bin/strip RUN --dry-run              which would become weights-only, and what that frees
-  bin/strip RUN --keep-resumable 2     all but the newest 2; pinned ones and those in use stay as they are
-  bin/strip RUN/checkpoint-5000        that one; refused if it is the newest that can be resumed from
-  bin/latest RUN --weights-only-ok     finds stripped ones too"""
+  {strip} RUN --dry-run              which would become weights-only, and what that frees
+  {strip} RUN --keep-resumable 2     all but the newest 2; pinned ones and those in use stay as they are
+  {strip} RUN/checkpoint-5000        that one; refused if it is the newest that can be resumed from
+  {latest} RUN --weights-only-ok     finds stripped ones too"""
 
 
 def parser(verb: str) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""bin/verify."""
+"""ckptkit verify."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 EXAMPLES = """\
-  bin/verify RUN                          every checkpoint of a run
-  bin/verify RUN/checkpoint-9000 --explain
-  bin/verify --level full RUN -q          read every byte; silent if all are intact
-  bin/verify --level full --sample 1/7 --max-rate 200M /workspace -q      a seventh each night
-  bin/verify --write RUN                  write manifests for older checkpoints
-  bin/verify --write --sha256 RUN         with the digest that the Hub and sha256sum check"""
+  {verify} RUN                          every checkpoint of a run
+  {verify} RUN/checkpoint-9000 --explain
+  {verify} --level full RUN -q          read every byte; silent if all are intact
+  {verify} --level full --sample 1/7 --max-rate 200M /workspace -q      a seventh each night
+  {verify} --write RUN                  write manifests for older checkpoints
+  {verify} --write --sha256 RUN         with the digest that the Hub and sha256sum check"""
 LEVELS = "quick: names, sizes, headers, state; full: every byte, against CRC-32 and manifest; deep: the values too"
 
 MOST_TOLD = 10  # checkpoints that nobody can judge, the newest of them

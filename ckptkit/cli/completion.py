@@ -1,0 +1,35 @@
+"""ckptkit completion."""
+
+import argparse
+
+from ckptkit import calling
+from ckptkit.cli import options as flags
+from ckptkit.cli.output import Output
+from ckptkit.manual import shells
+
+EXAMPLES = """\
+  eval "$({completion} bash)"          now; in ~/.bashrc: in each new shell
+  eval "$({completion} zsh)"           likewise in ~/.zshrc, below compinit
+  {completion} fish | source           likewise in ~/.config/fish/config.fish"""
+
+
+def parser(verb: str) -> flags.Parser:
+    """The flags of the verb."""
+    made = flags.parser(
+        verb,
+        "Print the script that completes verbs, flags, choices, files and runs when TAB is pressed. Changes nothing.",
+        EXAMPLES,
+        (0, 1, 2),
+    )
+    made.add_argument("shell", choices=shells.NAMES, help="the shell that reads it")
+    return made
+
+
+def run(options: argparse.Namespace, output: Output) -> int:
+    """Print it; in a checkout it completes bin/'s scripts too."""
+    from ckptkit.cli import VERBS, helping
+
+    text = shells.script(options.shell, helping.pages(), VERBS, calling.scripts())
+    output.result(text.rstrip("\n"))
+    output.document({"shell": options.shell, "script": text})
+    return 0
