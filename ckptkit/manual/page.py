@@ -24,7 +24,7 @@ def text(page: Page, columns: int) -> str:
     for group in page.groups:
         title = filled(f"{group.title}:", columns)
         parts.append(f"{title}\n" + listed(((flag.spelled, flag.help) for flag in group.flags), columns))
-    parts.append("exit codes:\n" + listed(((str(code), what) for code, what in page.exits), columns, left=8))
+    parts.append("exit codes:\n" + listed(((str(code), what) for code, what in page.exits), columns, left=7))
     return "\n\n".join(parts)
 
 
