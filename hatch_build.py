@@ -16,6 +16,7 @@ class Shared(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add share/man/man1/ckptkit.1 and its like to the wheel."""
         sys.path.insert(0, self.root)
+        sys.dont_write_bytecode = True
         from ckptkit.cli import helping
 
         self.folder = tempfile.TemporaryDirectory()

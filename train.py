@@ -1,13 +1,14 @@
 """Fine-tune a causal language model so that a full disk can't end it.
 
-    bin/train                                                   a tiny model on Python's own sources, half a minute
-    bin/train --max-steps 600                                   the same run, further on
-    bin/train --model NAME_OR_PATH --data FILE.jsonl            the real thing: LoRA on packed blocks
-    bin/train --config train.yaml --learning-rate 1e-4          settings from a file; a flag beats the file
+    bin/train                                        a tiny model, half a minute
+    bin/train --max-steps 600                        the same run, further on
+    bin/train --model NAME_OR_PATH --data ROWS.jsonl the real thing, with LoRA
+    bin/train --config train.yaml --max-steps 600    a flag beats the file
     torchrun --nproc-per-node 2 train.py --config train.yaml    several GPUs
 
-Every field of transformers.TrainingArguments is a flag and a key of train.yaml, such as `num_train_epochs: 2`.
-A second call resumes from the newest intact checkpoint in --output-dir; --fresh does not.
+Every field of transformers.TrainingArguments is a flag and a key of train.yaml,
+such as `num_train_epochs: 2`. A second call resumes from the newest intact
+checkpoint in --output-dir; --fresh does not.
 """
 
 import argparse
@@ -19,8 +20,76 @@ import sysconfig
 import warnings
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, NoReturn
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NoReturn, get_args
+
+# --- Our own arguments, and the help: at once, before anything is set up or loaded -------------------------------------
+
+CALLED = os.environ.pop("CKPTKIT_CALLED", "python train.py")  # what was typed, if that was bin/train
+
+
+@dataclass
+class Job:
+    """What is trained, on what; the rest is TrainingArguments."""
+
+    # what
+    model: str = field(default="", metadata={"help": "name or path; without it a tiny byte-level Llama is made"})
+    data: str = field(default="", metadata={"help": "FILE.jsonl (text or messages), FILE.txt or a data set's Hub id"})
+    config: str = field(default="", metadata={"help": "a YAML file of these settings"})
+    block_size: int = field(default=1024, metadata={"help": "tokens in a training example"})
+    eval_blocks: int = field(default=0, metadata={"help": "examples to hold out, for --eval-strategy"})
+    # LoRA
+    lora_rank: int = field(default=16, metadata={"help": "0 trains all weights"})
+    lora_alpha: int = field(default=32, metadata={"help": "scale of the adapter"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "dropout in front of the adapter"})
+    lora_targets: str = field(default="all-linear", metadata={"help": "names of modules, with commas"})
+    lora_whole: str = field(default="", metadata={"help": "names of modules to train as a whole, with commas"})
+    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA; needs Unsloth"})
+    # checkpoints
+    on_full: Literal["skip", "wait", "stop", "weights-only"] = field(default="skip", metadata={"help": "without room"})
+    save_every: str = field(default="", metadata={"help": "a save by the clock too, such as 30m"})
+    fresh: bool = field(default=False, metadata={"help": "start at step 0"})
+    preflight_only: bool = field(default=False, metadata={"help": "say go or no-go, line by line, and train nothing"})
+
+
+USED_MOST = """
+The settings of transformers.TrainingArguments are flags too. Those used most:
+
+  --output-dir DIR                   runs/finetune; runs/tiny without --model
+  --max-steps N, --num-train-epochs N
+  --save-steps N                     a checkpoint every 2000 steps
+  --save-total-limit N               how many stay: 2
+  --learning-rate X
+  --per-device-train-batch-size N, --gradient-accumulation-steps N
+  --resume-from-checkpoint PATH      that one, not the newest intact one
+
+{called} --help-all lists all of them; it loads transformers first."""
+
+
+def help_head() -> str:
+    """The first lines of this file, with commands that can be pasted."""
+    here = os.path.relpath(__file__) if os.path.exists("train.py") else os.path.abspath(__file__)
+    return (__doc__ or "").replace("2 train.py", f"2 {here}").replace("bin/train", CALLED)
+
+
+def help_page() -> str:
+    """What `--help` shows."""
+    called = CALLED.replace("%", "%%")
+    page = argparse.ArgumentParser(
+        usage=f"{called} [FLAGS]", description=help_head(),
+        epilog=USED_MOST.format(called=CALLED), formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    for setting in fields(Job):
+        options = get_args(setting.type)
+        value = {"action": "store_true"} if setting.type is bool else {"metavar": "|".join(options) or "VALUE"}
+        default = f" (default {setting.default})" if setting.default not in ("", False) else ""
+        page.add_argument("--" + setting.name.replace("_", "-"), help=setting.metadata["help"] + default, **value)
+    return page.format_help()
+
+
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):
+    print(help_page())
+    sys.exit()
 
 import torch
 
@@ -51,30 +120,6 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # what the libraries 
 transformers.utils.logging.disable_progress_bar()  # a log file is no terminal
 
 # --- Arguments -------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Job:
-    """What is trained, on what; the rest is TrainingArguments."""
-
-    # what
-    model: str = field(default="", metadata={"help": "name or path; without it a tiny byte-level Llama is made"})
-    data: str = field(default="", metadata={"help": "FILE.jsonl (text or messages), FILE.txt or a data set's Hub id"})
-    config: str = field(default="", metadata={"help": "a YAML file of these settings"})
-    block_size: int = field(default=1024, metadata={"help": "tokens in a training example"})
-    eval_blocks: int = field(default=0, metadata={"help": "examples to hold out, for --eval-strategy"})
-    # LoRA
-    lora_rank: int = field(default=16, metadata={"help": "0 trains all weights"})
-    lora_alpha: int = field(default=32, metadata={"help": "scale of the adapter"})
-    lora_dropout: float = field(default=0.0, metadata={"help": "dropout in front of the adapter"})
-    lora_targets: str = field(default="all-linear", metadata={"help": "names of modules, with commas"})
-    lora_whole: str = field(default="", metadata={"help": "names of modules to train as a whole, with commas"})
-    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA; needs Unsloth"})
-    # checkpoints
-    on_full: Literal["skip", "wait", "stop", "weights-only"] = field(default="skip", metadata={"help": "without room"})
-    save_every: str = field(default="", metadata={"help": "a save by the clock too, such as 30m"})
-    fresh: bool = field(default=False, metadata={"help": "start at step 0"})
-    preflight_only: bool = field(default=False, metadata={"help": "say go or no-go, line by line, and train nothing"})
 
 
 # At most two checkpoints, one every 2,000 steps: a volume holds two of 3 GB through the night.
@@ -117,13 +162,13 @@ def parse(argv: list[str]) -> tuple[Job, Any]:
     """Given the command line, return the job and the TrainingArguments. Defaults < file < flags."""
     parser = HfArgumentParser((Job, TrainingArguments), description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.error = lambda message: stop(f"{message}; see bin/train --help")
+    parser.error = lambda message: stop(f"{message}; see {CALLED} --help")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        stop(f"there is no setting {unknown[0]}; see bin/train --help")
+        stop(f"there is no setting {unknown[0]}; see {CALLED} --help")
     table = filed(given.config) if given.config else {}
     for key in table.keys() - vars(given).keys():
-        stop(f"--config {given.config}: there is no setting {key!r}; see bin/train --help")
+        stop(f"--config {given.config}: there is no setting {key!r}; see {CALLED} --help")
     own = given.model or table.get("model")
     parser.set_defaults(**{**BOTH, **(REAL if own else TINY), **table})
     try:
@@ -270,7 +315,7 @@ def resumed(trainer: Any) -> bool:
 
 def main() -> None:
     """The whole story, top to bottom."""
-    job, args = parse(sys.argv[1:])
+    job, args = parse(["--help"] if "--help-all" in sys.argv else sys.argv[1:])
     if job.preflight_only:
         sys.exit(preflight(args))
     say(f"{ENGINE}; transformers {transformers.__version__}, torch {torch.__version__}, {args.device}")

@@ -1,0 +1,151 @@
+"""Each way to install us, done for real; afterwards the command works from elsewhere, with nothing in its environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ckptkit as package
+from tests.support.runs import CHECKOUT, make_run, names
+
+VERSION = f"ckptkit {package.__version__}\n"
+pytestmark = pytest.mark.slow
+
+
+def tool(name):
+    """pipx, uv, twine: beside the Python of the suite, or on PATH."""
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+    found = shutil.which(name, path=path)
+    assert found, f"no {name}: bin/test installs it (extra `test`)"
+    return found
+
+
+def do(*words, cwd=None, **environment):
+    """Run it in an environment in which nothing of the suite's own Python is found."""
+    left = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
+    done = subprocess.run(
+        [*map(str, words)], cwd=cwd, env=left | environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """What git has of this checkout and what is new in it, as a repository of its own."""
+    copy = tmp_path_factory.mktemp("sources") / "ckptkit"
+    listed = do("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=CHECKOUT)
+    for name in filter(None, listed.split("\0")):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(CHECKOUT / name, copy / name, follow_symlinks=False)
+    do("git", "init", "-q", "-b", "main", cwd=copy)
+    do("git", "add", "-A", cwd=copy)
+    do("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "all", cwd=copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(sources, tmp_path_factory):
+    """(wheel, sdist), each built once; the wheel is built from the sdist, as a registry's users get it."""
+    folder = tmp_path_factory.mktemp("dist")
+    do(tool("uv"), "build", "-q", "--python", sys.executable, "--out-dir", folder, sources)
+    return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
+
+
+def venv(folder):
+    do(sys.executable, "-m", "venv", folder)
+    return folder / "bin"
+
+
+def with_pip(sources, folder):
+    bin_ = venv(folder / "venv")
+    do(bin_ / "pip", "install", "-q", ".", cwd=sources)
+    return bin_ / "ckptkit"
+
+
+def editable(sources, folder):
+    bin_ = venv(folder / "venv")
+    do(bin_ / "pip", "install", "-q", "-e", ".", cwd=sources)
+    return bin_ / "ckptkit"
+
+
+def from_git(sources, folder):
+    do("git", "clone", "-q", "--bare", sources, folder / "bare.git")
+    bin_ = venv(folder / "venv")
+    do(bin_ / "pip", "install", "-q", f"git+file://{folder}/bare.git")
+    return bin_ / "ckptkit"
+
+
+def with_pipx(sources, folder):
+    do(tool("pipx"), "install", "-q", ".", cwd=sources, PIPX_HOME=f"{folder}/home", PIPX_BIN_DIR=f"{folder}/bin",
+       PIPX_MAN_DIR=f"{folder}/man")  # fmt: skip
+    assert (folder / "man/man1/ckptkit-prune.1").exists()
+    return folder / "bin/ckptkit"
+
+
+def with_uv(sources, folder):
+    do(tool("uv"), "tool", "install", "-q", ".", cwd=sources, UV_TOOL_DIR=f"{folder}/tools",
+       UV_TOOL_BIN_DIR=f"{folder}/bin")  # fmt: skip
+    return folder / "bin/ckptkit"
+
+
+@pytest.mark.parametrize("way", [with_pip, editable, from_git, with_pipx, with_uv], ids=lambda way: way.__name__)
+def test_command_works_from_elsewhere_in_a_bare_environment(sources, real, tmp_path, way):
+    command = way(sources, tmp_path)
+    run = make_run(real, f"{tmp_path}/run", {100: "intact", 200: "intact", 300: "torn"})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    bare = ("env", "-i", "PATH=/usr/bin:/bin", f"HOME={elsewhere}", command)
+    assert do(*bare, "--version", cwd=elsewhere) == VERSION
+    assert do(*bare, "prune", "--version", cwd=elsewhere) == VERSION
+    assert do(*bare, "latest", run, cwd=elsewhere) == f"{run}/checkpoint-200\n"
+    assert "checkpoint-300" in do(*bare, "prune", run, "-n", cwd=elsewhere)
+    assert len(names(run)) == 3 and not list(elsewhere.iterdir())
+
+
+def test_wheel_holds_the_package_its_licence_its_pages_and_nothing_else(built, sources):
+    wheel = zipfile.ZipFile(built[0])
+    listed = set(wheel.namelist())
+    package_files = set(do("git", "ls-files", "ckptkit", cwd=sources).splitlines())
+    assert {name for name in listed if name.startswith("ckptkit/")} == package_files
+    assert "ckptkit/py.typed" in package_files
+    rest = {name.split("/", 1)[1] for name in listed - package_files}
+    shared = {name for name in rest if name.startswith("data/")}
+    assert rest - shared == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    from ckptkit.cli import VERBS
+
+    pages = {f"data/share/man/man1/ckptkit{verb}.1" for verb in ("", *(f"-{verb}" for verb in VERBS))}
+    assert shared == pages | {
+        "data/share/bash-completion/completions/ckptkit",
+        "data/share/fish/vendor_completions.d/ckptkit.fish",
+        "data/share/zsh/site-functions/_ckptkit",
+    }
+    told = wheel.read(next(name for name in listed if name.endswith("METADATA"))).decode()
+    for line in ("Name: ckptkit-ops", f"Version: {package.__version__}", "License-Expression: Apache-2.0"):
+        assert f"{line}\n" in told
+
+
+def test_sdist_holds_what_the_checkout_does(built, sources):
+    with tarfile.open(built[1]) as archive:
+        listed = {name.split("/", 1)[1] for name in archive.getnames() if not archive.getmember(name).isdir()}
+        modes = {name.split("/", 1)[1]: archive.getmember(name).mode for name in archive.getnames() if "/" in name}
+    tracked = set(filter(None, do("git", "ls-files", "-z", cwd=sources).split("\0")))
+    links = {name for name in tracked if (sources / name).is_symlink()}
+    assert listed - links == (tracked | {"PKG-INFO"}) - links - {".gitattributes"}
+    assert modes["bin/train"] & 0o111 and modes["bin/test"] & 0o111
+
+
+def test_registry_would_take_both(built):
+    assert "PASSED" in do(tool("twine"), "check", "--strict", *built)
+
+
+def test_man_finds_the_pages_of_an_installation(built, tmp_path):
+    bin_ = venv(tmp_path / "venv")
+    do(bin_ / "pip", "install", "-q", "--no-deps", built[0])
+    found = do("man", "-w", "ckptkit-prune", PATH=f"{bin_}:/usr/bin:/bin", MANPATH="")
+    assert Path(found.strip()).is_relative_to(tmp_path / "venv/share/man")
