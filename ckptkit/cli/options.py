@@ -103,7 +103,11 @@ def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], r
     examples: a line each, `{verb} ARGUMENTS    what it is for`; {verb} becomes the verb as the person calls it.
     codes: its exit codes. reads_log: it has a --log FILE of its own, the training's.
     """
-    made = Parser(prog=verb, description=description, allow_abbrev=False, add_help=False)
+    # With no width given argparse asks shutil for the terminal's at each flag, which loads four compression libraries.
+    made = Parser(
+        prog=verb, description=description, allow_abbrev=False, add_help=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80),
+    )  # fmt: skip
     made.verb, made.examples, made.exits = verb, examples, tuple((code, EXIT_CODES[code]) for code in codes)
     made.common = group = made.add_argument_group("flags of every verb")
     group.add_argument("-q", "--quiet", action="store_true", help="say nothing when all went well (cron)")

@@ -60,7 +60,9 @@ def _section(title: str, flags: Sequence[Flag]) -> list[str]:
 def _commands(pairs: Iterable[tuple[str, str]]) -> list[str]:
     lines = []
     for command, comment in pairs:
-        lines += [".TP", rf"\fB{_text(command)}\fR", _filled(comment)] if comment else [".PP", rf"\fB{_text(command)}\fR"]
+        lines += (
+            [".TP", rf"\fB{_text(command)}\fR", _filled(comment)] if comment else [".PP", rf"\fB{_text(command)}\fR"]
+        )
     return lines[1:] if lines and lines[0] == ".PP" else lines
 
 

@@ -1,0 +1,116 @@
+"""Every command that we print runs as it is, pasted where it was printed: however we were called, to a terminal or a file."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import pasting
+from tests.support.runs import CHECKOUT, make_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.mounts]
+EIGHT = dict.fromkeys(range(100, 900, 100), "intact")
+STATES = {
+    "two": {100: "intact", 200: "intact"},
+    "eight and a torn one": EIGHT | {900: "torn"},
+    "all torn": {100: "torn", 200: "torn"},
+    "corrupt": {100: "intact", 200: "corrupt"},
+    "young": {100: "intact", 200: "young"},
+    "pinned": {100: "intact", 200: "intact"},
+    "unknown": {100: "intact", 200: "intact"},
+    "empty": {},
+}
+CALLS = [
+    ("", "prun"),
+    ("", "--help"),
+    ("prune", "--keep-lst", "2"),
+    ("prune", "--help"),
+    ("completion", "--help"),
+    ("prune", "RUN"),
+    ("prune", "RUN", "--dry-run"),
+    ("prune", "RUN", "--json"),
+    ("strip", "RUN"),
+    ("strip", "RUN", "--dry-run"),
+    ("verify", "RUN", "--explain"),
+    ("latest", "RUN"),
+    ("diskreport", "RUN"),
+    ("diskreport", "RUN", "--no-eaters", "--json"),
+    ("preflight", "RUN"),
+    ("recover", "RUN", "--dry-run"),
+    ("recover", "RUN"),
+    ("recover", "--log", "LOG"),
+    ("monitor", "--once", "RUN"),
+    ("discard", "RUN/checkpoint-200"),
+    ("plan", "--from", "RUN", "--max-steps", "100"),
+]
+OFTEN = {"prune", "recover", "verify", "preflight", "discard"}  # in every state; the others in one
+WAYS_OF_ALL = {"on PATH", "bin"}  # the others differ in how a command is spelled, not in what is said
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    return pasting.install(tmp_path_factory.mktemp("installed") / "venv")
+
+
+@pytest.fixture
+def state(mount, real):
+    """A volume of its own with a run in each state, a log, and a home: (its path, {state: run})."""
+    volume = mount("tmpfs", "size=96m")
+    runs = {}
+    for name, steps in STATES.items():
+        runs[name] = make_run(real, f"{volume}/runs/{name.replace(' ', '-')}", steps)
+    os.makedirs(runs["empty"], exist_ok=True)
+    Path(runs["pinned"], "checkpoint-200", ".ckptkit-keep").touch()
+    Path(runs["unknown"], "checkpoint-300").mkdir()
+    Path(runs["unknown"], "checkpoint-300", "model.safetensors").write_bytes(b"\1" * 100)
+    Path(volume, "train.log").write_text("step 9\nSafetensorError: I/O error: No space left on device (os error 28)\n")
+    for folder in ("home", "elsewhere"):
+        os.mkdir(f"{volume}/{folder}")
+    return volume, runs
+
+
+def person(way, volume, installed):
+    """Who types, in a directory that has nothing to do with us."""
+    path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    environment = {"PATH": path, "HOME": f"{volume}/home", "TMPDIR": volume, "CKPTKIT_STATE": f"{volume}/home/state"}
+    cwd = f"{volume}/elsewhere"
+    if way == "on PATH":
+        return pasting.Person(("ckptkit",), cwd, environment | {"PATH": f"{installed}:{path}"})
+    if way == "absolute":
+        return pasting.Person((f"{installed}/ckptkit",), cwd, environment)
+    if way == "module":
+        return pasting.Person(("python", "-m", "ckptkit"), cwd, environment | {"PATH": f"{installed}:{path}"})
+    relative = os.path.relpath(CHECKOUT / "bin", cwd) + "/"
+    return pasting.Person((relative,), cwd, environment | {"CKPTKIT_PYTHON": sys.executable})
+
+
+def calls(runs, volume, everywhere):
+    """(verb, words) of each call: some verbs in every state, the others in the one that has most to say."""
+    for verb, *words in CALLS:
+        often = everywhere and verb in OFTEN and "RUN" in " ".join(words)
+        for name in runs if often else ["eight and a torn one"]:
+            yield verb, [word.replace("RUN", runs[name]).replace("LOG", f"{volume}/train.log") for word in words]
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
+@pytest.mark.parametrize("way", ["on PATH", "absolute", "module", "bin"])
+def test_each_command_that_is_printed_can_be_pasted(state, installed, tmp_path, way, terminal):
+    volume, runs = state
+    who, spare = person(way, volume, installed), f"{tmp_path}/spare"
+    shutil.copytree(volume, spare, symlinks=True)
+    faults, tried = {}, set()
+    for verb, words in calls(runs, volume, way in WAYS_OF_ALL):
+        if way == "bin" and not verb:
+            continue  # bin/ has a script a verb, and none for all of them
+        printed = pasting.said(who, verb, words, terminal)
+        pasting.restore(volume, spare, words)
+        for command in pasting.commands(printed):
+            if "--help" in words and pasting.PLACEHOLDERS & {*command.split()}:
+                continue  # an example
+            if command not in tried and (wrong := pasting.fault(command, who, volume, spare)):
+                faults[command] = f"{verb} {' '.join(words)}: {wrong}"
+            tried.add(command)
+    assert len(tried) > 10
+    assert not faults, "\n".join(f"{command}\n    {why}" for command, why in faults.items())
