@@ -1,4 +1,4 @@
-"""The build's own step: man pages and completions, made from the parsers, go to the share/ of where a wheel is installed."""
+"""The build's own step: man pages and completions, made from the parsers, for the share/ of an installation."""
 
 import sys
 import tempfile

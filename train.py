@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NoReturn, get_args
 
-# --- Our own arguments, and the help: at once, before anything is set up or loaded -------------------------------------
+# --- Our own arguments, and the help: at once, before anything is set up or loaded ------------------------------------
 
 CALLED = os.environ.pop("CKPTKIT_CALLED", "python train.py")  # what was typed, if that was bin/train
 
@@ -81,7 +81,8 @@ def help_page() -> str:
     )  # fmt: skip
     for setting in fields(Job):
         options = get_args(setting.type)
-        value = {"action": "store_true"} if setting.type is bool else {"metavar": "|".join(options) or "VALUE"}
+        value: dict[str, Any] = {"metavar": "|".join(options) or "VALUE"}
+        value = {"action": "store_true"} if setting.type is bool else value
         default = f" (default {setting.default})" if setting.default not in ("", False) else ""
         page.add_argument("--" + setting.name.replace("_", "-"), help=setting.metadata["help"] + default, **value)
     return page.format_help()

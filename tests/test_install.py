@@ -1,4 +1,4 @@
-"""Each way to install us, done for real; afterwards the command works from elsewhere, with nothing in its environment."""
+"""Each way to install us, done for real; afterwards the command works from elsewhere, in a bare environment."""
 
 import os
 import shutil

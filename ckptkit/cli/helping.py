@@ -104,8 +104,8 @@ def _flag(action: argparse.Action) -> Flag:
 def _value(action: argparse.Action, choices: tuple[str, ...]) -> str:
     """What follows a flag, or an argument's own name, with what may be left out in brackets."""
     one = str(action.metavar or "|".join(choices) or action.dest.upper())
-    forms = {None: one, "?": f"[{one}]", "*": f"[{one} ...]", "+": f"{one} [{one} ...]"}
-    return "" if action.nargs == 0 else forms.get(action.nargs, one)  # type: ignore[call-overload]
+    forms = {"?": f"[{one}]", "*": f"[{one} ...]", "+": f"{one} [{one} ...]"}
+    return "" if action.nargs == 0 else forms.get(str(action.nargs), one)
 
 
 def pages() -> list[Page]:

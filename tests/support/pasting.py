@@ -16,7 +16,7 @@ from tests.support.runs import CHECKOUT
 
 VERBS = "|".join(sorted(path.name for path in (CHECKOUT / "bin").iterdir() if path.name not in ("test", "train")))
 # One of ours, however it is spelled; whether it can be called so is what is tried.
-OURS = re.compile(rf"(?:[^\s`'\"(]*/bin/|(?<![\w/])bin/|[^\s`'\"(]*\bckptkit )(?:{VERBS})\b[^;`]*")
+OURS = re.compile(rf"(?:[^\s`'\"(]*/bin/|(?<![\w/])bin/|[^\s`'\"(]*\bckptkit )(?:{VERBS})\b(?:(?!  )[^;`)|])*")
 FIX = re.compile(r"\bfix: (.+)")
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07")
 PLACEHOLDERS = {"RUN", "CKPT", "FILE", "PATH", "N", "METRIC", "CHECKPOINT", "DEST", "PID"}
@@ -24,8 +24,8 @@ FILE_TOOLS = {"mv", "rm", "rmdir", "cp", "chmod", "mkdir", "ln", "truncate", "fi
 # Other programs act on the machine, or are not on every box: known by name is enough.
 PROGRAMS = {
     "apt-get", "chattr", "conda", "crontab", "df", "dmesg", "docker", "fuser", "hf", "kill", "lsof", "mount", "nohup",
-    "pip", "python", "python3", "quota", "screen", "service", "ssh", "sudo", "systemctl", "systemd-run", "tmux", "truncate",
-    "uv", "watch", "export", "ls", "tail", "cat", "huggingface-cli", "wandb", "journalctl", ":",
+    "pip", "python", "python3", "quota", "screen", "service", "ssh", "sudo", "systemctl", "systemd-run", "tmux",
+    "truncate", "uv", "watch", "export", "ls", "tail", "cat", "huggingface-cli", "wandb", "journalctl", ":",
 }  # fmt: skip
 UNUSABLE = {2, 126, 127}  # usage; can't be called; not found
 
@@ -126,8 +126,9 @@ def fault(command, person, state, spare):
     if left := PLACEHOLDERS & {part for word in words for part in word.split("/")}:
         return f"has {', '.join(left)} in it, which is no name"
     if not _may_run(words, str(state)):
-        known = words[0] in PROGRAMS or shutil.which(words[0], path=person.environment["PATH"])
-        return "" if known else f"{words[0]} is no program here, nor one that is known"
+        program = words[0].lstrip("(")
+        known = program in PROGRAMS or shutil.which(program, path=person.environment["PATH"])
+        return "" if known else f"{program} is no program here, nor one that is known"
     if "monitor" in words and "--once" not in words:
         command += " --once"  # else it goes on for ever
     code, printed = _pasted(command, person)
