@@ -41,6 +41,7 @@ def test_help_fits_the_terminal_and_folds_no_word(ckptkit, verb, columns):
     lines = [line.removesuffix(" \\") for line in shown.splitlines()]
     long = [line for line in lines if len(line) > columns and len(layout.WORD.findall(line)) > 1]
     assert long == []
+    assert "bin/" not in wide, "EXAMPLES name a verb as {verb}"
     assert shown.replace(" \\\n", " ").split() == wide.replace(" \\\n", " ").split(), "the same words"
 
 

@@ -38,7 +38,6 @@ CALLS = [
     ("preflight", "RUN"),
     ("recover", "RUN", "--dry-run"),
     ("recover", "RUN"),
-    ("recover", "--log", "LOG"),
     ("monitor", "--once", "RUN"),
     ("discard", "RUN/checkpoint-100"),
     ("plan", "--from", "RUN", "--max-steps", "100"),
@@ -55,7 +54,7 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def state(mount, real):
-    """A volume of its own with a run in each state, a log, and a home: (its path, {state: run})."""
+    """A volume of its own with a run in each state, and a home: (its path, {state: run})."""
     volume = mount("tmpfs", "size=96m")
     runs = {}
     for name, steps in STATES.items():
@@ -64,7 +63,6 @@ def state(mount, real):
     ops.pin(f"{runs['corrupt, pinned']}/checkpoint-100")
     Path(runs["unknown"], "checkpoint-300").mkdir()
     Path(runs["unknown"], "checkpoint-300", "model.safetensors").write_bytes(b"\1" * 100)
-    Path(volume, "train.log").write_text("step 9\nSafetensorError: I/O error: No space left on device (os error 28)\n")
     for folder in ("home", "elsewhere"):
         os.mkdir(f"{volume}/{folder}")
     return volume, runs
@@ -85,13 +83,13 @@ def person(way, volume, installed):
     return pasting.Person((relative,), cwd, environment | {"CKPTKIT_PYTHON": sys.executable})
 
 
-def calls(runs, volume, everywhere):
+def calls(runs, everywhere):
     """(verb, words) of each call: some verbs in every state, the others in the one that has most to say."""
     for verb, *words in CALLS:
         if not everywhere and (verb not in FEW or "--help" in words or "--dry-run" in words):
             continue
         for name in runs if everywhere and verb in OFTEN and "RUN" in " ".join(words) else [DISASTER]:
-            yield verb, [word.replace("RUN", runs[name]).replace("LOG", f"{volume}/train.log") for word in words]
+            yield verb, [word.replace("RUN", runs[name]) for word in words]
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
@@ -101,7 +99,7 @@ def test_each_command_that_is_printed_can_be_pasted(state, installed, tmp_path, 
     who, spare = person(way, volume, installed), f"{tmp_path}/spare"
     shutil.copytree(volume, spare, symlinks=True)
     faults, tried = {}, set()
-    for verb, words in calls(runs, volume, (way, terminal) in EVERYWHERE):
+    for verb, words in calls(runs, (way, terminal) in EVERYWHERE):
         if way == "bin" and not verb:
             continue  # bin/ has a script a verb, and none for all of them
         printed = pasting.said(who, verb, words, terminal)

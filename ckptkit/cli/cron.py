@@ -1,4 +1,4 @@
-"""bin/cron."""
+"""ckptkit cron."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from ckptkit.report import text
 from ckptkit.report.checklist import page, verdict
 
 EXAMPLES = """\
-  {preflight} RUN && bin/train --output-dir RUN
+  {preflight} RUN && python train.py
   {preflight} RUN --config train.yaml    judge the settings that it will start with, not the last ones
   {preflight} RUN --script train.py      look for a callback of its own that deletes checkpoints
   {preflight} RUN -q                 say only what stands against a start"""
