@@ -4,20 +4,20 @@ from ckptkit.calling import command
 from ckptkit.model import Judged
 
 MEANINGS = {
-    "intact": "Nothing is wrong with what was read of it.",
+    "intact": "Nothing wrong was found in what was read.",
     "incomplete": "The save did not finish, or its end never reached the disk.",
-    "corrupt": "The save finished, and since then bytes changed, or never were what they should be.",
-    "in_progress": "It is not finished, and somebody wrote there a moment ago: look again in a minute.",
-    "unknown": "It could not be judged. It counts as neither good nor bad, and no sweep deletes it.",
+    "corrupt": "The save finished, but some of its bytes are wrong.",
+    "in_progress": "It is not finished, and was written to a moment ago: look again in a minute.",
+    "unknown": "It can't be judged. It does not count as intact, and it is never deleted for that.",
 }
-WHOLE = "The files that it needs are whole. What was found beside that:"
+WHOLE = "The files that a resume needs are intact. Also found:"
 CAUSES = {
     "unsafe-pickle": "A file in it would run a program when loaded: never torch.load it with weights_only=False.",
     "unreadable": "Run as the user who trains, or mend the file's mode; a disk that says EIO is failing (dmesg).",
     "foreign-layout": "Files of two frameworks lie in it: load it with the one that wrote it last.",
     "unjudged-layout": "ckptkit can't judge what its framework writes (docs/layouts.md): resume with that framework.",
     "of-another-save": "A file of it is of another save than the index that names it.",
-    "perhaps-mixed": "A save into it may have broken off, which loads without a word. If you copied it or touched its "
+    "perhaps-mixed": "A save over an older one may have broken off here; torch loads such a mix without an error. If you copied it or touched its "
     "files, it is fine: touch the index (.metadata, meta.pt) last.",
     "fewer-files": "If you train on fewer ranks now, or without a scaler: the next save shows it, and this one counts.",
     "bad-tag": "DeepSpeed reads that file to find the states, and would look in the wrong place.",
@@ -31,17 +31,17 @@ CAUSES = {
         "Weights in it are NaN or infinite. If they were finite in a save before, training diverged in between, and a "
         "resume skips this one: go on from the save before, with a lower learning rate, or add --allow-nonfinite."
     ),
-    "removed-after-save": "The save had finished. Files that only a resume needs were removed later: weights are left.",
-    "bad-optional": "The damaged file is one that a resume does without.",
-    "changed-bystander": "A file that is no part of the checkpoint changed after the manifest. It decides nothing.",
-    "unfinished": "The mark that its writer removes when a save is complete is still there.",
-    "zeroed-tail": "The machine went down before the data was on the disk.",
+    "removed-after-save": "The save had finished. Later, files that only a resume needs were removed: the weights are left.",
+    "bad-optional": "The damaged file is not needed to resume.",
+    "changed-bystander": "A file that does not belong to the checkpoint changed after the manifest was written. It does not matter.",
+    "unfinished": "Its writer marks an unfinished save, and that mark is still there.",
+    "zeroed-tail": "The machine went down before the data reached the disk.",
     "nan": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
     "inf": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
     "all-zeros": "The weights were never trained, or never written.",
     "unchanged-weights": "Training stood still: a learning rate of 0, frozen weights, or a loss that is NaN.",
     "stale-manifest": "`verify --write` makes a new manifest.",
-    "extra-shard": "An earlier save of another size left it; it takes room and does no harm.",
+    "extra-shard": "It is left from an earlier save of another size. It takes room and does no harm.",
 }
 
 
