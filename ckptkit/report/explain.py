@@ -17,8 +17,8 @@ CAUSES = {
     "foreign-layout": "Files of two frameworks lie in it: load it with the one that wrote it last.",
     "unjudged-layout": "ckptkit can't judge what its framework writes (docs/layouts.md): resume with that framework.",
     "of-another-save": "A file of it is of another save than the index that names it.",
-    "perhaps-mixed": "A save over an older one may have broken off here; torch loads such a mix without an error. If you copied it or touched its "
-    "files, it is fine: touch the index (.metadata, meta.pt) last.",
+    "perhaps-mixed": "A save over an older one may have broken off here; torch loads such a mix without an error. "
+    "If you copied it or touched its files, it is fine: touch the index (.metadata, meta.pt) last.",
     "fewer-files": "If you train on fewer ranks now, or without a scaler: the next save shows it, and this one counts.",
     "bad-tag": "DeepSpeed reads that file to find the states, and would look in the wrong place.",
     "not-recognized": "No framework that ckptkit knows writes such files: load it with the program that wrote it.",
@@ -31,9 +31,9 @@ CAUSES = {
         "Weights in it are NaN or infinite. If they were finite in a save before, training diverged in between, and a "
         "resume skips this one: go on from the save before, with a lower learning rate, or add --allow-nonfinite."
     ),
-    "removed-after-save": "The save had finished. Later, files that only a resume needs were removed: the weights are left.",
+    "removed-after-save": "The save had finished. Files that only a resume needs were removed later: weights are left.",
     "bad-optional": "The damaged file is not needed to resume.",
-    "changed-bystander": "A file that does not belong to the checkpoint changed after the manifest was written. It does not matter.",
+    "changed-bystander": "A file that is not part of the checkpoint changed after the manifest. It does not matter.",
     "unfinished": "Its writer marks an unfinished save, and that mark is still there.",
     "zeroed-tail": "The machine went down before the data reached the disk.",
     "nan": "The training diverged before this step: go on from an earlier one, with a lower learning rate.",
