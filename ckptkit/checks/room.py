@@ -8,7 +8,7 @@ from ckptkit.advice import Check
 from ckptkit.calling import command
 from ckptkit.checks.facts import Facts, Place
 from ckptkit.forecast import next_save_bytes
-from ckptkit.units import human
+from ckptkit.units import human, percent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def volume(facts: Facts) -> Iterator[Check]:
     volume, look = facts.volume, command("diskreport", facts.run)
     if volume.read_only:
         yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
-    used = f"{volume.mount} is {volume.used_fraction * 100:.0f} % used"
+    used = f"{volume.mount} is {percent(volume.used_fraction)} used"
     full = "warn" if facts.sizes and fits_next(facts) else "no-go"
     yield Check(full if volume.used_fraction > CRITICAL else "go", "volume", used, look)
 

@@ -8,7 +8,7 @@ from ckptkit.advice import Cause, Check, Flag
 from ckptkit.box import Box
 from ckptkit.model import Decision, Outcome, Plan, Volume
 from ckptkit.report import text
-from ckptkit.report.text import count, human, printable
+from ckptkit.units import count, human, percent, printable
 
 COLUMNS = 78
 MOST = 3  # of what is listed one by one
@@ -53,7 +53,7 @@ def _volume(volume: Volume) -> str:
     mount, free = printable(volume.mount), human(volume.available_bytes)
     if volume.available_bytes <= 0:
         return f"{mount} is full now: 0 B of {human(volume.total_bytes)} are free"
-    return f"{mount} is {volume.used_fraction:.0%} used: {free} of {human(volume.total_bytes)} are free"
+    return f"{mount} is {percent(volume.used_fraction)} used: {free} of {human(volume.total_bytes)} are free"
 
 
 def freed(made: Plan, done: Outcome | None, rules: str) -> str:
