@@ -38,6 +38,11 @@ CALLS = [
     ("preflight", "RUN"),
     ("recover", "RUN", "--dry-run"),
     ("recover", "RUN"),
+    ("recover", "--log", "LOG"),
+    ("recover", "RUN", "--log", "LOG"),
+    ("latest", "PARENT"),
+    ("prune", "PARENT"),
+    ("move", "RUN", "PARENT/elsewhere", "--dry-run"),
     ("monitor", "--once", "RUN"),
     ("discard", "RUN/checkpoint-100"),
     ("plan", "--from", "RUN", "--max-steps", "100"),
@@ -63,6 +68,7 @@ def state(mount, real):
     ops.pin(f"{runs['corrupt, pinned']}/checkpoint-100")
     Path(runs["unknown"], "checkpoint-300").mkdir()
     Path(runs["unknown"], "checkpoint-300", "model.safetensors").write_bytes(b"\1" * 100)
+    Path(volume, "runs", "train.log").write_text("OSError: [Errno 28] No space left on device\n")
     for folder in ("home", "elsewhere"):
         os.mkdir(f"{volume}/{folder}")
     return volume, runs
@@ -89,7 +95,14 @@ def calls(runs, everywhere):
         if not everywhere and (verb not in FEW or "--help" in words or "--dry-run" in words):
             continue
         for name in runs if everywhere and verb in OFTEN and "RUN" in " ".join(words) else [DISASTER]:
-            yield verb, [word.replace("RUN", runs[name]) for word in words]
+            parent = os.path.dirname(runs[name])
+            meant = {"RUN": runs[name], "PARENT": parent, "LOG": f"{parent}/train.log"}
+            yield verb, [_meant(word, meant) for word in words]
+
+
+def _meant(word, meant):
+    head, slash, rest = word.partition("/")
+    return meant.get(head, head) + slash + rest
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
