@@ -58,7 +58,8 @@ class Found(NamedTuple):
     """What the other box says about DEST.
 
     existing: the nearest directory that is there, real; folder: where DEST is or will be. is_file: one of its parts is
-    a file. boot: the kernel's own number of its start; device: of `existing`. there: {name: inode and time of change}.
+    a file. boot: the kernel's own number of its start; device, filesystem: of `existing`.
+    there: {name: inode and time of change}.
     """
 
     folder: str
@@ -71,6 +72,7 @@ class Found(NamedTuple):
     there: dict[str, str]
     staged_bytes: dict[str, int]
     lacks: tuple[str, ...]
+    filesystem: str = ""
 
 
 # --- what is typed ----------------------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def address(dest: str) -> Address | None:
         return None
     match = ADDRESS.fullmatch(dest)
     host, path = match.groups() if match else ("", "")
-    if not match or host.startswith("-") or "\0" in path:
+    if not match or host.lstrip("[").startswith("-") or "\0" in path:
         raise UsageError(f"DEST {dest!r} must be ssh:HOST:PATH, such as ssh:me@box:/data/run")
     path = path.removeprefix("~/") or "."
     return Address(host, os.path.normpath(path))
@@ -181,6 +183,7 @@ say existing "$(cd -- "$top" && pwd -P)"
 say home "$HOME"
 say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 say device "$(stat -L -c %d -- "$top" 2>/dev/null)"
+say filesystem "$(stat -f -c %T -- "$top" 2>/dev/null)"
 say df "$(LC_ALL=C df -P -k -- "$top" | tail -n 1)"
 for name in {" ".join(map(shlex.quote, names))}; do
   if [ -e "$path/$name" ] || [ -L "$path/$name" ]; then
@@ -193,8 +196,14 @@ say end .
 
 
 def making(folder: str) -> str:
-    """The script that makes the folder there."""
-    return f"mkdir -p -- {shlex.quote(folder)} && echo {SAYS}done"
+    """The script that makes the folder there. A link where a stage of ours would lie goes: rsync would follow it."""
+    return f"""
+mkdir -p -- {shlex.quote(folder)} && cd -- {shlex.quote(folder)} || exit 1
+for stage in {MOVING}*; do
+  [ ! -L "$stage" ] || rm -f -- "$stage" || exit 1
+done
+echo {SAYS}done
+"""
 
 
 def finishing(folder: str, name: str, single: bool) -> str:
@@ -204,9 +213,22 @@ def finishing(folder: str, name: str, single: bool) -> str:
     return f"""
 stage={shlex.quote(stage)} name={shlex.quote(name)}
 cd -- {shlex.quote(folder)} || exit 1
+[ ! -L "$stage" ] || exit 1
 if [ -e "$name" ] || [ -L "$name" ]; then echo {SAYS}taken; exit 0; fi
 sync
 {move} && sync && echo {SAYS}done
+"""
+
+
+def adding(folder: str, file: str, names: Iterable[str]) -> str:
+    """The script that adds names, one a line, to those in a file of the folder there."""
+    return f"""
+cd -- {shlex.quote(folder)} || exit 1
+[ -z "$(tail -c 1 {file} 2>/dev/null)" ] || echo >>{file}
+for name in {" ".join(map(shlex.quote, sorted(names)))}; do
+  grep -qxF -e "$name" {file} 2>/dev/null || printf '%s\\n' "$name" >>{file} || exit 1
+done
+echo {SAYS}done
 """
 
 
@@ -242,6 +264,7 @@ def found(said: str, path: str) -> Found:
         there={name: identity for identity, name in there},
         staged_bytes={name: int(kilobytes or 0) * 1024 for kilobytes, name in staged},
         lacks=tuple(answers.get("lacks", ())),
+        filesystem=first["filesystem"],
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import discover, lock, ops
+from ckptkit import discover, lock, ops, pins
 from ckptkit.policy import Rules
 from tests.layouts.made import CASES, copied
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
@@ -298,6 +298,73 @@ def test_another_runs_checkpoint_of_that_name_is_never_written_over(run_of, ckpt
     before = tree(other)
     called = ckptkit("move", run, other, "--delete-source")
     assert called.code == 3 and names(run) == ["checkpoint-100"] and tree(other) == before
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    """overlay(lower) shows that directory at another mount point, as a container's root shows its image."""
+    made = []
+
+    def make(lower):
+        place, upper, work = (tmp_path / name for name in ("shown", "upper", "work"))
+        for directory in (place, upper, work):
+            directory.mkdir()
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        done = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, place], capture_output=True)
+        if done.returncode:
+            pytest.skip("no overlay on this kernel")
+        made.append(place)
+        return str(place)
+
+    yield make
+    for place in made:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_place_that_shows_the_run_itself_is_no_copy_of_it(real, ckptkit, overlay, tmp_path):
+    run = make_run(real, f"{tmp_path}/lower/run", THREE)
+    called = ckptkit("move", run, f"{overlay(tmp_path / 'lower')}/run", "--delete-source")
+    assert called.code == 2 and "seems to be" in called.err, called
+    assert len(names(run)) == 3
+
+
+def after(run, dest, act):
+    """Move with --delete-source; `act` does its thing once the newest is proved. Returns what came of it."""
+
+    def tell(what, checkpoint):
+        if what == "proved" and checkpoint.name == "checkpoint-300":
+            act()
+
+    return ops.move(run, ops.destination(dest, run), ops.rules_for(run, {}, None), delete_source=True, tell=tell)
+
+
+def test_a_volume_that_is_unmounted_meanwhile_gets_nothing_more_and_the_source_stays(run_of, volume):
+    run = run_of(THREE)
+    moved = after(run, f"{volume}/run", lambda: subprocess.run(["umount", "-l", volume], check=True))
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", volume], check=True)  # the fixture unmounts it
+    assert len(names(run)) == 3 and moved.copied == ("checkpoint-300",) and moved.deleted.deleted == ()
+    assert "was its volume unmounted?" in moved.failures[0].error
+
+
+def test_a_link_to_the_source_is_no_copy_of_it(run_of, volume):
+    run = run_of(THREE)
+
+    def lay_a_link():
+        shutil.rmtree(f"{volume}/run/checkpoint-300")
+        os.symlink(f"{run}/checkpoint-300", f"{volume}/run/checkpoint-300")
+
+    moved = after(run, f"{volume}/run", lay_a_link)
+    assert ("checkpoint-300", "its copy was changed since it was proved") in moved.stays
+    assert intact(run) >= {"checkpoint-300"}
+
+
+def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, volume):
+    run = run_of(THREE)
+    shutil.copytree(run, f"{volume}/run")
+    for pinned in (f"{volume}/run/checkpoint-100", f"{run}/checkpoint-300"):
+        assert ckptkit("pin", pinned).code == 0
+    assert ckptkit("move", run, f"{volume}/run").code == 0
+    assert pins.read(f"{volume}/run") == {"checkpoint-100", "checkpoint-300"}
 
 
 # --- broken off -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import discover, remote
+from ckptkit import discover, pins, remote
 from ckptkit.ops import verify
 from tests.layouts.made import CASES, copied
 from tests.support.runs import names, tree
@@ -128,6 +128,32 @@ def flip(path):
         file.seek(status.st_size // 2)
         file.write(bytes([byte[0] ^ 1]))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, move, volume):
+    run = run_of(THREE)
+    assert move(run, f"{volume}/run", "--keep-last", "3").code == 0
+    for pinned in (f"{volume}/run/checkpoint-100", f"{run}/checkpoint-300"):
+        assert ckptkit("pin", pinned).code == 0
+    assert move(run, f"{volume}/run").code == 0
+    assert pins.read(f"{volume}/run") == {"checkpoint-100", "checkpoint-300"}
+
+
+def test_a_link_where_a_stage_would_lie_is_not_followed(run_of, move, volume, tmp_path):
+    run, elsewhere = run_of({100: "intact"}), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").write_text("mine")
+    os.makedirs(f"{volume}/run")
+    os.symlink(elsewhere, f"{volume}/run/.ckptkit-moving-checkpoint-100")
+    assert move(run, f"{volume}/run").code == 0
+    assert os.listdir(elsewhere) == ["thesis.tex"] and not os.path.islink(f"{volume}/run/checkpoint-100")
+
+
+def test_nothing_leaves_the_source_for_a_place_in_memory(run_of, move, calm):
+    run = run_of({100: "intact"})
+    called = move(run, f"{calm}/run", "--delete-source")
+    assert called.code == 2 and "lies in memory" in called.err and names(run) == ["checkpoint-100"]
+    assert move(run, f"{calm}/run").code == 0
 
 
 def test_a_copy_that_broke_off_is_gone_on_with(run_of, move, volume):

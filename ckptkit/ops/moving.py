@@ -74,11 +74,11 @@ def move(
     the same checkpoint), RemoteFailed (the box can't be reached; what is proved there stays).
     """
     run = discover.run_directory(path)
+    made = _plan(run, place, rules, now, trust)
     if delete_source and place.lasts:
         raise UsageError(
             f"{place.lasts}, so it is gone after a restart: nothing was done; without --delete-source it works"
         )
-    made = _plan(run, place, rules, now, trust)
     announce(made)
     if dry_run:
         return Moved(made)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import copying, delete, discover, disk, layouts, lock
+from ckptkit import copying, delete, discover, disk, layouts, lock, pins
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model import MOVING, OURS, Checkpoint, Failure, Leftover, Run
 from ckptkit.ops.latest import latest
@@ -19,6 +20,7 @@ from ckptkit.verify import WHOLE
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
 MEMORY = ("tmpfs", "ramfs")
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ITSELF = "{} seems to be {} itself: name another directory"
 
 
 class NotCopied(Exception):
@@ -39,7 +41,12 @@ class Here:
         discover.refuse_empty(dest)
         self.dest = self.folder = os.path.realpath(dest)
         self._run, self._trust, self._told = run, tuple(trust), told
-        discover.refuse_system_directory(self.folder)
+        self._device: int | None = None
+        try:
+            discover.refuse_system_directory(self.folder)
+        except UsageError:
+            why = f"{self.folder} is a system or home directory"
+            raise UsageError(f"refusing {dest!r}: {why}; name a directory on another volume") from None
         if self.folder == run or self.folder.startswith(f"{run}/"):
             raise UsageError(f"DEST {dest!r} is {run} itself, or lies in it: name a directory on another volume")
         self._place = _existing(self.folder)
@@ -73,16 +80,20 @@ class Here:
         return max(0, files + block * len(names) - _allocated(self._stage(checkpoint)))
 
     def prepare(self) -> None:
-        """Make DEST, and remove what earlier calls left there and nobody works on. Raises UsageError."""
+        """Make DEST. Raises UsageError, also where it is the run itself by another mount, such as sshfs or NFS."""
         try:
             os.makedirs(self.folder, mode=stat.S_IMODE(os.stat(self._run).st_mode), exist_ok=True)
+            self._device = os.lstat(self.folder).st_dev
         except OSError as error:
             raise UsageError(f"{self.folder} can't be made: {error.strerror}; nothing was copied") from None
+        if self._shows_in_the_run():
+            raise UsageError(_ITSELF.format(self.folder, self._run))
 
     def put(self, checkpoint: Checkpoint) -> None:
         """Copy it under a temporary name, prove it, and give it its own. Raises NotCopied, LockHeld."""
         stage = self._stage(checkpoint)
         try:
+            self._require_there()
             self._begin(checkpoint, stage)
             with lock.hold(stage):
                 digests = self._copy(checkpoint, stage)
@@ -97,8 +108,11 @@ class Here:
             raise NotCopied(_in_words(error, checkpoint), error.errno in NO_ROOM) from None
 
     def compare(self, checkpoint: Checkpoint) -> None:
-        """Prove the one that is there already. Raises NotCopied."""
+        """Prove the one that is there already. Raises NotCopied, UsageError if it is the source."""
         try:
+            self._require_there()
+            if self._is_source(checkpoint):
+                raise UsageError(_ITSELF.format(self.at(checkpoint), checkpoint.path))
             why = self._difference(checkpoint, self.at(checkpoint), {})
         except OSError as error:
             raise NotCopied(_in_words(error, checkpoint)) from None
@@ -108,6 +122,9 @@ class Here:
     def still(self, checkpoint: Checkpoint) -> bool:
         """Whether what was proved there is there as it was, by sizes and times."""
         with suppress(OSError):
+            self._require_there()
+            if os.path.realpath(self.at(checkpoint)) != self.at(checkpoint) or self._is_source(checkpoint):
+                return False
             copies = (os.lstat(os.path.join(self._root(checkpoint), file.name)) for file in _own(checkpoint))
             return all(
                 (found.st_size, found.st_mtime) == (file.apparent_bytes, file.modified_at)
@@ -121,8 +138,9 @@ class Here:
         for name in names:
             try:
                 self._bring(os.path.join(self._run, name), os.path.join(self.folder, name))
-            except OSError as error:
-                failures.append(Failure(os.path.join(self._run, name), f"not copied: {error.strerror or error}"))
+            except (OSError, UsageError) as error:
+                why = getattr(error, "strerror", None) or error
+                failures.append(Failure(os.path.join(self._run, name), f"not copied: {why}"))
         return failures
 
     def at(self, checkpoint: Checkpoint) -> str:
@@ -153,6 +171,38 @@ class Here:
 
     def _root(self, checkpoint: Checkpoint) -> str:
         return self.folder if checkpoint.single else self.at(checkpoint)
+
+    def _require_there(self) -> None:
+        """Raise OSError if another directory lies at DEST by now: its volume was unmounted, or a link laid there."""
+        with suppress(FileNotFoundError):
+            status = os.lstat(self.folder)
+            if stat.S_ISDIR(status.st_mode) and status.st_dev == (self._device or status.st_dev):
+                return
+        raise OSError(errno.ESTALE, f"{self.folder} is not the directory that it was: was its volume unmounted?")
+
+    def _shows_in_the_run(self) -> bool:
+        """Whether a file of ours at DEST is seen in the run. Its name is new, so nobody's cache knows it."""
+        probe, before = f"{MOVING}{secrets.token_hex(8)}", os.stat(self.folder)
+        try:
+            os.close(os.open(os.path.join(self.folder, probe), copying.WRITE | os.O_EXCL, 0o600))
+        except OSError:  # full, or read-only: each copy will tell
+            return False
+        try:
+            return os.path.lexists(os.path.join(self._run, probe))
+        finally:
+            with suppress(OSError):
+                os.unlink(os.path.join(self.folder, probe))
+                os.utime(self.folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def _is_source(self, checkpoint: Checkpoint) -> bool:
+        """Whether a file there is the source's own: an overlay shows it so, or a link. No copy has both by chance."""
+        for file in _own(checkpoint):
+            here = os.stat(os.path.join(checkpoint.folder, file.name))
+            with suppress(FileNotFoundError):
+                there = os.stat(os.path.join(self._root(checkpoint), file.name))
+                if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
+                    return True
+        return False
 
     def _begin(self, checkpoint: Checkpoint, stage: str) -> None:
         """A stage that is there is gone on with, if it holds nothing but what the checkpoint has."""
@@ -204,6 +254,9 @@ class Here:
         return ""
 
     def _bring(self, source: str, copy: str) -> None:
+        if os.path.basename(source) == pins.FILE:  # those of a run that is there already stay pinned
+            pins.write(self.folder, pins.read(self._run) | pins.read(self.folder))
+            return
         if os.path.isdir(source):
             os.makedirs(copy, exist_ok=True)
             for name, status, _, _ in copying.entries(source):

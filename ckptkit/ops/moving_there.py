@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import join, quote
 
-from ckptkit import discover, layouts, remote
+from ckptkit import discover, layouts, pins, remote
 from ckptkit.errors import NoSuchRun, RemoteFailed, UsageError
 from ckptkit.model import MOVING, Checkpoint, Failure
 from ckptkit.ops.looking import judge_again
-from ckptkit.ops.moving_here import NotCopied
+from ckptkit.ops.moving_here import MEMORY, NotCopied
 from ckptkit.policy import first_finding
 from ckptkit.verify import WHOLE
 
@@ -20,7 +20,7 @@ PROOF = "verified here at level full, then each file read on both boxes and comp
 class There:
     """A directory of another box. Nothing here waits for a password where nobody can type one."""
 
-    proof, lasts = PROOF, ""
+    proof = PROOF
 
     def __init__(
         self, dest: str, address: remote.Address, run: str, ssh: Sequence[str], trust: Sequence[str], shown: bool
@@ -30,6 +30,12 @@ class There:
         self.dest, self.host, self.folder = dest, address.host, address.path
         self._run, self._ssh, self._trust, self._shown = run, tuple(ssh), tuple(trust), shown
         self._found: remote.Found | None = None
+
+    @property
+    def lasts(self) -> str:
+        """Why a copy there would not outlive a restart, "" if it does, as asked by `there`."""
+        filesystem = self._found.filesystem if self._found else ""
+        return f"{self.folder} lies in memory on {self.host} ({filesystem})" if filesystem in MEMORY else ""
 
     def available_bytes(self) -> int:
         """What may still be written there, as asked by `there`."""
@@ -92,11 +98,15 @@ class There:
 
     def bring(self, names: Iterable[str]) -> list[Failure]:
         """Copy entries of the run that are no checkpoints, unless what is there is newer; what fails is data."""
-        sources = [os.path.join(self._run, name) for name in names]
+        names = tuple(names)
+        failures = self._pin() if pins.FILE in names else []
+        sources = [os.path.join(self._run, name) for name in names if name != pins.FILE]
         if not sources:
-            return []
+            return failures
         done = self._run_rsync(remote.bringing(self._ssh, self.host, sources, self.folder))
-        return [Failure(self._run, f"not all beside the checkpoints was copied: {done.last_line}")] if done.code else []
+        if done.code:
+            failures.append(Failure(self._run, f"not all beside the checkpoints was copied: {done.last_line}"))
+        return failures
 
     def at(self, checkpoint: Checkpoint) -> str:
         """Its path there, with the box's name."""
@@ -149,6 +159,15 @@ class There:
 
     def _root(self, checkpoint: Checkpoint) -> str:
         return self.folder if checkpoint.single else os.path.join(self.folder, checkpoint.name)
+
+    def _pin(self) -> list[Failure]:
+        """Those that are pinned there already stay so."""
+        try:
+            done = self._ask(remote.adding(self.folder, pins.FILE, pins.read(self._run)))
+        except UsageError as error:
+            return [Failure(os.path.join(self._run, pins.FILE), f"not copied: {error}")]
+        failed = f"{remote.SAYS}done" not in done.out
+        return [Failure(os.path.join(self._run, pins.FILE), f"not copied: {done.last_line}")] if failed else []
 
     def _verify(self, checkpoint: Checkpoint) -> None:
         """Read it whole here: the other box may have no ckptkit. Raises NotCopied."""
