@@ -88,7 +88,8 @@ def entries(source: str) -> Iterator[Entry]:
     for parent, directories, files, fd in os.fwalk(source, onerror=_refuse, follow_symlinks=False):
         inside = os.path.relpath(parent, source)
         found = [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in (*directories, *files)]
-        found = [(name, status) for name, status in found if status.st_dev == device]
+        # A file's own number differs from its directory's on an overlay of two disks.
+        found = [(name, s) for name, s in found if s.st_dev == device or not stat.S_ISDIR(s.st_mode)]
         directories[:] = [name for name, status in found if stat.S_ISDIR(status.st_mode)]
         for name, status in found:
             yield os.path.normpath(os.path.join(inside, name)), status, fd, name

@@ -366,10 +366,10 @@ def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str,
         problems.append(Finding(inside, "unreadable", f"can't be listed: {error.strerror}"))
         return
     for name, status in found:
-        if status.st_dev != device:
+        # A file has another number than its directory on an overlay of two disks, where each layer keeps its own.
+        if status.st_dev != device and stat.S_ISDIR(status.st_mode):
             problems.append(Finding(name, "other-device", "another file system is mounted here: never entered"))
-            if stat.S_ISDIR(status.st_mode):
-                yield name, status
+            yield name, status
         else:
             yield name, status
             if stat.S_ISDIR(status.st_mode) and name.count(os.sep) >= DEEPEST:

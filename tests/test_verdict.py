@@ -10,7 +10,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.formats import safetensors, torch_zip
-from tests.support.runs import set_age
+from tests.support.runs import make_run, set_age
 
 KINDS = ("lora", "full", "sharded", "only", "bf16")
 HUGE = (2**63 - 1).to_bytes(8, "little") + b"x" * 99
@@ -163,6 +163,23 @@ def test_mount_inside_is_told_and_does_not_make_it_unknown(run_of, mount):
     mount("tmpfs", at=f"{run}/checkpoint-100/mounted")
     found = verdict(run)
     assert found.state == "intact" and [f.code for f in found.findings] == ["other-device"]
+
+
+@pytest.mark.mounts
+def test_on_an_overlay_of_two_disks_a_file_is_one_of_the_checkpoint(real, mount, tmp_path):
+    lower, disk, shown = mount("tmpfs"), Path(mount("tmpfs")), tmp_path / "shown"
+    for directory in (disk / "upper", disk / "work", shown):
+        directory.mkdir()
+    layers = f"lowerdir={lower},upperdir={disk}/upper,workdir={disk}/work"
+    if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, shown], check=False).returncode:
+        pytest.skip("no overlay on this kernel")
+    try:
+        run = make_run(real, f"{shown}/run", {100: "intact", 200: "torn"})
+        judged = ops.judge(ops.scan(run))
+        assert [(j.verdict.state, j.verdict.resumable) for j in judged] == [("intact", True), ("incomplete", False)]
+        assert all(found.code != "other-device" for j in judged for found in j.verdict.findings)
+    finally:
+        subprocess.run(["umount", "-l", shown], check=True)
 
 
 @pytest.mark.parametrize("reader", [safetensors.faults, torch_zip.faults])
