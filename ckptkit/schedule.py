@@ -40,7 +40,8 @@ class Schedule(NamedTuple):
 
     way: cron, systemd or tmux. place: whose crontab, which directory, or the session, in words. text: what is put in.
     changed: whether it differs from what is there. logs: directory of our logs. logs_beside: it lies on the volume of
-    the runs. rules: as flags. agreed: whether the yes for these rules is known. policies: what a yes is for.
+    the runs. rules: as flags. agreed: whether the yes for these rules is known. policy: what a yes is for
+    in each run. own: {run: rules} where a run's own settings say otherwise.
     """
 
     root: str
@@ -54,7 +55,8 @@ class Schedule(NamedTuple):
     rules: str
     sweeps: tuple[Sweep, ...]
     agreed: bool
-    policies: tuple[object, ...]
+    policy: object
+    own: dict[str, object]
 
 
 class Scheduled(NamedTuple):

@@ -251,7 +251,7 @@ now prune; echo "sweep $?"; now prune; echo "sweep $?"
 """
     done = box(tmp_path, script, ROOT=root)
     assert done.stdout.splitlines() == ["install 25", "sweep 25", "sweep 25", "install 0", "sweep 0", "sweep 0"]
-    assert done.stderr.count("6 of 8 intact checkpoints are not deleted") == 1
+    assert done.stderr.count("6 of 8 intact checkpoints wait for your yes") == 1
     assert f"without your yes; fix: {CHECKOUT}/bin/cron --install {root} -y\n" in done.stderr
     assert steps(run) == [700, 800]
 
@@ -271,6 +271,8 @@ now prune || echo "sweep $?"
 
 @pytest.mark.mounts
 def test_the_yes_holds_for_these_rules_and_this_directory_alone(real, tmp_path, root):
+    own = make_run(real, f"{root}/own", EIGHT)
+    Path(own, "ckptkit.toml").write_text('keep_last = "1"\n')  # the yes for it is for no other run
     script = """
 ckptkit cron --install "$ROOT" -y -q
 mv "$STRICTER" "$ROOT/stricter"; echo 'keep_last = "1"' >"$ROOT/stricter/ckptkit.toml"
@@ -282,7 +284,7 @@ mv "$AFTER" "$ROOT/after"; ckptkit prune "$ROOT/after" -q 2>/dev/null || echo "r
     made = {name.upper(): make_run(real, str(tmp_path / name), EIGHT) for name in ("stricter", "beside", "after")}
     done = box(tmp_path, script, ROOT=root, **made)
     assert done.stdout.splitlines() == ["stricter 25", "beside 25", "removed 25"]
-    assert len(steps(root / "after")) == 8
+    assert len(steps(root / "after")) == 8 and len(steps(own)) == 1
 
 
 @pytest.mark.mounts

@@ -54,22 +54,27 @@ def recall_policy(run: str) -> Any:
     return _known(run).get("policy")
 
 
-def remember_root(root: str, policies: list[Any]) -> str:
-    """Given a directory above runs, keep policies as agreed to for each run below it. Returns "" or the fault."""
-    return replace_file(_root_file(root), {"root": root, "policies": policies})
+def remember_root(root: str, policy: Any, own: dict[str, Any]) -> str:
+    """Given a directory above runs, keep a policy as agreed to for each run below it. Returns "" or the fault.
+
+    own: {run: its policy} of those whose own settings say otherwise; it is agreed to for that run alone.
+    """
+    return replace_file(_root_file(root), {"root": root, "policy": policy, "own": own})
 
 
-def recall_root(root: str) -> list[Any]:
-    """The policies that were agreed to for each run below a directory."""
-    policies = _content(_root_file(root), "root", root).get("policies")
-    return policies if isinstance(policies, list) else []
+def recall_root(root: str, run: str = "") -> list[Any]:
+    """The policies that were agreed to for each run below a directory, and for one run there."""
+    known = _content(_root_file(root), "root", root)
+    own = known.get("own")
+    policies = [known.get("policy"), own.get(run) if isinstance(own, dict) else None]
+    return [policy for policy in policies if policy is not None]
 
 
 def recall_roots_of(run: str) -> list[Any]:
     """The policies that were agreed to for a run because it lies at or below a directory."""
-    place, found = run, recall_root(run)
+    place, found = run, recall_root(run, run)
     while place != (place := os.path.dirname(place)):
-        found += recall_root(place)
+        found += recall_root(place, run)
     return found
 
 

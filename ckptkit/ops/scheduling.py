@@ -32,7 +32,8 @@ def schedule(path: str, way: str = "cron", now: float | None = None) -> Schedule
     _require(way, root)
     jobs = _jobs(root, way)
     text, changed = _text(root, way, jobs)
-    sweeps, policies = _sweeps(root, now)
+    policy = rules_where(os.path.join(root, LATER), {})._replace(max_delete=None)
+    sweeps, own = _sweeps(root, policy, now)
     logs = _logs(root)
     return Schedule(
         root=root,
@@ -43,10 +44,11 @@ def schedule(path: str, way: str = "cron", now: float | None = None) -> Schedule
         changed=changed,
         logs=logs,
         logs_beside=_device(logs) == _device(root),
-        rules=" ".join(mass_delete.flags(policies[0])) or "none",
+        rules=" ".join(mass_delete.flags(policy)) or "none",
         sweeps=sweeps,
-        agreed=all(mass_delete.is_agreed(rules, history.recall_root(root)) for rules in policies),
-        policies=policies,
+        agreed=all(mass_delete.is_agreed(rules, history.recall_root(root, run)) for run, rules in (("", policy), *own)),
+        policy=policy,
+        own=dict(own),
     )
 
 
@@ -67,7 +69,7 @@ def put_in(made: Schedule) -> None:
 
 def agree(made: Schedule) -> str:
     """Remember the yes for the rules of a schedule, for each run below its directory. Returns "" or the fault."""
-    return history.remember_root(made.root, list(made.policies))
+    return history.remember_root(made.root, made.policy, made.own)
 
 
 def scheduled(path: str | None = None) -> tuple[Scheduled, ...]:
@@ -218,18 +220,17 @@ def _text(root: str, way: str, jobs: Sequence[Job]) -> tuple[str, bool]:
     return text, tmux.text(root) != text
 
 
-def _sweeps(root: str, now: float | None) -> tuple[tuple[Sweep, ...], tuple[Rules, ...]]:
-    """What the first sweeps would delete, and by which policies: the one of later runs first."""
-    policies = [rules_where(os.path.join(root, LATER), {})._replace(max_delete=None)]
-    sweeps = []
+def _sweeps(root: str, policy: Rules, now: float | None) -> tuple[tuple[Sweep, ...], list[tuple[str, Rules]]]:
+    """What the first sweeps would delete, and the policies of runs whose own settings differ from the given one."""
+    sweeps, own = [], []
     for run in find_runs(root):
         try:
             rules = rules_for(run, {})
             sweeps.append(_sweep(run, rules, now))
-            policies.append(rules._replace(max_delete=None))
+            own += [(run, rules._replace(max_delete=None))] if rules._replace(max_delete=None) != policy else []
         except (CkptkitError, OSError) as error:
             sweeps.append(Sweep(run, fault=str(error)))
-    return tuple(sweeps), tuple(dict.fromkeys(policies))
+    return tuple(sweeps), own
 
 
 def _sweep(run: str, rules: Rules, now: float | None) -> Sweep:
