@@ -14,7 +14,12 @@ TAKES_DASHES = re.compile(r"[\"']--resume-from-checkpoint[\"']")
 # With the guard that means the newest intact one, and our own train.py says it so.
 BY_ITSELF = re.compile(r"resume_from_checkpoint\s*=\s*(?:True\b|[^,)\n]*\bor True\b)")
 GUARDED = re.compile(r"\bckptkit\b[\s\S]*\bguard\(")
-SECRET = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
+# By the name of a flag or variable, or by what a secret of the usual services looks like, whatever its flag is called.
+SECRET = re.compile(
+    r"(?i:token|secret|passw|pwd|[_-]key(?![a-z_-])|api_?key|access_?key|credential|bearer|\bauth\b|[_-]auth\b|\bauth[_-])"
+    r"|://[^/\s]*@|\b(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|AIza|eyJ)[\w-]{10}|\bA[KS]IA[A-Z0-9]{12}"
+    r"|\b[0-9a-f]{40}\b"
+)
 PROGRAM = re.compile(r"(?:.*/)?(?:python[\d.]*|torchrun|accelerate|deepspeed)")
 # As a shell's trace (`set -x`), a copied prompt, script(1) and DeepSpeed's launcher write it down.
 STARTS = (
@@ -39,7 +44,8 @@ def is_start(words: Sequence[str]) -> bool:
         return False
     # A variable before the program belongs to the command: CUDA_VISIBLE_DEVICES=0 python train.py
     program = next((word for word in words if not re.fullmatch(r"\w+=.*", word)), "")
-    return bool(PROGRAM.fullmatch(program)) and not any(SECRET.search(word) for word in words)
+    shown = all(word.isprintable() and not SECRET.search(word) for word in words)
+    return bool(PROGRAM.fullmatch(program)) and shown
 
 
 def starts_in(log: str) -> list[str]:

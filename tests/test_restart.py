@@ -49,8 +49,18 @@ def test_first_lines_of_a_log_show_the_command(line, command):
     assert restart.starts_in(f"{line}\n{{'loss': 1}}\n") == ([command] if command else [])
 
 
-def test_command_with_a_secret_is_not_kept():
-    assert restart.is_start(["python", "train.py"]) and not restart.is_start(["python", "train.py", "--hub_token=x"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--hub_token=x", "--auth", "--wandb-key", "WANDB_KEY=x", "AWS_ACCESS_KEY_ID=x", "DB_PWD=x",
+        "--x=hf_abcdefghijklmnopqrst", "sk-proj-abcdefghijkl", "https://me:word@host/x", "AKIA1234567890123456",
+        "0123456789abcdef0123456789abcdef01234567", "--name=\x1b[31mred",
+    ],
+)  # fmt: skip
+def test_command_with_a_secret_or_a_control_code_is_not_kept(word):
+    plain = ["python", "train.py", "--model", "hf_org/sk-8b", "--author", "me", "--sort", "keys", "--keyword=x"]
+    assert restart.is_start(plain) and not restart.is_start(["python", "train.py", word])
+    assert not restart.is_start([word, "python", "train.py"])
 
 
 def test_start_is_remembered_for_its_run(tmp_path):
@@ -109,3 +119,26 @@ def test_log_is_read_where_it_is_certain_which_it_is(run_of, ckptkit, tmp_path):
     os.utime(tmp_path / "other.log", (log.stat().st_mtime,) * 2)
     assert ckptkit("recover", run, "--dry-run", "--json").json["log"] is None, "two that may be it are none"
     assert tree(run) == before
+
+
+@pytest.mark.parametrize(
+    "line, is_its",
+    [
+        ("saving to {run}/checkpoint-200", True),
+        ("saving to ./{base}/checkpoint-200", True),
+        ("saving to /gone/{base}/checkpoint-200", True),
+        ("saving to {run}0/checkpoint-200", False),
+        ("saving to my-{base}/checkpoint-200", False),
+        ("saving to {other}/checkpoint-200", False),
+    ],
+)
+def test_log_of_a_run_with_a_similar_name_is_another_runs(run_of, ckptkit, tmp_path, line, is_its):
+    run = run_of({100: "intact", 200: "torn"})
+    (tmp_path / "beside" / "checkpoint-100").mkdir(parents=True)  # so that the place alone tells nothing
+    other = tmp_path / "elsewhere" / os.path.basename(run)
+    other.mkdir(parents=True)
+    log = tmp_path / "train.log"
+    named = line.format(run=run, base=os.path.basename(run), other=other)
+    log.write_text(f"{named}\nOSError: [Errno 28] No space left on device\n")
+    os.utime(log, (os.stat(f"{run}/checkpoint-200").st_mtime,) * 2)
+    assert ckptkit("recover", run, "--dry-run", "--json").json["log"] == (str(log) if is_its else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -83,9 +84,19 @@ def _speaks_of(text: str, log: str, run: str) -> bool:
     """It lies in the run, names it, or lies beside it where there is no other."""
     run = os.path.realpath(run)
     place = os.path.dirname(os.path.realpath(log))
-    if place == run or run in text or f"{os.path.basename(run)}/checkpoint-" in text:
+    if place == run or re.search(rf"(?<![\w./-]){re.escape(run)}(?![\w.-])", text):  # run-1 is not run-10
         return True
-    return _runs_below(place) == [run]
+    return any(_is_run(named, run) for named in diagnose.runs_in(text)) or _runs_below(place) == [run]
+
+
+def _is_run(named: str, run: str) -> bool:
+    """Whether a path that a log gives checkpoints in may be the run: relative to any place, or where it lay before."""
+    if os.path.isabs(named):
+        same = os.path.basename(os.path.normpath(named)) == os.path.basename(run)
+        return os.path.realpath(named) == run or (same and not os.path.isdir(named))
+    while named.startswith(("./", "../")):
+        named = named.partition("/")[2]
+    return bool(named) and run.endswith(f"/{named.rstrip('/')}")
 
 
 def _read(log: str) -> tuple[str, str]:
