@@ -37,7 +37,7 @@ def scripts(jobs: Sequence[Job]) -> dict[str, str]:
 
 def windows() -> dict[str, list[str]]:
     """{root: the windows of ours for it}; none where no tmux of this user runs."""
-    if not shutil.which("tmux"):
+    if not shutil.which("tmux") or not os.path.isdir(_sockets()):
         return {}
     found: dict[str, list[str]] = {}
     done = call(["tmux", "list-windows", "-a", "-F", f"#{{window_id}} #{{{MARK}}}"])
@@ -77,6 +77,11 @@ def _start(name: str, root: str, script: str) -> None:
     window = done.out.strip()
     _required(["tmux", "set-option", "-w", "-t", window, MARK, _written(root)])
     _required(["tmux", "set-option", "-w", "-t", window, f"{MARK}-script", _written(script)])
+
+
+def _sockets() -> str:
+    """Where servers of this user would listen. Asked of any, tmux makes that directory: a dry run must not."""
+    return os.path.join(os.environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}")
 
 
 def _end(windows: Sequence[str]) -> None:
