@@ -404,3 +404,15 @@ def test_code_in_the_run_is_never_taken_for_ours(run_of, verb):
         Path(run, name).write_text("raise SystemExit(99)")
     done = subprocess.run([CHECKOUT / "bin" / verb, "."], cwd=run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("verb", ["latest", "preflight", "diskreport --no-eaters", "recover --dry-run"])
+def test_who_closed_stdout_or_stderr_gets_the_same_work_and_code(run_of, ckptkit, verb, closed):
+    run = run_of({100: "intact", 200: "torn"})
+    code = ckptkit(*verb.split(), run).code
+    done = subprocess.run(
+        ["bash", "-c", f'bin/{verb} "$0" {closed}', run], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code and "Traceback" not in done.stdout + done.stderr
+    assert "skipped" not in done.stdout, "what was to go to stderr stays out of $(ckptkit latest RUN)"

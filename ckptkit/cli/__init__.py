@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Sequence
 
@@ -36,6 +38,7 @@ MODULES = {"unpin": "pin"}  # where it is not the verb's own name
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one verb and exit with its code. argv: without the program's name, default the process's own."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     calling.started(arguments)
     if arguments[:1] == ["help"]:  # ckptkit help prune
         arguments = [*arguments[1:2], "--help"]
@@ -54,6 +57,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last line of defence: told, and never exit 0
         code = output.unexpected(error)
     output.finish(code)
+
+
+def _open_streams() -> None:
+    """Where the caller closed stdout or stderr (`2>&-`), nobody wants it; and no file of ours may get its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        # bash reads the script in bin/ through the number that the caller closed, so it is open, but not for writing.
+        closed = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if getattr(sys, name) is None or (closed and getattr(sys, name) is getattr(sys, f"__{name}__")):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 def load(verb: str) -> Any:
