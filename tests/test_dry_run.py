@@ -1,5 +1,6 @@
 """`--dry-run` is the same plan, and touches nothing: shown by the system calls themselves."""
 
+import os
 import re
 import subprocess
 import sys
@@ -59,3 +60,9 @@ def test_dry_run_tells_the_plan_that_is_then_executed(run_of, ckptkit):
     assert told["dry_run"] and not done["dry_run"]
     assert told["decisions"] == done["decisions"]
     assert told["expected_freed_bytes"] == done["expected_freed_bytes"]
+
+
+def test_tmux_is_asked_nothing_where_it_would_make_a_directory_for_that(tmp_path):
+    code = "from ckptkit.schedulers import tmux; assert tmux.windows() == {}"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMUX_TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
