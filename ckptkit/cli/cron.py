@@ -70,8 +70,7 @@ def _install(options: argparse.Namespace, output: Output, way: str) -> int:
         output.document(scheduling.document(made, True, ops.runner(made)[0]))
         return 0
     yes = made.agreed or options.yes or _asked(made, output)
-    ops.put_in(made)
-    fault = ops.agree(made) if yes else ""
+    fault = ops.put_in(made, yes)
     if yes and not made.agreed and not fault:
         output.routine(f"your yes is remembered for all runs below {printable(made.root)}")
     _tell_runner(made, output)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ckptkit.ops.recovering import Recovered, StillWritten, Young, recover
     from ckptkit.ops.removing import settled_available_bytes
     from ckptkit.ops.reporting import Report, report
-    from ckptkit.ops.scheduling import agree, installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
+    from ckptkit.ops.scheduling import installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
     from ckptkit.ops.scripting import is_script, scripts
     from ckptkit.ops.setting_aside import set_aside
     from ckptkit.ops.shown import Checks, Verified
@@ -86,7 +86,6 @@ ROOMS = {
     "record_save": "recording",
     "Report": "reporting",
     "report": "reporting",
-    "agree": "scheduling",
     "installed_root": "scheduling",
     "put_in": "scheduling",
     "root_of": "scheduling",
@@ -138,7 +137,6 @@ __all__ = [
     "Verified",
     "Watch",
     "Young",
-    "agree",
     "budget",
     "bytes_at",
     "conditions",

@@ -52,24 +52,30 @@ def schedule(path: str, way: str = "cron", now: float | None = None) -> Schedule
     )
 
 
-def put_in(made: Schedule) -> None:
+def put_in(made: Schedule, yes: bool) -> str:
     """Install it, in place of what is there for the same directory; other lines, units and windows stay.
 
-    Raises SchedulerError.
+    yes: remember it for the schedule's rules, before the first sweep can run. Returns "" or why that failed.
+    Raises SchedulerError; then no new yes is remembered.
     """
-    if not made.changed:
-        return
+    fault = history.remember_root(made.root, made.policy, made.own) if yes else ""
+    try:
+        if made.changed:
+            _install(made)
+    except CkptkitError:
+        if not made.agreed:
+            history.forget_root(made.root)
+        raise
+    return fault
+
+
+def _install(made: Schedule) -> None:
     if made.way == "cron":
         cron.write(crontab.install(cron.read(), made.root, cron.lines(made.jobs)))
     elif made.way == "systemd":
         systemd.install(made.root, made.jobs)
     else:
         tmux.install(made.root, made.jobs)
-
-
-def agree(made: Schedule) -> str:
-    """Remember the yes for the rules of a schedule, for each run below its directory. Returns "" or the fault."""
-    return history.remember_root(made.root, made.policy, made.own)
 
 
 def scheduled(path: str | None = None) -> tuple[Scheduled, ...]:
