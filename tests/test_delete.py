@@ -1,6 +1,7 @@
 """The only room that removes, on file systems that resist."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -62,9 +63,10 @@ def test_immutable_file_is_told_and_what_is_left_of_it_looks_dead(mount, real):
     subprocess.run(["chattr", "+i", f"{run}/checkpoint-100/optimizer.pt"], check=True)
     outcome = ops.prune(run).outcome
     assert outcome.failures[0].path.endswith(".ckptkit-deleting-checkpoint-100/optimizer.pt")
-    assert "Operation not permitted" in outcome.failures[0].error
+    said, _, fix = outcome.failures[0].error.partition("; fix: ")
+    assert said == "Operation not permitted (immutable or append-only)"
     assert names(run) == ["checkpoint-200", "checkpoint-300", ".ckptkit-deleting-checkpoint-100"]
-    subprocess.run(["chattr", "-i", f"{run}/.ckptkit-deleting-checkpoint-100/optimizer.pt"], check=True)
+    subprocess.run(shlex.split(fix), check=True)
     assert ops.prune(run).outcome.failures == ()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
@@ -77,7 +79,7 @@ def test_directory_that_refuses_gets_its_name_back_whole(mount, real):
         outcome = ops.prune(run).outcome
     finally:
         subprocess.run(["chattr", "-a", f"{run}/checkpoint-100"], check=True)
-    assert "Operation not permitted" in outcome.failures[0].error
+    assert outcome.failures[0].error.endswith(f"; fix: chattr -ia {run}/checkpoint-100")
     assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
     assert all(j.verdict.intact for j in ops.judge(ops.scan(run)))
 

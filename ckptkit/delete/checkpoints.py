@@ -35,7 +35,7 @@ def remove_checkpoint(
             return removal.file(run_fd, checkpoint.name, checkpoint.path)
         if marker and error.errno in NO_ROOM:
             return first_of(removal.in_place(run_fd, checkpoint, marker, witnesses))
-        return [Failure(checkpoint.path, in_words(error))]
+        return [Failure(checkpoint.path, in_words(error, checkpoint.path))]
     if reason := not_the_same(run_fd, aside, checkpoint):  # swapped between the look and the rename
         return _give_name_back(run_fd, aside, checkpoint, [Failure(checkpoint.path, reason)])
     remove = removal.file if checkpoint.single else removal.tree
@@ -73,4 +73,5 @@ def _give_name_back(run_fd: int, aside: str, checkpoint: Checkpoint, failures: l
         os.rename(aside, checkpoint.name, src_dir_fd=run_fd, dst_dir_fd=run_fd)
     except OSError as error:
         return [*failures, Failure(os.path.join(os.path.dirname(checkpoint.path), aside), in_words(error))]
-    return [Failure(f.path.replace(aside, checkpoint.name, 1), f.error, f.held_by) for f in failures]
+    old, new = aside, checkpoint.name
+    return [Failure(f.path.replace(old, new, 1), f.error.replace(old, new, 1), f.held_by) for f in failures]

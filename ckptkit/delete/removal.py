@@ -85,7 +85,7 @@ class Removal:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
                 return  # somebody else removed it: gone is gone
-            yield Failure(path, in_words(error))
+            yield Failure(path, in_words(error, path))
 
     def insist(self, action: Callable[[], None]) -> None:
         """Do it; a busy or permission error may pass (an uploader closes, NFS catches up), so try a few times more."""
