@@ -27,9 +27,9 @@ LOST = ("overlay", "aufs")  # a container's own root
 MEMORY = ("tmpfs", "ramfs")
 
 
-def of_volume(volume: Volume) -> Iterator[Flag]:
-    """Given a volume, yield its flags."""
-    look = command("diskreport", volume.mount)
+def of_volume(volume: Volume, fix: str = "") -> Iterator[Flag]:
+    """Given a volume, yield its flags. fix: the command that makes room, default: the report that looks for one."""
+    look = fix or command("diskreport", volume.mount)
     if volume.read_only:
         yield Flag("red", "read-only", f"{volume.mount} is mounted read-only: no save can succeed", "dmesg | tail -30")
     yield _used(volume.used_fraction, f"{volume.mount} is", "volume", "used", look)

@@ -93,6 +93,13 @@ def test_what_could_be_freed_is_told_largest_first_and_no_byte_twice(found):
     assert freeing.savings(found._replace(caches=(), open_deleted=(), plans=())) == []
 
 
+def test_what_a_prune_left_is_counted_once(run_of):
+    run = run_of({100: "intact", 200: "intact"})
+    os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
+    ways = [way.what for way in freeing.savings(ops.report([run])) if "leftover" in way.what]
+    assert ways == ["leftovers of a killed sweep"]
+
+
 def test_nothing_to_free_is_no_line(run_of):
     report = ops.report([run_of({100: "intact"})])._replace(caches=(), open_deleted=())
     assert freeing.sentence(report) == "" and "could be freed" not in board(report, False, 80)

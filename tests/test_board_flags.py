@@ -61,6 +61,15 @@ def test_use_rises_from_green_to_red_and_clears(place):
         assert list(found) == [code] and found[code][0] == level, share
 
 
+def test_page_that_walked_a_full_volume_never_names_itself_as_the_fix(place, real):
+    ballast(place, 0.95)
+    assert codes(place)["volume-critical"][1] == command("diskreport", os.path.dirname(place))
+    assert codes(place, depth=3)["volume-critical"][1].startswith("du -xh --max-depth=3 ")
+    make_run(real, place, {300: "torn"})
+    for depth in (0, 3):
+        assert codes(place, depth=depth)["volume-critical"][1] == command("prune", place, "--dry-run")
+
+
 def test_inodes_rise_from_green_to_red_and_clear(place):
     folder = Path(os.path.dirname(place), "many")
     folder.mkdir()

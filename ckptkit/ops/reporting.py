@@ -1,6 +1,7 @@
 """diskreport: volumes, runs with what prune would do, what else takes room, and the flags, as one value."""
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -135,7 +136,7 @@ def _eaten(
 
 def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
     for volume in found.volumes:
-        yield from flags.of_volume(volume)
+        yield from flags.of_volume(volume, _room_on(volume, found))
     for made, rules in planned:
         yield from flags.of_run(made, rules)
         for volume in _volumes([made.run]):  # none if it vanished meanwhile
@@ -150,6 +151,17 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
         yield from flags.of_training(training, found.at)
     for trail in found.trails:
         yield from flags.of_trail(trail, found.at)
+
+
+def _room_on(volume: Volume, found: Report) -> str:
+    """The command that makes room on a volume, a prune before all; a page that walked it does not name itself."""
+    from ckptkit.report.freeing import savings
+
+    here = [way for way in savings(found) if way.mount == volume.mount and way.command]
+    here.sort(key=lambda way: not way.what.startswith("prune"))
+    if here or not any(eaten.root == volume.mount for eaten in found.eaters):
+        return here[0].command if here else ""
+    return f"du -xh --max-depth=3 {shlex.quote(volume.mount)} | sort -h | tail -20"
 
 
 def _runs_at(path: str) -> list[str]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ckptkit.box import Box, Cache
-from ckptkit.calling import absolutely
+from ckptkit.calling import command as command_of
 from ckptkit.report.text import count, human
 from ckptkit.tuples import NamedTuple
 
@@ -39,7 +39,7 @@ def sentence(box: Box) -> str:
 def _checkpoints(box: Box) -> Iterator[Saving]:
     for made in box.plans:
         gone = sum(decision.checkpoint.allocated_bytes for decision in made.deletions)
-        command = absolutely("prune", made.run, "--dry-run")
+        command = command_of("prune", made.run, "--dry-run")
         name = f" of {os.path.basename(made.run)}" if len(box.plans) > 1 else ""
         prune = f"prune {count(len(made.deletions), 'checkpoint')}{name}"
         yield Saving(prune, _mount_of(made.run, box), gone, command)
@@ -58,6 +58,7 @@ def _caches(box: Box) -> Iterator[Saving]:
     taken = [decision.checkpoint.path for made in box.plans for decision in made.deletions]
     taken += [left.path for made in box.plans for left in made.leftovers]
     alone = [c for c in box.caches if not _within(c.path, [*taken, *(o.path for o in box.caches if o is not c)])]
+    alone = [c for c in alone if c.path not in taken]
     for words, sort in (("caches", False), ("leftovers of torn saves, downloads and crashes", True)):
         for mount in dict.fromkeys(cache.mount for cache in alone):
             here = [c for c in alone if c.mount == mount and (c.kind in DEBRIS) == sort]
