@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit import calling, ops
 from ckptkit.forecast import next_save_bytes
 from ckptkit.policy import DEFAULT_RULES, Range, Rules
 from tests.support.runs import make_run, names, tree
@@ -77,6 +77,9 @@ def test_a_file_that_cant_be_written_stands_against_it(real, mount, fill):
     assert states(run)["write"] == "go" and states(run)["inodes"] == "go"
     fill(point)
     assert states(run)["write"] == "no-go"
+    for limit, fix in ((2, "diskreport"), (1, "prune")):  # no room is no matter of rights
+        checks = {check.code: check for check in ops.preflight(run, Rules(Range(limit, limit)))}
+        assert checks["write"].command == calling.command(fix, run)
     Path(point, "ballast").unlink()
     assert states(run)["write"] == "go"
     subprocess.run(["mount", "-o", "remount,ro", point], check=True)

@@ -18,6 +18,7 @@ CRITICAL = 0.90
 FEWEST_INODES = 200  # a save makes about a dozen files
 LOW_BYTES = 1_000_000_000  # of another volume, where a cache or temporary files go
 NO_BYTES = 50_000_000
+PROBE_BYTES = 1 << 16  # of the file that is written to see whether one can be
 DOCKERS_SHM_BYTES = 68_000_000  # 64 MiB is what a container gets where nobody asked for more
 SHM = "/dev/shm"
 
@@ -46,10 +47,17 @@ def probe(facts: Facts) -> Iterator[Check]:
             "no-go",
             "write",
             f"a file can't be written and deleted: {facts.probe}",
-            f"ls -ld {shlex.quote(facts.volume.path)}",
+            _room_or_rights(facts),
         )
     else:
         yield Check("go", "write", "a file was written and deleted")
+
+
+def _room_or_rights(facts: Facts) -> str:
+    """What to type where a file can't be written: a volume without room is another matter than a user's rights."""
+    if facts.volume.available_bytes > PROBE_BYTES:
+        return f"ls -ld {shlex.quote(facts.volume.path)}"
+    return command("prune" if facts.plan and facts.plan.deletions else "diskreport", facts.run)
 
 
 def headroom(facts: Facts) -> Iterator[Check]:
@@ -59,8 +67,9 @@ def headroom(facts: Facts) -> Iterator[Check]:
         yield Check("warn", "headroom", "the size of a checkpoint is not known yet", command("plan", "--help"))
         return
     peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
-    need, have = peak * save, facts.volume.available_bytes + sum(sizes)
-    told = f"{peak} checkpoints need {human(need)}, {human(have)} are there"
+    need, free, own = peak * save, facts.volume.available_bytes, sum(sizes)
+    have = free + own
+    told = f"{peak} checkpoints need {human(need)}; {human(free)} are free, the run's own take {human(own)}"
     yield Check("go" if have >= need else "no-go", "headroom", told, command("diskreport", facts.run))
 
 

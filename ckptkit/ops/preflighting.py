@@ -10,6 +10,7 @@ from ckptkit import careful, checks, discover, disk, nearby, trackers
 from ckptkit.advice import Check, Script
 from ckptkit.box import Worker
 from ckptkit.checks import Facts
+from ckptkit.checks.room import PROBE_BYTES
 from ckptkit.disk.holders import command_of
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
@@ -25,7 +26,6 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.report import text
 
 PROBE = ".ckptkit-probe"
-PROBE_BYTES = 1 << 16
 
 
 def preflight(
