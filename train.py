@@ -15,12 +15,14 @@ import argparse
 import glob
 import json
 import os
+import shlex
 import sys
 import sysconfig
 import warnings
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any, Literal, NoReturn, get_args
 
 # --- Our own arguments, and the help: at once, before anything is set up or loaded ------------------------------------
@@ -159,6 +161,12 @@ def filed(path: str) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in table.items() if value is not None}
 
 
+def like(typed: str, known: Iterable[str]) -> str:
+    """` (did you mean NAME?)`, or nothing."""
+    near = get_close_matches(typed, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
 def parse(argv: list[str]) -> tuple[Job, Any]:
     """Given the command line, return the job and the TrainingArguments. Defaults < file < flags."""
     parser = HfArgumentParser((Job, TrainingArguments), description=__doc__, allow_abbrev=False)
@@ -166,10 +174,11 @@ def parse(argv: list[str]) -> tuple[Job, Any]:
     parser.error = lambda message: stop(f"{message}; see {CALLED} --help")
     given, unknown = parser.parse_known_args(argv)
     if unknown:
-        stop(f"there is no setting {unknown[0]}; see {CALLED} --help")
+        flags = [f"--{name.replace('_', '-')}" for name in vars(given)]
+        stop(f"there is no setting {unknown[0]}{like(unknown[0].split('=')[0], flags)}; see {CALLED} --help")
     table = filed(given.config) if given.config else {}
     for key in table.keys() - vars(given).keys():
-        stop(f"--config {given.config}: there is no setting {key!r}; see {CALLED} --help")
+        stop(f"--config {given.config}: there is no setting {key!r}{like(key, vars(given))}; see {CALLED} --help")
     own = given.model or table.get("model")
     parser.set_defaults(**{**BOTH, **(REAL if own else TINY), **table})
     try:
@@ -310,8 +319,15 @@ def resumed(trainer: Any) -> bool:
         say(f"starting at step 0: {str(nothing).split(';')[0]}")
         return False
     except NoStepLeftError:
-        say(f"all {trainer.state.max_steps} steps are done; --max-steps N goes further")
+        done = trainer.state.max_steps
+        say(f"all {done} steps are done; to go further: {CALLED} {further(sys.argv[1:], 2 * done)}")
     return True
+
+
+def further(argv: list[str], steps: int) -> str:
+    """The same flags with more steps, to paste."""
+    at = argv.index("--max-steps") if "--max-steps" in argv else len(argv)
+    return shlex.join([*argv[:at], "--max-steps", str(steps), *argv[at + 2 :]])
 
 
 def main() -> None:
@@ -350,7 +366,10 @@ def preflight(args: Any) -> int:
     rules = ckptkit.Rules(ckptkit.Range(limit, limit)) if limit else ckptkit.Rules()
     found = ckptkit.preflight(args.output_dir, rules, settings=args.to_dict(), origin="of this command")
     for check in found:
-        say(f"{check.state:<6} {check.message}" + ("" if check.state == "go" else f" -> {check.command}"))
+        say(
+            f"{check.state:<6} {check.message}"
+            + ("" if check.state == "go" or not check.command else f"; fix: {check.command}")
+        )
     return 4 if any(check.state == "no-go" for check in found) else 0
 
 
@@ -370,6 +389,8 @@ if __name__ == "__main__":
         main()
     except ckptkit.CkptkitError as fault:
         stop(str(fault), fault.exit_code)
+    except KeyboardInterrupt:
+        stop("interrupted; the same command goes on from the newest intact checkpoint", 130)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # All is written. In the interpreter's own end torch's threads abort a rank now and then, 1 of 15 under load.
         sys.stdout.flush()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,8 +78,23 @@ def test_it_ends_in_two_checkpoints_and_a_model_that_learned(whole, monkeypatch)
 def test_called_again_it_makes_no_step_more(copied):
     done = bin_train(copied, *SHORT)
     assert done.code == 0
-    assert "train: all 24 steps are done; --max-steps N goes further\n" in done.out
+    assert re.search(r"train: all 24 steps are done; to go further: \S+ --max-steps 48 ", done.out)
     assert steps(copied / "runs/tiny") == [16, 24]
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(copied):
+    command = [str(CHECKOUT / "bin/train"), *SHORT, "--max-steps", "4000"]
+    environment = {**os.environ, "CKPTKIT_PYTHON": sys.executable, "CKPTKIT_STATE": str(copied / "state")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=copied, env=environment, **pipes) as process:
+        while "'loss'" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130 and "Traceback" not in err
+    told = "train: interrupted; the same command goes on from the newest intact checkpoint"
+    assert err.splitlines()[-1].endswith(told)
 
 
 @pytest.mark.slow

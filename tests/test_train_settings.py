@@ -42,6 +42,8 @@ def test_every_training_argument_is_a_flag_and_a_key(train, tmp_path, capsys):
 
 FAULTS = {
     "unknown flag": (["--bogus", "3"], "--bogus"),
+    "misspelt flag": (["--outputdir", "x"], "--outputdir (did you mean --output-dir?)"),
+    "misspelt key": (["--config", "misspelt.yaml"], "'max_stepz' (did you mean max_steps?)"),
     "no number": (["--max-steps", "x"], "--max_steps"),
     "unknown key": (["--config", "unknown.yaml"], "'bogus'"),
     "no file of settings": (["--config", "nowhere.yaml"], "nowhere.yaml"),
@@ -64,6 +66,7 @@ FAULTS = {
 }
 FILES = {
     "unknown.yaml": "bogus: 3",
+    "misspelt.yaml": "max_stepz: 3",
     "list.yaml": "- 1",
     "broken.yaml": "a: [",
     "value.yaml": "on_full: maybe\nmax_steps: 1",
