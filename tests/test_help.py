@@ -76,6 +76,9 @@ MEANT = {
     "half of it": (("prune", "RUN", "--keep-l", "3"), "--keep-last"),
     "a flag before a missing RUN": (("latest", "--jsn"), "--json"),
     "a choice": (("verify", "RUN", "--level", "fulll"), "full"),
+    "a flag that needs no verb": (("--hlp",), "--help"),
+    "its short name": (("-V",), "--version"),
+    "its name as a verb": (("version",), "--version"),
     "another verb's help": (("help", "verfy"), "verify"),
 }
 

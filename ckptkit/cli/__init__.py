@@ -20,12 +20,12 @@ VERBS = {
     "strip": "make old checkpoints weights-only, the newest can still be resumed from",
     "verify": "tell an intact checkpoint from a torn, corrupt or unreadable one",
     "latest": "print the newest intact resumable checkpoint",
-    "diskreport": "show what fills the disk, each run's checkpoints, and flags with the command that mends them",
+    "diskreport": "show what fills the disk, each run's checkpoints, and flags with the command that helps",
     "plan": "size a training on a volume before it runs: the peak, the step at which it dies, what fits",
     "preflight": "go or no-go before a training (re)starts",
     "recover": "after a crash: what happened, what to free, what to resume from",
     "move": "copy a run's checkpoints to another volume or box, newest first, each proved; resume there",
-    "monitor": "watch a volume and the runs on it, warn once a change, and record",
+    "monitor": "watch a volume and the runs on it, warn once per change, and record",
     "cron": "prune, watch and verify by itself: by cron, systemd timers or tmux",
     "discard": "delete one checkpoint that you name in full, also one that nobody can judge",
     "pin": "never delete this checkpoint, whatever the rules say",
@@ -98,5 +98,5 @@ def _without_verb(typed: str, arguments: Sequence[str]) -> NoReturn:
         stop(0 if typed else 2, helping.overview(VERBS))
     output = Output("ckptkit", json="--json" in arguments)
     what = "no such flag" if typed[0] == "-" else "no such verb"
-    meant = suggesting.ask(suggesting.verb(typed.strip("-"), VERBS))
+    meant = suggesting.ask(suggesting.first(typed, VERBS))
     output.finish(output.error(UsageError(f"{what}: {typed!r}{meant}; see {calling.program()} --help")))

@@ -21,7 +21,7 @@ def parser(verb: str) -> flags.Parser:
         EXAMPLES,
         (0, 1, 2),
     )
-    made.add_argument("shell", choices=shells.NAMES, help="the shell that reads it")
+    made.add_argument("shell", choices=shells.NAMES, metavar="|".join(shells.NAMES), help="the shell that reads it")
     return made
 
 

@@ -21,7 +21,7 @@ EXIT_CODES = {
     2: "usage or configuration: nothing changed",
     3: "part of it failed",
     4: "a checkpoint is damaged or refused, none is intact, nobody can judge the one named, or no-go",
-    5: "free target not reachable above the floor, or (plan) it does not fit",
+    5: "free target not reachable without deleting the last intact checkpoint; plan, move: it does not fit",
     10: "no such run",
     11: "another process holds the lock",
     25: "mass-delete guard: not all was done",

@@ -3,6 +3,7 @@
 import argparse
 
 from ckptkit import ops
+from ckptkit.calling import command
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
@@ -34,7 +35,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Prune each run; one that fails does not keep the others from being pruned."""
     if bool(options.runs) == bool(options.recursive):
-        raise UsageError("name RUN..., or --recursive ROOT; see --help")
+        raise UsageError(f"name RUN..., or --recursive ROOT; see {command('prune', '--help')}")
     runs = options.runs or ops.find_runs(options.recursive)
     if not runs:
         output.detail(f"no run below {options.recursive!r} yet")

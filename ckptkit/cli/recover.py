@@ -57,7 +57,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Diagnose if there is a log alone, else recover the run."""
     if not options.run and not options.log:
-        raise UsageError("name RUN, or --log FILE; see --help")
+        raise UsageError(f"name RUN, or --log FILE; see {command('recover', '--help')}")
     if not options.run:
         return _diagnose(options, output)
     rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)

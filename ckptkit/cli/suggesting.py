@@ -19,6 +19,8 @@ OTHER_WORDS = {
     "pin": ("keep", "protect"),
 }
 
+ALONE = {"--version": ("v", "version"), "--help": ("h", "usage")}  # flags that need no verb
+
 
 def close(typed: str, known: Iterable[str]) -> str:
     """The known word that was most likely meant, or ""."""
@@ -33,6 +35,16 @@ def verb(typed: str, known: Iterable[str]) -> str:
         if typed.lower() in others and name in known:
             return name
     return close(typed, known)
+
+
+def first(typed: str, verbs: Iterable[str]) -> str:
+    """What the first word of all meant, a verb or a flag that needs none, or ""."""
+    word = typed.lstrip("-").lower()
+    for flag, others in ALONE.items():
+        if word in others:
+            return flag
+    near = get_close_matches(f"--{word}", list(ALONE), n=1, cutoff=0.75) if typed[0] == "-" else ()
+    return near[0] if near else verb(word, [*verbs, "help"])
 
 
 def flag(typed: str, known: Iterable[str]) -> str:
