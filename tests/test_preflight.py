@@ -59,6 +59,19 @@ def test_a_damaged_one_that_prune_would_delete_stands_against_it(run_of, calm):
 
 
 @pytest.mark.mounts
+def test_a_next_save_that_fits_only_if_an_older_one_goes_is_told(real, mount):
+    """A Trainer alone writes it before it deletes one, and dies."""
+    point = mount("tmpfs", "size=4m")
+    run = make_run(real, os.path.join(point, "run"), dict.fromkeys((100, 200, 300, 400), "intact"))
+    rules, save = Rules(Range(2, 2)), next_save_bytes(max(c.allocated_bytes for c in ops.scan(run).checkpoints))
+    assert states(run, rules)["headroom"] == "go"
+    status = os.statvfs(point)
+    with open(f"{point}/ballast", "wb") as file:
+        file.write(b"\1" * (status.f_bavail * status.f_frsize - save + 50_000))
+    assert states(run, rules)["headroom"] == "warn"
+
+
+@pytest.mark.mounts
 def test_a_volume_above_90_percent_and_one_without_headroom_stand_against_it(real, mount):
     point = mount("tmpfs", "size=2m")
     run = make_run(real, os.path.join(point, "run"), TWO)

@@ -61,16 +61,24 @@ def _room_or_rights(facts: Facts) -> str:
 
 
 def headroom(facts: Facts) -> Iterator[Check]:
-    """Whether all that will ever be on disk at once fits: the checkpoints that are there make room for the next."""
-    sizes = facts.sizes
+    """Whether all that will ever be on disk at once fits: the checkpoints that are there make room for the next.
+
+    Only the guard makes that room before a save. A Trainer alone writes the next one beside those that are there.
+    """
+    sizes, look = facts.sizes, command("diskreport", facts.run)
     if not sizes:
         yield Check("warn", "headroom", "the size of a checkpoint is not known yet", command("plan", "--help"))
         return
     peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
     need, free, own = peak * save, facts.volume.available_bytes, sum(sizes)
-    have = free + own
     told = f"{peak} checkpoints need {human(need)}; {human(free)} are free, the run's own take {human(own)}"
-    yield Check("go" if have >= need else "no-go", "headroom", told, command("diskreport", facts.run))
+    if free + own < need:
+        yield Check("no-go", "headroom", told, look)
+    elif fits_next(facts):
+        yield Check("go", "headroom", told)
+    else:
+        told = f"the next save needs {human(save)}, {human(free)} are free: only ckptkit.guard makes room before it"
+        yield Check("warn", "headroom", told, look)
 
 
 def fits_next(facts: Facts) -> bool:
