@@ -66,6 +66,11 @@ def again(path: str, instead: str) -> str:
     return command(_typed[0], *changed) if _typed and changed != list(_typed[1:]) else ""
 
 
+def repeated(*words: str) -> str:
+    """What was typed, with more flags at its end; "" from Python."""
+    return command(*_typed, *words) if _typed else ""
+
+
 def started(arguments: Sequence[str]) -> None:
     """Note how this process was called; the command line alone does. arguments: those after the program's name."""
     global _before, _directory, _typed

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ckptkit import layouts
 from ckptkit.errors import CkptkitError, NoSuchRun, UnreadableRun, UsageError
-from ckptkit.model import ASIDE, DEEPEST, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
+from ckptkit.model import ASIDE, DEEPEST, IGNORE, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
 
 # Nobody means one of these, even if a checkpoint lies there; each user's home beside them.
 SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})
@@ -265,12 +265,17 @@ def refuse_system_directory(path: str) -> None:
 
 
 def find_runs(root: str, deepest: int = DEEPEST) -> list[str]:
-    """Given a directory, return every run at or below it, sorted. Symlinks and checkpoints are not entered.
+    """Given a directory, return every run at or below it, sorted.
+
+    Symlinks and checkpoints are not entered, nor is a directory with a file `.ckptkit-ignore`, such as our own tests'.
 
     deepest: how many directories down to look.
     """
     runs, top = [], directory_at(root)
     for directory, children, files in os.walk(top):
+        if IGNORE in files and directory != top:
+            children.clear()
+            continue
         below = {name for name in children if is_checkpoint_name(os.path.join(directory, name))}
         if below or any(_is_single(directory, name) for name in files):
             runs.append(directory)

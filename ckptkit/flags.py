@@ -19,7 +19,7 @@ from ckptkit.units import age, count, human, percent
 NOTICED, WARM, HOT, CRITICAL = 0.50, 0.60, 0.80, 0.90  # of a volume's bytes or inodes
 NAMED = 10  # leftovers in a message
 OUTLIER = 1.5  # times the median size of the run's checkpoints
-OPEN_DELETED_BYTES = 10**9  # held by processes, on one volume
+OPEN_DELETED_BYTES, OPEN_DELETED = 10**9, 0.02  # held by processes, on one volume; whichever is less
 CACHES = 0.05  # of a volume
 FULL_SOON, FULL_IN_SIGHT = 86_400, 7 * 86_400  # seconds until the volume is full, as it grows now
 SILENT_SECONDS = 900  # a training logs every few steps; its log should not stand still for longer
@@ -108,7 +108,7 @@ def of_open_deleted(files: Sequence[OpenDeleted], volumes: Sequence[Volume]) -> 
     for volume in volumes:
         here = [file for file in files if file.mount == volume.mount]
         size = sum(file.allocated_bytes for file in here)
-        if size > OPEN_DELETED_BYTES:
+        if size > min(OPEN_DELETED_BYTES, OPEN_DELETED * volume.total_bytes):
             most = here[0]
             held = f"the largest is {most.path}, held by {most.process} (pid {most.pid})"
             message = f"{volume.mount}: deleted files that are still open take {human(size)}; {held}"

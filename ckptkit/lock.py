@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ckptkit import calling
 from ckptkit.errors import LockHeld, UnreadableRun
 from ckptkit.tuples import NamedTuple
 
@@ -71,7 +72,8 @@ def _acquire(fd: int, run: str, deadline: float) -> None:
 def _refusal(fd: int, run: str) -> LockHeld:
     pid, claim = _holder(fd), _claim_on(fd)
     who = f"{run} is locked by {f'process {pid}' if pid else 'another process'}"
-    wait = "wait for it, or --lock-timeout SECONDS"
+    again = calling.repeated("--lock-timeout", "60")
+    wait = f"wait for it; fix: {again}" if again else "wait for it, or set lock_timeout"
     if pid and claim and _has(pid, claim, run):
         return LockHeld(f"{who}, which trains here under a guard: a save is running; {wait}", saving=True)
     return LockHeld(f"{who}: nothing done; {wait}")

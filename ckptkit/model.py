@@ -28,6 +28,8 @@ else:
 ASIDE = ".ckptkit-deleting-"
 # A copy has this in front of its name until it is proved: no framework resumes from it, no verb of ours counts it.
 MOVING = ".ckptkit-moving-"
+# A directory with a file of this name below the one that was named holds no runs: test data, an archive.
+IGNORE = ".ckptkit-ignore"
 # One that nobody here can judge gets this in front of its name: no resume picks it, and renaming it back undoes it.
 SET_ASIDE = "set-aside-"
 # What we write into a checkpoint begins so: it is nobody's part of it.

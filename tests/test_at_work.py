@@ -112,11 +112,13 @@ def test_quiet_sweep_beside_a_guarded_save_says_nothing_and_exits_11(start, ckpt
     log = tmp_path / "log"
     assert ckptkit("prune", run, "-q", "--log-to", log).code == 11
     who = f"{run} is locked by process {process.pid}, which trains here under a guard: a save is running"
-    line = f"{who}; wait for it, or --lock-timeout SECONDS"
+    line = f"{who}; wait for it; fix: {CHECKOUT}/bin/"
     assert line in log.read_text(), "who asks the log learns it"
-    assert ckptkit("prune", run) == (11, "", f"prune: {line}\n")
-    assert ckptkit("prune", run, "-q", "--json").json["runs"][0]["error"] == {"message": line, "exit_code": 11}
-    assert ckptkit("recover", run, "-q", "--json").json["error"] == {"message": line, "exit_code": 11}
+    assert ckptkit("prune", run) == (11, "", f"prune: {line}prune {run} --lock-timeout 60\n")
+    error = ckptkit("prune", run, "-q", "--json").json["runs"][0]["error"]
+    assert error["exit_code"] == 11 and error["message"].startswith(line)
+    error = ckptkit("recover", run, "-q", "--json").json["error"]
+    assert error["exit_code"] == 11 and error["message"].startswith(line)
     assert names(str(run)) == ["checkpoint-10", "checkpoint-20"]
 
 

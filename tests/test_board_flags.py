@@ -134,14 +134,15 @@ def test_torn_save_and_core_dump_rise_and_their_commands_clear_them(place):
         assert code not in codes(place)
 
 
-def test_a_gigabyte_deleted_but_open_rises_and_clears_when_it_is_closed(mount, real, tmp_path):
-    volume = mount("tmpfs", "size=4g", at=tmp_path / "volume")
+def test_much_that_is_deleted_but_open_rises_and_clears_when_it_is_closed(mount, real, tmp_path):
+    volume = mount("tmpfs", "size=1g", at=tmp_path / "volume")
     run = make_run(real, f"{volume}/run", {100: "intact"})
+    much = int(flags.OPEN_DELETED * (1 << 30))
     with open(f"{volume}/log", "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, flags.OPEN_DELETED_BYTES - MB)
+        os.posix_fallocate(file.fileno(), 0, much - MB)
         os.unlink(f"{volume}/log")
         assert "open-deleted" not in codes(run)
-        os.posix_fallocate(file.fileno(), 0, flags.OPEN_DELETED_BYTES + MB)
+        os.posix_fallocate(file.fileno(), 0, much + MB)
         level, command = codes(run)["open-deleted"]
         assert level == "yellow" and command.startswith(f"truncate -s 0 /proc/{os.getpid()}/fd/")
         subprocess.run(command, shell=True, check=True)

@@ -213,3 +213,13 @@ def test_root_without_a_run_is_no_error_and_a_missing_one_is(tmp_path):
     assert discover.find_runs(str(tmp_path)) == []
     with pytest.raises(NoSuchRun, match=re.escape("no such directory")):
         discover.find_runs(str(tmp_path / "missing"))
+
+
+def test_a_directory_marked_with_an_ignore_file_is_not_looked_into_for_runs(run_of, tmp_path):
+    run = run_of({100: "intact"}, at=f"{tmp_path}/top/data/run")
+    (tmp_path / "top/data/.ckptkit-ignore").touch()
+    assert discover.find_runs(f"{tmp_path}/top") == [] and discover.find_runs(f"{tmp_path}/top/data") == [run]
+
+
+def test_the_checkpoints_of_our_own_tests_are_no_runs_of_a_person():
+    assert [run for run in discover.find_runs(str(CHECKOUT)) if run.startswith(f"{CHECKOUT}/tests/")] == []

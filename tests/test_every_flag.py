@@ -28,7 +28,7 @@ DISKREPORT = {
     "caches": "test_board_flags.py::test_caches_above_a_twentieth_of_the_volume_rise_and_their_command_clears_them",
     "torn-save": "test_board_flags.py::test_torn_save_and_core_dump_rise_and_their_commands_clear_them",
     "core-dump": "test_board_flags.py::test_torn_save_and_core_dump_rise_and_their_commands_clear_them",
-    "open-deleted": "test_board_flags.py::test_a_gigabyte_deleted_but_open_rises_and_clears_when_it_is_closed",
+    "open-deleted": "test_board_flags.py::test_much_that_is_deleted_but_open_rises_and_clears_when_it_is_closed",
     "training": "test_board_flags.py::test_training_is_green_its_silent_log_and_deleted_log_yellow",
     "log-silent": "test_board_flags.py::test_training_is_green_its_silent_log_and_deleted_log_yellow",
     "log-deleted": "test_board_flags.py::test_training_is_green_its_silent_log_and_deleted_log_yellow",

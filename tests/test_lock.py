@@ -214,7 +214,7 @@ def test_refused_lock_says_whether_a_guarded_save_is_running(tmp_path, holder):
     with claiming(run, held=True) as pid, pytest.raises(LockHeld) as told, lock.hold(run):
         pass
     who = f"{run} is locked by process {pid}, which trains here under a guard: a save is running"
-    assert (str(told.value), told.value.saving) == (f"{who}; wait for it, or --lock-timeout SECONDS", True)
+    assert (str(told.value), told.value.saving) == (f"{who}; wait for it, or set lock_timeout", True)
     with claiming(run):
         sweep = holder(run)
         with pytest.raises(LockHeld, match=f"locked by process {sweep.pid}: nothing done; wait for it") as told:

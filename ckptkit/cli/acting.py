@@ -44,7 +44,7 @@ def say_unread(decisions: Iterable[Any], output: Output) -> int:
     return 3 if left else 0
 
 
-Asks = Callable[[ops.Plan], bool]
+Asks = Callable[[ops.Plan, int], bool]
 
 
 def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = lambda made: None) -> Asks | None:
@@ -55,10 +55,11 @@ def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = 
     if options.yes or not output.can_ask():
         return None
 
-    def ask(made: ops.Plan) -> bool:
+    def ask(made: ops.Plan, without: int) -> bool:
         show(made)
         going = sum(d.verdict.intact for d in made.deletions)
-        return output.ask(f"Delete {going} of {len(made.intact)} intact checkpoints?")
+        room = f" (no: only the oldest {without}, so that the next save fits)" if without else ""
+        return output.ask(f"Delete {going} of {len(made.intact)} intact checkpoints{room}?")
 
     return ask
 

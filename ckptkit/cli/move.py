@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     with progress.bar(size) if size else nullcontext() as told:
         place = ops.destination(
             options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
-            trust=trust, told=told or (lambda count: None),
+            trust=trust, told=told or (lambda count: None), lock_timeout=options.lock_timeout,
         )  # fmt: skip
         moved = ops.move(
             options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,

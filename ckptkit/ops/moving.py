@@ -28,17 +28,18 @@ Place = Here | There
 
 def destination(
     dest: str, run: str, *, ssh_command: str = "", asks: bool = False, shown: bool = False,
-    trust: Sequence[str] = (), told: Callable[[int], None] = lambda count: None,
+    trust: Sequence[str] = (), told: Callable[[int], None] = lambda count: None, lock_timeout: float = 0.0,
 ) -> Place:  # fmt: skip
     """Given DEST as typed and the run, return where that is; nothing is asked of another box yet.
 
     ssh_command: how ssh is called, default RSYNC_RSH or ssh. asks: whether a person can type a password.
     shown: whether rsync shows its progress. trust: as in `latest`. told: gets counts of bytes that were copied here.
+    lock_timeout: seconds to wait for another move or sweep at work in that directory.
     Raises UsageError if nobody can mean that, NoSuchRun.
     """
     real, address = discover.run_directory(run), remote.address(dest)
     if address is None:
-        return Here(dest, real, trust, told)
+        return Here(dest, real, trust, told, lock_timeout)
     ssh = remote.shell(ssh_command or os.environ.get("RSYNC_RSH", ""), asks)
     return There(dest, address, real, ssh, trust, shown)
 

@@ -36,11 +36,15 @@ class Here:
 
     host, proof = "", PROOF
 
-    def __init__(self, dest: str, run: str, trust: Sequence[str], told: Callable[[int], None]) -> None:
-        """Raises UsageError if a copy of the run can't be meant to lie there; nothing was changed."""
+    def __init__(
+        self, dest: str, run: str, trust: Sequence[str], told: Callable[[int], None], lock_timeout: float = 0.0
+    ) -> None:
+        """lock_timeout: seconds to wait for another move or sweep at work there.
+
+        Raises UsageError if a copy of the run can't be meant to lie there; nothing was changed."""
         discover.refuse_empty(dest)
         self.dest = self.folder = os.path.realpath(dest)
-        self._run, self._trust, self._told = run, tuple(trust), told
+        self._run, self._trust, self._told, self._lock_timeout = run, tuple(trust), told, lock_timeout
         self._device: int | None = None
         try:
             discover.refuse_system_directory(self.folder)
@@ -94,8 +98,8 @@ class Here:
         stage = self._stage(checkpoint)
         try:
             self._require_there()
-            self._begin(checkpoint, stage)
-            with lock.hold(stage):
+            with lock.hold(self.folder, self._lock_timeout):  # two runs may be moved into one DEST
+                self._begin(checkpoint, stage)
                 digests = self._copy(checkpoint, stage)
                 staged = os.path.join(stage, checkpoint.name) if checkpoint.single else stage
                 if why := self._difference(checkpoint, staged, digests):

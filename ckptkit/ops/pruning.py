@@ -45,7 +45,7 @@ def prune(
     trust: Sequence[str] = (),
     dry_run: bool = False,
     yes: bool = False,
-    ask: Callable[[Plan], bool] | None = None,
+    ask: Callable[[Plan, int], bool] | None = None,
     lock_timeout: float = 0.0,
     patient: bool = True,
     settle: bool = True,
@@ -57,7 +57,7 @@ def prune(
     """Delete what the rules release, under the run's lock; `announce` gets the plan before anything is done.
 
     now, quiet, protected, trust, earlier, need_bytes: as in `plan`. yes: lets a mass deletion through.
-    ask: without `yes`, gets such a plan after `announce` did, before the lock is taken; returns whether all may go.
+    ask: without `yes`, gets such a plan before the lock is taken, and how many go even without it; returns whether all may.
     Without a yes what is damaged goes, and just enough for the next save if that would not fit: see `Pruned.stopped`.
     lock_timeout: seconds. patient: tries what is refused again, for under a second. settle: waits until the
     volume shows the freed bytes, so that the account is true; without it that is at once.
@@ -174,14 +174,15 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
 
 
 def _asked(
-    made: Plan, rules: Rules, announce: Callable[[Plan], None], ask: Callable[[Plan], bool]
+    made: Plan, rules: Rules, announce: Callable[[Plan], None], ask: Callable[[Plan, int], bool]
 ) -> tuple[Rules, Plan | None]:
     """The rules, with as many deletions as a person agreed to, and the plan that was shown for that."""
     if rules.max_delete is not None or not _needs_a_yes(made, rules):
         return rules, None
     announce(made)
     agreed = len(mass_delete.intact_deletions(made))
-    return (rules._replace(max_delete=agreed) if ask(made) else rules), made
+    without = len(mass_delete.intact_deletions(let_through(made, rules)[0]))
+    return (rules._replace(max_delete=agreed) if ask(made, without) else rules), made
 
 
 def _foretold(made: Plan, rules: Rules) -> str:

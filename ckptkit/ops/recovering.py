@@ -91,7 +91,7 @@ def recover(
     *,
     dry_run: bool = False,
     yes: bool = False,
-    ask: Callable[[Plan], bool] | None = None,
+    ask: Callable[[Plan, int], bool] | None = None,
     lock_timeout: float = 0.0,
     set_aside: Callable[[Decision], bool] = lambda decision: False,
     skip_unknown: bool = False,
