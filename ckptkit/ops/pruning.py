@@ -57,7 +57,7 @@ def prune(
     """Delete what the rules release, under the run's lock; `announce` gets the plan before anything is done.
 
     now, quiet, protected, trust, earlier, need_bytes: as in `plan`. yes: lets a mass deletion through.
-    ask: without `yes`, gets such a plan before the lock is taken, and how many go even without it; returns whether all may.
+    ask: without `yes`, gets such a plan before the lock is taken, and how many go all the same; says whether all may.
     Without a yes what is damaged goes, and just enough for the next save if that would not fit: see `Pruned.stopped`.
     lock_timeout: seconds. patient: tries what is refused again, for under a second. settle: waits until the
     volume shows the freed bytes, so that the account is true; without it that is at once.
