@@ -19,6 +19,7 @@ WRAPPER = "CKPTKIT_CALLED"  # bin/.python leaves there what was typed
 
 _before: list[str] | None = None  # words before the verb, None: an absolute path
 _typed: tuple[str, ...] = ()  # the verb and its arguments; none from Python
+_script = ""  # absolute path of the console script that was called, "" if it was something else
 _directory = ""  # of the scripts in bin/, as typed; "" if it was not one of them that was called
 
 
@@ -26,14 +27,15 @@ def command(verb: str, *words: str) -> str:
     """Given a verb, and flags and paths as they are, return the shell command that a person can paste."""
     from shlex import join
 
-    return join([*_named(verb), *words])
+    typed = bool(_directory or _before)
+    return join([*_named(verb), *(words if typed else map(_rooted, words))])
 
 
 def absolutely(verb: str, *words: str) -> str:
     """The same for another terminal, user or day: `sudo`, cron and a page know nothing of our PATH or directory."""
     from shlex import join
 
-    return join([*_absolute(verb), *words])
+    return join([*_absolute(verb), *map(_rooted, words)])
 
 
 def program() -> str:
@@ -73,8 +75,8 @@ def repeated(*words: str) -> str:
 
 def started(arguments: Sequence[str]) -> None:
     """Note how this process was called; the command line alone does. arguments: those after the program's name."""
-    global _before, _directory, _typed
-    _typed = tuple(arguments)
+    global _before, _directory, _script, _typed
+    _typed, _script = tuple(arguments), _console_script()
     wrapper = os.environ.pop(WRAPPER, "")  # not for what we start
     terminal = _is_terminal() and not ELSEWHERE & {word.split("=", 1)[0] for word in arguments}
     _before, _directory = None, ""
@@ -97,6 +99,8 @@ def _named(verb: str) -> list[str]:
 
 
 def _absolute(verb: str) -> list[str]:
+    if _script:
+        return [_script, verb]
     if _in_checkout():
         return [os.path.join(SCRIPTS, verb)]
     return [*_outside(), verb]
@@ -115,6 +119,18 @@ def scripts() -> str:
 
 def _in_checkout() -> bool:
     return os.access(os.path.join(SCRIPTS, "prune"), os.X_OK)
+
+
+def _console_script() -> str:
+    """The console script by which we were called, from anywhere; "" if it was something else."""
+    called = os.path.abspath(sys.argv[0])
+    return called if os.path.basename(called) == "ckptkit" and os.path.isfile(called) else ""
+
+
+def _rooted(word: str) -> str:
+    """A path as it was typed, for who reads it in another directory."""
+    typed = os.sep in word and not word.startswith(("-", os.sep)) and os.path.lexists(word)
+    return os.path.abspath(word) if typed else word
 
 
 def _is_terminal() -> bool:
