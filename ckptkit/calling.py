@@ -56,6 +56,11 @@ def words(verb: str) -> list[str]:
     return _absolute(verb)
 
 
+def place(path: str) -> str:
+    """A path for a command: as it was typed on a terminal; elsewhere nobody knows from which directory."""
+    return path if _directory or _before is not None else os.path.abspath(path)
+
+
 def verb() -> str:
     """The verb that was typed, "" from Python."""
     return _typed[0] if _typed else ""
@@ -71,6 +76,11 @@ def again(path: str, instead: str) -> str:
 def repeated(*words: str) -> str:
     """What was typed, with more flags at its end; "" from Python."""
     return command(*_typed, *words) if _typed else ""
+
+
+def completed(path: str) -> str:
+    """The command that was typed, with the RUN that was left out; "" from Python."""
+    return command(_typed[0], *_typed[1:], path) if _typed else ""
 
 
 def started(arguments: Sequence[str]) -> None:

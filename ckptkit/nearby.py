@@ -30,6 +30,16 @@ def missing(path: str, kind: str = "run") -> str:
     return f"no such {kind}: {shown(path)} (did you mean {shown(meant)}?){_fix(path, meant)}"
 
 
+def unnamed() -> str:
+    """Of a command that was typed without RUN, return what it may have meant: a run here or below; else its help."""
+    here = [os.curdir] if holds_checkpoint(os.curdir) else [os.path.relpath(run) for run in runs_below(os.curdir)]
+    if not here:
+        return f"{NAMES_ONE}; see {command(calling.verb(), '--help')}"
+    fix = calling.completed(calling.place(max(here, key=_written_at)))
+    there = "this directory is one" if here == [os.curdir] else f"below this directory: {_listed(here)}"
+    return f"{there}; fix: {fix}"
+
+
 def no_directory(path: str) -> str:
     """Given a path that was typed as RUN and is a file, or anything but a directory, return the sentence."""
     kind = "a file" if os.path.isfile(path) else "not a directory"

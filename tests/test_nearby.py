@@ -138,3 +138,11 @@ def test_directory_that_was_deleted_under_a_person_is_no_crash(ckptkit, tmp_path
     assert done.returncode == 10 and done.stderr == "latest: the directory that you are in was deleted; fix: cd ~\n", (
         done.stderr
     )
+
+
+def test_run_that_was_left_out_is_found_below_and_here(root, ckptkit, monkeypatch):
+    monkeypatch.chdir(root)
+    for verb in ("prune", "recover", "latest", "preflight"):
+        called = ckptkit(verb)
+        assert called.code == 2 and "below this directory: " in called.err and f"{verb} " in called.err, called.err
+        assert pasted(called.err), called.err

@@ -59,8 +59,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError, with where the flags are listed."""
-        message = message.removeprefix("argument ").replace("the following arguments are required:", "missing:")
-        raise UsageError(f"{message}; see {command(self.verb, '--help')}")
+        missing = message.partition("the following arguments are required: ")[2]
+        if missing in ("RUN", "run"):
+            from ckptkit import ops
+
+            raise UsageError(f"missing: RUN; {ops.unnamed()}")
+        told = f"missing: {self._described(missing)}" if missing else message.removeprefix("argument ")
+        raise UsageError(f"{told}; see {command(self.verb, '--help')}")
+
+    def _described(self, missing: str) -> str:
+        """Given names of arguments as argparse lists them, return each with what it is."""
+        known = {}
+        for action in self._actions:
+            what = f"one of {', '.join(map(str, action.choices))}" if action.choices else action.help
+            known["/".join(action.option_strings) or str(action.metavar or action.dest)] = what
+        names = missing.split(", ")
+        return ", ".join(f"{name} ({known[name]})" if known.get(name) else name for name in names)
 
     def format_help(self) -> str:
         """The page of this verb."""

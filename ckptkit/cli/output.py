@@ -118,7 +118,10 @@ class Output:
         """Whether a person at the terminal says yes; anything else, and the end of input, is a no."""
         print(f"{self.verb}: {question} [y/N] ", end="", file=sys.stderr, flush=True)
         try:
-            answer = sys.stdin.readline().strip().lower() in ("y", "yes")
+            said = sys.stdin.readline()
+            if not said.endswith("\n"):  # the end of input: what is said next begins a line
+                print(file=sys.stderr, flush=True)
+            answer = said.strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
             answer = False
         self._record("WARNING", f"{question} {'yes' if answer else 'no'}")

@@ -35,7 +35,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Prune each run; one that fails does not keep the others from being pruned."""
     if bool(options.runs) == bool(options.recursive):
-        raise UsageError(f"name RUN..., or --recursive ROOT; see {command('prune', '--help')}")
+        raise UsageError(f"name RUN..., or --recursive ROOT; {ops.unnamed()}")
     runs = options.runs or ops.find_runs(options.recursive)
     if not runs:
         output.detail(f"no run below {options.recursive!r} yet")
@@ -76,7 +76,8 @@ def _tell(pruned: ops.Pruned, output: Output) -> int:
     unread = acting.say_unread(made.decisions, output)
     if made.unreached_bytes:
         output.message(
-            f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more"
+            f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more; "
+            f"what else fills the disk: {command('diskreport', made.run)}"
         )
     return 3 if done.failures or unread else stop or (5 if made.unreached_bytes else 0)
 

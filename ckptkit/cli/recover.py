@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from ckptkit import ops
-from ckptkit.calling import command
+from ckptkit.calling import command, place
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
@@ -57,7 +57,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Diagnose if there is a log alone, else recover the run."""
     if not options.run and not options.log:
-        raise UsageError(f"name RUN, or --log FILE; see {command('recover', '--help')}")
+        raise UsageError(f"name RUN, or --log FILE; {ops.unnamed()}")
     if not options.run:
         return _diagnose(options, output)
     rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
@@ -96,7 +96,7 @@ def _diagnose(options: argparse.Namespace, output: Output) -> int:
 
 def _typed(options: argparse.Namespace) -> list[str]:
     """The words that make this call again, --wait apart."""
-    words = [options.run]
+    words = [place(options.run)]
     for name, value in sorted(vars(options).items()):
         flag = "--" + name.replace("_", "-")
         if name in ("run", "wait") or value in (None, False, [], 0.0):
@@ -148,7 +148,7 @@ class Page:
         """Say the line that resumes, and return the exit code."""
         output, go = self.output, all(check.state != "no-go" for check in done.checks)
         if not done.line:
-            weights = command("latest", self.options.run, "--weights-only-ok")
+            weights = command("latest", place(self.options.run), "--weights-only-ok")
             output.message(f"nothing to resume from. Weights to train on from, if there are any: {weights}")
             return 4
         line = done.going_on
@@ -221,7 +221,7 @@ class Page:
         self._detail(text.checklist(checks))
         if self.output.quiet:
             self.output.result(text.checklist(check for check in checks if check.state == "no-go"))
-        preflight = command("preflight", self.options.run)
+        preflight = command("preflight", place(self.options.run))
         self.output.routine(recovering.start(checks, preflight, self.options.dry_run))
 
     def _kept_by(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ckptkit import ops
+from ckptkit.calling import command, place
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
@@ -138,6 +139,9 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
         output.routine(f"{intact} of {text.count(len(judged), 'checkpoint')} {are} intact at level {level}{told}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
+    if wrong and not options.explain:
+        paths = [place(path) for path in options.paths]
+        output.message(f"what can still be done with it: {command('verify', *paths, '--explain')}")
     if output.json:
         from ckptkit.report import documents
 

@@ -16,6 +16,7 @@ from ckptkit.ops.looking import (
     runs_at,
     scan,
     trust_for,
+    unnamed,
     unread,
     verify,
 )
@@ -192,6 +193,7 @@ __all__ = [
     "strip",
     "trust_for",
     "unpin",
+    "unnamed",
     "unread",
     "unschedule",
     "verify",

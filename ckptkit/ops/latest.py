@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ckptkit import policy
+from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import in_line, newest_by_time, stale_names
 from ckptkit.model import Checkpoint, Finding, Judged, Level, Verdict
@@ -15,6 +16,7 @@ from ckptkit.units import printable
 from ckptkit.verify import Reading
 
 MOST_NAMED = 3  # weights, in a reason
+WEIGHTS = "--weights-only-ok"
 
 
 class PassedOver(NamedTuple):
@@ -120,7 +122,7 @@ def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], wei
     fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
     fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
     weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
-    fixes += ["to train on from its weights alone: --weights-only-ok"] if weights else []
+    fixes += [f"to train on from weights alone: {command('latest', place(path), WEIGHTS)}"] if weights else []
     kind = "" if weights_only_ok else "resumable "
     return "; ".join([f"no intact {kind}checkpoint in {path!r}: {told}", *fixes])
 

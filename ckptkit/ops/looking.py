@@ -297,3 +297,10 @@ def in_use(run: str) -> dict[str, str]:
         if not file.deleted and name != ".":
             used[name] = f"held open by {file.holder}"
     return used
+
+
+def unnamed() -> str:
+    """Of a command that was typed without RUN, return which one it may have meant, for its message."""
+    from ckptkit import nearby  # loaded for the message alone
+
+    return nearby.unnamed()
