@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ckptkit import arguments, careful
@@ -171,8 +172,16 @@ def _toml(path: str, raw: bytes) -> dict[str, Any]:
     try:
         table: dict[str, Any] = toml.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are children of the first
-        raise UsageError(f"{path}: {error}; correct or remove it; nothing was changed") from None
+        raise UsageError(f"{path}: {error}; {_quoted(raw, str(error))}; nothing was changed") from None
     return table
+
+
+def _quoted(raw: bytes, error: str) -> str:
+    """What to do about a file that is no TOML: text without quotes is what people write most."""
+    at = re.search(r"at line (\d+)", error)
+    line = raw.decode(errors="replace").splitlines()[int(at[1]) - 1 :][:1] if at else []
+    bare = re.fullmatch(r"\s*([\w-]+)\s*=\s*(\d*[A-Za-z%][\w.:%-]*)\s*", line[0]) if line else None
+    return f'text needs quotes: {bare[1]} = "{bare[2]}"' if bare else "correct or remove it"
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:

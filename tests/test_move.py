@@ -187,6 +187,7 @@ REFUSED = {
     "itself": ("RUN", "or lies in it"),
     "inside": ("RUN/copy", "or lies in it"),
     "same_volume": ("TMP/copy", "on the same volume"),
+    "as_scp_writes_it": ("me@box:/data/run", "another box is written ssh:HOST:PATH; fix: "),
     "a_file": ("VOLUME/file", "is a file"),
     "below_a_file": ("VOLUME/file/run", "is a file"),
     "system": ("/root", "system or home directory"),

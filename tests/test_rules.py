@@ -140,6 +140,7 @@ def rules(run, flags=(), environ=(), **asked):
     ("line", "fault"),
     [
         ("keep_last = true", "keep_last = true: must be a whole number above 0, or a range such as 2..5"),
+        ("keep_best = loss", 'text needs quotes: keep_best = "loss"'),
         ("keep_last = [2]", "keep_last = [2]: must be a whole number above 0"),
         ("keep_last = 2.0", "keep_last = 2.0: must be a whole number above 0"),
         ("keep_last = 0", "'0': must be a whole number above 0"),

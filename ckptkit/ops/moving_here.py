@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import copying, delete, discover, disk, layouts, lock, pins
+from ckptkit import calling, copying, delete, discover, disk, layouts, lock, pins
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model import MOVING, OURS, Checkpoint, Failure, Leftover, Run
 from ckptkit.ops.latest import latest
@@ -19,6 +20,7 @@ from ckptkit.verify import WHOLE
 
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
 MEMORY = ("tmpfs", "ramfs")
+BOX = re.compile(r"[\w.@-]+:.")  # as scp and rsync write another box
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ITSELF = "{} seems to be {} itself: name another directory"
 
@@ -53,13 +55,17 @@ class Here:
             raise UsageError(f"refusing {dest!r}: {why}; name a directory on another volume") from None
         if self.folder == run or self.folder.startswith(f"{run}/"):
             raise UsageError(f"DEST {dest!r} is {run} itself, or lies in it: name a directory on another volume")
+        if BOX.match(dest) and not os.path.lexists(dest):
+            again = calling.again(dest, f"ssh:{dest}")
+            fix = f"; fix: {again}" if again else ""
+            raise UsageError(f"DEST {dest!r}: another box is written ssh:HOST:PATH{fix}")
         self._place = _existing(self.folder)
         if not os.path.isdir(self._place):
             raise UsageError(f"DEST {dest!r}: {self._place} is a file: name a directory on another volume")
         if _one_volume(run, self._place):
             raise UsageError(
                 f"DEST {dest!r} is on the same volume as {run}: a copy there frees nothing and is lost with it; "
-                "name a directory on another volume"
+                "name a directory on another volume (df -h lists them), or ssh:HOST:PATH"
             )
 
     @property
