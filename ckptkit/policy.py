@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
 Kept = dict[str, str]
 UNJUDGED = "could not be judged"
+BEING_WRITTEN = "not finished, and written to in the last minute; if nothing is training, try again in a minute"
 OVERRIDABLE = ("keep-last", "keep-within", "keep-every")  # for a save, in this order
 OVERRIDDEN = "room for the next save, beyond "
 # Longer than any gather of shards is silent: NCCL ends a training of which a rank waits for ten minutes.
@@ -289,7 +290,7 @@ def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
     """Why one that is not intact stays; None if it is damaged and something at least as resumable is there."""
     verdict = judged.verdict
     if verdict.state == "in_progress":
-        return "somebody is writing it"
+        return BEING_WRITTEN
     if verdict.state == "unknown":
         return f"{UNJUDGED}: {first_finding(judged)}"
     if not intact:

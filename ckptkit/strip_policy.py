@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ckptkit.lineage import in_line, kind_of
 from ckptkit.model import Judged
-from ckptkit.policy import UNJUDGED, first_finding
+from ckptkit.policy import BEING_WRITTEN, UNJUDGED, first_finding
 from ckptkit.strips import Part, Strip, StripPlan
 
 ALREADY = "weights-only already"
@@ -63,7 +63,7 @@ def _decide(
 
 def _why_not_intact(judged: Judged) -> str:
     if judged.verdict.state == "in_progress":
-        return "somebody is writing it"
+        return BEING_WRITTEN
     if judged.verdict.state == "unknown":
         return f"{UNJUDGED}: {first_finding(judged)}"
     return f"{judged.verdict.state}: {first_finding(judged)}"

@@ -136,7 +136,7 @@ def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
     yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {saves(fit or 0)}", prune)
     over = seen.over_policy
     yield Gauge(run, "count", over, f"{run}: {count(over or 0, 'checkpoint')} more than the rules keep", prune)
-    yield _no_save(seen, now, command("latest", run))
+    yield _no_save(seen, now, command("recover", run, "--dry-run"))
     damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(seen.newest)
     newest = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
     yield Gauge(run, "damaged", damaged, newest, verify)

@@ -34,7 +34,9 @@ def percent(share: float) -> str:
 
 
 def saves(fit: float) -> str:
-    """Given how many more saves fit, return that in words; tenths only where they matter."""
+    """Given how many more saves fit, return that in words; tenths only where they matter, none as a word."""
+    if fit < 0.05:
+        return "no save"
     return f"{fit:,.0f} saves" if fit >= 10 else f"{fit:.1f} saves"
 
 

@@ -211,7 +211,7 @@ REFUSED = {
     "pinned": (pinned, 2, "pinned"),
     "with_a_symlink": (symlinked, 2, "could not be judged"),
     "of_two_frameworks": (of_fsdp_and_of_deepspeed, 2, "two programs wrote here"),
-    "being_written": (being_written, 2, "somebody is writing it"),
+    "being_written": (being_written, 2, "written to in the last minute"),
     "torn": (torn, 4, "incomplete: trainer_state.json"),
     "corrupt": (corrupt, 4, "corrupt: trainer_state.json"),
 }

@@ -55,6 +55,8 @@ def probe(facts: Facts) -> Iterator[Check]:
 
 def _room_or_rights(facts: Facts) -> str:
     """What to type where a file can't be written: a volume without room is another matter than a user's rights."""
+    if facts.volume.read_only:
+        return "dmesg | tail -30"
     if facts.volume.available_bytes > PROBE_BYTES:
         return f"ls -ld {shlex.quote(facts.volume.path)}"
     return command("prune" if facts.plan and facts.plan.deletions else "diskreport", facts.run)

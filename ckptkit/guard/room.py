@@ -183,7 +183,8 @@ class Room:
         gone = [d for d in plan.deletions if d.checkpoint.path in outcome.deleted]
         for decision in gone:
             inform(f"{decision.checkpoint.path} deleted: {'; '.join(decision.reasons)}")
-        self._forget(d.checkpoint.name for d in gone)
+        # One of which the disk refused a file has lost its name all the same.
+        self._forget(d.checkpoint.name for d in plan.deletions if not os.path.lexists(d.checkpoint.path))
         stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(plan)]
         self._tell_once([*stay, *text.failures(outcome)])
         return bool(gone or (plan.leftovers and not outcome.failures))
@@ -356,7 +357,8 @@ class Room:
 def short(path: str, need: int, free: int) -> str:
     """The sentence for a save that does not fit."""
     have = f"{text.human(free)} are available"
-    return f"{path}: the save needs {text.human(need)}, {have} without deleting the last intact checkpoint"
+    told = f"{path}: the save needs {text.human(need)}, {have} without deleting the last intact checkpoint"
+    return f"{told}; what fills the disk: {command('diskreport', path)}"
 
 
 def existing(path: str) -> str:

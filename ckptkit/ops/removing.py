@@ -156,7 +156,7 @@ def _gained(
     enough = free_before + int(expected * ENOUGH)
     freed = (delete.settled_free_bytes(run_fd, enough) if settle else delete.free_bytes(run_fd)) - free_before
     notes = []
-    if settle and freed < expected * ENOUGH:
+    if settle and expected and freed < expected * ENOUGH:
         notes += _why_less(run, expected, freed)
     if expected and os.fstatvfs(run_fd).f_bavail <= before.f_bavail and freed > 0:
         notes.append("nothing is available yet: the volume's reserve for root fills up first")
@@ -170,7 +170,5 @@ def _why_less(run: str, expected: int, freed: int) -> list[str]:
             f"{file.path} is deleted, but {file.holder} keeps it open: its space comes back when it closes the file"
             for file in held
         ]
-    return [
-        f"expected {human(expected)}, but the volume gained {human(freed)}: "
-        "something else wrote meanwhile, or a snapshot holds the space"
-    ]
+    came = f"the volume gained {human(freed)}" if freed >= 0 else f"{human(-freed)} less are free than before"
+    return [f"expected {human(expected)}, but {came}: something else wrote meanwhile, or a snapshot holds the space"]

@@ -67,9 +67,9 @@ def explain(judged: Judged, going_on: str) -> list[str]:
         lines.append("It holds weights alone: use the model, or train on from them with a new optimizer.")
     elif verdict.damaged and verdict.weights_intact:
         lines.append("Its weights are intact: use the model, or train on from them with a new optimizer;")
-        lines.append(f"to resume exactly, take an earlier one: {latest}")
+        lines.append(f"to resume exactly, take an earlier one, if one is intact: {latest}")
     elif verdict.damaged:
-        lines.append(f"Nothing in it can be relied on. The one to go on from: {latest}")
+        lines.append(f"Nothing in it can be relied on. The one to go on from, if one is intact: {latest}")
         lines.append(f"To delete it: {command('prune', run)}")
     elif verdict.state == "unknown":
         aside = command("recover", run, "--set-aside")

@@ -65,6 +65,9 @@ def freed(made: Plan, done: Outcome | None, rules: str) -> str:
     left = [line for d in made.decisions if d.action == "leave" and d.verdict.damaged for line in _left(d)]
     if not gone and not made.leftovers and left:
         return _section("Freed nothing" if done else "Would free nothing", left)
+    if done and done.failures and not gone:
+        refused = count(len({f.path for f in done.failures}), "deletion")
+        return _section("Freed nothing", [f"the disk refused {refused}: see below", *left])
     if not gone and not made.leftovers:
         waiting = any("waits for a yes" in d.reasons for d in made.decisions)
         why = "none goes without your yes" if waiting else f"the rules ({rules}) release none"
