@@ -64,7 +64,8 @@ class Moved(NamedTuple):
     copied, there: names that are proved at DEST, copied just now or before. failures: what is not there, or not
     proved. missing_bytes: what DEST still lacks. deleted: what left the source, if that was asked for.
     stays: {name: why} of those that were to leave the source and did not. blocked: why nothing could leave it at all.
-    resume: what goes on from the newest one at DEST, "" if there is none.
+    resume: what goes on from the newest one at DEST, "" if there is none. newer: where nobody here can judge what lies
+    at DEST, the name of one that is newer than all that was proved, and resume_newer what goes on from that.
     """
 
     plan: MovePlan
@@ -77,6 +78,8 @@ class Moved(NamedTuple):
     stays: tuple[tuple[str, str], ...] = ()
     blocked: str = ""
     resume: str = ""
+    newer: str = ""
+    resume_newer: str = ""
 
     @property
     def proved(self) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ class Found(NamedTuple):
     staged_bytes: dict[str, int]
     lacks: tuple[str, ...]
     filesystem: str = ""
+    names: tuple[str, ...] = ()  # of all that lies in DEST and has a number in its name
 
 
 # --- what is typed ----------------------------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ for name in {" ".join(map(shlex.quote, names))}; do
   fi
   [ ! -d "$path/{MOVING}$name" ] || say staged "$(du -s -k -- "$path/{MOVING}$name" | cut -f 1) $name"
 done
+for entry in "$path"/*[0-9]*; do [ ! -e "$entry" ] || say name "${{entry##*/}}"; done
 say end .
 """
 
@@ -265,6 +267,7 @@ def found(said: str, path: str) -> Found:
         staged_bytes={name: int(kilobytes or 0) * 1024 for kilobytes, name in staged},
         lacks=tuple(answers.get("lacks", ())),
         filesystem=first["filesystem"],
+        names=tuple(answers.get("name", ())),
     )
 
 

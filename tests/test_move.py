@@ -435,3 +435,25 @@ def points(trace, copy, most):
     begun = next((number for number in at if copy in calls[number - 1]), at[0])
     at = [number for number in at if number >= begun]
     return sorted({at[len(at) * i // most] for i in range(most)})
+
+
+def test_a_directory_above_runs_and_a_checkpoint_are_told_with_what_to_type(run_of, ckptkit, volume, tmp_path):
+    run = run_of({100: "intact", 200: "intact"}, at=tmp_path / "runs" / "mine")
+    above = ckptkit("move", os.path.dirname(run), f"{volume}/there", "--dry-run")
+    assert above.code == 10 and "1 run below it: mine; fix: " in above.err
+    assert above.err.endswith(f"move {run} {volume}/there --dry-run\n")
+    one = ckptkit("move", f"{run}/checkpoint-200", f"{volume}/there", "--dry-run")
+    assert one.code == 10 and f"is a checkpoint; name its run, {run}; fix: " in one.err
+
+
+def test_the_line_that_resumes_is_the_last_one_also_where_something_stays(run_of, ckptkit, volume):
+    run = run_of({100: "intact", 200: "intact", 300: "intact"})
+    called = ckptkit("move", run, f"{volume}/there", "--delete-source")
+    assert called.code == 0 and "still at " in called.out
+    assert called.out.endswith(f"resume there with: --resume_from_checkpoint {volume}/there/checkpoint-300\n")
+
+
+def test_host_and_path_as_scp_takes_them_is_told_how_to_be_typed(run_of, ckptkit, tmp_path):
+    run = run_of({100: "intact"})
+    called = ckptkit("move", run, "me@box:/data", cwd=tmp_path)
+    assert called.code == 2 and called.err.endswith("; for the box me@box type ssh:me@box:/data\n")

@@ -106,6 +106,15 @@ def test_delete_source_deletes_what_is_proved_and_the_other_box_has_it(run_of, m
     assert names(run) == [] and {j.verdict.state for j in verify(f"{volume}/run", level="full")} == {"intact"}
 
 
+def test_what_an_earlier_call_brought_there_and_is_newer_is_named_last(run_of, move, volume):
+    run = run_of(THREE)
+    assert move(run, f"{volume}/run", "--delete-source", "--keep-last", "1").code == 0
+    rest = move(run, f"{volume}/run", "--delete-source", "--keep-every", "1")
+    assert rest.code == 0 and f"proved: --resume_from_checkpoint {volume}/run/checkpoint-200\n" in rest.out
+    assert "checkpoint-300 lies there too, is newer, and was not compared" in rest.out
+    assert rest.out.endswith(f"resume on 127.0.0.1 with: --resume_from_checkpoint {volume}/run/checkpoint-300\n")
+
+
 def test_a_copy_that_was_changed_since_is_never_counted_and_the_source_stays(run_of, move, volume):
     run = run_of({100: "intact", 200: "intact"})
     assert move(run, f"{volume}/run").code == 0

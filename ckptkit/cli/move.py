@@ -82,8 +82,8 @@ def _tell(moved: ops.Moved, output: Output) -> int:
     output.routine(moving.outcome(moved))
     for line in moving.complaints(moved):
         output.message(line)
-    output.routine(moving.resume(moved))
     output.routine(moving.still_there(moved))
+    output.routine(moving.resume(moved))
     if moved.missing_bytes:
         return 5
     if not moved.resume:

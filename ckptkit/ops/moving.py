@@ -85,7 +85,7 @@ def move(
         return Moved(made)
     moved = _copied(made, place, tell) if made.copies else Moved(made, True)
     moved = moved._replace(missing_bytes=max(moved.missing_bytes, made.missing_bytes))
-    moved = moved._replace(resume=_resume(moved, place))
+    moved = _with_resume(moved, place)
     return _deleted(moved, place, lock_timeout, by) if delete_source else moved
 
 
@@ -93,6 +93,7 @@ def move(
 
 
 def _plan(run: str, place: Place, rules: Rules, now: float | None, trust: Sequence[str]) -> MovePlan:
+    _require_run(run)
     items = tuple(_items(run, rules, now, trust))
     wanted = [item for item in items if item.step == "copy"]
     there = place.there(item.checkpoint.name for item in wanted)
@@ -104,6 +105,18 @@ def _plan(run: str, place: Place, rules: Rules, now: float | None, trust: Sequen
     belongings, left = _beside(run, {item.checkpoint.name for item in items})
     need = sum(item.need_bytes for item in copies)
     return MovePlan(run, place.dest, place.folder, place.host, place.proof, items, belongings, left, need, available)
+
+
+def _require_run(run: str) -> None:
+    """Raise NoSuchRun for a checkpoint, and for a directory above runs."""
+    found = discover.scan(run)
+    if found.checkpoints or found.leftovers:
+        return
+    below = discover.find_runs(run, deepest=2)
+    if below or discover.is_checkpoint_name(run):
+        from ckptkit import nearby  # loaded for the message alone
+
+        raise NoSuchRun(nearby.no_checkpoint(run, below))
 
 
 def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Iterator[Item]:
@@ -216,9 +229,13 @@ def _resumable(moved: Moved) -> list[Item]:
     return [item for item in proved if item.verdict.resumable and not item.verdict.refused]
 
 
-def _resume(moved: Moved, place: Place) -> str:
+def _with_resume(moved: Moved, place: Place) -> Moved:
     newest = place.newest() or next((item.checkpoint for item in _resumable(moved)), None)
-    return place.going_on(newest) if newest else ""
+    if not newest:
+        return moved
+    newer = place.newer(newest)
+    beyond = place.going_on(newest._replace(name=newer)) if newer else ""
+    return moved._replace(resume=place.going_on(newest), newer=newer, resume_newer=beyond)
 
 
 # --- deleting ---------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Here:
         if _one_volume(run, self._place):
             raise UsageError(
                 f"DEST {dest!r} is on the same volume as {run}: a copy there frees nothing and is lost with it; "
-                "name a directory on another volume (df -h lists them), or ssh:HOST:PATH"
+                f"name a directory on another volume (df -h lists them), or ssh:HOST:PATH{_or_box(dest)}"
             )
 
     @property
@@ -167,6 +167,10 @@ class Here:
             return latest(self.folder, trust=self._trust).checkpoint
         except CkptkitError:
             return None
+
+    def newer(self, than: Checkpoint) -> str:
+        """Nothing: `newest` has looked at all that is there."""
+        return ""
 
     def set_aside(self, checkpoint: Checkpoint) -> str:
         """The command that renames what is in the way there, so that the next call copies it."""
@@ -281,6 +285,12 @@ class Here:
         draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
         copying.file(source, draft, self._told)
         os.replace(draft, copy)
+
+
+def _or_box(dest: str) -> str:
+    """What HOST:PATH, as scp and rsync take it, was meant to be."""
+    host, colon, path = dest.partition(":")
+    return f"; for the box {host} type ssh:{dest}" if host and "/" not in host and colon and path else ""
 
 
 def _existing(path: str) -> str:

@@ -120,6 +120,14 @@ class There:
         """Nobody here can tell."""
         return None
 
+    def newer(self, than: Checkpoint) -> str:
+        """The name of one of the same kind that lies there with a later step, "" if none; whether it is intact, nobody
+        here can tell."""
+        names = self._found.names if self._found else ()
+        alike = [(name, layouts.step_of(name)) for name in names if _stem(name) == _stem(than.name)]
+        later = [(told[1], name) for name, told in alike if told and told[1] > than.step]
+        return max(later, default=(0, ""))[1]
+
     def set_aside(self, checkpoint: Checkpoint) -> str:
         """The command that renames what is in the way there, so that the next call copies it."""
         old = os.path.join(self.folder, checkpoint.name)
@@ -204,3 +212,7 @@ class There:
         if done.code in (127, 255):
             raise RemoteFailed(f"{self.host} can't be reached: {done.last_line}; try again")
         return done
+
+
+def _stem(name: str) -> str:
+    return "".join(c for c in name if not c.isdecimal())

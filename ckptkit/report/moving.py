@@ -58,7 +58,14 @@ def outcome(moved: Moved) -> str:
 def resume(moved: Moved) -> str:
     """Given what came of it, return the line that goes on there, and where to type it."""
     where = f"on {moved.plan.host}" if moved.plan.host else "there"
-    return printable(f"resume {where} with: {moved.resume}") if moved.resume else ""
+    if not moved.resume or not moved.newer:
+        return printable(f"resume {where} with: {moved.resume}") if moved.resume else ""
+    lines = (
+        f"the newest that this call proved: {moved.resume}",
+        f"{moved.newer} lies there too, is newer, and was not compared by this call;",
+        f"if an earlier call proved it, or a training there saved it, resume {where} with: {moved.resume_newer}",
+    )
+    return "\n".join(map(printable, lines))
 
 
 def still_there(moved: Moved) -> str:
@@ -124,6 +131,8 @@ def document(moved: Moved) -> Document:
         "blocked": moved.blocked,
         "notes": list(deleted.notes) if deleted else [],
         "resume": moved.resume,
+        "newer": moved.newer,
+        "resume_newer": moved.resume_newer,
     }
 
 
