@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 import threading
@@ -74,6 +75,14 @@ def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 def test_command_that_fails_is_told(text, fault):
     with pytest.raises(fault):
         Command(text).alert(ALERT, DOCUMENT)
+
+
+@pytest.mark.parametrize("text", ["cat >> /tmp/alerts", "jq . | mail me", "date; cat", "cat 2>&1", "a && b"])
+def test_what_only_a_shell_understands_is_refused_with_what_to_type(text):
+    with pytest.raises(UsageError, match="without a shell") as told:
+        Command(text)
+    flag, typed = shlex.split(str(told.value).partition("type ")[2])
+    assert flag == "--exec" and Command(typed).words == ["sh", "-c", text]
 
 
 # --- --webhook, --ping, --apprise -----------------------------------------------------------------------------------
@@ -273,4 +282,4 @@ def test_as_typed_all_sinks_get_it_and_one_that_fails_exits_3(run_of, ckptkit, s
     assert ("GET", "/ping", b"") in server.got and parse((tmp_path / "ckptkit.prom").read_text())
     assert (tmp_path / "ran").read_text() == "x" * called.err.count("\n")
     called = ckptkit("monitor", "--once", "-q", run, "--prom", "/proc/nowhere/x.prom")
-    assert called.code == 3 and called.err.count("\n") == 1 and "going on without it" in called.err
+    assert called.code == 3 and called.err.count("\n") == 1 and "tried again each time" in called.err

@@ -82,7 +82,7 @@ class Telling:
             sink.look(tick.sight, tick.standing)
         except Exception as fault:  # noqa: BLE001 - no sink may end the monitor, whatever it raises
             if sink.name not in self._failing:
-                self.complain(f"{sink.name}: {fault}; going on without it until it works")
+                self.complain(f"{sink.name}: {fault}; it is tried again each time, and this is said once")
             self._failing.add(sink.name)
             return False
         self._failing.discard(sink.name)

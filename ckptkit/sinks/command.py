@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell
+
 
 class Command(Sink):
     """The alert's JSON on stdin and its parts in CKPTKIT_ALERT_*; a name in it is data, never a word of a command."""
@@ -30,19 +32,15 @@ class Command(Sink):
             raise UsageError(f"--exec {text!r}: {error}") from None
         if not self.words:
             raise UsageError("--exec '': names no program")
+        if operator := next(filter(_is_operator, self.words), ""):
+            shell = shlex.quote(shlex.join(["sh", "-c", text]))
+            raise UsageError(f"--exec runs without a shell, which {operator!r} needs; type --exec {shell}")
         self.name, self.seconds = f"--exec {self.words[0]}", seconds
 
     def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
         """Raises OSError, TimeoutError or RuntimeError; whatever the program started is ended when its time is up."""
         parts = {f"CKPTKIT_ALERT_{key.upper()}": str(value) for key, value in document.items()}
-        process = subprocess.Popen(
-            self.words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | parts,
-            start_new_session=True,
-        )
+        process = self._started(os.environ | parts)
         try:
             process.communicate((json.dumps(document) + "\n").encode(), self.seconds)
         except subprocess.TimeoutExpired:
@@ -51,6 +49,19 @@ class Command(Sink):
             _end(process)
         if process.returncode:
             raise RuntimeError(f"exit code {process.returncode}")
+
+    def _started(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        null = subprocess.DEVNULL
+        try:
+            return subprocess.Popen(
+                self.words, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment, start_new_session=True
+            )
+        except FileNotFoundError:
+            raise FileNotFoundError("no such program") from None
+
+
+def _is_operator(word: str) -> bool:
+    return word.strip("0123456789") in OPERATORS or (word.endswith(";") and word != ";")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -60,13 +60,19 @@ def _insist(ask: Callable[[], None], rest: Callable[[float], None]) -> None:
 
 
 def _ask(url: str, body: bytes | None = None) -> None:
+    from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
     from ckptkit import __version__
 
     headers = {"User-Agent": f"ckptkit/{__version__}"} | ({"Content-Type": "application/json"} if body else {})
-    with urlopen(Request(url, body, headers), timeout=ANSWER_SECONDS):
-        pass  # what it answers is nobody's concern; an error's status is raised
+    try:
+        with urlopen(Request(url, body, headers), timeout=ANSWER_SECONDS):
+            pass  # what it answers is nobody's concern; an error's status is raised
+    except HTTPError:
+        raise
+    except URLError as error:
+        raise OSError(getattr(error.reason, "strerror", None) or str(error.reason)) from None
 
 
 def _checked(option: str, url: str) -> str:
