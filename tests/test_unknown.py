@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.model import Checkpoint, Decision, Finding, Judged, Plan, Verdict
 from ckptkit.ops.preflighting import newer_unknown
-from tests.support.runs import TYPED, make_run, names, set_age, tree
+from tests.support.runs import CHECKOUT, TYPED, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal
 
 TWO = {100: "intact", 200: "intact"}
@@ -191,6 +192,17 @@ def test_recover_sets_it_aside_and_says_how_to_undo_that(run, ckptkit):
     document = ckptkit("recover", run, "--set-aside", "--json").json
     assert document["set_aside"] == [f"{run}/set-aside-checkpoint-400"]
     assert document["resume"] == f"{TYPED} {run}/checkpoint-200"
+
+
+def test_one_that_could_not_be_read_and_is_set_aside_was_not_left_alone(run_of, calm):
+    run = run_of(TWO | {300: "intact"}, at=f"{calm}/run")
+    refused = f"{run}/checkpoint-300/optimizer.pt"
+    strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", refused, "-e", "inject=openat:error=EACCES"]
+    typed = [*strace, sys.executable, "-m", "ckptkit", "recover", run, "--set-aside"]
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(typed, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "left alone" not in done.stderr, done
+    assert "set-aside-checkpoint-300" in names(run)
 
 
 def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):

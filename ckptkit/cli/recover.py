@@ -113,6 +113,7 @@ class Page:
         self.options, self.output, self.rules = options, output, rules
         self.diagnosis = ops.Diagnosis()
         self._told: set[str] = set()  # names of damaged ones that the page has told already
+        self._aside: set[str] = set()  # paths of those that were renamed: no longer left alone
 
     def asks(self) -> acting.Asks | None:
         """Who asks about a mass deletion; in a dry run, whether the real one would ask."""
@@ -154,12 +155,15 @@ class Page:
         line = done.going_on
         output.routine(recovering.to_type(line.exact, line.in_script, line.started, go))
         output.result(line.line)
-        unread = acting.say_unread(done.pruned.plan.decisions, output) if done.pruned and done.pruned.outcome else 0
+        unread = acting.say_unread(self._left(done.pruned), output) if done.pruned and done.pruned.outcome else 0
         if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
             return 3
         if not go:
             return 4
         return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
+
+    def _left(self, pruned: ops.Pruned) -> list[Decision]:
+        return [d for d in pruned.plan.decisions if d.checkpoint.path not in self._aside]
 
     # --- step by step ---
 
@@ -209,6 +213,7 @@ class Page:
         if not new:
             self.output.routine(f"Would set aside {text.printable(old)}")
             return
+        self._aside.add(old)
         self.output.routine(f"Set aside {text.printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
 
     def _say_latest(self, found: ops.Latest) -> None:
