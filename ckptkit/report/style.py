@@ -50,6 +50,7 @@ RULES = """
 .ckptkit .chart { overflow: hidden; } .ckptkit .use { height: 150px; }
 .ckptkit .timeline { height: 60px; overflow: visible; }
 .ckptkit .chart svg { display: block; width: 100% !important; height: 100% !important; max-width: none; margin: 0; }
+.ckptkit .timeline svg { overflow: visible; }
 .ckptkit svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 .ckptkit .ends { display: flex; justify-content: space-between; gap: 12px; }
 .ckptkit table { border-collapse: collapse; width: 100%; font-size: 14px; margin: 0; table-layout: auto; border: 0;
