@@ -170,5 +170,8 @@ def _why_less(run: str, expected: int, freed: int) -> list[str]:
             f"{file.path} is deleted, but {file.holder} keeps it open: its space comes back when it closes the file"
             for file in held
         ]
-    came = f"the volume gained {human(freed)}" if freed >= 0 else f"{human(-freed)} less are free than before"
-    return [f"expected {human(expected)}, but {came}: something else wrote meanwhile, or a snapshot holds the space"]
+    got = f"gained {human(freed)}" if freed >= 0 else f"has {human(-freed)} less than before"
+    return [
+        f"expected {human(expected)}, but the volume {got}: "
+        "something else wrote meanwhile, or a snapshot holds the space"
+    ]

@@ -33,9 +33,13 @@ def _sweeps(made: Schedule) -> Iterator[str]:
         return
     yield f"what the first sweep deletes (rules: {rules}, or as RUN/ckptkit.toml says):"
     first = sorted(made.sweeps, key=lambda s: not (s.needs_a_yes or s.fault))
-    yield from table([(os.path.relpath(s.run, made.root), _deletes(s)) for s in first[:MOST_RUNS]])
+    yield from table([(_name(s.run, made.root), _deletes(s)) for s in first[:MOST_RUNS]])
     if len(first) > MOST_RUNS:
         yield f"  and {len(first) - MOST_RUNS} more"
+
+
+def _name(run: str, root: str) -> str:
+    return os.path.basename(run) if run == root else os.path.relpath(run, root)
 
 
 def _deletes(sweep: Sweep) -> str:
