@@ -456,4 +456,4 @@ def test_the_line_that_resumes_is_the_last_one_also_where_something_stays(run_of
 def test_host_and_path_as_scp_takes_them_is_told_how_to_be_typed(run_of, ckptkit, tmp_path):
     run = run_of({100: "intact"})
     called = ckptkit("move", run, "me@box:/data", cwd=tmp_path)
-    assert called.code == 2 and called.err.endswith("; for the box me@box type ssh:me@box:/data\n")
+    assert called.code == 2 and called.err.endswith("; for another box type ssh:me@box:/data\n")

@@ -290,7 +290,7 @@ class Here:
 def _or_box(dest: str) -> str:
     """What HOST:PATH, as scp and rsync take it, was meant to be."""
     host, colon, path = dest.partition(":")
-    return f"; for the box {host} type ssh:{dest}" if host and "/" not in host and colon and path else ""
+    return f"; for another box type ssh:{dest}" if host and "/" not in host and colon and path else ""
 
 
 def _existing(path: str) -> str:
