@@ -24,7 +24,7 @@ FILE = "ckptkit.toml"
 DISK_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EREMOTEIO})
 PREFIX = "CKPTKIT_"
 # Ours, but no settings: of the scripts, tests and benchmarks, and what a child of the monitor is told.
-NO_SETTINGS = ("PYTHON", "STATE", "SEED", "EXHAUSTIVE", "MUTANT")
+NO_SETTINGS = ("PYTHON", "STATE", "CALLED", "SEED", "EXHAUSTIVE", "MUTANT")
 NO_SETTINGS_BEGIN = ("REPLAY", "ALERT")
 PARSERS: dict[str, Callable[[str], Any]] = {
     "keep_last": parse_range,

@@ -65,7 +65,7 @@ def test_freed_bytes_are_measured_and_the_history_knows_it(run, ckptkit, calm):
         ("checkpoint-400", "unknown", "delete")
     ]
     told = ckptkit("diskreport", "--audit", f"{calm}/run").out
-    assert "checkpoint-400" in told and "bin/discard" in told and "a person named it" in told
+    assert "checkpoint-400" in told and "ckptkit discard" in told and "a person named it" in told
 
 
 # --- what is never deleted ------------------------------------------------------------------------------------------
@@ -99,7 +99,11 @@ def test_an_intact_one_that_a_person_renamed_is_the_last_one_all_the_same(run_of
 def test_a_pinned_one_never_goes(run, ckptkit):
     ops.pin(f"{run}/checkpoint-400")
     refused(
-        run, ckptkit, f"{run}/checkpoint-400", 2, f"is pinned: nothing deleted; fix: bin/unpin {run}/checkpoint-400"
+        run,
+        ckptkit,
+        f"{run}/checkpoint-400",
+        2,
+        f"is pinned: nothing deleted; fix: {CHECKOUT}/bin/unpin {run}/checkpoint-400",
     )
 
 

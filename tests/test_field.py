@@ -276,10 +276,8 @@ def test_verify_counts_the_refused_ones_and_preflight_says_which_one_a_resume_sk
     assert (
         "3 of 3 checkpoints are intact at level quick; a resume refuses 1 of them" in script("verify", refused).stdout
     )
-    assert (
-        f"resumes from {refused}/checkpoint-200; skipped: checkpoint-300 (refused: "
-        in script("preflight", refused, "--keep-last", "3").stdout
-    )
+    page = script("preflight", refused, "--keep-last", "3").stdout
+    assert "resumes from checkpoint-200; skipped: checkpoint-300 (refused: " in page
 
 
 def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_of):
@@ -348,7 +346,7 @@ def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_i
         done = script("recover", diverged, "--keep-last", "3", "--dry-run", *words)
         assert done.stdout.splitlines()[-1] == f"{TYPED} {diverged}/checkpoint-{step}"
         done = script("preflight", diverged, "--keep-last", "3", *words)
-        assert f"resumes from {diverged}/checkpoint-{step}" in done.stdout
+        assert f"resumes from checkpoint-{step}" in done.stdout
         assert ("skipped: checkpoint-300 (NaN or Inf in weights" in done.stdout) is (step == 200)
 
 

@@ -183,7 +183,7 @@ def test_lost_history_is_told_once_and_alerts_all_the_same(run_of, monkeypatch):
     monkeypatch.setenv("CKPTKIT_STATE", "/dev/null/nowhere")
     watch = ops.Watch(run_of({100: "torn"}), 600.0)
     first, second = watch.tick(NOW), watch.tick(NOW + 600)
-    assert len(first.faults) == 1 and "is not recorded" in first.faults[0] and second.faults == ()
+    assert len(first.faults) == 1 and "can't be written" in first.faults[0] and second.faults == ()
     assert ("damaged", 1) in codes(first) and second.alerts == ()
 
 

@@ -180,7 +180,7 @@ def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
     assert found.path == f"{run}/checkpoint-100"
     told = {p.checkpoint.name: p.reason for p in found.passed_over}
     assert told["checkpoint-200"].startswith("incomplete: trainer_state.json is missing; it is written last")
-    assert "is of step 301, the directory says 300" in told["checkpoint-300"]
+    assert "is of step 301, its directory's name says 300" in told["checkpoint-300"]
 
 
 def test_latest_of_weights_only_ones_must_be_asked_for(run_of):

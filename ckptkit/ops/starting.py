@@ -36,9 +36,11 @@ def note_start(run: str) -> None:
 
         own = str(os.getpid())
         line = [own, *takewhile(lambda pid: trains(pid, command_line(pid) or ["?"]), ancestors(own))]
-        words = tuple(command_line(line[-1]))
-        if restart.is_start(words):
-            remember_start(os.path.realpath(run), Start(words, working_directory(line[-1]), log_of(own)))
+        for pid in reversed(line):  # the launcher, if there is one; a notebook's or test's own parent is none
+            words = tuple(command_line(pid))
+            if restart.is_start(words):
+                remember_start(os.path.realpath(run), Start(words, working_directory(pid), log_of(own)))
+                break
 
 
 def start_of(run: str) -> Start | None:

@@ -184,7 +184,7 @@ def test_directories_nested_without_end_are_told_and_break_nothing(run_of, ckptk
         for top in ("checkpoint-100", ".ckptkit-deleting-checkpoint-50", "other"):
             nest(os.path.join(run, top), 3000)
         called = ckptkit("prune", "--recursive", run)
-        assert called.code == 3 and "without end" in called.err and "Traceback" not in called.err
+        assert called.code == 3 and "nested too deep" in called.err and "Traceback" not in called.err
         assert ckptkit("verify", run).code == 0
         actions = {d.checkpoint.step: d.action for d in ops.plan(run).decisions}
         assert actions == {100: "delete", 200: "keep", 300: "keep"}

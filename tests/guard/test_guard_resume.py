@@ -123,7 +123,7 @@ def test_true_where_the_run_is_a_file_is_an_error(tmp_path):
     ckptkit.guard(trainer)
     (tmp_path / "run").rmdir()  # the Trainer made it
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(ckptkit.NoSuchRun, match="is not a directory"):
+    with pytest.raises(ckptkit.NoSuchRun, match="a file"):
         trainer.train(resume_from_checkpoint=True)
 
 

@@ -27,6 +27,7 @@ def sshd(folder, **settings):
         "ListenAddress": "127.0.0.1", "Port": port, "HostKey": folder / "host", "PidFile": "none", "UsePAM": "no",
         "AuthorizedKeysFile": folder / "mine.pub", "StrictModes": "no", "PermitRootLogin": "prohibit-password",
         "PasswordAuthentication": "no", "LogLevel": "QUIET",
+        "SetEnv": "SHLVL=1",  # bash(1) then reads no ~/.bashrc, which is the machine's own and may wait for something
     } | settings  # fmt: skip
     (folder / "sshd_config").write_text("".join(f'{key} "{value}"\n' for key, value in lines.items()))
     binary = next(f"{place}/sshd" for place in SBIN.split(":") if os.access(f"{place}/sshd", os.X_OK))
