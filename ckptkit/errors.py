@@ -28,9 +28,16 @@ class UsageError(CkptkitError):
 
 
 class NoIntactCheckpoint(CkptkitError):
-    """Nothing here that a training could go on from, so nothing was deleted either."""
+    """Nothing here that a training could go on from, so nothing was deleted either.
+
+    why: the same without what to type, for a page that has a line of its own for that.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
 
 
 class NoSuchRun(CkptkitError):

@@ -173,7 +173,7 @@ def test_only_a_checkpoint_that_is_there_can_be_pinned(run_of):
     run = run_of(FIVE)
     before = tree(run)
     for path in (run, f"{run}/checkpoint-600", f"{run}/notes"):
-        with pytest.raises(kit.NoSuchRun, match="not a checkpoint|no checkpoint"):
+        with pytest.raises(kit.NoSuchRun, match="not a checkpoint|no such checkpoint"):
             kit.pin(path)
     with pytest.raises(kit.CkptkitError):
         kit.unpin(f"{run}/notes")

@@ -172,7 +172,8 @@ def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed):
 def test_with_nothing_but_slimmed_ones_what_takes_their_weights_is_told_and_can_be_pasted(slimmed):
     run = slimmed(TWO, 100, 200)
     done = script("latest", run)
-    assert done.returncode == 4 and "to train on from its weights alone: --weights-only-ok" in done.stderr
+    weights = f"to train on from weights alone: {CHECKOUT}/bin/latest {run} --weights-only-ok"
+    assert done.returncode == 4 and weights in done.stderr
     done = script("recover", run)
     assert done.returncode == 4 and f"bin/latest {run} --weights-only-ok" in done.stderr
     assert script("latest", run, "--weights-only-ok").stdout == f"{run}/checkpoint-200\n"

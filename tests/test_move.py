@@ -451,9 +451,3 @@ def test_the_line_that_resumes_is_the_last_one_also_where_something_stays(run_of
     called = ckptkit("move", run, f"{volume}/there", "--delete-source")
     assert called.code == 0 and "still at " in called.out
     assert called.out.endswith(f"resume there with: --resume_from_checkpoint {volume}/there/checkpoint-300\n")
-
-
-def test_host_and_path_as_scp_takes_them_is_told_how_to_be_typed(run_of, ckptkit, tmp_path):
-    run = run_of({100: "intact"})
-    called = ckptkit("move", run, "me@box:/data", cwd=tmp_path)
-    assert called.code == 2 and called.err.endswith("; for another box type ssh:me@box:/data\n")

@@ -47,7 +47,9 @@ pytestmark = pytest.mark.mounts
 def test_one_that_was_named_exits_4_and_is_told_with_size_and_age(run, ckptkit):
     called = ckptkit("verify", f"{run}/checkpoint-400")
     assert called.code == 4
-    assert called.err.startswith(f"verify: {run}/checkpoint-400 {TOLD}") and called.err.count("\n") == 1
+    first, second = called.err.splitlines()
+    assert first.startswith(f"verify: {run}/checkpoint-400 {TOLD}")
+    assert second.endswith(f"{CHECKOUT}/bin/verify {run}/checkpoint-400 --explain")
     assert "kB, written 2.0 h ago; nothing here will delete it" in called.err
     assert ckptkit("verify", f"{run}/checkpoint-400/", f"{run}/checkpoint-100", "-q").code == 4
 
@@ -58,7 +60,8 @@ def test_of_many_the_ten_newest_are_told_and_how_many_more(run, ckptkit):
         Path(run, f"checkpoint-{step}", "training_state.pt").write_bytes(b"x")
         set_age(f"{run}/checkpoint-{step}", time.time(), 3600)
     lines = ckptkit("verify", run).err.splitlines()
-    assert len(lines) == 11 and lines[-1] == "verify: and 3 more that can't be judged"
+    assert len(lines) == 12 and lines[10] == "verify: and 3 more that can't be judged"
+    assert lines[11].endswith(f"{CHECKOUT}/bin/verify {run} --explain")
     assert "checkpoint-700" in lines[0] and "checkpoint-1600" in lines[9]
 
 

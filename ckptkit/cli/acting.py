@@ -58,8 +58,8 @@ def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = 
     def ask(made: ops.Plan, without: int) -> bool:
         show(made)
         going = sum(d.verdict.intact for d in made.deletions)
-        room = f" (no: only the oldest {without}, so that the next save fits)" if without else ""
-        return output.ask(f"Delete {going} of {len(made.intact)} intact checkpoints{room}?")
+        room = f"Without a yes only the oldest {without} go, so that the next save fits.\n" if without else ""
+        return output.ask(f"{room}Delete {going} of {len(made.intact)} intact checkpoints?")
 
     return ask
 

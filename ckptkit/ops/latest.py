@@ -74,7 +74,8 @@ def latest(
         if takes and chosen.checkpoint.name not in diverged:
             skipped = _skipped_for(chosen, candidates, verdicts.values(), diverged, weights_only_ok)
             return Latest(chosen.checkpoint.path, skipped, chosen.verdict, chosen.checkpoint)
-    raise NoIntactCheckpoint(_why_none(path, verdicts.values(), diverged, weights_only_ok))
+    why, *fixes = _why_none(path, verdicts.values(), diverged, weights_only_ok)
+    raise NoIntactCheckpoint("; ".join([why, *fixes]), why)
 
 
 def _values_before(chosen: Judged, candidates: Sequence[Judged], look: Callable[[Judged], Judged]) -> dict[str, Judged]:
@@ -115,8 +116,8 @@ def _skipped_for(
     return tuple(skipped)
 
 
-def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> str:
-    """One line: each checkpoint and what is wrong with it, and the flag that takes one all the same."""
+def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> list[str]:
+    """Each checkpoint and what is wrong with it; then what takes one all the same."""
     reasons = [_passed_over(j, diverged, weights_only_ok) for j in judged]
     told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in reasons)
     fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
@@ -124,7 +125,7 @@ def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], wei
     weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
     fixes += [f"to train on from weights alone: {command('latest', place(path), WEIGHTS)}"] if weights else []
     kind = "" if weights_only_ok else "resumable "
-    return "; ".join([f"no intact {kind}checkpoint in {path!r}: {told}", *fixes])
+    return [f"no intact {kind}checkpoint in {path!r}: {told}", *fixes]
 
 
 def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:

@@ -65,7 +65,7 @@ class Here:
         if _one_volume(run, self._place):
             raise UsageError(
                 f"DEST {dest!r} is on the same volume as {run}: a copy there frees nothing and is lost with it; "
-                f"name a directory on another volume (df -h lists them), or ssh:HOST:PATH{_or_box(dest)}"
+                "name a directory on another volume (df -h lists them), or ssh:HOST:PATH"
             )
 
     @property
@@ -285,12 +285,6 @@ class Here:
         draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
         copying.file(source, draft, self._told)
         os.replace(draft, copy)
-
-
-def _or_box(dest: str) -> str:
-    """What HOST:PATH, as scp and rsync take it, was meant to be."""
-    host, colon, path = dest.partition(":")
-    return f"; for another box type ssh:{dest}" if host and "/" not in host and colon and path else ""
 
 
 def _existing(path: str) -> str:

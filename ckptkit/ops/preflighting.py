@@ -195,7 +195,7 @@ def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str 
     except NoSuchRun:
         return None, (), ""
     except NoIntactCheckpoint as error:
-        return None, (), str(error)
+        return None, (), error.why
     skipped = (f"{p.checkpoint.name} ({p.reason})" for p in found.passed_over if p.verdict.intact)
     return found.path, tuple(skipped), ""
 
