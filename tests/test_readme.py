@@ -33,6 +33,12 @@ def shell_lines(page):
     return [re.split(r"\s{2,}#", line)[0].strip() for line in found]
 
 
+def fenced_lines(page):
+    """What a page's blocks without a language say to type."""
+    blocks = re.findall(r"(?ms)^```\n(.*?)^```", page)
+    return [re.split(r"\s{2,}#", line)[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
 def python_blocks(page):
     return re.findall(r"(?ms)^```python\n(.*?)^```", page)
 
@@ -78,6 +84,19 @@ def test_the_lines_of_3_am_do_their_part_one_after_the_other(person):
         assert done.returncode == 0, (line, done.stdout, done.stderr)
     assert names(person.run) == ["checkpoint-200", "checkpoint-300"]
     assert done.stdout == f"resumes from {person.run}/checkpoint-300\n"
+
+
+@pytest.mark.mounts
+def test_the_lines_of_moving_do_their_part_on_a_second_volume(person, mount):
+    """Those to another box: tests/test_move_ssh.py."""
+    second = mount("ext4", megabytes=16)
+    lines = fenced_lines((CHECKOUT / "docs/moving.md").read_text())
+    here = [line for line in lines if "ssh:" not in line and not line.startswith(("#", "mv "))]
+    assert len(here) >= 4 and "--ssh-command" in (CHECKOUT / "tests/test_move_ssh.py").read_text()
+    for line in here:
+        done = person(line.replace("/mnt/second", second).replace("DEST", f"{second}/DEST"))
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    assert names(f"{second}/RUN")[-2:] == ["checkpoint-200", "checkpoint-300"]
 
 
 def test_commands_within_sentences_and_tables_are_ours():
