@@ -66,10 +66,10 @@ def verb() -> str:
     return _typed[0] if _typed else ""
 
 
-def again(path: str, instead: str) -> str:
-    """Given a path that was typed and another, return the same command with that one; "" from Python."""
+def again(path: str, *instead: str) -> str:
+    """Given a path that was typed, and words for its place, return the same command with these; "" from Python."""
     real = os.path.realpath(path)
-    changed = [instead if os.path.realpath(word) == real else word for word in _typed[1:]]
+    changed = [new for word in _typed[1:] for new in (instead if os.path.realpath(word) == real else (word,))]
     return command(_typed[0], *changed) if _typed and changed != list(_typed[1:]) else ""
 
 

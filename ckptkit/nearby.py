@@ -88,7 +88,8 @@ def _parent(path: str, below: Sequence[str]) -> str:
     told = f"{shown(path)} holds no checkpoint itself, but {runs} below it: {_listed(names)}"
     if calling.verb() in NEEDS_ONE:
         return f"{told}; name a checkpoint of one in full, such as {shown(os.path.join(newest, _newest_name(newest)))}"
-    every = f"; all of them: {command('prune', '--recursive', path)}" if calling.verb() == "prune" else ""
+    below_it = calling.again(path, "--recursive", path) if calling.verb() == "prune" else ""  # with -n, if it was there
+    every = f"; all of them: {below_it}" if below_it else ""
     return f"{told}{every}{_fix(path, newest)}"
 
 

@@ -50,7 +50,8 @@ def test_runs_below_a_parent_are_named_and_the_newest_is_what_the_command_takes(
     assert called.code == 10 and called.err.count("\n") == 1
     assert f"{root} holds no checkpoint itself, but 5 runs below it: a, b, c (and 2 more)" in called.err
     assert called.err.rstrip().endswith(shlex.join([str(root / "c"), *flags])), "the newest one, and the same flags"
-    assert ("prune --recursive" in called.err) is (verb == "prune")
+    every = shlex.join(["--recursive", str(root), *flags])
+    assert (every in called.err) is (verb == "prune"), "a dry run of one stays a dry run of all"
     assert pasted(called.err)[0] in (0, 4)
     assert tree(str(root)) == before
 

@@ -226,7 +226,11 @@ class Page:
         self._detail(text.checklist(checks))
         if self.output.quiet:
             self.output.result(text.checklist(check for check in checks if check.state == "no-go"))
-        preflight = command("preflight", place(self.options.run))
+        asked = [
+            f"--{name.replace('_', '-')}" for name in ("skip_unknown", "allow_nonfinite") if getattr(self.options, name)
+        ]
+        asked += [word for pattern in self.options.trust for word in ("--trust", pattern)]
+        preflight = command("preflight", place(self.options.run), *asked)
         self.output.routine(recovering.start(checks, preflight, self.options.dry_run))
 
     def _kept_by(self) -> str:
