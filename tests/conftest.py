@@ -13,10 +13,12 @@ from filelock import FileLock
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
+from ckptkit import calling
 from tests.support.runs import make_run
 
 pytest_plugins = ["tests.faults.counting"]
 ROOT = os.geteuid() == 0
+CALLED = {"_before": None, "_typed": (), "_script": "", "_directory": ""}  # from Python, as nobody typed anything
 MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
 
 
@@ -58,6 +60,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The policy's memory must not come from, or go to, the person who runs the tests."""
     monkeypatch.setenv("CKPTKIT_STATE", str(tmp_path_factory.mktemp("state")))
+    for name, value in CALLED.items():  # whatever a test before this one called in this process
+        monkeypatch.setattr(calling, name, value)
     for name in [name for name in os.environ if name.startswith("CKPTKIT_") and name != "CKPTKIT_STATE"]:
         monkeypatch.delenv(name)
 

@@ -55,7 +55,7 @@ MUTANTS = {
         "ops/removing.py", "    _survivors_still_intact(made)\n", "",
         "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
-        "delete/removal.py", "            yield Failure(path, in_words(error))\n", "            yield from ()\n",
+        "delete/removal.py", "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
         "tests/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
     "removed under its own name": Mutant(
         "delete/checkpoints.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n",
@@ -65,7 +65,7 @@ MUTANTS = {
         "careful.py", '    temporary = f"{name}.tmp"\n', "    temporary = name\n",
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[pin]", often=True),
     "error of any call swallowed": Mutant(
-        "delete/removal.py", "            yield Failure(path, in_words(error))\n", "            yield from ()\n",
+        "delete/removal.py", "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
         f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
     "unreadable one no failure": Mutant(
         "cli/acting.py", "    return 3 if left else 0\n", "    return 0\n",
