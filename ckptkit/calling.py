@@ -31,11 +31,11 @@ def command(verb: str, *words: str) -> str:
     return join([*_named(verb), *(words if typed else map(_rooted, words))])
 
 
-def absolutely(verb: str, *words: str) -> str:
+def absolutely(verb: str, *arguments: str) -> str:
     """The same for another terminal, user or day: `sudo`, cron and a page know nothing of our PATH or directory."""
     from shlex import join
 
-    return join([*_absolute(verb), *map(_rooted, words)])
+    return join([*words(verb), *map(_rooted, arguments)])
 
 
 def program() -> str:
@@ -53,7 +53,11 @@ def spelled(*before: str) -> None:
 
 def words(verb: str) -> list[str]:
     """The words that call a verb from anywhere: what cron and a timer run."""
-    return _absolute(verb)
+    if _script:
+        return [_script, verb]
+    if _in_checkout():
+        return [os.path.join(SCRIPTS, verb)]
+    return [*_outside(), verb]
 
 
 def place(path: str) -> str:
@@ -105,15 +109,7 @@ def started(arguments: Sequence[str]) -> None:
 def _named(verb: str) -> list[str]:
     if _directory:
         return [f"{_directory}/{verb}"]
-    return _absolute(verb) if _before is None else [*_before, verb]
-
-
-def _absolute(verb: str) -> list[str]:
-    if _script:
-        return [_script, verb]
-    if _in_checkout():
-        return [os.path.join(SCRIPTS, verb)]
-    return [*_outside(), verb]
+    return words(verb) if _before is None else [*_before, verb]
 
 
 def _outside() -> list[str]:

@@ -23,12 +23,12 @@ def remember_policy(run: str, policy: Any) -> None:
     known = _known(run)
     if known.keys() - {"run"} == {"policy"} and known["policy"] == _plain(policy):
         return
-    replace_file(_policy_file(run), {"run": run, "policy": policy})
+    replace_file(file_of("policy", run), {"run": run, "policy": policy})
 
 
 def remember_room(run: str, policy: Any, count: int) -> str:
     """Given a policy that waits for a yes, keep how many intact checkpoints went for room. Returns "" or the fault."""
-    return replace_file(_policy_file(run), _known(run) | {"run": run, "room": [policy, count]})
+    return replace_file(file_of("policy", run), _known(run) | {"run": run, "room": [policy, count]})
 
 
 def recall_room(run: str, policy: Any) -> int:
@@ -45,7 +45,7 @@ def is_news(run: str, told: list[str]) -> bool:
     known = _known(run)
     if known.get("told") == told:
         return False
-    replace_file(_policy_file(run), known | {"run": run, "told": told})
+    replace_file(file_of("policy", run), known | {"run": run, "told": told})
     return True
 
 
@@ -59,12 +59,12 @@ def remember_root(root: str, policy: Any, own: dict[str, Any]) -> str:
 
     own: {run: its policy} of those whose own settings say otherwise; it is agreed to for that run alone.
     """
-    return replace_file(_root_file(root), {"root": root, "policy": policy, "own": own})
+    return replace_file(file_of("root", root), {"root": root, "policy": policy, "own": own})
 
 
 def recall_root(root: str, run: str = "") -> list[Any]:
     """The policies that were agreed to for each run below a directory, and for one run there."""
-    known = _content(_root_file(root), "root", root)
+    known = content_of("root", root, "root")
     own = known.get("own")
     policies = [known.get("policy"), own.get(run) if isinstance(own, dict) else None]
     return [policy for policy in policies if policy is not None]
@@ -81,17 +81,23 @@ def recall_roots_of(run: str) -> list[Any]:
 def forget_root(root: str) -> None:
     """Take the yes for a directory back."""
     if recall_root(root):
-        _forget(_root_file(root))
+        _forget(file_of("root", root))
 
 
 def _known(run: str) -> dict[str, Any]:
-    return _content(_policy_file(run), "run", run)
+    return content_of("policy", run, "run")
 
 
-def _content(file: str, key: str, path: str) -> dict[str, Any]:
-    """What is kept for a path; {} if nothing is, or what is there is for another one."""
+def file_of(kind: str, path: str) -> str:
+    """Given what is kept ("policy", "root", ...) and the path that it is about, return its file."""
+    # A checksum keeps the name short; the path itself inside the file settles a collision.
+    return os.path.join(state_directory(), f"{kind}-{zlib.crc32(os.fsencode(path)):08x}.json")
+
+
+def content_of(kind: str, path: str, key: str) -> dict[str, Any]:
+    """Given as in `file_of`, and where the content names that path, return it; {} if nothing is kept for it."""
     try:
-        with open(file, encoding="utf-8", errors="surrogateescape") as opened:
+        with open(file_of(kind, path), encoding="utf-8", errors="surrogateescape") as opened:
             known = json.load(opened)
         return known if isinstance(known, dict) and known.get(key) == path else {}
     except (OSError, ValueError, RecursionError):
@@ -119,7 +125,7 @@ def replace_file(path: str, content: dict[str, Any]) -> str:
 
 def next_turn(path: str) -> int:
     """Given what a sampling sweep is of, return 0, 1, 2, ... from call to call; 0 for ever where none can be kept."""
-    file = os.path.join(state_directory(), f"turn-{zlib.crc32(os.fsencode(path)):08x}.json")
+    file = file_of("turn", path)
     try:
         with open(file, encoding="utf-8") as known:
             turn = int(json.load(known)["turn"])
@@ -127,16 +133,6 @@ def next_turn(path: str) -> int:
         turn = 0
     replace_file(file, {"path": path, "turn": turn + 1})
     return turn
-
-
-def _policy_file(run: str) -> str:
-    # A checksum keeps the name short; the run's own path inside the file settles a collision.
-    name = f"policy-{zlib.crc32(os.fsencode(run)):08x}.json"
-    return os.path.join(state_directory(), name)
-
-
-def _root_file(root: str) -> str:
-    return os.path.join(state_directory(), f"root-{zlib.crc32(os.fsencode(root)):08x}.json")
 
 
 def _forget(path: str) -> None:
