@@ -212,8 +212,7 @@ class Guard(Keeper):
         self.trials.saved_in(self.room.run)
         self.room.notice()
         self.room.best = self._best()
-        secured = partial(self.follow_ups.wait_secured, self.disk.patience.seconds) if self.follow_ups.pending else None
-        return choose(name, until, secured)
+        return choose(name, until, self.secured())
 
     def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
         """Write it, and try again after making room if a disk was in the way; what became of what was decided."""
@@ -295,7 +294,7 @@ class Guard(Keeper):
             return self.slots.given_up(fault)
         waits = self.settings.on_full == "wait" and time.monotonic() < until
         if slot.action == "save" and (tries < ATTEMPTS or waits):
-            self.slots.make_again(until, tries)
+            self.slots.make_again(until, tries, self.secured())
             return Slot("save")
         weights = slot.action == "save" and self.slots.weights_fit()
         return Slot("weights-only", fault) if weights else self.slots.given_up(fault)

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -42,6 +43,11 @@ class Keeper:
             self.follow_ups.wait(self.disk.longest)
         except TimeoutError as error:
             warn(f"{self.room.run} does not answer: {error}")
+
+    def secured(self) -> Callable[[], None] | None:
+        """What waits until the last save is known to be durable, so that an older one may go; None if it is."""
+        waits = partial(self.follow_ups.wait_secured, self.disk.patience.seconds)
+        return waits if self.follow_ups.pending else None
 
     def _went_on_from(self, name: str) -> None:
         """The checkpoint of that name is what training resumed from: it stays until a newer one is intact."""

@@ -111,9 +111,9 @@ class Room:
             return None
 
     def _prune_for(self, need: int, least: int | None, secured: Callable[[], None] | None) -> bool:
-        rules = self.settings.before_a_save
+        rules, durable = self.settings.before_a_save, self.durable  # as the plan sees it, not as it is a moment later
         made = self._plan(rules, need)
-        if secured and self._waits(made, need):
+        if secured and self._waits(made, need, durable):
             secured()
             made = self._plan(rules, need)
         enough = need if least is None else least
@@ -129,12 +129,16 @@ class Room:
         if self.discard(name):
             inform(f"{self.path(name)} deleted: it might not survive a crash of the box; the next save replaces it")
 
-    def _waits(self, made: Plan | None, need: int) -> bool:
-        """Whether more could go, or must, once the last save is known to be durable."""
+    def _waits(self, made: Plan | None, need: int, durable: Mapping[str, str]) -> bool:
+        """Whether more could go, or must, once the last save is known to be durable.
+
+        durable: what was, before the plan was made. What goes by a plan that knew of none would stay a moment later,
+        when the last save but one is the only one that is.
+        """
         if made is None:
             return False
         short = need > 0 and self.available() + made.expected_freed_bytes < need
-        first = not self.durable and any(d.verdict.intact for d in made.deletions)
+        first = not durable and any(d.verdict.intact for d in made.deletions)
         return short or first or self._kept_until_secured(made)
 
     def _kept_until_secured(self, made: Plan | None) -> bool:

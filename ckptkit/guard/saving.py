@@ -152,10 +152,9 @@ class Saving:
         return guard.disk.slot(self._chosen, Slot("save"))
 
     def _chosen(self) -> Slot:
-        guard, seconds = self.guard, self.guard.disk.patience.seconds
+        guard = self.guard
         guard.room.notice()
-        secured = partial(guard.follow_ups.wait_secured, seconds) if guard.follow_ups.pending else None
-        return guard.slots.choose(self.name, self._until, secured, self.over)
+        return guard.slots.choose(self.name, self._until, guard.secured(), self.over)
 
     @property
     def _until(self) -> float:
@@ -247,7 +246,7 @@ class Saving:
         if tries is None or not (tries < ATTEMPTS or waits):
             guard.room.make(guard.slots.need())  # for the next one
             return Slot("skip", fault)
-        guard.slots.make_again(self._until, tries)
+        guard.slots.make_again(self._until, tries, guard.secured())
         return Slot("save")
 
     def _is_whole(self) -> bool:

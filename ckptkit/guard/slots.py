@@ -103,13 +103,16 @@ class Slots:
     def _asked_by_a_person(self) -> bool:
         return not self.trainer.is_in_train
 
-    def make_again(self, until: float, tries: int) -> None:
-        """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest."""
+    def make_again(self, until: float, tries: int, secured: Callable[[], None] | None) -> None:
+        """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest.
+
+        secured: as in `Room.make`.
+        """
         waits = self._waits_until(until)
         if waits and tries > 1:  # a quota that statvfs does not show would let it try without end
             time.sleep(max(0.0, min(tries * PAUSE_SECONDS, waits - time.monotonic())))
         with suppress(CkptkitError, OSError):
-            self.room.make(self.need(), waits)
+            self.room.make(self.need(), waits, secured)
 
     def given_up(self, fault: str) -> Slot:
         """After all attempts failed."""

@@ -10,7 +10,7 @@ import ckptkit
 from ckptkit import ops
 from ckptkit.guard import after_save
 from ckptkit.guard.after_save import FollowUp, FollowUps, make_durable
-from ckptkit.guard.room import Room
+from ckptkit.guard.room import DURABLE, Room
 from ckptkit.guard.settings import Settings
 from ckptkit.policy import Range, Rules
 
@@ -56,6 +56,25 @@ def test_waiting_ends_at_its_limit_and_the_work_goes_on(run):
     go_on.set()
     follow_ups.wait(60)
     assert manifests(run) == ["checkpoint-100"]
+
+
+def test_room_waits_for_the_last_save_also_where_the_one_before_becomes_durable_at_that_very_moment(run, monkeypatch):
+    """A save had begun with three checkpoints for two: what was to go by the plan stayed, and nothing was waited for."""
+    settings = Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0)
+    room, planned = Room(run, settings), ops.plan
+
+    def meanwhile(*args, **kwargs):
+        made = planned(*args, **kwargs)
+        if not room.durable:  # the thread beside training is through with it now
+            room.durable = {"checkpoint-200": DURABLE}
+        return made
+
+    def secured():
+        room.durable = {"checkpoint-300": DURABLE}
+
+    monkeypatch.setattr(ops, "plan", meanwhile)
+    room.make(1, secured=secured)
+    assert sorted(os.listdir(run)) == ["checkpoint-300"]
 
 
 def test_fault_in_one_costs_the_next_nothing(run, told):
