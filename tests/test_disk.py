@@ -172,6 +172,22 @@ def test_run_behind_a_symlink_is_looked_for_by_its_real_name(tmp_path):
         assert [f.pid for f in disk.open_files(str(tmp_path / "link"))] == [os.getpid()]
 
 
+@pytest.mark.mounts
+@pytest.mark.parametrize(("another_disk", "seen"), [(True, []), (False, [True])])
+def test_same_path_on_a_containers_own_disk_is_not_held_and_the_shared_file_is(tmp_path, another_disk, seen):
+    """Two containers whose runs have one name each said that the other's checkpoint was held open here."""
+    held = tmp_path / "run" / "file"
+    held.parent.mkdir()
+    held.write_bytes(b"\1")
+    mount = 'mount -t tmpfs tmpfs "$1" && echo 1 > "$1/file" || exit; ' if another_disk else ""
+    script = f'{mount}exec 3< "$1/file"; echo held; read end'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "container", str(held.parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdout.readline() == "held\n"
+        assert [f.path == str(held) for f in disk.open_files(str(tmp_path / "run"))] == seen
+        container.communicate("\n")
+
+
 def test_anothers_processes_are_no_error_to_an_ordinary_user(tmp_path):
     code = f"from ckptkit import disk; import os; os.setuid(65534); print(len(disk.open_files({str(tmp_path)!r})))"
     if os.geteuid():

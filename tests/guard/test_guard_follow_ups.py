@@ -59,7 +59,7 @@ def test_waiting_ends_at_its_limit_and_the_work_goes_on(run):
 
 
 def test_room_waits_for_the_last_save_also_where_the_one_before_becomes_durable_at_that_very_moment(run, monkeypatch):
-    """A save had begun with three checkpoints for two: what was to go by the plan stayed, and nothing was waited for."""
+    """A save had begun beside two, of which one was to go: it stayed, and nothing was waited for."""
     settings = Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0)
     room, planned = Room(run, settings), ops.plan
 
