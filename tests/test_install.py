@@ -26,11 +26,14 @@ def tool(name):
 
 
 def do(*words, cwd=None, **environment):
-    """Run it in an environment in which nothing of the suite's own Python is found."""
+    """Run it in an environment in which nothing of the suite's own Python is found.
+
+    uv trusts a list of its own where it is not told otherwise; behind a proxy with a certificate of the box, pip alone
+    would get through.
+    """
     left = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
-    done = subprocess.run(
-        [*map(str, words)], cwd=cwd, env=left | environment, capture_output=True, text=True, check=False
-    )
+    whole = left | {"UV_SYSTEM_CERTS": "1"} | environment
+    done = subprocess.run([*map(str, words)], cwd=cwd, env=whole, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
