@@ -59,18 +59,30 @@ def on_node_1(action: Any) -> Any:
 
 
 class FullInTheMiddle(tiny.Trainer):
-    """Node 1's disk is full once its weights are written, in the first attempt at step 30."""
+    """Node 1's disk is full once its weights are written, in the first attempt at step 30, and not in the second.
+
+    Before its weights: its second rank writes as soon as they are there, and would find the disk full now and then.
+    """
 
     tries = 0
 
+    @property
+    def _ballast(self) -> str:
+        return os.path.join(os.path.dirname(self.args.output_dir), "ballast")
+
+    def _is_step_30_of_node_1(self) -> bool:
+        return self.state.global_step == 30 and (NODE, LOCAL) == (1, 0)
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        if self._is_step_30_of_node_1() and self.tries:
+            os.unlink(self._ballast)
+        super().save_model(*args, **kwargs)
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        ballast = os.path.join(os.path.dirname(self.args.output_dir), "ballast")
-        if self.state.global_step == 30 and (NODE, LOCAL) == (1, 0):
+        if self._is_step_30_of_node_1():
             self.tries += 1
             if self.tries == 1:
-                fill(os.path.dirname(ballast), 0)
-            else:
-                os.unlink(ballast)
+                fill(os.path.dirname(self._ballast), 0)
         super()._save_optimizer_and_scheduler(output_dir)
 
 
