@@ -61,28 +61,29 @@ def on_node_1(action: Any) -> Any:
 class FullInTheMiddle(tiny.Trainer):
     """Node 1's disk is full once its weights are written, in the first attempt at step 30, and not in the second.
 
-    Before its weights: its second rank writes as soon as they are there, and would find the disk full now and then.
+    The room is given back before the second attempt writes its weights: the node's second rank writes as soon as they
+    are there, and given back after them, that rank would find the disk still full now and then.
     """
 
     tries = 0
 
     @property
-    def _ballast(self) -> str:
-        return os.path.join(os.path.dirname(self.args.output_dir), "ballast")
+    def _disk(self) -> str:
+        return os.path.dirname(self.args.output_dir)
 
-    def _is_step_30_of_node_1(self) -> bool:
+    def _fills(self) -> bool:
         return self.state.global_step == 30 and (NODE, LOCAL) == (1, 0)
 
     def save_model(self, *args: Any, **kwargs: Any) -> None:
-        if self._is_step_30_of_node_1() and self.tries:
-            os.unlink(self._ballast)
+        if self._fills() and self.tries:
+            os.unlink(os.path.join(self._disk, "ballast"))
         super().save_model(*args, **kwargs)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if self._is_step_30_of_node_1():
+        if self._fills():
             self.tries += 1
             if self.tries == 1:
-                fill(os.path.dirname(self._ballast), 0)
+                fill(self._disk, 0)
         super()._save_optimizer_and_scheduler(output_dir)
 
 
