@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ckptkit.api import latest, monitor, pin, plan, preflight, prune, recover, report, scan, strip, unpin, verify
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
     from ckptkit.guard.entry import guard

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ckptkit.model import Severity
-from ckptkit.tuples import NamedTuple
 
 
 class Flag(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ckptkit import arguments, ops
 from ckptkit.api_arguments import (
@@ -24,10 +25,7 @@ from ckptkit.api_arguments import (
 from ckptkit.errors import MassDelete
 from ckptkit.rules import Rules
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ckptkit.advice import Check
     from ckptkit.events import Alert, Outlook, Sample
     from ckptkit.model import Judged, Level, Plan, Run

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ckptkit import arguments, ops
 from ckptkit.config import parse_trust
 from ckptkit.errors import UsageError
 from ckptkit.rules import Rules, given, parse_target
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 LEVELS = ("quick", "full", "deep")
 SECONDS = "must be a number of seconds, 0 or more"

@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ckptkit.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 MOST = 999_999_999  # as many digits as a flag takes
 LARGEST = float(1 << 100)  # of bytes and seconds: far beyond all that there is, and whole sums of them stay finite

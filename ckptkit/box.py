@@ -3,10 +3,11 @@
 As in `model`: frozen, paths absolute, bytes integers and allocated (hard links once), times seconds since the epoch.
 """
 
+from typing import NamedTuple
+
 from ckptkit.advice import Flag
 from ckptkit.events import Outlook, Sample
 from ckptkit.model import Plan, Volume
-from ckptkit.tuples import NamedTuple
 
 
 class Eater(NamedTuple):

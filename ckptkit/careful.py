@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import BinaryIO
+from typing import BinaryIO
 
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, STATX_BTIME = -100, 0x100, 0x800  # linux/fcntl.h, linux/stat.h
 LARGEST_BYTES = 1 << 20  # of a file that a person wrote; /dev/zero has no end

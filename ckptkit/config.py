@@ -9,15 +9,11 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ckptkit import arguments, careful
 from ckptkit.errors import UnreadableRun, UsageError
 from ckptkit.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
-from ckptkit.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 FILE = "ckptkit.toml"
 # The disk's word, not a fault of the file: nobody has to correct it.

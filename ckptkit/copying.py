@@ -16,10 +16,9 @@ CHUNK_BYTES = 1 << 20
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not be waited for
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    Told = Callable[[int], None]
-    Entry = tuple[str, os.stat_result, int, str]
+
+Told = Callable[[int], None]
+Entry = tuple[str, os.stat_result, int, str]
 
 
 def tree(source: str, copy: str, told: Told = lambda count: None) -> dict[str, str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import NamedTuple
 
 from ckptkit.advice import Cause
 from ckptkit.calling import command
-from ckptkit.tuples import NamedTuple
 
 
 class Sign(NamedTuple):

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ckptkit.model import Severity, Volume
-from ckptkit.tuples import NamedTuple
 
 
 class Sample(NamedTuple):

@@ -6,10 +6,10 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from ckptkit import calling
 from ckptkit.errors import LockHeld, UnreadableRun
-from ckptkit.tuples import NamedTuple
 
 POLL_SECONDS = 0.05
 RECORD = "hhqqi4x"  # struct flock of a 64-bit Linux: type, whence, start, length, pid (fcntl_locking(2))

@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ckptkit import careful
 from ckptkit.errors import UsageError
 from ckptkit.model import OURS, Checkpoint, FileDigest, Manifest, Verdict
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 FILE = f"{OURS}manifest.json"
 SCHEMA = "ckptkit.manifest/1"

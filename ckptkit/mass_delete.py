@@ -6,16 +6,13 @@ Without one, what is damaged goes, and where the volume can't take the next save
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.lineage import in_line, kind_of
 from ckptkit.model import Decision, Judged, Plan
 from ckptkit.policy import Best, Range, Rules
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 WAITS = "waits for a yes"
 FOR_ROOM = "the next save would not fit"

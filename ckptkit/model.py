@@ -9,20 +9,14 @@ Paths are absolute strings. Bytes are integers. Times are seconds since the epoc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import count, human, printable
 
-TYPE_CHECKING = False  # typing takes as long to load as Python itself: for whoever checks the types alone
-if TYPE_CHECKING:
-    from typing import Any, Literal
-
-    State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
-    Action = Literal["keep", "delete", "leave"]
-    Level = Literal["quick", "full", "deep"]
-    Severity = Literal["red", "yellow", "green"]
-else:
-    State = Action = Level = Severity = str
+State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
+Action = Literal["keep", "delete", "leave"]
+Level = Literal["quick", "full", "deep"]
+Severity = Literal["red", "yellow", "green"]
 
 # A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
 ASIDE = ".ckptkit-deleting-"

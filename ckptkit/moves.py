@@ -1,15 +1,10 @@
 """The nouns of `move`: what goes to another volume or another box, in which order, and what came of it."""
 
+from typing import Literal, NamedTuple
+
 from ckptkit.model import Checkpoint, Failure, Outcome, Verdict
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Step = Literal["copy", "compare", "wait", "skip"]
-else:
-    Step = str
+Step = Literal["copy", "compare", "wait", "skip"]
 
 
 class Item(NamedTuple):

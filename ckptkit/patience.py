@@ -6,12 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, TypeVar
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 SLICE_SECONDS = 1.0  # between two looks whether the work still moves
 

@@ -7,6 +7,7 @@ given the intact candidates, oldest first, it returns {checkpoint's name: reason
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.calling import command
 from ckptkit.errors import UsageError
@@ -21,9 +22,7 @@ from ckptkit.lineage import (
 )
 from ckptkit.model import Action, Checkpoint, Decision, Judged, Leftover, Plan, Verdict, Writer
 from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip
 

@@ -14,10 +14,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ckptkit.errors import RemoteFailed, UsageError
 from ckptkit.model import MOVING, OURS
-from ckptkit.tuples import NamedTuple
 
 PREFIX = "ssh:"
 ADDRESS = re.compile(r"ssh:(\[[^\]]+\]|[^:\[\]]+):(.+)", re.DOTALL)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from ckptkit import arguments
 from ckptkit.errors import UsageError
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    Parsed = TypeVar("Parsed")
+Parsed = TypeVar("Parsed")
 
 # Decimal, as disks are sold, `df -H` counts and we print: G and GB are 1000³; GiB is 1024³.
 UNITS = {unit + suffix: base**power
@@ -114,16 +110,25 @@ def given(name: str, value: str, parse: Callable[[str], Parsed]) -> Parsed:
 # --- values ---------------------------------------------------------------------------------------------------------
 
 
+def _checks_itself(kind: type[Parsed]) -> type[Parsed]:
+    """Let `_replace`, which calls `_make`, go through the constructor as well: what it makes is checked too."""
+    kind._make = classmethod(lambda cls, items: cls(*items))  # type: ignore[attr-defined]
+    return kind
+
+
 class _Range(NamedTuple):
     low: int
     high: int
 
 
+@_checks_itself
 class Range(_Range):
     """Keep `low` always, and up to `high` while the free target holds.
 
     Both are whole numbers above 0, low first. Raises UsageError.
     """
+
+    __slots__ = ()
 
     def __new__(cls, low: int, high: int) -> Range:
         ends = arguments.whole("low", low), arguments.whole("high", high)
@@ -141,8 +146,11 @@ class _Best(NamedTuple):
     keep: int
 
 
+@_checks_itself
 class Best(_Best):
     """Keep the `keep` checkpoints with the lowest (mode "min") or highest ("max") `metric`. Raises UsageError."""
+
+    __slots__ = ()
 
     def __new__(cls, metric: str, mode: str, keep: int) -> Best:
         name = arguments.text("metric", metric, "must be the name of a logged metric, such as 'eval_loss'")
@@ -161,6 +169,7 @@ class _Rules(NamedTuple):
     max_delete: int | None
 
 
+@_checks_itself
 class Rules(_Rules):
     """What a run keeps. A checkpoint is deleted only if every rule releases it; with no rule, all stay.
 
@@ -172,6 +181,8 @@ class Rules(_Rules):
     max_delete: the most intact ones that one plan may delete, 0 or more.
     None leaves a rule out; 0 is refused. Raises UsageError with the argument's name.
     """
+
+    __slots__ = ()
 
     def __new__(
         cls,

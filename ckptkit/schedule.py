@@ -1,6 +1,6 @@
 """What cron, a systemd timer or tmux runs for us."""
 
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 
 class Job(NamedTuple):

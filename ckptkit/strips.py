@@ -5,17 +5,12 @@ As in `model`: frozen, paths absolute, bytes integers.
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from ckptkit.model import Checkpoint, File, Verdict
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import count, human, printable
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Action = Literal["strip", "keep", "leave"]
-else:
-    Action = str
+StripAction = Literal["strip", "keep", "leave"]
 
 
 class Part(NamedTuple):
@@ -35,7 +30,7 @@ class Strip(NamedTuple):
 
     checkpoint: Checkpoint
     verdict: Verdict
-    action: Action
+    action: StripAction
     reasons: tuple[str, ...]
     part: Part | None = None
 

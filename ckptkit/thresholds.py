@@ -7,11 +7,11 @@ when the value is a whole band below: what flutters at 60 % makes one alert, not
 from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 from statistics import median
+from typing import NamedTuple
 
 from ckptkit.calling import command
 from ckptkit.events import Alert, Outlook, RunSight, Sample, Sight, VolumeSight
 from ckptkit.model import Severity
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import age, count, human, percent, saves
 
 HOUR = 3600.0

@@ -10,20 +10,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
 # What every room may use: the nouns, their units, and how a command of ours is spelled.
 NOUNS = {
-    "model", "sizing", "box", "strips", "moves", "events", "advice", "errors", "tuples", "units", "calling", "schedule",
+    "model", "sizing", "box", "strips", "moves", "events", "advice", "errors", "units", "calling", "schedule",
 }  # fmt: skip
 MAY = {
     "units": set(),
     "calling": set(),
-    "tuples": set(),
-    "model": {"tuples", "units"},
-    "sizing": {"tuples"},
+    "model": {"units"},
+    "sizing": set(),
     "errors": set(),
-    "box": {"model", "advice", "events", "tuples"},
-    "events": {"model", "tuples"},
-    "advice": {"model", "tuples"},
-    "strips": {"model", "tuples", "units"},
-    "moves": {"model", "tuples"},
+    "box": {"model", "advice", "events"},
+    "events": {"model"},
+    "advice": {"model"},
+    "strips": {"model", "units"},
+    "moves": {"model"},
     "copying": set(),
     "remote": NOUNS,
     "patience": set(),
@@ -32,7 +31,7 @@ MAY = {
     "arguments": {"errors"},
     "rules": NOUNS | {"arguments"},
     "policy": NOUNS | {"lineage", "rules"},
-    "schedule": {"tuples"},
+    "schedule": set(),
     "crontab": NOUNS,
     "schedulers": NOUNS | {"crontab", "careful"},
     "mass_delete": NOUNS | {"policy", "lineage"},
@@ -122,7 +121,7 @@ def test_ops_path_loads_nothing_heavy(words, tmp_path):
     done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "argparse" in loaded
-    assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "dataclasses", "typing"}
+    assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "dataclasses"}
 
 
 def test_public_names_load_on_first_use_and_are_what_they_say():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from ckptkit.advice import Script
 from ckptkit.box import Worker
 from ckptkit.model import Plan, Volume
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 
 class Place(NamedTuple):

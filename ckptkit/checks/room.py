@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from ckptkit.advice import Check
 from ckptkit.calling import command
@@ -10,7 +11,6 @@ from ckptkit.checks.facts import Facts, Place
 from ckptkit.forecast import next_save_bytes
 from ckptkit.units import human, percent
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

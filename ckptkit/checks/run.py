@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from ckptkit.advice import Check
 from ckptkit.calling import command
@@ -10,7 +11,6 @@ from ckptkit.checks.facts import Facts
 from ckptkit.checks.room import fits_next
 from ckptkit.units import age, count
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

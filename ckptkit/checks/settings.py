@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from ckptkit.advice import Check, Cleanup, Script
 from ckptkit.calling import command
@@ -11,7 +12,6 @@ from ckptkit.events import Outlook
 from ckptkit.forecast import going_on, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

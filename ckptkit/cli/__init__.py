@@ -6,14 +6,11 @@ import fcntl
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from ckptkit import __version__, calling
 from ckptkit.cli.output import Output, stop
 from ckptkit.errors import CkptkitError, DiskError, UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
 
 VERBS = {
     "prune": "delete what the rules release, keep the newest intact, tell what it freed",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from ckptkit import ops
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
 from ckptkit.model import Outcome
 from ckptkit.report import text
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]], output: Output) -> int:

@@ -6,16 +6,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ckptkit import ops
 from ckptkit.cli import audit
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.report import text
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 EXAMPLES = """\
   {diskreport}                            the runs below this directory, and what fills their disk

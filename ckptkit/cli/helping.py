@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ckptkit import calling
 from ckptkit.manual import page
 from ckptkit.manual.facts import Example, Flag, Group, Page, examples
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.cli.options import Parser
 

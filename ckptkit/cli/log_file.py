@@ -9,13 +9,12 @@ import os
 import re
 import stat
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
 ROTATION = "10 MB"
 ROTATED_FILES = 5

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.report import text, watching
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any, NoReturn
 
 from ckptkit.calling import command
 from ckptkit.cli.output import stop
 from ckptkit.errors import UsageError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
 
 # Our own words are English, and argparse's translations would load locale and look for catalogues at each start.
 setattr(argparse, "_", str)  # noqa: B010 - mypy knows of no such name

@@ -10,13 +10,10 @@ import os
 import sys
 from argparse import Namespace
 from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 from ckptkit.errors import CkptkitError
 from ckptkit.report.text import printable
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, NoReturn, TextIO
 
 
 class Output:

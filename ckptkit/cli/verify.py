@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from ckptkit import ops
 from ckptkit.calling import command, place
@@ -14,10 +15,6 @@ from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model import Checkpoint, Judged, Level
 from ckptkit.report import text
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 EXAMPLES = """\
   {verify} RUN                          every checkpoint of a run

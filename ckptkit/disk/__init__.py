@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ckptkit.disk.holders import open_files
 from ckptkit.disk.volumes import available_bytes, free_bytes, volume, yield_to_others
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ckptkit.disk.eating import eaters
     from ckptkit.disk.leavings import caches
     from ckptkit.disk.quota import quotas

@@ -8,8 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable
-
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 BLOCK_BYTES = 512  # st_blocks counts these, whatever the file system's own block is, stat(2)
 OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.shapes import Shape
-from ckptkit.tuples import NamedTuple
 
 PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"

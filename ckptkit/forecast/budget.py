@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ckptkit.events import Sample
 from ckptkit.forecast.staircase import outlook
 from ckptkit.sizing import Peak, Setting
-from ckptkit.tuples import NamedTuple
 
 BOUNDLESS = 1 << 62
 # Other settings worth a look, as shares of the save_steps asked for, and the limits beside them.

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 from statistics import median
-
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 WINDOW = 64  # the newest points that are looked at; pairs of them grow with its square
 SELDOM = 3  # as many jumps make a habit

@@ -6,16 +6,12 @@ Read from transformers' modeling files (`models/<family>/modeling_<family>.py`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.shapes import Shape
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    Config = Mapping[str, Any]
+Config = Mapping[str, Any]
 
 
 class Traits(NamedTuple):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.events import Outlook, Sample
 from ckptkit.forecast.budget import FLOOR
 from ckptkit.forecast.staircase import outlook
 from ckptkit.model import Volume
-from ckptkit.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 NO_SAVES = ("no", "none", "false")
 BY_EPOCH = ("epoch", "best")

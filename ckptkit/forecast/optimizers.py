@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.shapes import ITEM_BYTES, Shape
-from ckptkit.tuples import NamedTuple
 
 # bitsandbytes: blockwise scales, 2048 before 0.45. Smaller parameters and embeddings keep 32 bits (the Trainer
 # registers the override for each embedding). The table that 8 bits point into is there once a moment.

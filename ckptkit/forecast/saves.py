@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
+from typing import NamedTuple
 
 from ckptkit.events import Sample
-from ckptkit.tuples import NamedTuple
 
 WINDOW = 32  # the newest saves that are looked at
 

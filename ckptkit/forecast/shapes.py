@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 SAFETENSORS_DTYPES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}

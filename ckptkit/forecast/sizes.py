@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ckptkit.forecast import adapters, archives, optimizers
 from ckptkit.forecast.adapters import Lora
 from ckptkit.forecast.shapes import Shape
-from ckptkit.tuples import NamedTuple
 
 BLOCK = 4096  # of ext4, xfs, btrfs and tmpfs
 SHARD_BYTES = 50 * 1000**3  # transformers 5; 4.x: 5 GB

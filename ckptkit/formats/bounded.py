@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 # A value in a container costs 100 to 200 bytes, and each stands behind a comma or a bracket. A safetensors header has
 # about nine of them a tensor.

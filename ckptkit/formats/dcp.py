@@ -8,14 +8,13 @@ is an archive of torch.save, unless the writer was given a transform such as com
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
 from ckptkit.formats import Fault, pickles
 from ckptkit.formats.inert import OPAQUE, Call, Global
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any, BinaryIO
 
 METADATA = "torch.distributed.checkpoint.metadata.Metadata"
 ROOM = 128_000_000  # bytes, as in `pickle_machine`: 150,000 items, 64 ranks of a model of 800 tensors with Adam

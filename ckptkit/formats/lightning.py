@@ -9,15 +9,11 @@ name of its class. ModelCheckpoint's has `best_model_path`.
 from __future__ import annotations
 
 import os
+from typing import Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import Fault, pickles
 from ckptkit.formats.torch_records import placed_pickle
 from ckptkit.formats.torch_zip import Directory
-from ckptkit.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, BinaryIO
 
 VERSION = "pytorch-lightning_version"
 CONTINUES = ("optimizer_states", "lr_schedulers", "loops")

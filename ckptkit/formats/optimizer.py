@@ -16,11 +16,10 @@ Sizes are compared by their number of elements, since a file may store a tensor 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckptkit.formats import Fault
 from ckptkit.formats.inert import Call, Global
-from ckptkit.tuples import NamedTuple
 
 # States of their parameter's own shape: Adam, AdamW, Lion; SGD, Muon; RMSprop.
 FULL = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"})

@@ -11,13 +11,12 @@ What a call returned is never called in turn, and no attribute of a global is se
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckptkit.formats import Fault, inert
 from ckptkit.formats.inert import OPAQUE, Broken
 from ckptkit.formats.known_globals import GETATTR
 from ckptkit.formats.pickle_machine import ROOM, Machine
-from ckptkit.tuples import NamedTuple
 
 LARGEST_BYTES = 64 << 20  # 200,000 tensors' worth
 MOST_OPCODES = 24_000_000

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import sys
 from math import prod
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import Fault, bounded
 from ckptkit.formats.bounded import TooLargeError
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, BinaryIO
 
 LENGTH_BYTES = 8
 LARGEST_HEADER_BYTES = 100_000_000

@@ -7,10 +7,9 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from ckptkit.formats import Fault
-from ckptkit.tuples import NamedTuple
 
 CHUNK_BYTES = 1 << 20  # stays in the processor's second cache while several look at it
 DROP_BYTES = 16 << 20  # how much is read before its pages are given back

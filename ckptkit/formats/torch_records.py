@@ -6,7 +6,7 @@ Nothing is decompressed (torch stores), nothing is unpickled, no name is used as
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import NAMES_TOO_MUCH, Fault, pickles
 from ckptkit.formats.crc import crc32
@@ -14,7 +14,6 @@ from ckptkit.formats.inert import Call, Persistent
 from ckptkit.formats.stream import Part
 from ckptkit.formats.torch_zip import LOCAL, NOTHING, SIZES_FOLLOW, ZIP, Directory, Record
 from ckptkit.formats.values import Values
-from ckptkit.tuples import NamedTuple
 
 PICKLE = b"/data.pkl"
 PROGRAM = b"/constants.pkl"  # by which torch.load tells TorchScript

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 from ckptkit.formats import Fault
-from ckptkit.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 END = struct.Struct("<4s4H2LH")  # signature, disks and counts, directory's size and offset, comment length
 END_64_LOCATOR = struct.Struct("<4sLQL")

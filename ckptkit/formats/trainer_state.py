@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ckptkit.formats import bounded
 from ckptkit.model import TrainerState
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 LARGEST_PARTS = 1_000_000  # about eight a log line: 125,000 lines, of plain numbers
 LARGEST_NUMBER = 10**300  # of a whole number that still is one as a float

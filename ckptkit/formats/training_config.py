@@ -5,12 +5,10 @@ JSON needs nothing; YAML needs PyYAML, which whatever trains from such a file ha
 
 from __future__ import annotations
 
+from typing import Any
+
 from ckptkit.errors import UsageError
 from ckptkit.formats import bounded
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 YAML = (".yaml", ".yml")
 SUFFIXES = (*YAML, ".json")

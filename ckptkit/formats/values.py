@@ -8,10 +8,10 @@ looked at exactly.
 
 from __future__ import annotations
 
-from ckptkit.formats import Fault
-from ckptkit.tuples import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-TYPE_CHECKING = False
+from ckptkit.formats import Fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -1,7 +1,8 @@
 """What a guard was asked for."""
 
+from typing import NamedTuple
+
 from ckptkit.policy import Range, Rules
-from ckptkit.tuples import NamedTuple
 
 ON_FULL = ("skip", "wait", "stop", "weights-only")
 ON_FULL_OF_A_LOOP = ("skip", "wait", "raise")

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 from ckptkit import careful
 from ckptkit.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.history.place import state_directory
 from ckptkit.patience import Patience
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import sqlite3
-    from typing import Any, TypeVar
-
-    Event = Sample | Save | Deletion | Damage | Alert
-    T = TypeVar("T", Sample, Save, Deletion, Damage, Alert)
+Event = Sample | Save | Deletion | Damage | Alert
+T = TypeVar("T", Sample, Save, Deletion, Damage, Alert)
 
 FILE = "history.sqlite3"
 APPLICATION = 0x636B7074  # "ckpt" in the file's header (PRAGMA application_id), so that no other program's is touched

@@ -9,13 +9,10 @@ import json
 import os
 import zlib
 from contextlib import suppress
+from typing import Any
 
 from ckptkit import careful
 from ckptkit.history.place import state_directory
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def remember_policy(run: str, policy: Any) -> None:

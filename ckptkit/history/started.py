@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ckptkit.history.remembered import content_of, file_of, replace_file
-from ckptkit.tuples import NamedTuple
 
 
 class Start(NamedTuple):

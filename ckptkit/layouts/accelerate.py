@@ -30,6 +30,8 @@ ALL = rf"pytorch_model_fsdp_[1-9][0-9]*/\.metadata|model_[0-9]+\.safetensors|{LO
 class Accelerate(Layout):
     """Each prepared model has a file or directory of its own, and all of them are loaded."""
 
+    __slots__ = ()
+
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The first model as the Trainer names it, or in shards, and all others beside it."""
         first = next((model.files[0] for model in (SHARDED, GATHERED) if model.files[0] in names), None)

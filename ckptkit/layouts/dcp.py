@@ -23,6 +23,8 @@ INDEXED = Model(
 class Dcp(Layout):
     """Shards have any number; whatever it is, they come before the index that names them."""
 
+    __slots__ = ()
+
     def written_in_order(self, files: Iterable[File]) -> bool:
         """Whether the files' times are those of a save: a copy's are in any order."""
         times = {file.name: file.modified_at for file in files}

@@ -25,6 +25,8 @@ STATES = DIRECTORY + r"/.*_states\.pt"
 class DeepSpeed(Layout):
     """The files of states are named by rank, so which there must be is counted."""
 
+    __slots__ = ()
+
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The states, which a resume takes; where they are gone (a strip), the gathered weights."""
         states = model_states(names)

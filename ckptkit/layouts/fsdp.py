@@ -23,6 +23,8 @@ SIGNS = (
 class Fsdp(Layout):
     """What a resume takes lies beside what other loaders take; either may have been removed to save room."""
 
+    __slots__ = ()
+
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The shards, or all of them gathered into one file; where both are gone, the weights in the Trainer's form."""
         return super().weights(names) or PLAIN.weights(names)

@@ -20,6 +20,8 @@ SHARDS = Model(files=(".metadata",), beside=("meta.pt",))
 class OneFile(Layout):
     """The file is the whole checkpoint; whether it continues training is known from its content alone."""
 
+    __slots__ = ()
+
     def weights(self, names: frozenset[str]) -> list[tuple[Weights, ...]]:
         """The one file."""
         return [(Weights(name, (), ()),) for name in sorted(names)[:1]]

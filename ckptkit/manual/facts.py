@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 
 class Flag(NamedTuple):

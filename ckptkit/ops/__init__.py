@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ckptkit.model import Plan
 from ckptkit.ops.latest import Latest, PassedOver, latest
 from ckptkit.ops.looking import (
@@ -23,10 +25,7 @@ from ckptkit.ops.looking import (
 from ckptkit.ops.pruning import Pruned, discard, is_news, prune
 from ckptkit.verify import QUIET_SECONDS
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ckptkit.moves import Moved, MovePlan
     from ckptkit.ops.crash_log import Diagnosis, diagnosed
     from ckptkit.ops.discarding import discard_named

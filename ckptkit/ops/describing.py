@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit import careful
 from ckptkit.errors import UsageError
@@ -11,12 +12,9 @@ from ckptkit.forecast import families, guessed
 from ckptkit.forecast.shapes import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
 from ckptkit.forecast.sizes import WORD
 from ckptkit.formats import bounded, safetensors
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 CONFIG, INDEX, PIPELINE = "config.json", "model.safetensors.index.json", "model_index.json"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

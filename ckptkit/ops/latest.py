@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from ckptkit import policy
 from ckptkit.calling import command, place
@@ -11,7 +12,6 @@ from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import in_line, newest_by_time, stale_names
 from ckptkit.model import Checkpoint, Finding, Judged, Level, Verdict
 from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import printable
 from ckptkit.verify import Reading
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ckptkit import config, discover, layouts, lock, manifest, pins, policy, trackers
 from ckptkit.calling import command
@@ -16,7 +17,6 @@ from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.strips import Strip, StripPlan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
 from ckptkit import discover, disk, rules
 from ckptkit.calling import command
@@ -15,7 +16,6 @@ from ckptkit.model import Checkpoint
 from ckptkit.ops.describing import Described, by_count, by_path
 from ckptkit.ops.looking import judge, scan
 from ckptkit.sizing import Sizing
-from ckptkit.tuples import NamedTuple
 
 WEIGHTS = ("model", "adapter_model", "pytorch_model")
 STATE = ("optimizer",)

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from ckptkit import discover, history, lock, mass_delete, pins
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model import Decision, Judged, Outcome, Plan, Verdict
 from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS
 

@@ -23,6 +23,8 @@ DEPTH, TOP = 3, 10  # what a person can take in
 class Report(Box):
     """All that diskreport tells. A notebook shows it as the page of `bin/diskreport --html`."""
 
+    __slots__ = ()
+
     def __repr__(self) -> str:
         from ckptkit.report.freeing import sentence
 

@@ -6,12 +6,12 @@ import os
 import shlex
 from contextlib import suppress
 from itertools import takewhile
+from typing import NamedTuple
 
 from ckptkit import careful, restart
 from ckptkit.history.started import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
 from ckptkit.model import Checkpoint
-from ckptkit.tuples import NamedTuple
 
 SCRIPT_BYTES = 1 << 20
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from ckptkit import config, delete, discover, lock, pins, strip_policy
 from ckptkit.calling import command
@@ -11,7 +12,6 @@ from ckptkit.model import Failure, Judged, Outcome
 from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
 from ckptkit.strips import Strip, StripPlan
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ckptkit import thresholds
 from ckptkit.events import Alert, Sample, Sight
@@ -12,7 +13,6 @@ from ckptkit.history import records
 from ckptkit.ops import measuring
 from ckptkit.ops.sampling import OutlookOf, look
 from ckptkit.patience import Patience
-from ckptkit.tuples import NamedTuple
 
 WINDOW = 240  # samples of each volume and run that are held in memory
 SPACING_SECONDS = 30.0  # between two of them, however often the monitor looks

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ckptkit.box import Box, Cache
 from ckptkit.calling import command as command_of
 from ckptkit.report.text import count, human
-from ckptkit.tuples import NamedTuple
 
 DEBRIS = ("torn-save", "core-dump", "leftover", "hf-hub-incomplete")  # kinds of caches that help nobody
 SMALLEST_BYTES = 10**6  # of a file that was deleted and is open: less is not why a disk is full

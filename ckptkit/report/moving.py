@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ckptkit.calling import command
 from ckptkit.moves import Item, Moved, MovePlan
 from ckptkit.report.text import count, human, printable, table, verdict_words
 
 MOST_NAMED = 10
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from ckptkit.events import Sight
 from ckptkit.report.text import printable
-from ckptkit.tuples import NamedTuple
 
 Rows = list[tuple[tuple[str, ...], float | None]]
 

@@ -1,8 +1,9 @@
 """What diskreport's pages show in tables, whatever draws them: titles, columns and cells as plain text."""
 
+from typing import NamedTuple
+
 from ckptkit.box import Box, Cache, Eater, Eaters, Training
 from ckptkit.report.text import age, human
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import percent
 
 TOP = 10  # rows of caches and open files; the rest is in --json

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from ckptkit.report.text import human, printable, table
 from ckptkit.sizing import Peak, Setting, Sizing
-from ckptkit.tuples import NamedTuple
 from ckptkit.units import percent
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 APPROXIMATE = "; approximate: --model gives the exact sizes"
 GB = 1000**3  # vendors sell volumes by it

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ckptkit.model import Outcome
 from ckptkit.report.text import count, human, printable, table
 from ckptkit.strips import Strip, StripPlan
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.report.documents import Document
 

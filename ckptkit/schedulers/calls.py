@@ -7,8 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-
-from ckptkit.tuples import NamedTuple
+from typing import NamedTuple
 
 SECONDS = 30.0
 INSTALLERS = {  # {tool: how it installs, what it calls cron}

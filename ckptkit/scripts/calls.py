@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import TYPE_CHECKING
 
 from ckptkit.scripts import known, shell
 from ckptkit.scripts.expressions import BRACES, root_of
@@ -11,7 +12,6 @@ from ckptkit.scripts.ordering import FUNCTIONS, Call, Ordering
 from ckptkit.scripts.state import DEEPEST_CALL
 from ckptkit.scripts.value import NOTHING, OTHER, Value, item, join, picked, sorted_by
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

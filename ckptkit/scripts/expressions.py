@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import TYPE_CHECKING
 
 from ckptkit.scripts.names import WORD, clean, hint_of, lies_in, measure_of, opposite, refined, unknown
 from ckptkit.scripts.state import State, Test
@@ -24,7 +25,6 @@ from ckptkit.scripts.value import (
     picked,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.scripts import known
 from ckptkit.scripts.expressions import Expressions
@@ -22,9 +23,7 @@ from ckptkit.scripts.value import (
     picked,
     sorted_by,
 )
-from ckptkit.tuples import NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

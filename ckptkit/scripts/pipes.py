@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from ckptkit.scripts import words
 from ckptkit.scripts.names import hint_of, listing_of, opposite, refined
 from ckptkit.scripts.value import LISTED, LISTING, NAMES, NOTHING, NUMBERS, OTHER, TIMES, Value, join, picked, sorted_by
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Protocol
 
-    class Reader(Protocol):
-        """What knows of a script's variables."""
+class Reader(Protocol):
+    """What knows of a script's variables."""
 
-        def value(self, text: str) -> Value:
-            """What words come to."""
+    def value(self, text: str) -> Value:
+        """What words come to."""
 
-        def matching(self, pattern: str) -> Value:
-            """What a pattern matches."""
+    def matching(self, pattern: str) -> Value:
+        """What a pattern matches."""
 
 
 PRINTS_TIMES = re.compile(r"%T@|%T\+|%[YZXWC@]\b|--time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ckptkit.advice import Cleanup
 from ckptkit.scripts import words
@@ -27,7 +28,6 @@ from ckptkit.scripts.value import (
     worst,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import NamedTuple
 
 from ckptkit.scripts.names import OUTPUT_DIR, means_checkpoints, says_several, unknown
 from ckptkit.scripts.value import (
@@ -17,7 +18,6 @@ from ckptkit.scripts.value import (
     join,
     worst,
 )
-from ckptkit.tuples import NamedTuple
 
 MOST_LOOKS = 200_000  # at a node; a training of 2,000 lines takes 30,000
 DEEPEST_CALL = 12

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+from typing import TYPE_CHECKING
 
 from ckptkit.scripts.calls import Calls
 from ckptkit.scripts.expressions import root_of
 from ckptkit.scripts.state import parameter
 from ckptkit.scripts.value import NOTHING, OTHER, Value, field, item, join, picked
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

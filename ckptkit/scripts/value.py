@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ckptkit.tuples import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
 # By what a script chooses the checkpoints that it deletes, the worst first.
 NAMES = "names"  # the order of text

@@ -6,15 +6,12 @@ import importlib.util
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.events import Alert
 from ckptkit.patience import Patience
 from ckptkit.sinks import WHOLE_SECONDS, Sink
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 KINDS = {"red": "failure", "yellow": "warning", "green": "success"}
 

@@ -9,14 +9,11 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.events import Alert
 from ckptkit.sinks import WHOLE_SECONDS, Sink
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell
 

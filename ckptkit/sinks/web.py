@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.events import Alert, Sight
 from ckptkit.patience import Patience
 from ckptkit.sinks import ANSWER_SECONDS, WHOLE_SECONDS, Sink
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 TRIES = 3
 PAUSE_SECONDS = 1.0

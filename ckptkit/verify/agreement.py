@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout, Weights
 from ckptkit.model import Checkpoint, Finding
 from ckptkit.verify.seen import ROUTER, Parts, Seen
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")
 MOST_TOLD = 20  # shards that an index names and that are not there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from ckptkit.formats import Fault, dcp, stream, torch_legacy, torch_zip
 from ckptkit.formats.digests import Digests
@@ -14,7 +14,6 @@ from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, pl
 from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model import FileDigest, Level
-from ckptkit.tuples import NamedTuple
 from ckptkit.verify.seen import Reading, Seen
 
 UNLIMITED = stream.Pace()

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from ckptkit import careful, layouts
 from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model import OURS, Checkpoint, Finding
-from ckptkit.tuples import NamedTuple
 from ckptkit.verify.seen import Parts
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 TWO_WRITERS = "two programs wrote here"
 SHOWN = 3  # names of what was found, so that a person knows what it is

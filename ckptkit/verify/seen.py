@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 from ckptkit import careful
 from ckptkit.formats import HINTS, Fault, bounded, safetensors, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
 from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
-from ckptkit.tuples import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, BinaryIO
 
 LARGEST_JSON_BYTES = 100_000_000
 ROUTER = "router_config.json"  # sentence-transformers': which modules there are

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ckptkit import careful
 from ckptkit.model import Checkpoint, Finding
 from ckptkit.verify.seen import SHARDED, TAG, Parts
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ckptkit.formats.dcp import Shards
     from ckptkit.layouts import Layout
