@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ckptkit.checks import Facts
-from ckptkit.model import Plan, Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.plan import Plan
 
 
 def afterwards(facts: Facts, done: Plan, aside: Collection[str] = ()) -> Facts:

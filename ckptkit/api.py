@@ -26,9 +26,10 @@ from ckptkit.errors import MassDelete
 from ckptkit.rules import Rules
 
 if TYPE_CHECKING:
-    from ckptkit.advice import Check
-    from ckptkit.events import Alert, Outlook, Sample
-    from ckptkit.model import Judged, Level, Plan, Run
+    from ckptkit.model.advice import Check
+    from ckptkit.model.checkpoint import Judged, Level, Run
+    from ckptkit.model.events import Alert, Outlook, Sample
+    from ckptkit.model.plan import Plan
     from ckptkit.ops import Latest, Monitor, Pruned, Recovered, Report, Stripped
     from ckptkit.rules import Best, Range
 

@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import NamedTuple
 
-from ckptkit.advice import Cause
 from ckptkit.calling import command
+from ckptkit.model.advice import Cause
 
 
 class Sign(NamedTuple):

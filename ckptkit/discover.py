@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ckptkit import layouts
 from ckptkit.errors import CkptkitError, NoSuchRun, UnreadableRun, UsageError
-from ckptkit.model import ASIDE, DEEPEST, IGNORE, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
+from ckptkit.model.checkpoint import ASIDE, DEEPEST, IGNORE, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
 
 # Nobody means one of these, even if a checkpoint lies there; each user's home beside them.
 SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from ckptkit import thresholds
-from ckptkit.advice import Flag
-from ckptkit.box import Cache, Eaters, OpenDeleted, Quota, Trail, Training
 from ckptkit.calling import absolutely, command
-from ckptkit.model import Plan, Volume
+from ckptkit.model.advice import Flag
+from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
+from ckptkit.model.plan import Plan
+from ckptkit.model.report import Trail
 from ckptkit.policy import Rules, first_finding
 from ckptkit.units import age, count, human, percent
 

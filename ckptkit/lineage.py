@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckptkit.model import Checkpoint, Judged
+from ckptkit.model.checkpoint import Checkpoint, Judged
 
 # Two runs with the same settings log the same of these at the same step: they can tell runs apart, never show one.
 VERSION = re.compile(r"-v[0-9]+(\.ckpt)$")  # Lightning's, of a name that was taken

@@ -13,7 +13,7 @@ from typing import Any
 
 from ckptkit import careful
 from ckptkit.errors import UsageError
-from ckptkit.model import OURS, Checkpoint, FileDigest, Manifest, Verdict
+from ckptkit.model.checkpoint import OURS, Checkpoint, FileDigest, Manifest, Verdict
 
 FILE = f"{OURS}manifest.json"
 SCHEMA = "ckptkit.manifest/1"

@@ -11,7 +11,8 @@ from typing import Any
 from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.lineage import in_line, kind_of
-from ckptkit.model import Decision, Judged, Plan
+from ckptkit.model.checkpoint import Judged
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.policy import Best, Range, Rules
 
 WAITS = "waits for a yes"

@@ -20,11 +20,12 @@ from ckptkit.lineage import (
     saved_at,
     stale_names,
 )
-from ckptkit.model import Action, Checkpoint, Decision, Judged, Leftover, Plan, Verdict, Writer
+from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
+from ckptkit.model.plan import Decision, Plan, Writer
 from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
 
 if TYPE_CHECKING:
-    from ckptkit.strips import Strip
+    from ckptkit.model.plan import Strip
 
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
 Kept = dict[str, str]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ckptkit.errors import RemoteFailed, UsageError
-from ckptkit.model import MOVING, OURS
+from ckptkit.model.checkpoint import MOVING, OURS
 
 PREFIX = "ssh:"
 ADDRESS = re.compile(r"ssh:(\[[^\]]+\]|[^:\[\]]+):(.+)", re.DOTALL)

@@ -10,8 +10,8 @@ from statistics import median
 from typing import NamedTuple
 
 from ckptkit.calling import command
-from ckptkit.events import Alert, Outlook, RunSight, Sample, Sight, VolumeSight
-from ckptkit.model import Severity
+from ckptkit.model.checkpoint import Severity
+from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Sight, VolumeSight
 from ckptkit.units import age, count, human, percent, saves
 
 HOUR = 3600.0

@@ -9,7 +9,7 @@ import os
 import re
 
 from ckptkit import careful
-from ckptkit.model import Run
+from ckptkit.model.checkpoint import Run
 
 FILES = ("latest", "latest_checkpointed_iteration.txt")
 LARGEST_BYTES = 4096

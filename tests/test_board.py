@@ -8,8 +8,9 @@ import time
 import pytest
 
 from ckptkit import ops
-from ckptkit.box import Cache, Eater, Eaters, OpenDeleted, Trail, Training
-from ckptkit.events import Outlook, Sample
+from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
+from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.report import Trail
 from ckptkit.report import freeing
 from ckptkit.report.board import board
 from ckptkit.report.columns import table, wrapped

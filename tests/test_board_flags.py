@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from ckptkit import disk, flags, ops
-from ckptkit.box import Eaters, Trail
 from ckptkit.calling import command
-from ckptkit.events import Outlook, Sample
+from ckptkit.model.disk import Eaters
+from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.report import Trail
 from tests.support.runs import make_run
 from tests.support.waiting import wait_for
 

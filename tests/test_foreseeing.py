@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.events import Sample
+from ckptkit.model.events import Sample
 from tests.support.runs import make_run
 
 GB = 10**9

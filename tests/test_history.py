@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.history import place, records
+from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -268,7 +268,7 @@ def test_dry_run_and_idle_sweep_record_nothing_and_load_no_sqlite(run_of, ckptki
             text=True,
             check=True,
         )
-        assert "sqlite3" not in called.stderr and "ckptkit.events" not in called.stderr
+        assert "sqlite3" not in called.stderr and "ckptkit.model.events" not in called.stderr
     assert not file().exists()
 
 

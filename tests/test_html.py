@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.advice import Flag
-from ckptkit.box import Cache, Eater, Eaters, OpenDeleted, Trail, Training
-from ckptkit.events import Outlook, Sample
+from ckptkit.model.advice import Flag
+from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
+from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.report import Trail
 from ckptkit.report import board, html
 from tests.support.runs import make_run
 

@@ -9,20 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ckptkit"
 # What every room may use: the nouns, their units, and how a command of ours is spelled.
-NOUNS = {
-    "model", "sizing", "box", "strips", "moves", "events", "advice", "errors", "units", "calling", "schedule",
-}  # fmt: skip
+NOUNS = {"model", "errors", "units", "calling"}
 MAY = {
     "units": set(),
     "calling": set(),
     "model": {"units"},
-    "sizing": set(),
     "errors": set(),
-    "box": {"model", "advice", "events"},
-    "events": {"model"},
-    "advice": {"model"},
-    "strips": {"model", "units"},
-    "moves": {"model"},
     "copying": set(),
     "remote": NOUNS,
     "patience": set(),
@@ -31,7 +23,6 @@ MAY = {
     "arguments": {"errors"},
     "rules": NOUNS | {"arguments"},
     "policy": NOUNS | {"lineage", "rules"},
-    "schedule": set(),
     "crontab": NOUNS,
     "schedulers": NOUNS | {"crontab", "careful"},
     "mass_delete": NOUNS | {"policy", "lineage"},
@@ -63,14 +54,13 @@ MAY = {
     "api": NOUNS | {"ops", "rules", "arguments", "api_arguments"},
     "api_arguments": NOUNS | {"ops", "rules", "arguments", "config"},
     "cli": {
-        "ops", "report", "manual", "errors", "model", "events", "calling", "units", "schedule", "__version__",
+        "ops", "report", "manual", "errors", "model", "calling", "units", "__version__",
     },
 }  # fmt: skip
 PURE = {
     "arguments", "rules", "policy", "lineage", "mass_delete", "strip_policy", "forecast", "flags", "checks", "diagnose",
     "afterwards", "restart",
-    "thresholds", "scripts", "units", "crontab", "schedule", "manual",
-    "model", "sizing", "box", "strips", "events", "advice", "errors",
+    "thresholds", "scripts", "units", "crontab", "manual", "model", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}
 

@@ -20,8 +20,8 @@ import pytest
 import ckptkit as kit
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun, UsageError
-from ckptkit.events import Alert, Outlook, Sample
 from ckptkit.history import records
+from ckptkit.model.events import Alert, Outlook, Sample
 from tests.support.runs import make_run, restep, set_age
 
 CHECKOUT = Path(__file__).resolve().parent.parent

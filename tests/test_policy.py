@@ -8,7 +8,8 @@ from ckptkit import calling
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
-from ckptkit.model import Checkpoint, Finding, Judged, Leftover, Plan, TrainerState, Verdict, Writer
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, TrainerState, Verdict
+from ckptkit.model.plan import Plan, Writer
 from ckptkit.policy import Best, Range, Rules, plan
 
 NOW = 1_000_000.0

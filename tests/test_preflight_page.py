@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from ckptkit.advice import Check
+from ckptkit.model.advice import Check
 from ckptkit.report.checklist import page
 from tests.support.runs import CHECKOUT
 

@@ -15,8 +15,8 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
-from ckptkit.model import Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.ops.watching import Tick
 from ckptkit.report import documents, prometheus
 from ckptkit.sinks.command import Command

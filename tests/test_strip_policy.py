@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit.model import Checkpoint, File, Finding, Judged, TrainerState, Verdict
+from ckptkit.model.checkpoint import Checkpoint, File, Finding, Judged, TrainerState, Verdict
+from ckptkit.model.plan import Part
 from ckptkit.strip_policy import plan
-from ckptkit.strips import Part
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.model import Plan
+from ckptkit.model.plan import Plan
 from ckptkit.ops.recovering import young
 from tests.support.bare import bare
 from tests.support.runs import TYPED, make_run, names, set_age

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ckptkit.events import Outlook, RunSight, Sample, Sight, VolumeSight
-from ckptkit.model import Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Outlook, RunSight, Sample, Sight, VolumeSight
 from ckptkit.thresholds import LADDERS, condition, growth, judge, rung, wait
 
 NOW = 1_800_000_000.0

@@ -11,7 +11,8 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.calling import command
-from ckptkit.model import Checkpoint, Decision, Finding, Judged, Plan, Verdict
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops.preflighting import newer_unknown
 from tests.support.runs import CHECKOUT, TYPED, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal

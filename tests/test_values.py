@@ -1,4 +1,4 @@
-"""Every value that rooms hand to one another: frozen, with a signature that help() shows, and the same after a pickle."""
+"""Values that rooms hand to one another: frozen, with a signature that help() shows, the same after a pickle."""
 
 import importlib
 import inspect
@@ -8,7 +8,9 @@ import pkgutil
 import pytest
 
 import ckptkit
-from ckptkit.model import Finding, Outcome, Verdict, Volume
+from ckptkit.model.checkpoint import Finding, Verdict
+from ckptkit.model.disk import Volume
+from ckptkit.model.plan import Outcome
 from ckptkit.rules import Best, Range, Rules
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
-from ckptkit.model import Checkpoint, Finding, Judged, Verdict
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
 from ckptkit.report.explain import explain
 from ckptkit.verify import Reading
 from tests.support.runs import CHECKOUT, set_age, tree

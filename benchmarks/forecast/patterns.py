@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ckptkit.events import Sample
 from ckptkit.forecast.staircase import outlook
+from ckptkit.model.events import Sample
 
 GB = 10**9
 STEP_SECONDS = 1.3

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ckptkit.advice import Check
 from ckptkit.checks import room, run, settings
 from ckptkit.checks.facts import Facts, Place, Session
+from ckptkit.model.advice import Check
 
 EACH = (
     room.volume,

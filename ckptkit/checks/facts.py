@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckptkit.advice import Script
-from ckptkit.box import Worker
-from ckptkit.model import Plan, Volume
+from ckptkit.model.advice import Script
+from ckptkit.model.disk import Volume, Worker
+from ckptkit.model.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

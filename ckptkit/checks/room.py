@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ckptkit.advice import Check
 from ckptkit.calling import command
 from ckptkit.checks.facts import Facts, Place
 from ckptkit.forecast import next_save_bytes
+from ckptkit.model.advice import Check
 from ckptkit.units import human, percent
 
 if TYPE_CHECKING:

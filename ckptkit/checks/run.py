@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from ckptkit.advice import Check
 from ckptkit.calling import command
 from ckptkit.checks.facts import Facts
 from ckptkit.checks.room import fits_next
+from ckptkit.model.advice import Check
 from ckptkit.units import age, count
 
 if TYPE_CHECKING:

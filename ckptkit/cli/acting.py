@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit import ops
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
-from ckptkit.model import Outcome
+from ckptkit.model.plan import Outcome
 from ckptkit.report import text
 
 

@@ -11,9 +11,9 @@ from ckptkit.calling import command
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import MassDelete, NoSuchRun, UsageError
+from ckptkit.model.schedule import Schedule
 from ckptkit.report import scheduling
 from ckptkit.report.text import printable
-from ckptkit.schedule import Schedule
 
 EXAMPLES = """\
   {cron} --install /workspace/runs     prune and watch every 10 minutes, verify at night

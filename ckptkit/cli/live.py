@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ckptkit import ops
-from ckptkit.events import Alert
+from ckptkit.model.events import Alert
 from ckptkit.report import watching
 
 Draw = Callable[["ops.Tick", dict[str, str]], None]

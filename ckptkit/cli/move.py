@@ -7,7 +7,7 @@ from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli import progress
 from ckptkit.cli.output import Output
-from ckptkit.model import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.report import moving
 
 EXAMPLES = """\

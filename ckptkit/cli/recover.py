@@ -13,7 +13,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
-from ckptkit.model import Decision
+from ckptkit.model.plan import Decision
 from ckptkit.report import plain, recovering, text
 
 EXAMPLES = """\

@@ -13,7 +13,7 @@ from ckptkit.calling import command, place
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
-from ckptkit.model import Checkpoint, Judged, Level
+from ckptkit.model.checkpoint import Checkpoint, Judged, Level
 from ckptkit.report import text
 
 EXAMPLES = """\

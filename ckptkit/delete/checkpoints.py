@@ -8,7 +8,8 @@ from contextlib import suppress
 from ckptkit.delete.identity import mounted_inside, not_the_same, too_deep
 from ckptkit.delete.removal import Removal
 from ckptkit.delete.words import first_of, in_words
-from ckptkit.model import ASIDE, Checkpoint, Failure, Leftover
+from ckptkit.model.checkpoint import ASIDE, Checkpoint, Leftover
+from ckptkit.model.plan import Failure
 
 NO_ROOM = frozenset({errno.EDQUOT, errno.ENOSPC})
 

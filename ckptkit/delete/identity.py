@@ -4,7 +4,7 @@ import os
 import stat
 
 from ckptkit.delete.words import in_words
-from ckptkit.model import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 ENDLESS = "its directories are nested too deep: remove it by hand (rm -r)"

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from ckptkit.delete.identity import ANOTHER, DIRECTORY, opened
 from ckptkit.delete.removal import Removal
 from ckptkit.delete.words import first_of, in_words
-from ckptkit.model import OURS, Checkpoint, Failure
-from ckptkit.strips import Part
+from ckptkit.model.checkpoint import OURS, Checkpoint
+from ckptkit.model.plan import Failure, Part
 
 
 def strip_checkpoint(

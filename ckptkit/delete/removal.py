@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from ckptkit.delete.identity import DIRECTORY, ENDLESS, opened
 from ckptkit.delete.words import in_words
-from ckptkit.model import DEEPEST, Checkpoint, Failure
+from ckptkit.model.checkpoint import DEEPEST, Checkpoint
+from ckptkit.model.plan import Failure
 
 RETRY_SECONDS = (0.05, 0.2, 0.5)
 RETRIED = frozenset({errno.EBUSY, errno.EACCES, errno.EPERM, errno.ENOTEMPTY, errno.ETXTBSY})

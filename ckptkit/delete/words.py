@@ -7,7 +7,7 @@ import shlex
 import struct
 from contextlib import suppress
 
-from ckptkit.model import Failure
+from ckptkit.model.plan import Failure
 
 GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of a 64-bit Linux, ioctl_iflags(2)
 LOCKED = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL

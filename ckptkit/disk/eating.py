@@ -4,9 +4,9 @@ import os
 import time
 from collections.abc import Sequence
 
-from ckptkit.box import Eater, Eaters
 from ckptkit.disk import du, walking
 from ckptkit.disk.walking import Row, Told, Walked
+from ckptkit.model.disk import Eater, Eaters
 
 SMALLEST_SHARE = 1000  # what takes less than a thousandth of the used bytes eats nobody's disk
 SMALLEST_BYTES = 4096

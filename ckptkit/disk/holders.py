@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from ckptkit.model import OpenFile
+from ckptkit.model.disk import OpenFile
 
 NO_DISK = ("/memfd:", "/SYSV", "/dev/zero", "/i915", "/[aio]")  # memory that the kernel shows as a deleted file
 DELETED = " (deleted)"  # the kernel's own suffix on the link of an unlinked file, proc(5)

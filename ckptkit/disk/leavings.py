@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ckptkit import careful
-from ckptkit.box import Cache
 from ckptkit.calling import command
 from ckptkit.disk.volumes import mount_of
 from ckptkit.disk.walking import size_of
-from ckptkit.model import ASIDE
+from ckptkit.model.checkpoint import ASIDE
+from ckptkit.model.disk import Cache
 
 Environment = Mapping[str, str]
 QUIET_SECONDS = 3600  # a temporary file or download that nobody wrote to for so long is nobody's any more

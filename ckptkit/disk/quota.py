@@ -9,8 +9,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from ckptkit.box import Quota
-from ckptkit.model import Volume
+from ckptkit.model.disk import Quota, Volume
 
 COMMAND = ("quota", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device", "--quiet-refuse")
 SUBVOLUME = ("btrfs", "qgroup", "show", "-F", "-re", "--raw")

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit.box import Training
 from ckptkit.disk.holders import DELETED, NO_DISK, command_of, targets
 from ckptkit.disk.volumes import mount_of
+from ckptkit.model.disk import Training
 
 LIBRARIES = ("/libtorch", "/libc10", "/torch/lib/")  # mapped by whatever imported torch
 # A word of the command line, whole: `vim train.py` is told apart by the program that runs it.

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator
 
-from ckptkit.box import OpenDeleted
 from ckptkit.disk.holders import DELETED, NO_DISK, command_of
 from ckptkit.disk.volumes import mount_of
 from ckptkit.disk.walking import BLOCK_BYTES
+from ckptkit.model.disk import OpenDeleted
 
 
 def open_deleted() -> tuple[OpenDeleted, ...]:

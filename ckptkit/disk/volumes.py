@@ -2,7 +2,7 @@
 
 import os
 
-from ckptkit.model import Volume
+from ckptkit.model.disk import Volume
 
 
 def volume(path: str) -> Volume:

@@ -23,7 +23,7 @@ from ckptkit.disk.training import (
     trains,
     working_directory,
 )
-from ckptkit.model import Writer
+from ckptkit.model.plan import Writer
 
 IN_WRITING = os.O_WRONLY | os.O_RDWR
 MOST_LISTED = 10_000  # entries of a directory that are looked through for a checkpoint

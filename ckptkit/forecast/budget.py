@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckptkit.events import Sample
 from ckptkit.forecast.staircase import outlook
-from ckptkit.sizing import Peak, Setting
+from ckptkit.model.events import Sample
+from ckptkit.model.training_plan import Peak, Setting
 
 BOUNDLESS = 1 << 62
 # Other settings worth a look, as shares of the save_steps asked for, and the limits beside them.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ckptkit.errors import UsageError
-from ckptkit.events import Outlook, Sample
 from ckptkit.forecast.budget import FLOOR
 from ckptkit.forecast.staircase import outlook
-from ckptkit.model import Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Outlook, Sample
 
 NO_SAVES = ("no", "none", "false")
 BY_EPOCH = ("epoch", "best")

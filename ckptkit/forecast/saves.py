@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from ckptkit.events import Sample
+from ckptkit.model.events import Sample
 
 WINDOW = 32  # the newest saves that are looked at
 

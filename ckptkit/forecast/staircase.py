@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ckptkit.events import Outlook, Sample
 from ckptkit.forecast.drift import Drift, drift
 from ckptkit.forecast.saves import Saves, saves
+from ckptkit.model.events import Outlook, Sample
 
 HORIZON = 10_000  # saves that are looked ahead at, where no last step is known
 

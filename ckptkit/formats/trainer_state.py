@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ckptkit.formats import bounded
-from ckptkit.model import TrainerState
+from ckptkit.model.checkpoint import TrainerState
 
 LARGEST_PARTS = 1_000_000  # about eight a log line: 125,000 lines, of plain numbers
 LARGEST_NUMBER = 10**300  # of a whole number that still is one as a float

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ckptkit import ops
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.room import DURABLE, Room, warn
-from ckptkit.model import Judged
+from ckptkit.model.checkpoint import Judged
 from ckptkit.policy import first_finding
 from ckptkit.verify import Reading
 

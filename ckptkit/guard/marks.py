@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ckptkit.guard.writers import replaced
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 
 def mark(path: str) -> None:

@@ -7,7 +7,7 @@ from ckptkit import discover, layouts, ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.guard import ranks
 from ckptkit.guard.room import Room, inform, warn
-from ckptkit.model import SAVING, Judged
+from ckptkit.model.checkpoint import SAVING, Judged
 from ckptkit.policy import first_finding
 from ckptkit.report import text
 

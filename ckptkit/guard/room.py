@@ -14,7 +14,8 @@ from ckptkit.calling import command
 from ckptkit.disk import available_bytes, free_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
-from ckptkit.model import Checkpoint, Outcome, Plan, Verdict
+from ckptkit.model.checkpoint import Checkpoint, Verdict
+from ckptkit.model.plan import Outcome, Plan
 from ckptkit.policy import Rules, first_finding
 from ckptkit.report import text
 

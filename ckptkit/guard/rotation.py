@@ -6,7 +6,7 @@ from typing import Any
 
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.guard.settings import Settings
-from ckptkit.model import Verdict
+from ckptkit.model.checkpoint import Verdict
 from ckptkit.report.text import human
 
 UNJUDGED = "the guard can't judge what this Trainer saves"

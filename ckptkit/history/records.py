@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 from ckptkit import careful
-from ckptkit.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.history.place import state_directory
+from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.patience import Patience
 
 Event = Sample | Save | Deletion | Damage | Alert

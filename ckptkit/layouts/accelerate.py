@@ -14,7 +14,7 @@ from ckptkit.layouts.deepspeed import TAG as DEEPSPEED_TAG
 from ckptkit.layouts.fsdp import GATHERED, SHARDED
 from ckptkit.layouts.hf_trainer import ADAPTER, FULL, TRAINERS
 from ckptkit.layouts.layout import MOST_TOLD, Layout, Weights, fits
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 PROMISED = (
     r"(random_states|custom_checkpoint)_[0-9]{1,6}\.pkl|(optimizer|scheduler|sampler|dl_state_dict)(_[0-9]+)?\.bin"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from ckptkit.layouts.hf_trainer import TRAINERS
 from ckptkit.layouts.layout import Layout, Model, fits
-from ckptkit.model import SAVING, File
+from ckptkit.model.checkpoint import SAVING, File
 
 SHARD = r"__[0-9]+_[0-9]+\.distcp"
 ALL = Model(files=(".metadata",))

@@ -7,7 +7,7 @@ the others' `rng_state_N.pth` may come after it. On one rank the random states l
 """
 
 from ckptkit.layouts.layout import Layout, Model
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 ADAPTER = Model(
     files=("adapter_model.safetensors", "adapter_model.bin"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from ckptkit.model import OURS, File
+from ckptkit.model.checkpoint import OURS, File
 
 # A file that only continues training takes this name first when it is stripped, in its own directory: from that one
 # rename on the checkpoint is weights-only, whatever of the others is still there.

@@ -11,7 +11,7 @@ of the newest, or a link to it. The name tells the step only where the person's 
 from collections.abc import Iterable
 
 from ckptkit.layouts.layout import Layout, Model, Weights
-from ckptkit.model import SAVING, File
+from ckptkit.model.checkpoint import SAVING, File
 
 NAMED = r"(?:[^/]*step=([0-9]{1,18})[^/]*|[^/]+)\.ckpt"
 SHARDS = Model(files=(".metadata",), beside=("meta.pt",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptkit.model import Plan
+from ckptkit.model.plan import Plan
 from ckptkit.ops.latest import Latest, PassedOver, latest
 from ckptkit.ops.looking import (
     bytes_at,
@@ -26,7 +26,7 @@ from ckptkit.ops.pruning import Pruned, discard, is_news, prune
 from ckptkit.verify import QUIET_SECONDS
 
 if TYPE_CHECKING:
-    from ckptkit.moves import Moved, MovePlan
+    from ckptkit.model.plan import Moved, MovePlan, StripPlan
     from ckptkit.ops.crash_log import Diagnosis, diagnosed
     from ckptkit.ops.discarding import discard_named
     from ckptkit.ops.foreseeing import foreseen
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from ckptkit.ops.stripping import Stripped, keep_resumable, strip
     from ckptkit.ops.verifying import Budget, budget, is_sound, reading, standing_still, write_manifest, yield_to_others
     from ckptkit.ops.watching import Tick, Watch, conditions
-    from ckptkit.strips import StripPlan
 
 ROOMS = {
     "settled_available_bytes": "removing",

@@ -9,14 +9,13 @@ from contextlib import suppress
 from itertools import takewhile
 
 from ckptkit import discover, disk, lock
-from ckptkit.box import Training, Worker
 from ckptkit.calling import command
 from ckptkit.disk.holders import command_of
 from ckptkit.disk.mentions import mention, writes_elsewhere
 from ckptkit.disk.training import ancestors, command_line, environment, session_of, started_at, trains
 from ckptkit.disk.writers import is_verb, other_ranks, writers_in
 from ckptkit.errors import UnreadableRun
-from ckptkit.model import OpenFile
+from ckptkit.model.disk import OpenFile, Training, Worker
 
 
 def at_work(run: str) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit import careful, diagnose, discover
-from ckptkit.advice import Cause
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.model import Checkpoint
+from ckptkit.model.advice import Cause
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.starting import start_of
 
 HEAD_BYTES = 1 << 16  # where a log shows the command

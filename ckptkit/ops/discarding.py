@@ -9,7 +9,8 @@ from ckptkit import discover, lock, pins, trackers
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.lineage import kind_of
-from ckptkit.model import ASIDE, SET_ASIDE, Decision, Judged, Plan, Run
+from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops.looking import in_use, judge, moment
 from ckptkit.ops.pruning import Pruned
 from ckptkit.ops.recording import record_deletions

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from ckptkit import config, disk
-from ckptkit.box import Trail
 from ckptkit.errors import CkptkitError
-from ckptkit.events import Outlook, Sample
 from ckptkit.forecast import staircase
 from ckptkit.history import records
-from ckptkit.model import Plan, Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.plan import Plan
+from ckptkit.model.report import Trail
 from ckptkit.ops import measuring
 from ckptkit.policy import Rules
 

@@ -10,7 +10,7 @@ from ckptkit import policy
 from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import in_line, newest_by_time, stale_names
-from ckptkit.model import Checkpoint, Finding, Judged, Level, Verdict
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Verdict
 from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
 from ckptkit.units import printable
 from ckptkit.verify import Reading

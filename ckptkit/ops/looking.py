@@ -12,13 +12,14 @@ from ckptkit import config, discover, layouts, lock, manifest, pins, policy, tra
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.lineage import diverged_names, kind_of, stale_names
-from ckptkit.model import Checkpoint, Decision, Finding, Judged, Level, Plan, Run, Verdict, Writer
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
+from ckptkit.model.plan import Decision, Plan, Writer
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
 if TYPE_CHECKING:
-    from ckptkit.strips import Strip, StripPlan
+    from ckptkit.model.plan import Strip, StripPlan
 
 
 def rules_for(

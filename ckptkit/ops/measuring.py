@@ -1,7 +1,8 @@
 """A volume, or a run on it, as a sample for the history."""
 
-from ckptkit.events import Sample
-from ckptkit.model import Plan, Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Sample
+from ckptkit.model.plan import Plan
 
 
 def of_volume(volume: Volume, now: float) -> Sample:

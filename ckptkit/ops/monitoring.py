@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit import arguments, discover, rules
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert
+from ckptkit.model.events import Alert
 from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
 from ckptkit.report import documents, prometheus

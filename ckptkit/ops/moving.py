@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ckptkit import discover, lock, pins, remote, trackers
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.lineage import in_line
-from ckptkit.model import OURS, Checkpoint, Decision, Failure, Judged, Outcome, Plan, Run
-from ckptkit.moves import Item, Moved, MovePlan
+from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
+from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import in_use, plan
 from ckptkit.ops.moving_here import Here, NotCopied

@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from ckptkit import calling, copying, delete, discover, disk, layouts, lock, pins
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.model import MOVING, OURS, Checkpoint, Failure, Leftover, Run
+from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
+from ckptkit.model.plan import Failure
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import judge
 from ckptkit.policy import first_finding

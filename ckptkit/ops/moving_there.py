@@ -8,7 +8,8 @@ from shlex import join, quote
 
 from ckptkit import discover, layouts, pins, remote
 from ckptkit.errors import NoSuchRun, RemoteFailed, UsageError
-from ckptkit.model import MOVING, Checkpoint, Failure
+from ckptkit.model.checkpoint import MOVING, Checkpoint
+from ckptkit.model.plan import Failure
 from ckptkit.ops.looking import judge_again
 from ckptkit.ops.moving_here import MEMORY, NotCopied
 from ckptkit.policy import first_finding
@@ -184,7 +185,7 @@ class There:
         except NoSuchRun:
             raise NotCopied(f"{checkpoint.path} was deleted before it was copied") from None
         if not verdict.intact or verdict.files_unread:
-            from ckptkit.model import Judged
+            from ckptkit.model.checkpoint import Judged
 
             why = first_finding(Judged(checkpoint, verdict)) if verdict.findings else "not all of it could be read"
             raise NotCopied(f"{checkpoint.path} is not intact, as its bytes show: {why}")

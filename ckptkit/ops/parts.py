@@ -4,8 +4,8 @@ import os
 from collections.abc import Container
 
 from ckptkit import discover, layouts
-from ckptkit.model import OURS, Checkpoint, Leftover, Plan
-from ckptkit.strips import Part
+from ckptkit.model.checkpoint import OURS, Checkpoint, Leftover
+from ckptkit.model.plan import Part, Plan
 
 
 def part_of(checkpoint: Checkpoint) -> Part | None:

@@ -12,10 +12,10 @@ from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
 from ckptkit.forecast.adapters import Lora
 from ckptkit.lineage import in_line
-from ckptkit.model import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.training_plan import Sizing
 from ckptkit.ops.describing import Described, by_count, by_path
 from ckptkit.ops.looking import judge, scan
-from ckptkit.sizing import Sizing
 
 WEIGHTS = ("model", "adapter_model", "pytorch_model")
 STATE = ("optimizer",)

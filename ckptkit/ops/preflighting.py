@@ -7,8 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 from ckptkit import careful, checks, discover, disk, nearby, trackers
-from ckptkit.advice import Check, Script
-from ckptkit.box import Worker
 from ckptkit.checks import Facts
 from ckptkit.checks.room import PROBE_BYTES
 from ckptkit.disk.holders import command_of
@@ -16,7 +14,9 @@ from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageErr
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.lineage import kind_of
-from ckptkit.model import Decision, Plan
+from ckptkit.model.advice import Check, Script
+from ckptkit.model.disk import Worker
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops import surroundings
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.latest import latest

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ckptkit import discover, history, lock, mass_delete, pins
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
-from ckptkit.model import Decision, Judged, Outcome, Plan, Verdict
+from ckptkit.model.checkpoint import Judged, Verdict
+from ckptkit.model.plan import Decision, Outcome, Plan
 from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import DEFAULT_RULES, Rules
 from ckptkit.units import count, human, printable

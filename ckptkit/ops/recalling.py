@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 
 from ckptkit import disk
-from ckptkit.events import Deletion, Sample
 from ckptkit.history import records
+from ckptkit.model.events import Deletion, Sample
 
 
 def samples(paths: Sequence[str], since: float) -> tuple[list[Sample], str]:

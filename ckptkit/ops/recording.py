@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from ckptkit import discover, layouts
 from ckptkit.errors import CkptkitError
-from ckptkit.events import Damage, Deletion, Save
 from ckptkit.history import records
 from ckptkit.history.who import who
-from ckptkit.model import ASIDE, Judged, Outcome, Plan
-from ckptkit.strips import StripPlan
+from ckptkit.model.checkpoint import ASIDE, Judged
+from ckptkit.model.events import Damage, Deletion, Save
+from ckptkit.model.plan import Outcome, Plan, StripPlan
 
 
 def record_deletions(made: Plan, done: Outcome, by: str, now: float | None = None) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ckptkit.advice import Check
 from ckptkit.afterwards import afterwards
 from ckptkit.checks import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.lineage import kind_of
-from ckptkit.model import Decision, Plan
+from ckptkit.model.advice import Check
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops import setting_aside
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.crash_log import Diagnosis, diagnosed, log_of

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ckptkit import config, discover, disk, flags
-from ckptkit.advice import Flag
-from ckptkit.box import Box, Eaters, Trail
 from ckptkit.disk.training import environment, working_directory
 from ckptkit.errors import CkptkitError
-from ckptkit.model import Plan, Volume
+from ckptkit.model.advice import Flag
+from ckptkit.model.disk import Eaters, Volume
+from ckptkit.model.plan import Plan
+from ckptkit.model.report import Box, Trail
 from ckptkit.ops import foreseeing
 from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.looking import plan, trust_for

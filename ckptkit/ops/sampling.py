@@ -8,9 +8,10 @@ from statistics import median
 
 from ckptkit import discover, disk, forecast, policy, thresholds
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.events import Outlook, RunSight, Sample, Save, Sight, VolumeSight
 from ckptkit.history import records
-from ckptkit.model import Decision, Plan, Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Outlook, RunSight, Sample, Save, Sight, VolumeSight
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops import measuring
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.foreseeing import foreseen, last_step

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 from ckptkit import calling, config, crontab, discover, history, mass_delete
 from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.model.schedule import Job, Schedule, Scheduled, Sweep
 from ckptkit.ops.looking import find_runs, rules_for, rules_where, trust_for
 from ckptkit.ops.pruning import prune
 from ckptkit.policy import Rules
-from ckptkit.schedule import Job, Schedule, Scheduled, Sweep
 from ckptkit.schedulers import cron, systemd, tmux
 from ckptkit.schedulers.calls import processes
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ckptkit import careful
 from ckptkit import scripts as reading
-from ckptkit.advice import Script
 from ckptkit.errors import UsageError
+from ckptkit.model.advice import Script
 
 LARGEST_BYTES = 1 << 20
 MOST_NAMED = 50  # scripts in one file of settings

@@ -5,7 +5,7 @@ import os
 from ckptkit import discover, lock, pins
 from ckptkit.calling import command
 from ckptkit.errors import NoSuchRun, UsageError
-from ckptkit.model import SET_ASIDE
+from ckptkit.model.checkpoint import SET_ASIDE
 
 
 def set_aside(path: str, *, lock_timeout: float = 0.0) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ckptkit.advice import Check
-from ckptkit.model import Judged
+from ckptkit.model.advice import Check
+from ckptkit.model.checkpoint import Judged
 from ckptkit.units import count
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")

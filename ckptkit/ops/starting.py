@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ckptkit import careful, restart
 from ckptkit.history.started import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
-from ckptkit.model import Checkpoint
+from ckptkit.model.checkpoint import Checkpoint
 
 SCRIPT_BYTES = 1 << 20
 

@@ -11,7 +11,7 @@ from ckptkit import config, discover, history, lock, manifest, rules
 from ckptkit.disk import yield_to_others
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
-from ckptkit.model import Finding, Judged
+from ckptkit.model.checkpoint import Finding, Judged
 from ckptkit.verify import Reading
 
 __all__ = ["Budget", "budget", "is_sound", "reading", "standing_still", "write_manifest", "yield_to_others"]

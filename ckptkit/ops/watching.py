@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ckptkit import thresholds
-from ckptkit.events import Alert, Sample, Sight
 from ckptkit.history import records
+from ckptkit.model.events import Alert, Sample, Sight
 from ckptkit.ops import measuring
 from ckptkit.ops.sampling import OutlookOf, look
 from ckptkit.patience import Patience

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ckptkit.events import Deletion
+from ckptkit.model.events import Deletion
 from ckptkit.report.documents import Document, iso
 from ckptkit.report.text import human, printable
 

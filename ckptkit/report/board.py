@@ -5,8 +5,9 @@ The standard library alone draws it: at 3 a.m. a box has nothing else.
 
 from collections.abc import Iterator
 
-from ckptkit.box import Box
-from ckptkit.model import Decision, Plan, Volume
+from ckptkit.model.disk import Volume
+from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.report import Box
 from ckptkit.report import freeing, outlook, plain
 from ckptkit.report.columns import GAP, table, wrapped
 from ckptkit.report.rows import Section, sections

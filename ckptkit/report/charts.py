@@ -3,8 +3,8 @@ don't. The element around each gives its height: a notebook's own rules set that
 
 from collections.abc import Sequence
 
-from ckptkit.events import Outlook, Sample
-from ckptkit.model import Decision, Plan
+from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.plan import Decision, Plan
 from ckptkit.report.documents import iso
 from ckptkit.report.parts import text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from ckptkit.advice import Check
+from ckptkit.model.advice import Check
 from ckptkit.report.text import count, printable
 
 SHOWN = ("volume", "headroom", "resume", "config", "second-training", "watch", "session")  # also where they are well

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ckptkit.events import Alert
-from ckptkit.model import Decision, Failure, Judged, Outcome, Plan, Verdict
+from ckptkit.model.checkpoint import Judged, Verdict
+from ckptkit.model.events import Alert
+from ckptkit.model.plan import Decision, Failure, Outcome, Plan
 
 Document = dict[str, Any]
 

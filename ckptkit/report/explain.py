@@ -1,7 +1,7 @@
 """A verdict in plain words: what it means for the person who wants to go on, and what to type."""
 
 from ckptkit.calling import command
-from ckptkit.model import Judged
+from ckptkit.model.checkpoint import Judged
 
 MEANINGS = {
     "intact": "Nothing wrong was found in what was read.",

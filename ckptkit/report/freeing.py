@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ckptkit.box import Box, Cache
 from ckptkit.calling import command as command_of
+from ckptkit.model.disk import Cache
+from ckptkit.model.report import Box
 from ckptkit.report.text import count, human
 
 DEBRIS = ("torn-save", "core-dump", "leftover", "hf-hub-incomplete")  # kinds of caches that help nobody

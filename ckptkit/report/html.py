@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 
 from ckptkit import __version__
-from ckptkit.advice import Flag
-from ckptkit.box import Box, Cache, Eater, Eaters, Trail
-from ckptkit.model import Decision, Plan, Volume
+from ckptkit.model.advice import Flag
+from ckptkit.model.disk import Cache, Eater, Eaters, Volume
+from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.report import Box, Trail
 from ckptkit.report import charts, freeing, rows
 from ckptkit.report.documents import iso
 from ckptkit.report.outlook import of_trail

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.moves import Item, Moved, MovePlan
+from ckptkit.model.plan import Item, Moved, MovePlan
 from ckptkit.report.text import count, human, printable, table, verdict_words
 
 MOST_NAMED = 10

@@ -2,8 +2,8 @@
 
 import time
 
-from ckptkit.box import Box, Trail
-from ckptkit.events import Outlook
+from ckptkit.model.events import Outlook
+from ckptkit.model.report import Box, Trail
 from ckptkit.units import percent
 
 MINUTE, HOUR, DAY = 60, 3600, 86400

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ckptkit.calling import command
-from ckptkit.events import Sample
+from ckptkit.model.events import Sample
 from ckptkit.report.documents import Document, iso
 from ckptkit.report.text import count, human, printable, table
 from ckptkit.units import percent

@@ -1,7 +1,7 @@
 """Flags in plain lines, each above the command that fixes it."""
 
-from ckptkit.advice import Flag
-from ckptkit.box import Box
+from ckptkit.model.advice import Flag
+from ckptkit.model.report import Box
 from ckptkit.report.columns import wrapped
 from ckptkit.report.text import printable
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ckptkit.events import Sight
+from ckptkit.model.events import Sight
 from ckptkit.report.text import printable
 
 Rows = list[tuple[tuple[str, ...], float | None]]

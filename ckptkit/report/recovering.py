@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
-from ckptkit.advice import Cause, Check, Flag
-from ckptkit.box import Box
-from ckptkit.model import Decision, Outcome, Plan, Volume
+from ckptkit.model.advice import Cause, Check, Flag
+from ckptkit.model.disk import Volume
+from ckptkit.model.plan import Decision, Outcome, Plan
+from ckptkit.model.report import Box
 from ckptkit.report import text
 from ckptkit.units import count, human, percent, printable
 

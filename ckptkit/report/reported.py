@@ -1,8 +1,9 @@
 """What diskreport found → what json.dumps takes: `ckptkit.diskreport/1`."""
 
-from ckptkit.advice import Flag
-from ckptkit.box import Box, Eaters, Trail, Training
-from ckptkit.model import Plan, Volume
+from ckptkit.model.advice import Flag
+from ckptkit.model.disk import Eaters, Training, Volume
+from ckptkit.model.plan import Plan
+from ckptkit.model.report import Box, Trail
 from ckptkit.report import outlook
 from ckptkit.report.documents import Document, decision, iso, judgement
 

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from ckptkit.box import Box, Cache, Eater, Eaters, Training
+from ckptkit.model.disk import Cache, Eater, Eaters, Training
+from ckptkit.model.report import Box
 from ckptkit.report.text import age, human
 from ckptkit.units import percent
 

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from ckptkit.model.schedule import Schedule, Scheduled, Sweep
 from ckptkit.report.documents import Document, iso
 from ckptkit.report.text import age, count, human, printable, table
-from ckptkit.schedule import Schedule, Scheduled, Sweep
 
 MOST_RUNS = 10  # in a list; those that need a yes come first
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ckptkit.model.training_plan import Peak, Setting, Sizing
 from ckptkit.report.text import human, printable, table
-from ckptkit.sizing import Peak, Setting, Sizing
 from ckptkit.units import percent
 
 APPROXIMATE = "; approximate: --model gives the exact sizes"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptkit.model import Outcome
+from ckptkit.model.plan import Outcome, Strip, StripPlan
 from ckptkit.report.text import count, human, printable, table
-from ckptkit.strips import Strip, StripPlan
 
 if TYPE_CHECKING:
     from ckptkit.report.documents import Document

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ckptkit.advice import Check
-from ckptkit.model import Checkpoint, Decision, Finding, Judged, Outcome, Plan, Verdict
+from ckptkit.model.advice import Check
+from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
+from ckptkit.model.plan import Decision, Outcome, Plan
 from ckptkit.units import age as age
 from ckptkit.units import count as count
 from ckptkit.units import human as human

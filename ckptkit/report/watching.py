@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ckptkit.events import Alert, RunSight, Sample, Sight, VolumeSight
+from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.report.board import coloured, gauge
 from ckptkit.report.columns import table, wrapped
 from ckptkit.report.documents import Document, alert, iso

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ckptkit import crontab
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.schedule import Job
+from ckptkit.model.schedule import Job
 from ckptkit.schedulers.calls import as_root, call, installing
 
 DAEMONS = ("cron", "crond", "fcron")

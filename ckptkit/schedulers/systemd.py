@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ckptkit import careful
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.schedule import Job
+from ckptkit.model.schedule import Job
 from ckptkit.schedulers.calls import call
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)

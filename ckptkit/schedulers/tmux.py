@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.schedule import Job
+from ckptkit.model.schedule import Job
 from ckptkit.schedulers.calls import Called, call, installing
 
 SESSION = "ckptkit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckptkit.advice import Cleanup
+from ckptkit.model.advice import Cleanup
 from ckptkit.scripts import python, shell
 from ckptkit.scripts.python import NoScriptError
 

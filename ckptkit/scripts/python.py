@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 
-from ckptkit.advice import Cleanup
+from ckptkit.model.advice import Cleanup
 from ckptkit.scripts.state import TooMuchError
 from ckptkit.scripts.statements import Statements
 from ckptkit.scripts.value import NAMES, NUMBERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ckptkit.advice import Cleanup
+from ckptkit.model.advice import Cleanup
 from ckptkit.scripts import words
 from ckptkit.scripts.names import hint_of, lies_in, listing_of, opposite, refined
 from ckptkit.scripts.pipes import sorted_as, stage_of

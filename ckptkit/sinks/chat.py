@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert
+from ckptkit.model.events import Alert
 from ckptkit.patience import Patience
 from ckptkit.sinks import WHOLE_SECONDS, Sink
 

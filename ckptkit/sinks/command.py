@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert
+from ckptkit.model.events import Alert
 from ckptkit.sinks import WHOLE_SECONDS, Sink
 
 OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell

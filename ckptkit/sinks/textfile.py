@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ckptkit.events import Sight
+from ckptkit.model.events import Sight
 from ckptkit.sinks import Sink
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckptkit.errors import UsageError
-from ckptkit.events import Alert, Sight
+from ckptkit.model.events import Alert, Sight
 from ckptkit.patience import Patience
 from ckptkit.sinks import ANSWER_SECONDS, WHOLE_SECONDS, Sink
 

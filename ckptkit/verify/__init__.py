@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from ckptkit import layouts
 from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
 from ckptkit.layouts import Layout, fits
-from ckptkit.model import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
+from ckptkit.model.checkpoint import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
 from ckptkit.verify.files import name_findings, strange_findings
 from ckptkit.verify.seen import WHOLE, Parts, Reading, Seen, examine

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout, Weights
-from ckptkit.model import Checkpoint, Finding
+from ckptkit.model.checkpoint import Checkpoint, Finding
 from ckptkit.verify.seen import ROUTER, Parts, Seen
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")

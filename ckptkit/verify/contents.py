@@ -13,7 +13,7 @@ from ckptkit.formats.safetensors import Tensor
 from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, placed_pickle
 from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
-from ckptkit.model import FileDigest, Level
+from ckptkit.model.checkpoint import FileDigest, Level
 from ckptkit.verify.seen import Reading, Seen
 
 UNLIMITED = stream.Pace()

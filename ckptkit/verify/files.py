@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ckptkit import careful, layouts
 from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
-from ckptkit.model import OURS, Checkpoint, Finding
+from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
 from ckptkit.verify.seen import Parts
 
 TWO_WRITERS = "two programs wrote here"

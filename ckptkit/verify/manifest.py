@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout, fits
-from ckptkit.model import Checkpoint, FileDigest, Finding, Level, Manifest
+from ckptkit.model.checkpoint import Checkpoint, FileDigest, Finding, Level, Manifest
 from ckptkit.verify.seen import Parts, Seen
 
 MOST_TOLD = 20  # bystanders: a person may have put a hundred thousand there, and taken them away again

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptkit import careful
-from ckptkit.model import Checkpoint, Finding
+from ckptkit.model.checkpoint import Checkpoint, Finding
 from ckptkit.verify.seen import SHARDED, TAG, Parts
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ckptkit import ops
-from ckptkit.model import Verdict
+from ckptkit.model.checkpoint import Verdict
 from tests.corpus.damage import LEVELS
 from tests.corpus.originals import LATER
 

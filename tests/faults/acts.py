@@ -22,8 +22,8 @@ def guard(run: str) -> str:
 
 def history(run: str) -> str:
     """One sample of the volume."""
-    from ckptkit.events import Sample
     from ckptkit.history import records
+    from ckptkit.model.events import Sample
 
     return records.record(Sample(1e9, "/", 3, 2, 1, run))
 

@@ -6,7 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ckptkit.errors import UsageError
-from ckptkit.model import Leftover
+from ckptkit.model.checkpoint import Leftover
 from ckptkit.policy import Best, Range, Rules
 from tests.test_policy import NOW, SIZE, judged, made, steps
 

@@ -25,7 +25,7 @@ from watch import Watch
 
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 from tests.faults.scenarios import Scenario, described, draw, inherited
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from ckptkit import ops, pins
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.events import Sample
 from ckptkit.history import records
+from ckptkit.model.events import Sample
 from tests.faults.subjects import Subject, build
 from tests.faults.tracing import Command, Ended
 

@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks.forecast.patterns import DYING, GB, HEALTHY, PATTERNS, outlooks
-from ckptkit.events import Outlook, Sample
 from ckptkit.forecast.drift import drift, theil_sen
 from ckptkit.forecast.staircase import outlook
+from ckptkit.model.events import Outlook, Sample
 
 
 @pytest.mark.parametrize("name", DYING)

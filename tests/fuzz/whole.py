@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from ckptkit import discover, manifest
-from ckptkit.model import Manifest
+from ckptkit.model.checkpoint import Manifest
 from ckptkit.verify import verify as verify_checkpoint
 from tests.fuzz import shapes
 

@@ -8,7 +8,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 
 def left(run):

@@ -12,7 +12,7 @@ import ckptkit
 from ckptkit import ops
 from ckptkit.errors import UsageError
 from ckptkit.guard import marks
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 PARTS = ["_save", "_save_optimizer_and_scheduler", "_save_rng_state"]
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"

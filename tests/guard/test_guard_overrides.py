@@ -14,7 +14,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
-from ckptkit.model import SAVING
+from ckptkit.model.checkpoint import SAVING
 
 SOON = 10  # seconds: what is waited for has come long before, or never comes
 LAST_TWO = ["checkpoint-6", "checkpoint-8"]

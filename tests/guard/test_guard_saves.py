@@ -223,8 +223,8 @@ def test_each_save_is_read_back_and_has_a_manifest(run, lora):
 def test_history_knows_each_save_and_each_deletion(run):
     import tiny
 
-    from ckptkit.events import Deletion, Save
     from ckptkit.history import records
+    from ckptkit.model.events import Deletion, Save
 
     ckptkit.guard(trainer := tiny.trainer(run, max_steps=60), keep_last=2)
     trainer.train()

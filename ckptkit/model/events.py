@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckptkit.model import Severity, Volume
+from ckptkit.model.checkpoint import Severity
+from ckptkit.model.disk import Volume
 
 
 class Sample(NamedTuple):

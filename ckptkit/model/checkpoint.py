@@ -1,7 +1,4 @@
-"""The nouns. Frozen values that every room shares; no behaviour beyond what follows from the fields.
-
-They are NamedTuples because `bin/prune` starts from cron every ten minutes: `dataclasses` imports `inspect`, which
-alone costs as much as the interpreter's own start.
+"""A run and its checkpoints, as found and as judged. Frozen; no behaviour beyond what follows from the fields.
 
 Paths are absolute strings. Bytes are integers. Times are seconds since the epoch, UTC.
 """
@@ -14,22 +11,31 @@ from typing import Any, Literal, NamedTuple
 from ckptkit.units import count, human, printable
 
 State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
+
 Action = Literal["keep", "delete", "leave"]
+
 Level = Literal["quick", "full", "deep"]
+
 Severity = Literal["red", "yellow", "green"]
 
 # A checkpoint under removal takes this name first, in its own directory, so that nothing takes it for alive.
 ASIDE = ".ckptkit-deleting-"
+
 # A copy has this in front of its name until it is proved: no framework resumes from it, no verb of ours counts it.
 MOVING = ".ckptkit-moving-"
+
 # A directory with a file of this name below the one that was named holds no runs: test data, an archive.
 IGNORE = ".ckptkit-ignore"
+
 # One that nobody here can judge gets this in front of its name: no resume picks it, and renaming it back undoes it.
 SET_ASIDE = "set-aside-"
+
 # What we write into a checkpoint begins so: it is nobody's part of it.
 OURS = ".ckptkit-"
+
 # The guard's own mark in a checkpoint that it has begun to save and not finished.
 SAVING = f"{OURS}saving"
+
 # Directories within one another that are looked into: no framework makes more than a handful, a hostile one thousands.
 DEEPEST = 64
 
@@ -205,115 +211,3 @@ class Judged(NamedTuple):
         return printable(
             f"<Judged {self.checkpoint.name}: {self.verdict.state}, {human(self.checkpoint.allocated_bytes)}>"
         )
-
-
-class Decision(NamedTuple):
-    """What happens to one checkpoint, and every reason for it in the user's words."""
-
-    checkpoint: Checkpoint
-    verdict: Verdict
-    action: Action
-    reasons: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return printable(f"<Decision {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
-
-
-class Plan(NamedTuple):
-    """Decisions for one run, made once and executed at most once: identity is checked again before each removal.
-
-    `unreached_bytes` is what the free target still lacks after all that the rules allow (0: it holds or none was set).
-    """
-
-    run: str
-    decisions: tuple[Decision, ...]
-    leftovers: tuple[Leftover, ...] = ()
-    unreached_bytes: int = 0
-
-    def __repr__(self) -> str:
-        gone = f"delete {len(self.deletions)} of {count(len(self.decisions), 'checkpoint')}"
-        return printable(f"<Plan {self.run}: {gone}, {human(self.expected_freed_bytes)}>")
-
-    @property
-    def deletions(self) -> tuple[Decision, ...]:
-        return tuple(d for d in self.decisions if d.action == "delete")
-
-    @property
-    def intact(self) -> tuple[Decision, ...]:
-        return tuple(d for d in self.decisions if d.verdict.intact)
-
-    @property
-    def expected_freed_bytes(self) -> int:
-        set_aside = sum(leftover.allocated_bytes for leftover in self.leftovers)
-        return set_aside + sum(d.checkpoint.allocated_bytes for d in self.deletions)
-
-
-class Writer(NamedTuple):
-    """A training, not the caller's own, that may write in a run.
-
-    pid: its process. who: it, for a person. certain: it shows that it works there; else nothing shows that it works
-    elsewhere.
-    """
-
-    pid: int
-    who: str
-    certain: bool
-
-
-class Failure(NamedTuple):
-    """Something that was to be removed and was not. `held_by` names the process in the way, where one was found."""
-
-    path: str
-    error: str
-    held_by: str | None = None
-
-
-class Outcome(NamedTuple):
-    """What an executed plan did. `freed_bytes` is measured on the volume; `notes` explain a difference."""
-
-    deleted: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    freed_bytes: int = 0
-    notes: tuple[str, ...] = ()
-
-
-class Volume(NamedTuple):
-    """A mounted file system as statvfs tells it. `free_bytes` includes root's reserve, `available_bytes` does not."""
-
-    path: str
-    mount: str
-    device: str
-    filesystem: str
-    total_bytes: int
-    free_bytes: int
-    available_bytes: int
-    total_inodes: int
-    free_inodes: int
-    read_only: bool
-
-    @property
-    def reserved_bytes(self) -> int:
-        return self.free_bytes - self.available_bytes
-
-    @property
-    def used_fraction(self) -> float:
-        """As `df` counts it: of what an ordinary user could ever use."""
-        usable = self.total_bytes - self.reserved_bytes
-        return 1.0 if usable <= 0 else (self.total_bytes - self.free_bytes) / usable
-
-    @property
-    def inodes_used_fraction(self) -> float:
-        return 0.0 if self.total_inodes == 0 else 1 - self.free_inodes / self.total_inodes
-
-
-class OpenFile(NamedTuple):
-    """A file that a live process holds open; `deleted` ones keep their bytes until it closes them."""
-
-    path: str
-    pid: int
-    command: str
-    deleted: bool = False
-
-    @property
-    def holder(self) -> str:
-        return f"{self.command} (pid {self.pid})"

@@ -1,13 +1,50 @@
-"""The nouns of diskreport: what else lies on a box beside checkpoints. `bin/prune` never loads them.
+"""What lies on the box's volumes and who works there."""
 
-As in `model`: frozen, paths absolute, bytes integers and allocated (hard links once), times seconds since the epoch.
-"""
+from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckptkit.advice import Flag
-from ckptkit.events import Outlook, Sample
-from ckptkit.model import Plan, Volume
+
+class Volume(NamedTuple):
+    """A mounted file system as statvfs tells it. `free_bytes` includes root's reserve, `available_bytes` does not."""
+
+    path: str
+    mount: str
+    device: str
+    filesystem: str
+    total_bytes: int
+    free_bytes: int
+    available_bytes: int
+    total_inodes: int
+    free_inodes: int
+    read_only: bool
+
+    @property
+    def reserved_bytes(self) -> int:
+        return self.free_bytes - self.available_bytes
+
+    @property
+    def used_fraction(self) -> float:
+        """As `df` counts it: of what an ordinary user could ever use."""
+        usable = self.total_bytes - self.reserved_bytes
+        return 1.0 if usable <= 0 else (self.total_bytes - self.free_bytes) / usable
+
+    @property
+    def inodes_used_fraction(self) -> float:
+        return 0.0 if self.total_inodes == 0 else 1 - self.free_inodes / self.total_inodes
+
+
+class OpenFile(NamedTuple):
+    """A file that a live process holds open; `deleted` ones keep their bytes until it closes them."""
+
+    path: str
+    pid: int
+    command: str
+    deleted: bool = False
+
+    @property
+    def holder(self) -> str:
+        return f"{self.command} (pid {self.pid})"
 
 
 class Eater(NamedTuple):
@@ -88,37 +125,6 @@ class Training(NamedTuple):
     log_deleted: bool = False
     guard: str = ""
     guarded_since: float | None = None
-
-
-class Trail(NamedTuple):
-    """A volume's last day, or a run's on it, oldest first, one sample at least; when it is full, if that is known."""
-
-    samples: tuple[Sample, ...]
-    outlook: Outlook | None = None
-
-    @property
-    def run(self) -> str:
-        return self.samples[-1].run
-
-    @property
-    def mount(self) -> str:
-        return self.samples[-1].mount
-
-
-class Box(NamedTuple):
-    """All that diskreport found at `at`. `errors` are the runs that could not be planned, with the reason."""
-
-    volumes: tuple[Volume, ...]
-    plans: tuple[Plan, ...]
-    flags: tuple[Flag, ...]
-    errors: tuple[tuple[str, str], ...] = ()
-    eaters: tuple[Eaters, ...] = ()
-    caches: tuple[Cache, ...] = ()
-    open_deleted: tuple[OpenDeleted, ...] = ()
-    processes: tuple[Training, ...] = ()
-    trails: tuple[Trail, ...] = ()
-    quotas: tuple[Quota, ...] = ()
-    at: float = 0.0
 
 
 class Worker(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ckptkit.model import Severity
+from ckptkit.model.checkpoint import Severity
 
 
 class Flag(NamedTuple):
