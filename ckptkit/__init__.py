@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
     from ckptkit.guard.entry import guard
     from ckptkit.guard.lightning import lightning_guard
-    from ckptkit.rules import Range, Rules
+    from ckptkit.policy.rules import Range, Rules
 
 __version__ = "0.2.0"
 __all__ = [
@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     elsewhere = {"guard": "ckptkit.guard.entry", "lightning_guard": "ckptkit.guard.lightning"}
-    room = {**elsewhere, "Range": "ckptkit.rules", "Rules": "ckptkit.rules"}.get(name, "ckptkit.api")
+    room = {**elsewhere, "Range": "ckptkit.policy.rules", "Rules": "ckptkit.policy.rules"}.get(name, "ckptkit.api")
     if name[0].isupper() and room == "ckptkit.api":
         room = "ckptkit.errors"
     return getattr(import_module(room), name)

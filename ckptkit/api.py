@@ -23,7 +23,7 @@ from ckptkit.api_arguments import (
     trust_of,
 )
 from ckptkit.errors import MassDelete
-from ckptkit.rules import Rules
+from ckptkit.policy.rules import Rules
 
 if TYPE_CHECKING:
     from ckptkit.model.advice import Check
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ckptkit.model.events import Alert, Outlook, Sample
     from ckptkit.model.plan import Plan
     from ckptkit.ops import Latest, Monitor, Pruned, Recovered, Report, Stripped
-    from ckptkit.rules import Best, Range
+    from ckptkit.policy.rules import Best, Range
 
 
 def scan(path: str | os.PathLike[str]) -> Run:

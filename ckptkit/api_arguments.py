@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit import arguments, ops
 from ckptkit.config import parse_trust
 from ckptkit.errors import UsageError
-from ckptkit.rules import Rules, given, parse_target
+from ckptkit.policy.rules import Rules, given, parse_target
 
 LEVELS = ("quick", "full", "deep")
 SECONDS = "must be a number of seconds, 0 or more"

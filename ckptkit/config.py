@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ckptkit import arguments, careful
 from ckptkit.errors import UnreadableRun, UsageError
-from ckptkit.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
+from ckptkit.policy.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
 
 FILE = "ckptkit.toml"
 # The disk's word, not a fault of the file: nobody has to correct it.

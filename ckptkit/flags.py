@@ -14,7 +14,7 @@ from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
 from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
-from ckptkit.policy import Rules, first_finding
+from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.units import age, count, human, percent
 
 NOTICED, WARM, HOT, CRITICAL = 0.50, 0.60, 0.80, 0.90  # of a volume's bytes or inodes

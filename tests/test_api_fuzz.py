@@ -16,8 +16,8 @@ import pytest
 
 import ckptkit as kit
 from ckptkit import cli
-from ckptkit.mass_delete import from_json
-from ckptkit.rules import Best, Range
+from ckptkit.policy.mass_delete import from_json
+from ckptkit.policy.rules import Best, Range
 from tests.faults.trials import SEED
 from tests.support.runs import make_run, set_age, tree
 

@@ -8,7 +8,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.ops import looking
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import names, set_age
 from tests.test_field import actions, put, verdict
 

@@ -16,7 +16,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.rules import Range, Rules
+from ckptkit.policy.rules import Range, Rules
 from tests.faults.trials import SEED
 from tests.support import random_trees
 from tests.support.runs import make_run, set_age, somebody_else

@@ -10,7 +10,7 @@ import pytest
 import ckptkit as kit
 from ckptkit import ops
 from ckptkit.forecast.name_order import first_swap
-from ckptkit.policy import DEFAULT_RULES
+from ckptkit.policy.keep import DEFAULT_RULES
 from tests.scripts.texts import text_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import make_run, names, tree
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}

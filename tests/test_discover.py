@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import discover
 from ckptkit.errors import NoSuchRun, UsageError
+from ckptkit.runs import discover
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STRAY = ("checkpoint-", "checkpoint-best", "checkpoint-500.bak", "checkpoint-07", "checkpoint-5 ", "checkpoint-5\n",

@@ -20,7 +20,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.rules import Range, Rules
+from ckptkit.policy.rules import Range, Rules
 from tests.conftest import CHECKOUT
 from tests.corpus import saves
 from tests.corpus.saves import ORDERS

@@ -13,9 +13,9 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.lineage import diverged_names, kind_of, newest_by_time, one_history, stale_names
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.policy import Best, Range, Rules, plan
+from ckptkit.policy.keep import Best, Range, Rules, plan
+from ckptkit.policy.lineage import diverged_names, kind_of, newest_by_time, one_history, stale_names
 from tests.support.runs import make_run
 from tests.test_policy import NOW, judged
 

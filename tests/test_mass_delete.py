@@ -10,7 +10,7 @@ import pytest
 
 from ckptkit import forecast, lock, ops
 from ckptkit.calling import command
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import CHECKOUT, make_run, names, tree
 
 FIVE = dict.fromkeys((100, 200, 300, 400, 500), "intact")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import discover, lock, ops, pins
-from ckptkit.policy import Rules
+from ckptkit import lock, ops
+from ckptkit.policy.keep import Rules
+from ckptkit.runs import discover, pins
 from tests.layouts.made import CASES, copied
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 

@@ -9,7 +9,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, UsageError
-from ckptkit.policy import SILENCE_SECONDS, Range, Rules
+from ckptkit.policy.keep import SILENCE_SECONDS, Range, Rules
 from tests.support.runs import make_run, names, restep, set_age, tree
 
 KEEP_1 = Rules(Range(1, 1))

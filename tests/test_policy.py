@@ -7,10 +7,10 @@ import pytest
 from ckptkit import calling
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
-from ckptkit.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, TrainerState, Verdict
 from ckptkit.model.plan import Plan, Writer
-from ckptkit.policy import Best, Range, Rules, plan
+from ckptkit.policy.keep import Best, Range, Rules, plan
+from ckptkit.policy.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 
 NOW = 1_000_000.0
 KEEP_1 = Rules(Range(1, 1))

@@ -11,7 +11,7 @@ import pytest
 
 from ckptkit import calling, ops
 from ckptkit.forecast import next_save_bytes
-from ckptkit.policy import DEFAULT_RULES, Range, Rules
+from ckptkit.policy.keep import DEFAULT_RULES, Range, Rules
 from tests.support.runs import make_run, names, tree
 from tests.support.waiting import wait_for
 

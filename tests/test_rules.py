@@ -13,8 +13,8 @@ import pytest
 import ckptkit as kit
 from ckptkit import config
 from ckptkit.errors import UsageError
-from ckptkit.mass_delete import from_json
-from ckptkit.rules import Best, Range, Rules
+from ckptkit.policy.mass_delete import from_json
+from ckptkit.policy.rules import Best, Range, Rules
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WHOLE = "must be a whole number above 0, or None to leave the rule out"

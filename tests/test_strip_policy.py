@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ckptkit.model.checkpoint import Checkpoint, File, Finding, Judged, TrainerState, Verdict
 from ckptkit.model.plan import Part
-from ckptkit.strip_policy import plan
+from ckptkit.policy.strip import plan
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
 

@@ -11,7 +11,7 @@ import ckptkit
 from ckptkit.model.checkpoint import Finding, Verdict
 from ckptkit.model.disk import Volume
 from ckptkit.model.plan import Outcome
-from ckptkit.rules import Best, Range, Rules
+from ckptkit.policy.rules import Best, Range, Rules
 
 
 def values():

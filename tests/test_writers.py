@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from ckptkit import discover, lock, ops
+from ckptkit import lock, ops
 from ckptkit.calling import command
 from ckptkit.disk.writers import writer_in, writers_in
 from ckptkit.lock import claimant, claims
+from ckptkit.runs import discover
 from tests.conftest import CHECKOUT
 from tests.support.runs import names
 from tests.support.waiting import wait_for

@@ -15,7 +15,7 @@ from ckptkit import ops
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.room import DURABLE, Room, warn
 from ckptkit.model.checkpoint import Judged
-from ckptkit.policy import first_finding
+from ckptkit.policy.keep import first_finding
 from ckptkit.verify import Reading
 
 VALUES = Reading(values=True)  # a save read back is in memory still: NaN and Inf are looked for as it passes

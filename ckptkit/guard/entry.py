@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
-from ckptkit import arguments, discover, rules
+from ckptkit import arguments
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.guard import Guard
 from ckptkit.guard.loop import LoopGuard
 from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, Settings
-from ckptkit.policy import Rules
+from ckptkit.policy import rules
+from ckptkit.policy.keep import Rules
+from ckptkit.runs import discover
 
 DEFAULT_KEEP_LAST = 2
 LONGEST_TIMEOUT = 1e9  # seconds: some thirty years, and nothing that counts with it overflows

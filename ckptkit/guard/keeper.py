@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ckptkit import discover, ops
+from ckptkit import ops
 from ckptkit.errors import CkptkitError
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded import Bounded
@@ -14,6 +14,7 @@ from ckptkit.guard.hold import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slots
+from ckptkit.runs import discover
 from ckptkit.units import count, printable
 
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import discover
 from ckptkit.guard import ranks
 from ckptkit.guard.loop import LoopGuard
 from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import warn
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import Settings
+from ckptkit.runs import discover
 
 if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
     from pytorch_lightning import Callback, LightningModule, Trainer

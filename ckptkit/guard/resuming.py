@@ -3,13 +3,14 @@
 import os
 from functools import partial
 
-from ckptkit import discover, layouts, ops
+from ckptkit import layouts, ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.guard import ranks
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.model.checkpoint import SAVING, Judged
-from ckptkit.policy import first_finding
+from ckptkit.policy.keep import first_finding
 from ckptkit.report import text
+from ckptkit.runs import discover
 
 
 def newest(room: Room, leads: bool, models_only: bool) -> str | None:

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from ckptkit import discover, ops
+from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.disk import available_bytes, free_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.plan import Outcome, Plan
-from ckptkit.policy import Rules, first_finding
+from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.report import text
+from ckptkit.runs import discover
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 
 ON_FULL = ("skip", "wait", "stop", "weights-only")
 ON_FULL_OF_A_LOOP = ("skip", "wait", "raise")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
-from ckptkit import discover, disk, lock
+from ckptkit import disk, lock
 from ckptkit.calling import command
 from ckptkit.disk.holders import command_of
 from ckptkit.disk.mentions import mention, writes_elsewhere
@@ -16,6 +16,7 @@ from ckptkit.disk.training import ancestors, command_line, environment, session_
 from ckptkit.disk.writers import is_verb, other_ranks, writers_in
 from ckptkit.errors import UnreadableRun
 from ckptkit.model.disk import OpenFile, Training, Worker
+from ckptkit.runs import discover
 
 
 def at_work(run: str) -> tuple[str, ...]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ckptkit import careful, diagnose, discover
+from ckptkit import careful, diagnose
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.model.advice import Cause
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.starting import start_of
+from ckptkit.runs import discover
 
 HEAD_BYTES = 1 << 16  # where a log shows the command
 TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters

@@ -5,17 +5,18 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ckptkit import discover, lock, pins, trackers
+from ckptkit import lock
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.lineage import kind_of
 from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
 from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops.looking import in_use, judge, moment
 from ckptkit.ops.pruning import Pruned
 from ckptkit.ops.recording import record_deletions
 from ckptkit.ops.removing import execute
-from ckptkit.policy import first_finding
+from ckptkit.policy.keep import first_finding
+from ckptkit.policy.lineage import kind_of
+from ckptkit.runs import discover, pins, trackers
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 
 WHY = "a person named it"
@@ -59,7 +60,7 @@ def discard_named(
 def _require_name(path: str, name: str) -> None:
     if discover.may_be_checkpoint(path, _original(name)):
         return
-    from ckptkit import nearby  # loaded for the message alone
+    from ckptkit.runs import nearby  # loaded for the message alone
 
     told = f"{nearby.no_such_checkpoint(path)}; nothing deleted"
     is_parent = not nearby.holds_checkpoint(path) and nearby.runs_below(path)

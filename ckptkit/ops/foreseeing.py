@@ -13,7 +13,7 @@ from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
 from ckptkit.ops import measuring
-from ckptkit.policy import Rules
+from ckptkit.policy.keep import Rules
 
 DAY = 86400.0
 FEWEST = 3  # samples: fewer show no growth

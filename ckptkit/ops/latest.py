@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ckptkit import policy
 from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
-from ckptkit.lineage import in_line, newest_by_time, stale_names
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Verdict
 from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
+from ckptkit.policy import keep
+from ckptkit.policy.lineage import in_line, newest_by_time, stale_names
 from ckptkit.units import printable
 from ckptkit.verify import Reading
 
@@ -131,7 +131,7 @@ def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], wei
 def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:
     checkpoint, found = judged
     if not found.intact:
-        reason = f"{found.state}: {policy.first_finding(judged)}"
+        reason = f"{found.state}: {keep.first_finding(judged)}"
     elif not found.resumable and not weights_only_ok:
         reason = "weights only, not resumable"
     elif found.refused:

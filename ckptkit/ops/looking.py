@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ckptkit import config, discover, layouts, lock, manifest, pins, policy, trackers
+from ckptkit import config, layouts, lock, manifest
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
-from ckptkit.lineage import diverged_names, kind_of, stale_names
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
 from ckptkit.model.plan import Decision, Plan, Writer
-from ckptkit.policy import DEFAULT_RULES, Rules
+from ckptkit.policy import keep
+from ckptkit.policy.keep import DEFAULT_RULES, Rules
+from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
+from ckptkit.runs import discover, pins, trackers
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
@@ -60,7 +62,7 @@ def scan(path: str) -> Run:
     """Given a run directory, return its checkpoints. Raises NoSuchRun also if it holds none."""
     run = discover.scan(path)
     if not run.checkpoints and not run.leftovers:
-        from ckptkit import nearby  # loaded for the message alone
+        from ckptkit.runs import nearby  # loaded for the message alone
 
         raise NoSuchRun(nearby.no_checkpoint(run.path, discover.find_runs(run.path, deepest=2), run.strays))
     return run
@@ -93,7 +95,7 @@ def require_intact(made: Plan | StripPlan, done: str) -> None:
     states = {decision.verdict.state for decision in made.decisions}
     if states and "intact" not in states and states != {"in_progress"}:
         newest = made.decisions[-1]
-        why = f"{newest.checkpoint.name}, the newest, is {newest.verdict.state}: {policy.first_finding(newest)}"
+        why = f"{newest.checkpoint.name}, the newest, is {newest.verdict.state}: {keep.first_finding(newest)}"
         explain = command("verify", made.run, "--explain")
         told = f"no intact checkpoint in {made.run} ({why}): nothing {done}; see {explain}"
         raise NoIntactCheckpoint(told)
@@ -188,7 +190,7 @@ def runs_at(path: str) -> list[Run]:
         return [found]
     below = [discover.scan(run) for run in discover.find_runs(directory)]
     if not any(run.checkpoints for run in below):
-        from ckptkit import nearby  # loaded for the message alone
+        from ckptkit.runs import nearby  # loaded for the message alone
 
         raise NoSuchRun(nearby.no_checkpoint(directory, (), found.strays))
     return below
@@ -225,7 +227,7 @@ def plan(
     held = trackers.named(run) | dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
     available = _available_bytes(run.path) if rules.free_target or need_bytes else 0
     decide = partial(
-        policy.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
+        keep.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
         need_bytes=need_bytes,
     )  # fmt: skip
     made = decide(judged, protected=held)
@@ -302,6 +304,6 @@ def in_use(run: str) -> dict[str, str]:
 
 def unnamed() -> str:
     """Of a command that was typed without RUN, return which one it may have meant, for its message."""
-    from ckptkit import nearby  # loaded for the message alone
+    from ckptkit.runs import nearby  # loaded for the message alone
 
     return nearby.unnamed()

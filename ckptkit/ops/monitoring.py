@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from ckptkit import arguments, discover, rules
+from ckptkit import arguments
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert
 from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
+from ckptkit.policy import rules
 from ckptkit.report import documents, prometheus
+from ckptkit.runs import discover
 from ckptkit.sinks import Sink
 from ckptkit.units import printable
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ckptkit import discover, lock, pins, remote, trackers
+from ckptkit import lock, remote
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.lineage import in_line
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
 from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import in_use, plan
 from ckptkit.ops.moving_here import Here, NotCopied
 from ckptkit.ops.moving_there import There
-from ckptkit.policy import Rules, first_finding
-from ckptkit.rules import Range
+from ckptkit.policy.keep import Rules, first_finding
+from ckptkit.policy.lineage import in_line
+from ckptkit.policy.rules import Range
+from ckptkit.runs import discover, pins, trackers
 
 # What belongs to a run beside its checkpoints: its settings and pins, and what its training wrote down.
 SETTINGS = ("ckptkit.toml", ".ckptkit-pins")
@@ -114,7 +115,7 @@ def _require_run(run: str) -> None:
         return
     below = discover.find_runs(run, deepest=2)
     if below or discover.is_checkpoint_name(run):
-        from ckptkit import nearby  # loaded for the message alone
+        from ckptkit.runs import nearby  # loaded for the message alone
 
         raise NoSuchRun(nearby.no_checkpoint(run, below))
 

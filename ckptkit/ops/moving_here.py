@@ -10,13 +10,14 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import calling, copying, delete, discover, disk, layouts, lock, pins
+from ckptkit import calling, copying, delete, disk, layouts, lock
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
 from ckptkit.model.plan import Failure
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import judge
-from ckptkit.policy import first_finding
+from ckptkit.policy.keep import first_finding
+from ckptkit.runs import discover, pins
 from ckptkit.verify import WHOLE
 
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Container
 
-from ckptkit import discover, layouts
+from ckptkit import layouts
 from ckptkit.model.checkpoint import OURS, Checkpoint, Leftover
 from ckptkit.model.plan import Part, Plan
+from ckptkit.runs import discover
 
 
 def part_of(checkpoint: Checkpoint) -> Part | None:

@@ -2,8 +2,9 @@
 
 import os
 
-from ckptkit import discover, lock, pins
+from ckptkit import lock
 from ckptkit.errors import UsageError
+from ckptkit.runs import discover, pins
 
 
 def pin(path: str) -> str:

@@ -6,16 +6,18 @@ import os
 import re
 from typing import NamedTuple
 
-from ckptkit import discover, disk, rules
+from ckptkit import disk
 from ckptkit.calling import command
 from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
 from ckptkit.forecast.adapters import Lora
-from ckptkit.lineage import in_line
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.training_plan import Sizing
 from ckptkit.ops.describing import Described, by_count, by_path
 from ckptkit.ops.looking import judge, scan
+from ckptkit.policy import rules
+from ckptkit.policy.lineage import in_line
+from ckptkit.runs import discover
 
 WEIGHTS = ("model", "adapter_model", "pytorch_model")
 STATE = ("optimizer",)

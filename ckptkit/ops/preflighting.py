@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import careful, checks, discover, disk, nearby, trackers
+from ckptkit import careful, checks, disk
 from ckptkit.checks import Facts
 from ckptkit.checks.room import PROBE_BYTES
 from ckptkit.disk.holders import command_of
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config, training_names
-from ckptkit.lineage import kind_of
 from ckptkit.model.advice import Check, Script
 from ckptkit.model.disk import Worker
 from ckptkit.model.plan import Decision, Plan
@@ -22,8 +21,10 @@ from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import moment, plan
 from ckptkit.ops.scheduling import root_of, watcher
-from ckptkit.policy import DEFAULT_RULES, Rules
+from ckptkit.policy.keep import DEFAULT_RULES, Rules
+from ckptkit.policy.lineage import kind_of
 from ckptkit.report import text
+from ckptkit.runs import discover, nearby, trackers
 
 PROBE = ".ckptkit-probe"
 

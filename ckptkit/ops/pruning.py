@@ -5,12 +5,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ckptkit import discover, history, lock, mass_delete, pins
+from ckptkit import history, lock
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
 from ckptkit.model.plan import Decision, Outcome, Plan
 from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
-from ckptkit.policy import DEFAULT_RULES, Rules
+from ckptkit.policy import mass_delete
+from ckptkit.policy.keep import DEFAULT_RULES, Rules
+from ckptkit.runs import discover, pins
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS
 

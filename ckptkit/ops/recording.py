@@ -4,13 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 
-from ckptkit import discover, layouts
+from ckptkit import layouts
 from ckptkit.errors import CkptkitError
 from ckptkit.history import records
 from ckptkit.history.who import who
 from ckptkit.model.checkpoint import ASIDE, Judged
 from ckptkit.model.events import Damage, Deletion, Save
 from ckptkit.model.plan import Outcome, Plan, StripPlan
+from ckptkit.runs import discover
 
 
 def record_deletions(made: Plan, done: Outcome, by: str, now: float | None = None) -> str:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ckptkit.afterwards import afterwards
 from ckptkit.checks import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.lineage import kind_of
 from ckptkit.model.advice import Check
 from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops import setting_aside
@@ -20,7 +19,8 @@ from ckptkit.ops.preflighting import newer_unknown, preflight
 from ckptkit.ops.pruning import Pruned, let_through, prune
 from ckptkit.ops.reporting import Report, report
 from ckptkit.ops.starting import GoingOn, going_on
-from ckptkit.policy import Rules
+from ckptkit.policy.keep import Rules
+from ckptkit.policy.lineage import kind_of
 from ckptkit.units import age, printable
 from ckptkit.verify import QUIET_SECONDS
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from ckptkit import delete, disk, layouts, lock, manifest
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
-from ckptkit.lineage import kind_of
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
 from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
 from ckptkit.ops.looking import judge_again
-from ckptkit.policy import first_finding
+from ckptkit.policy.keep import first_finding
+from ckptkit.policy.lineage import kind_of
 from ckptkit.units import human
 
 # What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.

@@ -5,7 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ckptkit import config, discover, disk, flags
+from ckptkit import config, disk, flags
 from ckptkit.disk.training import environment, working_directory
 from ckptkit.errors import CkptkitError
 from ckptkit.model.advice import Flag
@@ -15,7 +15,8 @@ from ckptkit.model.report import Box, Trail
 from ckptkit.ops import foreseeing
 from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.looking import plan, trust_for
-from ckptkit.policy import Rules
+from ckptkit.policy.keep import Rules
+from ckptkit.runs import discover
 from ckptkit.units import count, printable
 
 DEPTH, TOP = 3, 10  # what a person can take in

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 
-from ckptkit import discover, disk, forecast, policy, thresholds
+from ckptkit import disk, forecast, thresholds
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.history import records
 from ckptkit.model.disk import Volume
@@ -17,6 +17,8 @@ from ckptkit.ops.at_work import at_work
 from ckptkit.ops.foreseeing import foreseen, last_step
 from ckptkit.ops.looking import plan
 from ckptkit.ops.reporting import default_rules
+from ckptkit.policy import keep
+from ckptkit.runs import discover
 
 GRACE_SECONDS = 120.0  # in which whoever prunes after a save may still be at it
 SAVES = 10  # of the history, for the usual interval
@@ -69,7 +71,7 @@ def _run(run: str, volume: Volume, now: float) -> RunSight:
         save_interval=_interval(run, made.decisions, now),
         newest=newest.verdict.state,
         newest_path=newest.checkpoint.path,
-        finding=policy.first_finding(newest) if newest.verdict.findings else "",
+        finding=keep.first_finding(newest) if newest.verdict.findings else "",
         last_step=last_step(made),
         at_work=at_work(run),
     )

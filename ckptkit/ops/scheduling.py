@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from ckptkit import calling, config, crontab, discover, history, mass_delete
+from ckptkit import calling, config, crontab, history
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.schedule import Job, Schedule, Scheduled, Sweep
 from ckptkit.ops.looking import find_runs, rules_for, rules_where, trust_for
 from ckptkit.ops.pruning import prune
-from ckptkit.policy import Rules
+from ckptkit.policy import mass_delete
+from ckptkit.policy.keep import Rules
+from ckptkit.runs import discover
 from ckptkit.schedulers import cron, systemd, tmux
 from ckptkit.schedulers.calls import processes
 

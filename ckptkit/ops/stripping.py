@@ -4,14 +4,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ckptkit import config, delete, discover, lock, pins, strip_policy
+from ckptkit import config, delete, lock
 from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
-from ckptkit.lineage import diverged_names, stale_names
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.plan import Failure, Outcome, Strip, StripPlan
 from ckptkit.ops.looking import in_use, judge, moment, require_intact, scan
 from ckptkit.ops.parts import part_of, standing
+from ckptkit.policy import strip as strip_policy
+from ckptkit.policy.lineage import diverged_names, stale_names
+from ckptkit.runs import discover, pins
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 

@@ -10,7 +10,7 @@ def guard(run: str) -> str:
     from ckptkit.guard.keeper import _record
     from ckptkit.guard.room import Room
     from ckptkit.guard.settings import Settings
-    from ckptkit.policy import Range, Rules
+    from ckptkit.policy.keep import Range, Rules
 
     room = Room(run, Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0))
     record = partial(_record, room.path("checkpoint-500"), "save", 0.1)

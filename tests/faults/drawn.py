@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Leftover
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.policy.keep import Best, Range, Rules
 from tests.test_policy import NOW, SIZE, judged, made, steps
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"

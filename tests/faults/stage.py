@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptkit import ops, pins
+from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.history import records
 from ckptkit.model.events import Sample
+from ckptkit.runs import pins
 from tests.faults.subjects import Subject, build
 from tests.faults.tracing import Command, Ended
 

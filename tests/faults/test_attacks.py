@@ -12,7 +12,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 from tests.faults import hostile
 from tests.faults.swaps import DELETING, LAY, THREE, attacked, nest, swap
 from tests.support.runs import make_run, set_age

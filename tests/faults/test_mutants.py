@@ -25,32 +25,32 @@ PLANS, ATTACKS, NAMES, KILLS, ERRORS = (
 )
 MUTANTS = {
     "floor removed": Mutant(
-        "policy.py", "    if not line.live:\n", "    if True:\n",
+        "policy/keep.py", "    if not line.live:\n", "    if True:\n",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "torn one counted": Mutant(
-        "policy.py", "intact = [j for j in judged if j.verdict.intact and",
+        "policy/keep.py", "intact = [j for j in judged if j.verdict.intact and",
         "intact = [j for j in judged if (j.verdict.intact or j.verdict.damaged) and",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "unreadable one deleted": Mutant(
-        "policy.py", 'if verdict.state == "unknown":', "if False:",
+        "policy/keep.py", 'if verdict.state == "unknown":', "if False:",
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "pins ignored": Mutant(
-        "policy.py", "    kept.append(dict(protected))\n", "",
+        "policy/keep.py", "    kept.append(dict(protected))\n", "",
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "stale one outranks": Mutant(
-        "lineage.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, ",
+        "policy/lineage.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, ",
         "key=lambda j: (j.checkpoint.step, ", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
     "clock believed": Mutant(
-        "lineage.py", "saved_at(newer) > saved_at(older) and one_history(newer, older) is False",
+        "policy/lineage.py", "saved_at(newer) > saved_at(older) and one_history(newer, older) is False",
         "saved_at(newer) > saved_at(older)",
         f"{PLANS}_clock_jumps_change_nothing_for_count_rules"),
     "range below its low end": Mutant(
-        "policy.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
+        "policy/keep.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
         f"{PLANS}_free_target_never_goes_below_the_low_end"),
     "plan deleted though dry": Mutant(
         "ops/pruning.py", "    if dry_run:\n", "    if False:\n",
         f"{PLANS}_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes"),
-    "oldest kept": Mutant("policy.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
+    "oldest kept": Mutant("policy/keep.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
     "deleted before verified": Mutant(
         "ops/removing.py", "    _survivors_still_intact(made)\n", "",
         "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
@@ -75,7 +75,7 @@ MUTANTS = {
         "            yield from self.attempt(path, lambda: os.unlink(os.path.realpath(path)))\n",
         f"{ATTACKS}_link_swapped_in_before_any_call_reaches_nothing_outside[prune-file-symlink]", often=True),
     "unreadable pins taken for none": Mutant(
-        "pins.py", "    except FileNotFoundError:\n", "    except OSError:\n",
+        "runs/pins.py", "    except FileNotFoundError:\n", "    except OSError:\n",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "written through a link": Mutant(
         "careful.py", "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC", "os.O_WRONLY | os.O_CREAT | os.O_TRUNC",
@@ -117,7 +117,7 @@ def test_product_broken_in_one_line_is_noticed(real, tmp_path, monkeypatch, tall
 @pytest.mark.mounts
 def test_same_tests_are_green_on_the_product_as_it_is(real, tmp_path, monkeypatch, tally):
     monkeypatch.delenv("CKPTKIT_EXHAUSTIVE", raising=False)
-    whole = broken(tmp_path, "pins.py", "\nFILE = ", "\n\nFILE = ")  # one more empty line breaks nothing
+    whole = broken(tmp_path, "runs/pins.py", "\nFILE = ", "\n\nFILE = ")  # one more empty line breaks nothing
     code, said = run_tests(whole, real, *{MUTANTS[name].test for name in CHOSEN})
     assert code == 0, said[-3000:]
     tally.ran("whole products tested as the broken ones are")

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.lineage import in_line, stale_names
-from ckptkit.mass_delete import intact_deletions, unasked, waiting
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
+from ckptkit.policy.lineage import in_line, stale_names
+from ckptkit.policy.mass_delete import intact_deletions, unasked, waiting
 from tests.faults.drawn import (
     AVAILABLE,
     COUNTED,

@@ -8,7 +8,7 @@ import shutil
 
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import OLD, set_age
 
 START, HOUR, DAY, STEPS = 1_700_000_000.0, 3600.0, 86_400.0, 100  # steps between two saves

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckptkit import config, layouts, manifest, rules, scripts
+from ckptkit import config, layouts, manifest, scripts
 from ckptkit.errors import UsageError
 from ckptkit.formats import (
     bounded,
@@ -29,6 +29,7 @@ from ckptkit.formats.torch_records import Archive, parts, placed
 from ckptkit.formats.values import KINDS, Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model.checkpoint import Checkpoint, File
+from ckptkit.policy import rules
 from ckptkit.verify.agreement import across_findings
 from ckptkit.verify.seen import Parts, Seen
 from tests.fuzz import planted, shapes, whole

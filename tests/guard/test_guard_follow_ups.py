@@ -12,7 +12,7 @@ from ckptkit.guard import after_save
 from ckptkit.guard.after_save import FollowUp, FollowUps, make_durable
 from ckptkit.guard.room import DURABLE, Room
 from ckptkit.guard.settings import Settings
-from ckptkit.policy import Range, Rules
+from ckptkit.policy.keep import Range, Rules
 
 SETTINGS = Settings(Rules(keep_last=Range(9, 9)), 9, True, "skip", 0.0)
 

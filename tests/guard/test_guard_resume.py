@@ -102,8 +102,8 @@ def test_true_looks_where_the_run_is_when_training_begins(run, tmp_path, told):
 def test_true_where_the_disk_can_not_be_read_is_an_error_and_no_first_run(run, monkeypatch):
     import tiny
 
-    from ckptkit import discover
     from ckptkit.errors import UnreadableRun
+    from ckptkit.runs import discover
 
     def unreadable(path):
         raise UnreadableRun(f"can't list {path!r}: Input/output error")

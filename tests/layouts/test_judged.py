@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import discover, layouts, ops
+from ckptkit import layouts, ops
+from ckptkit.runs import discover
 from tests.layouts.made import CASES, MADE, copied
 
 UNJUDGED = {"megatron": "iter_0000002", "orbax": "2", "verl": "global_step_2", "loose-torch": "model_1000.pt"}

@@ -14,7 +14,7 @@ import pytest
 
 import ckptkit
 from ckptkit import ops
-from ckptkit.rules import Range, Rules
+from ckptkit.policy.rules import Range, Rules
 from tests.layouts.made import CASES, MADE, aged, copied, events
 
 SAVES = [case for case in CASES if case not in ("lightning-single", "lightning-last-link", "lightning-weights-only")]

@@ -11,7 +11,7 @@ import pytest
 import ckptkit
 from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.rules import Range, Rules
+from ckptkit.policy.rules import Range, Rules
 from tests.layouts.made import aged, copied
 
 

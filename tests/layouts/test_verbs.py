@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import discover, layouts, ops
+from ckptkit import layouts, ops
 from ckptkit.errors import NoIntactCheckpoint
-from ckptkit.rules import Range, Rules
+from ckptkit.policy.rules import Range, Rules
+from ckptkit.runs import discover
 from tests.conftest import CHECKOUT
 from tests.layouts.made import copied
 

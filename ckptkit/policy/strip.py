@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ckptkit.lineage import in_line, kind_of
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.plan import Part, Strip, StripPlan
-from ckptkit.policy import BEING_WRITTEN, UNJUDGED, first_finding
+from ckptkit.policy.keep import BEING_WRITTEN, UNJUDGED, first_finding
+from ckptkit.policy.lineage import in_line, kind_of
 
 ALREADY = "weights-only already"
 FLOOR = "newest intact resumable"

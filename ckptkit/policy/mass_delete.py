@@ -10,10 +10,10 @@ from typing import Any
 
 from ckptkit import calling
 from ckptkit.errors import UsageError
-from ckptkit.lineage import in_line, kind_of
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.plan import Decision, Plan
-from ckptkit.policy import Best, Range, Rules
+from ckptkit.policy.keep import Best, Range, Rules
+from ckptkit.policy.lineage import in_line, kind_of
 
 WAITS = "waits for a yes"
 FOR_ROOM = "the next save would not fit"

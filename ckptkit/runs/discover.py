@@ -146,7 +146,7 @@ def require_checkpoint_name(path: str) -> None:
 
 
 def _no_such_checkpoint(path: str) -> str:
-    from ckptkit import nearby  # loaded for the message alone
+    from ckptkit.runs import nearby  # loaded for the message alone
 
     return nearby.no_such_checkpoint(path)
 
@@ -208,11 +208,11 @@ def run_directory(path: str) -> str:
     """Given what a person typed as RUN, return its real absolute path. Raises NoSuchRun, UsageError (/, a home)."""
     real, kind = _looked_up(path)
     if kind is None:
-        from ckptkit import nearby  # loaded for the message alone
+        from ckptkit.runs import nearby  # loaded for the message alone
 
         raise NoSuchRun(nearby.missing(path))
     if kind != stat.S_IFDIR:
-        from ckptkit import nearby
+        from ckptkit.runs import nearby
 
         raise NoSuchRun(nearby.no_directory(path))
     refuse_system_directory(path)
@@ -223,7 +223,7 @@ def directory_at(path: str) -> str:
     """Given what a person typed as a run or a root above runs, return its real path. Raises NoSuchRun."""
     real, kind = _looked_up(path)
     if kind != stat.S_IFDIR:
-        from ckptkit import nearby
+        from ckptkit.runs import nearby
 
         raise NoSuchRun(nearby.missing(path, "directory") if kind is None else nearby.no_directory(path))
     return real

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.calling import command
 from ckptkit.errors import UsageError
-from ckptkit.lineage import (
+from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
+from ckptkit.model.plan import Decision, Plan, Writer
+from ckptkit.policy.lineage import (
     diverged_names,
     in_line,
     kind_of,
@@ -20,9 +22,7 @@ from ckptkit.lineage import (
     saved_at,
     stale_names,
 )
-from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
-from ckptkit.model.plan import Decision, Plan, Writer
-from ckptkit.rules import DEFAULT_RULES, Best, Range, Rules
+from ckptkit.policy.rules import DEFAULT_RULES, Best, Range, Rules
 
 if TYPE_CHECKING:
     from ckptkit.model.plan import Strip

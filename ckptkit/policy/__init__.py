@@ -1,0 +1,1 @@
+"""PURE: which checkpoints stay and which go. No clock, no disk, no log."""
