@@ -162,7 +162,7 @@ from ckptkit.box import Eaters, Trail
 from ckptkit.disk import du
 os.chdir({volume!r})
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
-walked = du.walk(".", 3, 4096)
+walked = du.walk_with_du(".", 3, 4096)
 found = Eaters({volume!r}, unreadable=walked.unreadable, first_unreadable=walked.first_unreadable)
 print(json.dumps([flag.code for flag in flags.of_eaters(found)]))
 """

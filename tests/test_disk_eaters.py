@@ -12,7 +12,7 @@ from ckptkit import disk
 from ckptkit.disk import du, walking
 
 MB = 1 << 20
-WALKS = {"du": du.walk, "python": walking.walk}
+WALKS = {"du": du.walk_with_du, "python": walking.walk}
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -107,7 +107,7 @@ import os
 from ckptkit.disk import du, walking
 os.chdir({root!r})  # nobody may not even pass through pytest's folders
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
-for walk in (du.walk, walking.walk):
+for walk in (du.walk_with_du, walking.walk):
     walked = walk('.', 3, 4096)
     print(walked.unreadable, "Permission denied" in walked.first_unreadable, walked.unfinished)
 """
@@ -137,7 +137,7 @@ def test_walk_that_runs_out_of_time_tells_what_it_saw(tmp_path, monkeypatch):
     (tmp_path / "du").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     began = time.monotonic()
-    walked = du.walk(str(tmp_path), 3, 4096, began + 1)
+    walked = du.walk_with_du(str(tmp_path), 3, 4096, began + 1)
     assert time.monotonic() - began < 10
     assert walked == ((walking.Row(f"{tmp_path}/file", 2 * MB, False),), 2 * MB, 0, "", True)
 

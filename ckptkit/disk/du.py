@@ -19,8 +19,8 @@ VANISHED = "No such file or directory"
 CHUNK_BYTES = 1 << 16
 
 
-def walk(root: str, depth: int, smallest: int, until: float = FOREVER, told: Told | None = None) -> Walked | None:
-    """As `walking.walk`; None where there is no `du` that can do it."""
+def walk_with_du(root: str, depth: int, smallest: int, until: float = FOREVER, told: Told | None = None) -> Walked | None:
+    """As `walk`, but None where there is no `du` that can do it."""
     command = ("du", "-xac0", "--block-size=1", f"--threshold={smallest}", "--", root)
     environment = {**os.environ, "LC_ALL": "C"}
     try:

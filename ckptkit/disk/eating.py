@@ -35,7 +35,7 @@ def eaters(
     until = time.monotonic() + seconds
     above = _above(root, runs)
     deepest = max([depth, *(_depth(root, path) + 1 for path in above)])
-    walked = du.walk(root, deepest, smallest, until, told) or walking.walk(root, deepest, smallest, until, told)
+    walked = du.walk_with_du(root, deepest, smallest, until, told) or walking.walk(root, deepest, smallest, until, told)
     rows = tuple(r for r in walked.rows if not r.directory or _depth(root, r.path) <= depth or _beside(r.path, above))
     return _largest(root, walked._replace(rows=rows), top)
 

@@ -46,8 +46,8 @@ def trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: 
     return tuple(trail for trail in _trails(volumes, plans, now) if len(trail.samples) > 1)
 
 
-def _trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> Iterator[Trail]:
-    for volume in volumes:
+def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> Iterator[Trail]:
+    for volume in mounted:
         yield Trail(_past(volume.mount, "", now, measuring.of_volume(volume, now)))
     for made, rules in plans:
         with suppress(OSError):  # it vanished meanwhile

@@ -65,18 +65,18 @@ def report(
     runs = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
     volumes = _volumes([*paths, *runs])
     planned, errors = _planned(runs, rules_of, trust_of, now)
-    trainings = disk.trainings(runs, [v.mount for v in volumes])
-    caches = disk.caches(runs, *_started_from(paths, [t.pid for t in trainings]))
-    seen = _volumes([*paths, *runs, *(c.path for c in caches)])  # a cache on another volume is worth a look at it
+    active = disk.trainings(runs, [v.mount for v in volumes])
+    cached = disk.caches(runs, *_started_from(paths, [t.pid for t in active]))
+    seen = _volumes([*paths, *runs, *(c.path for c in cached)])  # a cache on another volume is worth a look at it
     found = Report(
         seen,
         tuple(made for made, _ in planned),
         (),
         errors,
         tuple(_eaten(volumes, depth, top, told, runs)),
-        caches,
+        cached,
         disk.open_deleted(),
-        with_guards(runs, [t for t in trainings if t.run or t.on_volume]),
+        with_guards(runs, [t for t in active if t.run or t.on_volume]),
         tuple(foreseeing.trails(volumes, planned, moment) if trails is None else trails),
         disk.quotas(seen),
         moment,
@@ -145,8 +145,8 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
         yield from flags.of_run(made, rules)
         for volume in _volumes([made.run]):  # none if it vanished meanwhile
             yield from flags.of_place(made.run, volume)
-    for quota in found.quotas:
-        yield from flags.of_quota(quota)
+    for limit in found.quotas:
+        yield from flags.of_quota(limit)
     for eaten in found.eaters:
         yield from flags.of_eaters(eaten)
     yield from flags.of_caches(found.caches, found.volumes)

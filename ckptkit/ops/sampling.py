@@ -34,15 +34,15 @@ def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None
     """
     discover.directory_at(path)
     runs, errors = [], []
-    volumes = {volume.mount: volume for volume in [disk.volume(path)]}
+    by_mount = {volume.mount: volume for volume in [disk.volume(path)]}
     for run in discover.find_runs(path):
         try:
             volume = disk.volume(run)
             runs.append(_run(run, volume, now))
-            volumes.setdefault(volume.mount, volume)
+            by_mount.setdefault(volume.mount, volume)
         except (CkptkitError, OSError) as error:  # one bad run never hides the others
             errors.append((run, str(error)))
-    seen = (VolumeSight(v, _growth(v, now, samples_of(v.mount, ""))) for v in volumes.values())
+    seen = (VolumeSight(v, _growth(v, now, samples_of(v.mount, ""))) for v in by_mount.values())
     return Sight(now, tuple(seen), tuple(_with_outlook(runs, samples_of, outlook)), tuple(errors))
 
 
