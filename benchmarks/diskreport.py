@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ckptkit import disk
-from ckptkit.disk import walking
+from ckptkit.system import usage
 
 TARGET = 1.2  # diskreport's walk, in wall time of `du -sx`
 PER_DIRECTORY = 1000
@@ -58,8 +57,8 @@ def walks(folder: str) -> dict[str, Callable[[], Any]]:
     du = ("du", "-sx", folder)
     return {
         "du -sx": lambda: subprocess.run(du, check=True, stdout=subprocess.DEVNULL),
-        "diskreport": lambda: disk.eaters(folder, DEPTH),
-        "without GNU du": lambda: walking.walk(folder, DEPTH, SMALLEST_BYTES),
+        "diskreport": lambda: usage.eaters(folder, DEPTH),
+        "without GNU du": lambda: usage.walk(folder, DEPTH, SMALLEST_BYTES),
     }
 
 

@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ckptkit import arguments, careful
+from ckptkit import arguments
 from ckptkit.errors import UnreadableRun, UsageError
 from ckptkit.policy.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
+from ckptkit.system import files
 
 FILE = "ckptkit.toml"
 # The disk's word, not a fault of the file: nobody has to correct it.
@@ -113,7 +114,7 @@ def option(key: str) -> str:
 
 def _from_file(path: str, required: bool) -> dict[str, Setting]:
     try:
-        raw = _typed_file(path) if required else careful.content(path, follow=True)
+        raw = _typed_file(path) if required else files.content(path, follow=True)
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError(f"--config {path!r}: no such file") from None
@@ -155,7 +156,7 @@ def _must(key: str) -> str:
 def _typed_file(path: str) -> bytes:
     """What a person typed as --config may be a pipe, such as <(...)."""
     with open(path, "rb") as file:
-        return file.read(careful.LARGEST_BYTES)
+        return file.read(files.LARGEST_BYTES)
 
 
 def _toml(path: str, raw: bytes) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ckptkit import careful
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, FileDigest, Manifest, Verdict
+from ckptkit.system import files as careful
 
 FILE = f"{OURS}manifest.json"
 SCHEMA = "ckptkit.manifest/1"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock, ops
-from ckptkit.disk.training import started_at
+from ckptkit import ops
 from ckptkit.errors import LockHeld
 from ckptkit.ops.at_work import at_work
 from ckptkit.report import watching
+from ckptkit.system import lock
+from ckptkit.system.processes import started_at
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import CHECKOUT, names
 from tests.support.waiting import wait_for
@@ -27,7 +28,7 @@ TRAINS = """
 import os, sys
 sys.path.insert(0, "tests/guard")
 import ckptkit, tiny
-from ckptkit import lock
+from ckptkit.system import lock
 
 run, how = sys.argv[1:]
 
@@ -187,7 +188,7 @@ def test_monitors_page_shows_who_trains_there(run_of):
 # What a training looks like from outside: the script's name. A worker that it forked has all open that it has.
 SCRIPT = """
 import os, subprocess, sys, time
-from ckptkit import lock
+from ckptkit.system import lock
 run, how = sys.argv[1:]
 if how == "launches":
     ranks = [subprocess.Popen([sys.executable, __file__, run, each]) for each in ("guarded", "plain")]

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk, flags, ops
+from ckptkit import flags, ops
 from ckptkit.calling import command
 from ckptkit.model.disk import Eaters
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
+from ckptkit.system import trainings
 from tests.support.runs import make_run
 from tests.support.waiting import wait_for
 
@@ -158,8 +159,8 @@ def test_directories_that_cant_be_read_are_told_and_clear(place, monkeypatch):
     code = f"""
 import json, os
 from ckptkit import flags
-from ckptkit.box import Eaters, Trail
-from ckptkit.disk import du
+from ckptkit.model.disk import Eaters; from ckptkit.model.report import Trail
+from ckptkit.system import usage as du
 os.chdir({volume!r})
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 walked = du.walk_with_du(".", 3, 4096)
@@ -196,7 +197,7 @@ def train(place, tmp_path):
 
     def go(log):
         started.append(subprocess.Popen([sys.executable, script, place], stdout=log, start_new_session=True))
-        wait_for(lambda: Path(place, "events").exists() and any(t.run for t in disk.trainings([place], [])))
+        wait_for(lambda: Path(place, "events").exists() and any(t.run for t in trainings.trainings([place], [])))
         return started[-1]
 
     yield go

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock, ops
+from ckptkit import ops
 from ckptkit.errors import UsageError
+from ckptkit.system import lock
 from tests.support.bare import bare
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal

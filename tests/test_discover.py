@@ -154,7 +154,7 @@ def test_mount_inside_is_told_and_what_is_in_it_is_not_listed(tmp_path, mount):
 
 def test_scan_opens_directories_and_no_file(run_of, tmp_path):
     run, trace = run_of({100: "intact", 200: "torn"}, "sharded"), tmp_path / "trace"
-    code = f"from ckptkit import discover; discover.scan({run!r})"
+    code = f"from ckptkit.runs import discover; discover.scan({run!r})"
     strace = ["strace", "-f", "-o", str(trace), "-e", "trace=open,openat,openat2", sys.executable, "-c", code]
     subprocess.run(strace, cwd=CHECKOUT, check=True)
     opened = [call for call in trace.read_text().splitlines() if run in call]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk
+from ckptkit.system import processes, volumes
 
 HOLD = """
 import mmap, sys, time
@@ -59,7 +59,7 @@ def said(*command):
 def test_volume_is_what_df_says(mount, filesystem, options):
     point = mount(filesystem, megabytes=32, options=options)
     Path(point, "some").write_bytes(b"\1" * 3_000_000)
-    found = disk.volume(point)
+    found = volumes.volume(point)
     size, available, percent = df(point, "size", "avail", "pcent")
     inodes, free_inodes = df(point, "itotal", "iavail")
     assert (found.total_bytes, found.available_bytes) == (int(size), int(available))
@@ -80,7 +80,7 @@ def test_full_volume_has_nothing_available_and_the_reserve_is_told_apart(mount):
         [*user, "dd", "if=/dev/zero", "of=file", "bs=4k"], cwd=point, capture_output=True, text=True, check=False
     )
     assert "No space left on device" in full.stderr
-    found = disk.volume(point)
+    found = volumes.volume(point)
     assert found.available_bytes == 0 < found.reserved_bytes == found.free_bytes
     assert found.used_fraction == 1.0
 
@@ -90,7 +90,7 @@ def test_full_volume_has_nothing_available_and_the_reserve_is_told_apart(mount):
 def test_mount_point_of_any_name_is_found(mount, tmp_path, name):
     point = mount("tmpfs", at=tmp_path / name)
     Path(point, "deep").mkdir()
-    assert disk.volume(f"{point}/deep").mount == point
+    assert volumes.volume(f"{point}/deep").mount == point
 
 
 @pytest.mark.mounts
@@ -99,25 +99,25 @@ def test_innermost_mount_counts_and_a_neighbours_name_does_not(mount, tmp_path):
     neighbour = mount("tmpfs", at=tmp_path / "volume")
     inner = mount("tmpfs", at=Path(outer, "inner"))
     top = mount("tmpfs", "size=3m", at=tmp_path / "volume")  # over the neighbour
-    assert [disk.volume(p).mount for p in (outer, inner, top)] == [outer, inner, neighbour]
-    assert disk.volume(top).total_bytes == 3 << 20
+    assert [volumes.volume(p).mount for p in (outer, inner, top)] == [outer, inner, neighbour]
+    assert volumes.volume(top).total_bytes == 3 << 20
 
 
 @pytest.mark.mounts
 def test_read_only_volume_says_so(mount):
     point = mount("ext4")
     subprocess.run(["mount", "-o", "remount,ro", point], check=True)
-    assert disk.volume(point).read_only
+    assert volumes.volume(point).read_only
 
 
 def test_path_behind_a_symlink_is_on_the_volume_that_it_leads_to(tmp_path):
     (tmp_path / "link").symlink_to("/proc")
-    assert disk.volume(str(tmp_path / "link")).filesystem == "proc"
+    assert volumes.volume(str(tmp_path / "link")).filesystem == "proc"
 
 
 def test_missing_path_is_an_os_error(tmp_path):
     with pytest.raises(OSError):
-        disk.volume(str(tmp_path / "missing"))
+        volumes.volume(str(tmp_path / "missing"))
 
 
 # --- open files -----------------------------------------------------------------------------------------------------
@@ -129,12 +129,12 @@ def test_holder_of_a_file_is_named_as_long_as_it_lives(tmp_path, holder, how):
     held.parent.mkdir(parents=True)
     held.write_bytes(b"\1" * 5000)
     process = holder(held, how)
-    (found,) = disk.open_files(str(tmp_path / "run"))
+    (found,) = processes.open_files(str(tmp_path / "run"))
     assert (found.path, found.pid, found.deleted) == (str(held), process.pid, False)
     assert found.command == Path(f"/proc/{process.pid}/comm").read_text().strip()
     process.kill()
     process.wait()
-    assert disk.open_files(str(tmp_path / "run")) == ()
+    assert processes.open_files(str(tmp_path / "run")) == ()
 
 
 def test_deleted_file_keeps_the_name_that_it_had(tmp_path, holder):
@@ -143,7 +143,7 @@ def test_deleted_file_keeps_the_name_that_it_had(tmp_path, holder):
     held.write_bytes(b"\1")
     holder(held)
     held.unlink()
-    (found,) = disk.open_files(str(tmp_path / "run"))
+    (found,) = processes.open_files(str(tmp_path / "run"))
     assert (found.path, found.deleted) == (str(held), True)
 
 
@@ -152,16 +152,16 @@ def test_neighbour_whose_name_begins_alike_is_not_below(tmp_path, holder):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"\1")
     holder(tmp_path / "run-2" / "file")
-    assert disk.open_files(str(tmp_path / "run")) == ()
+    assert processes.open_files(str(tmp_path / "run")) == ()
 
 
 def test_own_process_and_directories_count(tmp_path):
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert [(f.path, f.pid) for f in disk.open_files(str(tmp_path))] == [(str(tmp_path), os.getpid())]
+        assert [(f.path, f.pid) for f in processes.open_files(str(tmp_path))] == [(str(tmp_path), os.getpid())]
     finally:
         os.close(fd)
-    assert disk.open_files(str(tmp_path)) == ()
+    assert processes.open_files(str(tmp_path)) == ()
 
 
 def test_run_behind_a_symlink_is_looked_for_by_its_real_name(tmp_path):
@@ -169,7 +169,7 @@ def test_run_behind_a_symlink_is_looked_for_by_its_real_name(tmp_path):
     (tmp_path / "run" / "file").write_bytes(b"\1")
     (tmp_path / "link").symlink_to("run")
     with open(tmp_path / "run" / "file", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
-        assert [f.pid for f in disk.open_files(str(tmp_path / "link"))] == [os.getpid()]
+        assert [f.pid for f in processes.open_files(str(tmp_path / "link"))] == [os.getpid()]
 
 
 @pytest.mark.mounts
@@ -184,12 +184,13 @@ def test_same_path_on_a_containers_own_disk_is_not_held_and_the_shared_file_is(t
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "container", str(held.parent)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as container:
         assert container.stdout.readline() == "held\n"
-        assert [f.path == str(held) for f in disk.open_files(str(tmp_path / "run"))] == seen
+        assert [f.path == str(held) for f in processes.open_files(str(tmp_path / "run"))] == seen
         container.communicate("\n")
 
 
 def test_anothers_processes_are_no_error_to_an_ordinary_user(tmp_path):
-    code = f"from ckptkit import disk; import os; os.setuid(65534); print(len(disk.open_files({str(tmp_path)!r})))"
+    code = "import os; from ckptkit.system.processes import open_files; os.setuid(65534); "
+    code += f"print(len(open_files({str(tmp_path)!r})))"
     if os.geteuid():
         code = code.replace("os.setuid(65534)", "None")
     checkout = Path(__file__).resolve().parent.parent

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk
-from ckptkit.disk import du, walking
+from ckptkit.system import usage
 
 MB = 1 << 20
-WALKS = {"du": du.walk_with_du, "python": walking.walk}
+WALKS = {"du": usage.walk_with_du, "python": usage.walk}
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -104,7 +103,7 @@ def test_unreadable_directories_are_counted_and_told(mount):
         os.chmod(f"{root}/{name}", 0o700)
     code = f"""
 import os
-from ckptkit.disk import du, walking
+from ckptkit.system import usage as du, usage as walking
 os.chdir({root!r})  # nobody may not even pass through pytest's folders
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for walk in (du.walk_with_du, walking.walk):
@@ -131,15 +130,15 @@ def test_files_that_come_and_go_meanwhile_are_no_error(tmp_path, walk):
 
 def test_walk_that_runs_out_of_time_tells_what_it_saw(tmp_path, monkeypatch):
     fill(tmp_path / "file", 2)
-    assert walking.walk(str(tmp_path), 3, 4096, time.monotonic() - 1).unfinished
+    assert usage.walk(str(tmp_path), 3, 4096, time.monotonic() - 1).unfinished
     # A du that hangs, as on a dead network file system.
     (tmp_path / "du").write_text(f"#!/bin/sh\nprintf '2097152\\t{tmp_path}/file\\0'; exec /bin/sleep 60\n")
     (tmp_path / "du").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     began = time.monotonic()
-    walked = du.walk_with_du(str(tmp_path), 3, 4096, began + 1)
+    walked = usage.walk_with_du(str(tmp_path), 3, 4096, began + 1)
     assert time.monotonic() - began < 10
-    assert walked == ((walking.Row(f"{tmp_path}/file", 2 * MB, False),), 2 * MB, 0, "", True)
+    assert walked == ((usage.Row(f"{tmp_path}/file", 2 * MB, False),), 2 * MB, 0, "", True)
 
 
 def test_progress_tells_bytes_and_where(tmp_path, walk):
@@ -157,11 +156,11 @@ def test_directory_that_is_nearly_all_one_other_is_left_out_for_it(mount, tmp_pa
     fill(tmp_path / "home" / "user" / "cache" / "one", 5)
     fill(tmp_path / "home" / "user" / "cache" / "two", 4)
     fill(tmp_path / "other" / "file", 1)
-    found = disk.eaters(str(tmp_path), depth=3, top=10)
+    found = usage.eaters(str(tmp_path), depth=3, top=10)
     names = [os.path.relpath(e.path, tmp_path) for e in found.directories if e.allocated_bytes >= MB]
     assert names == ["home/user/cache", "other"], "home is all user; a file explains no directory"
     assert [os.path.basename(e.path) for e in found.files if e.allocated_bytes >= MB] == ["one", "two", "file"]
-    assert len(disk.eaters(str(tmp_path), top=2).files) == 2
+    assert len(usage.eaters(str(tmp_path), top=2).files) == 2
 
 
 @pytest.mark.mounts
@@ -177,7 +176,7 @@ def test_data_set_beside_the_runs_is_listed_however_deep_it_lies(mount, tmp_path
         with monkeypatch.context() as box:
             if path:
                 box.setenv("PATH", path)
-            found = disk.eaters(str(tmp_path), depth=1, **options)
+            found = usage.eaters(str(tmp_path), depth=1, **options)
         return [os.path.relpath(e.path, tmp_path) for e in found.directories if e.allocated_bytes >= MB]
 
     assert names() == ["home"]
@@ -188,8 +187,8 @@ def test_data_set_beside_the_runs_is_listed_however_deep_it_lies(mount, tmp_path
 def test_box_without_gnu_du_is_walked_by_python(tmp_path, monkeypatch):
     fill(tmp_path / "file", 2)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert disk.eaters(str(tmp_path)).allocated_bytes >= 2 * MB
+    assert usage.eaters(str(tmp_path)).allocated_bytes >= 2 * MB
     # BusyBox: it knows no --threshold, complains and ends.
     (tmp_path / "du").write_text("#!/bin/sh\necho 'du: unrecognized option' >&2; exit 1\n")
     (tmp_path / "du").chmod(0o755)
-    assert disk.eaters(str(tmp_path)).allocated_bytes >= 2 * MB
+    assert usage.eaters(str(tmp_path)).allocated_bytes >= 2 * MB

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk
 from ckptkit.calling import command
+from ckptkit.system import caches, volumes
 
 MB = 1 << 20
 
@@ -23,7 +23,7 @@ def leave(path, megabytes=2, age=7200):
 def found(tmp_path, runs=(), folders=(), **variables):
     """{kind: cache} of a home of our own, of what lies below tmp_path."""
     environment = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")} | variables
-    listed = disk.caches([str(r) for r in runs], [str(f) for f in folders], [environment])
+    listed = caches.caches([str(r) for r in runs], [str(f) for f in folders], [environment])
     return {cache.kind: cache for cache in listed if cache.path.startswith(str(tmp_path))}
 
 
@@ -47,7 +47,7 @@ def test_cache_is_found_sized_and_cleared_by_its_command(tmp_path, kind):
     (tmp_path / "home").mkdir()
     leave(tmp_path / PLACES[kind])
     cache = found(tmp_path, folders=[tmp_path / "work"])[kind]
-    assert cache.allocated_bytes >= 2 * MB and cache.mount == disk.volume(str(tmp_path)).mount
+    assert cache.allocated_bytes >= 2 * MB and cache.mount == volumes.volume(str(tmp_path)).mount
     if kind != "wandb":  # that one asks the server what it has
         subprocess.run(cache.command, shell=True, check=True)
         assert found(tmp_path, folders=[tmp_path / "work"]) == {}
@@ -86,7 +86,7 @@ def test_each_repository_of_the_hub_has_a_row_and_broken_off_downloads_too(tmp_p
     leave(hub / "datasets--org--small" / "blobs" / "abc", 2)
     leave(hub / "models--org--large" / "blobs" / "def.incomplete", 1)
     leave(hub / "models--org--large" / "blobs" / "now.incomplete", 1, age=0)  # somebody downloads it
-    listed = disk.caches([], [], [{"HOME": str(tmp_path / "home")}])
+    listed = caches.caches([], [], [{"HOME": str(tmp_path / "home")}])
     notes = {c.note.split(";")[0]: c.kind for c in listed if c.path.startswith(str(hub))}
     assert notes == {
         "model org/large": "hf-hub",
@@ -97,9 +97,9 @@ def test_each_repository_of_the_hub_has_a_row_and_broken_off_downloads_too(tmp_p
 
 def test_cache_too_large_to_count_in_time_says_at_least(tmp_path, monkeypatch):
     leave(tmp_path / "home/.cache/pip/http/a")
-    monkeypatch.setattr("ckptkit.disk.leavings.SMALLEST_BYTES", 1)
+    monkeypatch.setattr("ckptkit.system.caches.SMALLEST_BYTES", 1)
     assert "at least" not in found(tmp_path)["pip"].note
-    monkeypatch.setattr("ckptkit.disk.leavings.SECONDS", 0)
+    monkeypatch.setattr("ckptkit.system.caches.SECONDS", 0)
     assert "at least" in found(tmp_path)["pip"].note
 
 
@@ -139,5 +139,5 @@ def test_link_in_a_cache_place_leads_to_the_real_one_and_counts_once(tmp_path):
         {"HOME": str(tmp_path / "home")},
         {"HF_HOME": str(tmp_path / "big"), "HOME": str(tmp_path / "home")},
     ]
-    listed = [c for c in disk.caches([], [], environments) if c.kind == "hf-hub" and str(tmp_path) in c.path]
+    listed = [c for c in caches.caches([], [], environments) if c.kind == "hf-hub" and str(tmp_path) in c.path]
     assert [c.path for c in listed] == [str(Path(tmp_path, "big/hub/models--a--b"))]

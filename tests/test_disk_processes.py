@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk
-from ckptkit.disk.training import TEMPORARY
+from ckptkit.system import processes, trainings, unlinked, volumes
+from ckptkit.system.trainings import TEMPORARY
 from tests.support.waiting import wait_for
 
 MB = 1 << 20
@@ -49,7 +49,7 @@ def start():
 
 def training(run):
     """The one training of the run, once it has said its first line."""
-    found = [t for t in disk.trainings([str(run)], []) if t.run]
+    found = [t for t in trainings.trainings([str(run)], []) if t.run]
     return found[0] if found else None
 
 
@@ -57,7 +57,7 @@ def training(run):
 
 
 def held_in(folder):
-    return [file for file in disk.open_deleted() if file.path.startswith(str(folder))]
+    return [file for file in unlinked.open_deleted() if file.path.startswith(str(folder))]
 
 
 def test_deleted_file_is_told_with_bytes_and_holder_until_it_is_closed(tmp_path):
@@ -69,7 +69,7 @@ def test_deleted_file_is_told_with_bytes_and_holder_until_it_is_closed(tmp_path)
         path.unlink()
         (found,) = held_in(tmp_path)
         assert (found.path, found.pid, found.allocated_bytes) == (str(path), os.getpid(), 3 * MB)
-        assert found.mount == disk.volume(str(tmp_path)).mount
+        assert found.mount == volumes.volume(str(tmp_path)).mount
     assert held_in(tmp_path) == []
 
 
@@ -83,7 +83,7 @@ def test_command_frees_the_bytes_of_a_log_under_its_writer_and_ends_a_reader(tmp
     data = tmp_path / "data"
     data.write_bytes(b"\1" * MB)
     reader = start("tail", "-f", data, stdout=subprocess.DEVNULL)
-    wait_for(lambda: any(f.path == str(data) for f in disk.open_files(str(tmp_path))))
+    wait_for(lambda: any(f.path == str(data) for f in processes.open_files(str(tmp_path))))
     data.unlink()
     (found,) = held_in(tmp_path)
     assert found.command == f"kill {reader.pid}"
@@ -96,7 +96,7 @@ def test_file_that_two_hold_counts_once_and_one_with_another_name_left_not_at_al
     path = tmp_path / "file"
     path.write_bytes(b"\1" * MB)
     start("tail", "-f", path, stdout=subprocess.DEVNULL)
-    wait_for(lambda: disk.open_files(str(tmp_path)))
+    wait_for(lambda: processes.open_files(str(tmp_path)))
     with open(path, "rb"):
         os.link(path, tmp_path / "again")
         path.unlink()
@@ -111,7 +111,7 @@ def test_file_really_called_deleted_and_memory_are_not_told(tmp_path):
         memory = os.memfd_create("scratch")
         os.write(memory, b"\1" * MB)
         assert held_in(tmp_path) == []
-        assert not [f for f in disk.open_deleted() if "memfd" in f.path]
+        assert not [f for f in unlinked.open_deleted() if "memfd" in f.path]
         os.close(memory)
 
 
@@ -210,7 +210,7 @@ def test_ranks_of_a_launcher_are_one_training(box, start):
     (box / "train_all.py").write_text(code)
     launcher = start(sys.executable, "train_all.py", "train.py", "run", cwd=box)
     wait_for(lambda: (box / "run" / "events.log").exists())
-    assert [t.pid for t in disk.trainings([f"{box}/run"], []) if t.run] == [launcher.pid]
+    assert [t.pid for t in trainings.trainings([f"{box}/run"], []) if t.run] == [launcher.pid]
 
 
 def test_log_behind_tee_is_found(box, start):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk, flags, ops
-from ckptkit.disk import quota
+from ckptkit import flags, ops
+from ckptkit.system import quota, volumes
 from tests.support.runs import make_run, names
 
 LATER = 3600  # seconds: longer than a neighbour's torch process protects what was last written to
 
-WORK = disk.volume("/")._replace(path="/work space/run", mount="/work space", filesystem="ext4")
+WORK = volumes.volume("/")._replace(path="/work space/run", mount="/work space", filesystem="ext4")
 HEAD = """Disk quotas for user trainer (uid 1000):
      Filesystem  blocks   quota   limit   grace   files   quota   limit   grace
 """
@@ -56,7 +56,7 @@ def say(tmp_path, monkeypatch):
 def test_quota_is_read_and_its_flags_follow_its_use(say, name):
     line, numbers, levels = WORDS[name]
     say(f"{HEAD}{line}\n          /other    1  0  2  0  1  0  0  0\n")
-    (found,) = disk.quotas([WORK])
+    (found,) = quota.quotas([WORK])
     assert list(found) == ["/work space", *numbers, "this user"]
     assert [flag.code.rpartition("-")[2] for flag in flags.of_quota(found)] == levels
 
@@ -64,15 +64,15 @@ def test_quota_is_read_and_its_flags_follow_its_use(say, name):
 @pytest.mark.parametrize("words", ["", "Disk quotas for user root (uid 0): none\n", "quota: Quota server down\n", HEAD])
 def test_box_without_quotas_has_none(say, words):
     say(words)
-    assert disk.quotas([WORK]) == ()
+    assert quota.quotas([WORK]) == ()
 
 
 def test_box_without_the_program_and_one_whose_server_hangs_have_none(say, tmp_path, monkeypatch):
     say("", after="exec sleep 30; ")
-    monkeypatch.setattr("ckptkit.disk.quota.SECONDS", 0.3)
-    assert disk.quotas([disk.volume("/")]) == ()
+    monkeypatch.setattr("ckptkit.system.quota.SECONDS", 0.3)
+    assert quota.quotas([volumes.volume("/")]) == ()
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert disk.quotas([disk.volume("/")]) == ()
+    assert quota.quotas([volumes.volume("/")]) == ()
 
 
 def test_quota_takes_the_flags_that_it_is_asked_with():
@@ -104,7 +104,7 @@ def test_full_quota_on_a_volume_with_room_rises_and_clears_when_room_is_made(min
     for megabytes, code in ((22, "quota-noticed"), (26, "quota-filling"), (33, "quota-high"), (38, "quota-critical")):
         ballast.write_bytes(os.urandom(megabytes << 20))
         assert list(told(run)) == [code], megabytes
-    assert disk.volume(run).available_bytes > 100 << 20, "df shows room"
+    assert volumes.volume(run).available_bytes > 100 << 20, "df shows room"
     ballast.unlink()
     assert told(run) == {"quota-ok": "green"}
 

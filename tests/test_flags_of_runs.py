@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import disk, flags, ops
+from ckptkit import flags, ops
+from ckptkit.system import trainings, usage
 from tests.support.runs import make_run, set_age
 from tests.support.waiting import wait_for
 
@@ -91,7 +92,7 @@ def test_walk_that_ran_out_of_time_is_yellow_and_one_that_did_not_is_not(volume,
     Path(volume, "a", "b").mkdir(parents=True)
     with monkeypatch.context() as box:
         box.setenv("PATH", str(tmp_path))  # one without `du`, which might be done before it is ended
-        cut, whole = (list(flags.of_eaters(disk.eaters(volume, seconds=seconds))) for seconds in (0, 60))
+        cut, whole = (list(flags.of_eaters(usage.eaters(volume, seconds=seconds))) for seconds in (0, 60))
     assert [(f.code, f.level) for f in cut] == [("unfinished", "yellow")] and whole == []
 
 
@@ -168,7 +169,9 @@ def test_training_whose_session_is_gone_is_yellow_until_it_ends(volume, real, tm
         return {f.code for f in ops.report([run]).flags if f"(pid {training.pid})" in f.message}
 
     try:
-        training = wait_for(lambda: next((t for t in disk.trainings([run], []) if t.session == "tmux" and t.run), None))
+        training = wait_for(
+            lambda: next((t for t in trainings.trainings([run], []) if t.session == "tmux" and t.run), None)
+        )
         assert seen() == {"training"}
     finally:
         subprocess.run([*tmux, "kill-server"], check=False)

@@ -108,7 +108,7 @@ def test_file_stays_bounded_whatever_is_written(monkeypatch):
 WRITER = """
 import sys
 from ckptkit.history import records
-from ckptkit.events import Sample
+from ckptkit.model.events import Sample
 for i in range(40):
     fault = records.record(Sample(1.8e9 + i, sys.argv[1], 100, 40, 60, step=i))
     assert not fault, fault
@@ -219,7 +219,9 @@ def test_user_without_a_home_loses_samples_and_leaves_nothing_about(tmp_path, ho
     tmp_path.chmod(0o777)
     stranger = ("setpriv", "--reuid=54321", "--clear-groups") if home is None and os.geteuid() == 0 else ()
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)} | ({} if home is None else {"HOME": home})
-    code = "from ckptkit.history import *; from ckptkit.history import records; from ckptkit.events import Sample\n"
+    code = (
+        "from ckptkit.history import *; from ckptkit.history import records; from ckptkit.model.events import Sample\n"
+    )
     code += (
         "print(records.record(Sample(1.0, '/', 1, 1, 1))); remember_policy('/run', {}); print(recall_policy('/run'))"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock
 from ckptkit.errors import LockHeld, NoSuchRun
+from ckptkit.system import lock
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import names, tree
 
@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 HOLD = """
 import sys, time
-from ckptkit import lock
+from ckptkit.system import lock
 with lock.hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -202,7 +202,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 @pytest.mark.mounts
 def test_training_of_another_container_that_has_our_number_is_not_taken_for_us(tmp_path):
-    code = "import os, sys; from ckptkit import lock; print(os.getpid(), lock.claim_of(sys.argv[1]).sentence)"
+    code = "import os, sys; from ckptkit.system import lock; print(os.getpid(), lock.claim_of(sys.argv[1]).sentence)"
     with claiming(str(tmp_path), before=CONTAINER):
         command = (*CONTAINER, sys.executable, "-c", code, str(tmp_path))
         done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)

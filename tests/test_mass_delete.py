@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import forecast, lock, ops
+from ckptkit import forecast, ops
 from ckptkit.calling import command
 from ckptkit.policy.keep import Range, Rules
+from ckptkit.system import lock
 from tests.support.runs import CHECKOUT, make_run, names, tree
 
 FIVE = dict.fromkeys((100, 200, 300, 400, 500), "intact")

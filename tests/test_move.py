@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock, ops
+from ckptkit import ops
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock
 from tests.layouts.made import CASES, copied
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 

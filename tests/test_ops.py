@@ -127,7 +127,7 @@ def test_what_a_process_has_mapped_without_a_descriptor_stays(run_of):
 
 
 def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of):
-    from ckptkit import lock
+    from ckptkit.system import lock
 
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with lock.hold(run), pytest.raises(LockHeld, match=f"process {os.getpid()}"):

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from ckptkit import lock, ops
+from ckptkit import ops
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
+from ckptkit.system import lock
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock, manifest, ops
+from ckptkit import manifest, ops
+from ckptkit.system import lock
 from tests.support.runs import names, restep, set_age, tree
 from tests.support.stripped import CONTINUES, files, resumable, with_manifests
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import lock, manifest, ops
+from ckptkit import manifest, ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.system import lock
 from tests.support.runs import CHECKOUT, make_run, names, restep, tree
 from tests.support.stripped import CONTINUES, MARK, files, half_strip, resumable, with_manifests
 

@@ -149,7 +149,7 @@ def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(run_of, ckptkit
     for file in Path(run).glob("*/*"):
         file.chmod(0o600)
     # Another user, who may look into the folders on the way to Python but has no right to root's files.
-    code = "import os, sys; from ckptkit import ops; import ckptkit.policy, ckptkit.delete, ckptkit.history\n"
+    code = "import os, sys; from ckptkit import ops; import ckptkit.policy.keep, ckptkit.delete, ckptkit.history\n"
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     code += f"print([j.verdict.state for j in ops.judge(ops.scan({run!r}))])\n"
     command = [sys.executable, "-c", code]

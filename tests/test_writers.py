@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from ckptkit import lock, ops
+from ckptkit import ops
 from ckptkit.calling import command
-from ckptkit.disk.writers import writer_in, writers_in
-from ckptkit.lock import claimant, claims
 from ckptkit.runs import discover
+from ckptkit.system import lock
+from ckptkit.system.lock import claimant, claims
+from ckptkit.system.processes import writer_in, writers_in
 from tests.conftest import CHECKOUT
 from tests.support.runs import names
 from tests.support.waiting import wait_for
@@ -148,8 +149,8 @@ def test_own_process_and_those_that_it_started_are_no_other_training(run):
 def test_those_that_started_the_caller_are_no_other_training(run):
     code = """
 import sys
-from ckptkit import discover
-from ckptkit.disk.writers import writers_in
+from ckptkit.runs import discover
+from ckptkit.system.processes import writers_in
 print([w.pid for w in writers_in(sys.argv[1], None, False, discover.is_checkpoint_name)])
 """
     with open(f"{run}/held", "w"):
@@ -197,7 +198,8 @@ def test_our_own_verbs_are_no_trainings(start, run):
 
 # --- claims ----------------------------------------------------------------------------------------------------------
 
-CLAIM = f"import os, sys; from ckptkit import lock; fd = os.open(sys.argv[1], os.O_RDONLY); lock.claim(fd, ''); {PLAIN}"
+CLAIM = "import os, sys; from ckptkit.system import lock; "
+CLAIM += f"fd = os.open(sys.argv[1], os.O_RDONLY); lock.claim(fd, ''); {PLAIN}"
 
 
 def test_process_that_claimed_the_run_is_a_writer_wherever_it_came_from(start, run):
@@ -223,8 +225,8 @@ def test_claim_of_the_process_that_started_the_caller_is_the_callers_own(start, 
     lock.claim(fd, run)
     code = f"""
 import sys
-from ckptkit import discover, lock
-from ckptkit.disk.writers import writers_in
+from ckptkit.runs import discover; from ckptkit.system import lock
+from ckptkit.system.processes import writers_in
 found = [w.pid for w in writers_in(sys.argv[1], lock.claimant(sys.argv[1]), False, discover.is_checkpoint_name)]
 print(lock.claimant(sys.argv[1]) == {os.getpid()}, {os.getpid()} in found, {other} in found)
 """

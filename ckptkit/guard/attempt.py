@@ -13,7 +13,7 @@ from typing import Any
 
 from ckptkit.guard import held_writes, ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
-from ckptkit.patience import Patience
+from ckptkit.system.timeout import Patience
 
 
 def attempt(

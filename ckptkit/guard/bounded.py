@@ -6,7 +6,7 @@ from ckptkit.errors import CkptkitError
 from ckptkit.guard.room import Room, warn
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot
-from ckptkit.patience import Patience
+from ckptkit.system.timeout import Patience
 
 # For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
 # skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.

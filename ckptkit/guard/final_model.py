@@ -6,14 +6,15 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ckptkit import forecast, lock, ops
-from ckptkit.disk import available_bytes
+from ckptkit import forecast, ops
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
 from ckptkit.guard.room import LOCK_SECONDS, existing, short, warn
-from ckptkit.patience import StandsStill
+from ckptkit.system import lock
+from ckptkit.system.timeout import StandsStill
+from ckptkit.system.volumes import available_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
-from ckptkit import arguments, lock
+from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import last_look, marks, ranks
 from ckptkit.guard.hold import Hold
@@ -23,7 +23,8 @@ from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.guard.trials import Trials, watched
-from ckptkit.patience import StandsStill
+from ckptkit.system import lock
+from ckptkit.system.timeout import StandsStill
 
 ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 

@@ -4,9 +4,9 @@ import os
 import time
 from contextlib import suppress
 
-from ckptkit import lock
 from ckptkit.errors import LockHeld
 from ckptkit.ops.starting import note_start
+from ckptkit.system import lock
 
 
 class Hold:

@@ -8,7 +8,7 @@ from typing import Any
 from ckptkit.guard.room import warn
 from ckptkit.guard.storage_errors import told
 from ckptkit.guard.writers import replaced
-from ckptkit.patience import Patience
+from ckptkit.system.timeout import Patience
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from ckptkit import ops
 from ckptkit.calling import command
-from ckptkit.disk import available_bytes, free_bytes, volume
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
@@ -19,6 +18,7 @@ from ckptkit.model.plan import Outcome, Plan
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.report import text
 from ckptkit.runs import discover
+from ckptkit.system.volumes import available_bytes, free_bytes, volume
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes

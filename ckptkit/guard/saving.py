@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ckptkit import arguments, lock
+from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld, UsageError
 from ckptkit.guard import marks, ranks
 from ckptkit.guard.attempt import Faults
@@ -21,6 +21,7 @@ from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.slots import Slot, strictest
 from ckptkit.guard.storage_errors import ENDS, broke_off, is_storage_error, told
 from ckptkit.runs import discover
+from ckptkit.system import lock
 
 if TYPE_CHECKING:
     from ckptkit.guard.loop import LoopGuard

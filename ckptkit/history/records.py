@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
-from ckptkit import careful
 from ckptkit.history.place import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
-from ckptkit.patience import Patience
+from ckptkit.system import files
+from ckptkit.system.timeout import Patience
 
 Event = Sample | Save | Deletion | Damage | Alert
 T = TypeVar("T", Sample, Save, Deletion, Damage, Alert)
@@ -96,7 +96,7 @@ def _path() -> str:
 
 
 def _write(path: str, events: Sequence[Event]) -> None:
-    careful.ensure_directory(os.path.dirname(path))
+    files.ensure_directory(os.path.dirname(path))
     with _opened(path) as db, db:  # the inner one commits, or rolls back
         db.execute("BEGIN IMMEDIATE")
         _prepare(db)

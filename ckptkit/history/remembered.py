@@ -11,8 +11,8 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import careful
 from ckptkit.history.place import state_directory
+from ckptkit.system import files
 
 
 def remember_policy(run: str, policy: Any) -> None:
@@ -110,7 +110,7 @@ def replace_file(path: str, content: dict[str, Any]) -> str:
     """Given a path and JSON values, put them there in one step. Returns "" or why that failed."""
     temporary = f"{path}.{os.getpid()}"
     try:
-        careful.ensure_directory(os.path.dirname(path))
+        files.ensure_directory(os.path.dirname(path))
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(content, file)
         os.replace(temporary, path)

@@ -8,15 +8,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
-from ckptkit import disk, lock
 from ckptkit.calling import command
-from ckptkit.disk.holders import command_of
-from ckptkit.disk.mentions import mention, writes_elsewhere
-from ckptkit.disk.training import ancestors, command_line, environment, session_of, started_at, trains
-from ckptkit.disk.writers import is_verb, other_ranks, writers_in
 from ckptkit.errors import UnreadableRun
 from ckptkit.model.disk import OpenFile, Training, Worker
 from ckptkit.runs import discover
+from ckptkit.system import lock, processes
+from ckptkit.system.processes import (
+    ancestors,
+    command_line,
+    command_of,
+    environment,
+    is_verb,
+    other_ranks,
+    started_at,
+    trains,
+    writers_in,
+)
+from ckptkit.system.trainings import mention, session_of, writes_elsewhere
 
 
 def at_work(run: str) -> tuple[str, ...]:
@@ -30,7 +38,7 @@ def workers(run: str) -> tuple[Worker, ...]:
     A training under a guard comes first, by its claim. A launcher, its ranks and their data loaders are one training.
     Not told: we, those that started us, the other ranks of our launch, our own verbs, and who holds the mere directory.
     """
-    files = disk.open_files(run)
+    files = processes.open_files(run)
     own = {os.getpid(), *_above(os.getpid()), *other_ranks({file.pid for file in files})}
     others = _others(run, files, own)
     found: dict[int, Worker] = {}  # by the process that stands for a whole training
@@ -147,7 +155,7 @@ def with_guards(runs: Iterable[str], found: Sequence[Training]) -> tuple[Trainin
 
 
 def _with_guard(run: str, claim: lock.Claim, found: Sequence[Training]) -> Sequence[Training]:
-    pid = _claimant(run, claim, disk.open_files(run))
+    pid = _claimant(run, claim, processes.open_files(run))
     family = set() if pid is None else {pid, *_above(pid)}  # a launcher stands for its ranks
     known = any(training.run == run and training.pid in family for training in found)
     if not known:

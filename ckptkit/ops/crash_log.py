@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ckptkit import careful, diagnose
+from ckptkit import diagnose
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.model.advice import Cause
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.starting import start_of
 from ckptkit.runs import discover
+from ckptkit.system import files
 
 HEAD_BYTES = 1 << 16  # where a log shows the command
 TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
@@ -102,7 +103,7 @@ def _is_run(named: str, run: str) -> bool:
 
 def _read(log: str) -> tuple[str, str]:
     """The log's beginning and its end, as text. Raises OSError."""
-    with careful.opened(log, follow=True) as file:
+    with files.opened(log, follow=True) as file:
         head = file.read(HEAD_BYTES)
         file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
         return head.decode("utf-8", "replace"), file.read(TAIL_BYTES).decode("utf-8", "replace")

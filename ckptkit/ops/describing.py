@@ -6,12 +6,12 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckptkit import careful
 from ckptkit.errors import UsageError
 from ckptkit.forecast import families, guessed
 from ckptkit.forecast.shapes import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
 from ckptkit.forecast.sizes import WORD
 from ckptkit.formats import bounded, safetensors
+from ckptkit.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,7 @@ def _files(folder: str, file: str) -> list[str]:
 def _header(path: str, dtype: str | None) -> list[Shape]:
     """The shapes of one file; the header alone is read."""
     try:
-        with careful.opened(path, follow=True) as file:
+        with files.opened(path, follow=True) as file:
             faults, _, header = safetensors.read(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         told = "give the directory with config.json, or --params"
@@ -141,7 +141,7 @@ def _header(path: str, dtype: str | None) -> list[Shape]:
 def _json(path: str) -> dict[str, Any] | None:
     """The object in a JSON file, None if there is no file. Raises UsageError."""
     try:
-        with careful.opened(path, follow=True) as file:
+        with files.opened(path, follow=True) as file:
             content = bounded.loads(file.read(LARGEST_JSON))
     except FileNotFoundError:
         return None

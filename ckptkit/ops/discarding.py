@@ -5,7 +5,6 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from ckptkit import lock
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
@@ -17,6 +16,7 @@ from ckptkit.ops.removing import execute
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
 from ckptkit.runs import discover, pins, trackers
+from ckptkit.system import lock
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 
 WHY = "a person named it"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from ckptkit import config, disk
+from ckptkit import config
 from ckptkit.errors import CkptkitError
 from ckptkit.forecast import staircase
 from ckptkit.history import records
@@ -14,6 +14,7 @@ from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
 from ckptkit.ops import measuring
 from ckptkit.policy.keep import Rules
+from ckptkit.system import volumes
 
 DAY = 86400.0
 FEWEST = 3  # samples: fewer show no growth
@@ -51,7 +52,7 @@ def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now:
         yield Trail(_past(volume.mount, "", now, measuring.of_volume(volume, now)))
     for made, rules in plans:
         with suppress(OSError):  # it vanished meanwhile
-            volume = disk.volume(made.run)
+            volume = volumes.volume(made.run)
             if made.decisions:
                 seen = _past(volume.mount, made.run, now, measuring.of_run(made, volume, now))
                 yield Trail(seen, foreseen(seen, rules, last_step(made)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ckptkit import config, layouts, lock, manifest
+from ckptkit import config, layouts, manifest
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
@@ -17,6 +17,7 @@ from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
 from ckptkit.runs import discover, pins, trackers
+from ckptkit.system import lock
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 from ckptkit.verify import verify as verify_checkpoint
 
@@ -279,23 +280,23 @@ def judge_again(checkpoint: Checkpoint, level: Level, now: float | None = None, 
 
 
 def _available_bytes(run: str) -> int:
-    from ckptkit import disk  # loaded where it is asked: a sweep with nothing to do starts every ten minutes
+    from ckptkit.system import volumes  # loaded where it is asked: a sweep with nothing to do starts every ten minutes
 
-    return disk.available_bytes(run)
+    return volumes.available_bytes(run)
 
 
 def _other_writer(run: str) -> Writer | None:
-    from ckptkit.disk.writers import writer_in
+    from ckptkit.system.processes import writer_in
 
     return writer_in(run, lock.claimant(run), lock.claims(run), discover.is_checkpoint_name)
 
 
 def in_use(run: str) -> dict[str, str]:
     """{checkpoint's name: who has something in it open}."""
-    from ckptkit import disk
+    from ckptkit.system import processes
 
     used = {}
-    for file in disk.open_files(run):
+    for file in processes.open_files(run):
         name = os.path.relpath(file.path, run).split(os.sep)[0]
         if not file.deleted and name != ".":
             used[name] = f"held open by {file.holder}"

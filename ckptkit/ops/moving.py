@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ckptkit import lock, remote
+from ckptkit import remote
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
 from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
@@ -17,6 +17,7 @@ from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.policy.lineage import in_line
 from ckptkit.policy.rules import Range
 from ckptkit.runs import discover, pins, trackers
+from ckptkit.system import lock
 
 # What belongs to a run beside its checkpoints: its settings and pins, and what its training wrote down.
 SETTINGS = ("ckptkit.toml", ".ckptkit-pins")
@@ -266,7 +267,7 @@ def _deleted(moved: Moved, place: Place, lock_timeout: float, by: str) -> Moved:
 
 def _require_idle(run: str) -> None:
     """Raise LockHeld if a training shows that it is at work there."""
-    from ckptkit.disk.writers import writers_in
+    from ckptkit.system.processes import writers_in
 
     if claim := lock.claim_of(run):
         raise LockHeld(f"{run}: {claim.sentence}: nothing is deleted there; run it again when it has ended")

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import calling, copying, delete, disk, layouts, lock
+from ckptkit import calling, copying, delete, layouts
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
 from ckptkit.model.plan import Failure
@@ -18,6 +18,7 @@ from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import judge
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock, volumes
 from ckptkit.verify import WHOLE
 
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
@@ -73,12 +74,12 @@ class Here:
     @property
     def lasts(self) -> str:
         """Why a copy there would not outlive a restart, "" if it does."""
-        filesystem = disk.volume(self._place).filesystem
+        filesystem = volumes.volume(self._place).filesystem
         return f"{self.folder} lies in memory ({filesystem})" if filesystem in MEMORY else ""
 
     def available_bytes(self) -> int:
         """What may still be written there."""
-        return disk.available_bytes(self._place)
+        return volumes.available_bytes(self._place)
 
     def there(self, names: Iterable[str]) -> Mapping[str, str]:
         """Of these names, those that something at DEST has."""
@@ -300,7 +301,7 @@ def _one_volume(run: str, place: str) -> bool:
     """Whether both lie on one file system: by its number, or, as of Btrfs's subvolumes, by its device."""
     if os.stat(run).st_dev == os.stat(place).st_dev:
         return True
-    one, other = disk.volume(run), disk.volume(place)
+    one, other = volumes.volume(run), volumes.volume(place)
     return one.device == other.device and "/" in one.device
 
 

@@ -2,9 +2,9 @@
 
 import os
 
-from ckptkit import lock
 from ckptkit.errors import UsageError
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock
 
 
 def pin(path: str) -> str:

@@ -6,7 +6,6 @@ import os
 import re
 from typing import NamedTuple
 
-from ckptkit import disk
 from ckptkit.calling import command
 from ckptkit.errors import NoIntactCheckpoint, UsageError
 from ckptkit.forecast import budget, sizes
@@ -18,6 +17,7 @@ from ckptkit.ops.looking import judge, scan
 from ckptkit.policy import rules
 from ckptkit.policy.lineage import in_line
 from ckptkit.runs import discover
+from ckptkit.system import volumes
 
 WEIGHTS = ("model", "adapter_model", "pytorch_model")
 STATE = ("optimizer",)
@@ -89,7 +89,7 @@ def volume_at(path: str, size: int | None, other: int | None, run: str | None = 
     """Given where it will run, return the volume; size and other stand for what is there. Of `run` nothing counts."""
     if size is not None:
         return budget.Volume(size, other or 0)
-    found = disk.volume(path)
+    found = volumes.volume(path)
     own = sum(c.allocated_bytes for c in discover.scan(run).checkpoints) if run else 0
     used = found.total_bytes - found.free_bytes - own
     return budget.Volume(found.total_bytes - found.reserved_bytes, used if other is None else other)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import careful, checks, disk
+from ckptkit import checks
 from ckptkit.checks import Facts
 from ckptkit.checks.room import PROBE_BYTES
-from ckptkit.disk.holders import command_of
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config, training_names
@@ -25,6 +24,8 @@ from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import kind_of
 from ckptkit.report import text
 from ckptkit.runs import discover, nearby, trackers
+from ckptkit.system import files, volumes
+from ckptkit.system.processes import command_of
 
 PROBE = ".ckptkit-probe"
 
@@ -84,7 +85,7 @@ def facts(
     own = settings is not None
     settings = _settings(newest) if settings is None else settings
     return Facts(
-        run=run, now=moment(now), volume=disk.volume(place), plan=made,
+        run=run, now=moment(now), volume=volumes.volume(place), plan=made,
         newest=newest, skipped=skipped, why_none=why_none,
         unknown=tuple(text.unjudged(d.checkpoint, d.verdict, moment(now)) for d in newer_unknown(made)),
         keep_last=rules.keep_last.high if rules.keep_last else 2,
@@ -205,7 +206,7 @@ def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
     if checkpoint is None:
         return None
     with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged
-        with careful.opened(os.path.join(checkpoint, "training_args.bin")) as file:
+        with files.opened(os.path.join(checkpoint, "training_args.bin")) as file:
             found = training_args.settings(file, os.fstat(file.fileno()).st_size)
         going_on.saving(found)
         return found or None

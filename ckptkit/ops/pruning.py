@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ckptkit import history, lock
+from ckptkit import history
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
 from ckptkit.model.plan import Decision, Outcome, Plan
@@ -13,6 +13,7 @@ from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS
 
@@ -216,10 +217,11 @@ def _needs_a_yes(made: Plan, rules: Rules) -> bool:
 
 def _missing_bytes(limited: Plan) -> int:
     """What the next save lacks once the damaged ones are gone; it will be as large as the largest that is there."""
-    from ckptkit import disk, forecast
+    from ckptkit import forecast
+    from ckptkit.system import volumes
 
     largest = max(d.checkpoint.allocated_bytes for d in limited.intact)
-    room = disk.available_bytes(limited.run) + limited.expected_freed_bytes
+    room = volumes.available_bytes(limited.run) + limited.expected_freed_bytes
     return forecast.next_save_bytes(largest) - room
 
 

@@ -3,15 +3,15 @@
 import os
 from collections.abc import Sequence
 
-from ckptkit import disk
 from ckptkit.history import records
 from ckptkit.model.events import Deletion, Sample
+from ckptkit.system import volumes
 
 
 def samples(paths: Sequence[str], since: float) -> tuple[list[Sample], str]:
     """Given directories, return samples of their volumes and the runs at or below them, oldest first; and the fault."""
     tops = [os.path.realpath(path) for path in paths]
-    mounts = {disk.volume(top).mount for top in tops if os.path.exists(top)}
+    mounts = {volumes.volume(top).mount for top in tops if os.path.exists(top)}
     found, fault = records.recall(Sample, since)
     return [s for s in found if (s.mount in mounts if not s.run else _below(s.run, tops))], fault
 

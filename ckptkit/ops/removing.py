@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from ckptkit import delete, disk, layouts, lock, manifest
+from ckptkit import delete, layouts, manifest
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
 from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
 from ckptkit.ops.looking import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
+from ckptkit.system import lock, processes, volumes
 from ckptkit.units import human
 
 # What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.
@@ -19,9 +20,9 @@ ENOUGH = 0.9
 def settled_available_bytes(path: str, wanted: int) -> int:
     """Bytes available where a run lies, after waiting a moment for `wanted` where a deletion's bytes come late."""
     with lock.open_directory(path) as fd:
-        missing = wanted - disk.available_bytes(path)
+        missing = wanted - volumes.available_bytes(path)
         delete.settled_free_bytes(fd, delete.free_bytes(fd) + missing)
-        return disk.available_bytes(path)
+        return volumes.available_bytes(path)
 
 
 def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
@@ -96,7 +97,7 @@ def with_holders(run: str, failures: Sequence[Failure]) -> tuple[Failure, ...]:
     """Given what could not be removed, name the process in the way of each, where one is found."""
     if not failures:
         return ()
-    holders = {file.path: file.holder for file in disk.open_files(run)}
+    holders = {file.path: file.holder for file in processes.open_files(run)}
     return tuple(failure._replace(held_by=_holder(failure.path, holders)) for failure in failures)
 
 
@@ -164,7 +165,7 @@ def _gained(
 
 
 def _why_less(run: str, expected: int, freed: int) -> list[str]:
-    held = [file for file in disk.open_files(run) if file.deleted]
+    held = [file for file in processes.open_files(run) if file.deleted]
     if held:
         return [
             f"{file.path} is deleted, but {file.holder} keeps it open: its space comes back when it closes the file"

@@ -5,8 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ckptkit import config, disk, flags
-from ckptkit.disk.training import environment, working_directory
+from ckptkit import config, flags
 from ckptkit.errors import CkptkitError
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Eaters, Volume
@@ -17,6 +16,8 @@ from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.looking import plan, trust_for
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
+from ckptkit.system import caches, quota, trainings, unlinked, usage, volumes
+from ckptkit.system.processes import environment, working_directory
 from ckptkit.units import count, printable
 
 DEPTH, TOP = 3, 10  # what a person can take in
@@ -65,8 +66,8 @@ def report(
     runs = list(dict.fromkeys(run for path in paths for run in _runs_at(path)))
     volumes = _volumes([*paths, *runs])
     planned, errors = _planned(runs, rules_of, trust_of, now)
-    active = disk.trainings(runs, [v.mount for v in volumes])
-    cached = disk.caches(runs, *_started_from(paths, [t.pid for t in active]))
+    active = trainings.trainings(runs, [v.mount for v in volumes])
+    cached = caches.caches(runs, *_started_from(paths, [t.pid for t in active]))
     seen = _volumes([*paths, *runs, *(c.path for c in cached)])  # a cache on another volume is worth a look at it
     found = Report(
         seen,
@@ -75,10 +76,10 @@ def report(
         errors,
         tuple(_eaten(volumes, depth, top, told, runs)),
         cached,
-        disk.open_deleted(),
+        unlinked.open_deleted(),
         with_guards(runs, [t for t in active if t.run or t.on_volume]),
         tuple(foreseeing.trails(volumes, planned, moment) if trails is None else trails),
-        disk.quotas(seen),
+        quota.quotas(seen),
         moment,
     )
     order = ("red", "yellow", "green")
@@ -97,7 +98,7 @@ def _volumes(paths: Sequence[str]) -> tuple[Volume, ...]:
     found: dict[int, Volume] = {}
     for path in paths:
         try:
-            found.setdefault(os.stat(path).st_dev, disk.volume(path))
+            found.setdefault(os.stat(path).st_dev, volumes.volume(path))
         except OSError:
             continue
     return tuple(found.values())
@@ -133,7 +134,7 @@ def _eaten(
 ) -> Iterator[Eaters]:
     for volume in volumes if depth else ():
         try:
-            yield disk.eaters(volume.mount, depth, top, told, runs=runs)
+            yield usage.eaters(volume.mount, depth, top, told, runs=runs)
         except OSError as error:  # a mount that went away
             yield Eaters(volume.mount, unreadable=1, first_unreadable=str(error))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 
-from ckptkit import disk, forecast, thresholds
+from ckptkit import forecast, thresholds
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.history import records
 from ckptkit.model.disk import Volume
@@ -19,6 +19,7 @@ from ckptkit.ops.looking import plan
 from ckptkit.ops.reporting import default_rules
 from ckptkit.policy import keep
 from ckptkit.runs import discover
+from ckptkit.system import volumes
 
 GRACE_SECONDS = 120.0  # in which whoever prunes after a save may still be at it
 SAVES = 10  # of the history, for the usual interval
@@ -34,10 +35,10 @@ def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None
     """
     discover.directory_at(path)
     runs, errors = [], []
-    by_mount = {volume.mount: volume for volume in [disk.volume(path)]}
+    by_mount = {volume.mount: volume for volume in [volumes.volume(path)]}
     for run in discover.find_runs(path):
         try:
-            volume = disk.volume(run)
+            volume = volumes.volume(run)
             runs.append(_run(run, volume, now))
             by_mount.setdefault(volume.mount, volume)
         except (CkptkitError, OSError) as error:  # one bad run never hides the others

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckptkit import careful
 from ckptkit import scripts as reading
 from ckptkit.errors import UsageError
 from ckptkit.model.advice import Script
+from ckptkit.system import files
 
 LARGEST_BYTES = 1 << 20
 MOST_NAMED = 50  # scripts in one file of settings
@@ -38,7 +38,7 @@ def scripts(named: Sequence[str], config: str = "", settings: Mapping[str, Any] 
 def _script(path: str, flag: str) -> Script:
     """Look at one script. flag: what a person named it with: then one that can't be read is a UsageError."""
     try:
-        raw = careful.content(path, follow=True, largest=LARGEST_BYTES)
+        raw = files.content(path, follow=True, largest=LARGEST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if flag:

@@ -2,11 +2,11 @@
 
 import os
 
-from ckptkit import lock
 from ckptkit.calling import command
 from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.model.checkpoint import SET_ASIDE
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock
 
 
 def set_aside(path: str, *, lock_timeout: float = 0.0) -> str:

@@ -8,10 +8,11 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import NamedTuple
 
-from ckptkit import careful, restart
+from ckptkit import restart
 from ckptkit.history.started import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.system import files
 
 SCRIPT_BYTES = 1 << 20
 
@@ -32,7 +33,8 @@ class GoingOn(NamedTuple):
 def note_start(run: str) -> None:
     """Given a run that this process begins to train, keep how it was started. Loses it rather than raise."""
     with suppress(Exception):  # whatever /proc or the disk say: training begins
-        from ckptkit.disk.training import ancestors, command_line, log_of, trains, working_directory
+        from ckptkit.system.processes import ancestors, command_line, trains, working_directory
+        from ckptkit.system.trainings import log_of
 
         own = str(os.getpid())
         line = [own, *takewhile(lambda pid: trains(pid, command_line(pid) or ["?"]), ancestors(own))]
@@ -76,7 +78,7 @@ def _shown(head: str) -> Start | None:
 def _script(start: Start) -> str:
     """Its text; "" where it can't be read any more."""
     path = os.path.join(start.directory or os.getcwd(), restart.script_of(start.words))
-    with suppress(OSError), careful.opened(path, follow=True) as file:
+    with suppress(OSError), files.opened(path, follow=True) as file:
         return file.read(SCRIPT_BYTES).decode("utf-8", "replace")
     return ""
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ckptkit import config, delete, lock
+from ckptkit import config, delete
 from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged
@@ -14,6 +14,7 @@ from ckptkit.ops.parts import part_of, standing
 from ckptkit.policy import strip as strip_policy
 from ckptkit.policy.lineage import diverged_names, stale_names
 from ckptkit.runs import discover, pins
+from ckptkit.system import lock
 from ckptkit.units import count, human, printable
 from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
 

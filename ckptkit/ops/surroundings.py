@@ -8,10 +8,10 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit import disk
 from ckptkit.checks import Place, Session
-from ckptkit.disk.holders import command_of
-from ckptkit.disk.training import ancestors, session_of
+from ckptkit.system import volumes
+from ckptkit.system.processes import ancestors, command_of
+from ckptkit.system.trainings import session_of
 
 SHM = "/dev/shm"
 TMUX = "tmux new -A -s train"
@@ -73,7 +73,7 @@ def places(run: str) -> tuple[Place, ...]:
             named[name] = path
     if os.path.isdir(SHM):
         named["/dev/shm"] = SHM
-    mount = disk.volume(run).mount
+    mount = volumes.volume(run).mount
     return tuple(_place(name, path, mount) for name, path in named.items())
 
 
@@ -82,7 +82,7 @@ def _place(name: str, path: str, mount: str) -> Place:
     while not os.path.isdir(there):  # a cache is made when it is used
         there = os.path.dirname(there)
     try:
-        volume = disk.volume(there)
+        volume = volumes.volume(there)
     except OSError as error:
         return Place(name, path, None, f"can't be looked at: {error.strerror}")
     fault = ""

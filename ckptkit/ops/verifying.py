@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ckptkit import config, history, lock, manifest
-from ckptkit.disk import yield_to_others
+from ckptkit import config, history, manifest
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
 from ckptkit.model.checkpoint import Finding, Judged
 from ckptkit.policy import rules
 from ckptkit.runs import discover
+from ckptkit.system import lock
+from ckptkit.system.volumes import yield_to_others
 from ckptkit.verify import Reading
 
 __all__ = ["Budget", "budget", "is_sound", "reading", "standing_still", "write_manifest", "yield_to_others"]

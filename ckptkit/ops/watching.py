@@ -12,7 +12,7 @@ from ckptkit.history import records
 from ckptkit.model.events import Alert, Sample, Sight
 from ckptkit.ops import measuring
 from ckptkit.ops.sampling import OutlookOf, look
-from ckptkit.patience import Patience
+from ckptkit.system.timeout import Patience
 
 WINDOW = 240  # samples of each volume and run that are held in memory
 SPACING_SECONDS = 30.0  # between two of them, however often the monitor looks

@@ -8,8 +8,8 @@ Megatron write a name or a number into a file beside the checkpoints (deepspeed 
 import os
 import re
 
-from ckptkit import careful
 from ckptkit.model.checkpoint import Run
+from ckptkit.system import files
 
 FILES = ("latest", "latest_checkpointed_iteration.txt")
 LARGEST_BYTES = 4096
@@ -47,7 +47,7 @@ def _texts(run: str) -> list[tuple[str, str]]:
     found = []
     for name in FILES:
         try:
-            text = careful.content(os.path.join(run, name), largest=LARGEST_BYTES).decode("utf-8", "replace").strip()
+            text = files.content(os.path.join(run, name), largest=LARGEST_BYTES).decode("utf-8", "replace").strip()
         except OSError:  # not there, a link, a directory: nothing of a framework's
             continue
         found += [(name, text)] if text else []

@@ -10,8 +10,8 @@ from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert
-from ckptkit.patience import Patience
 from ckptkit.sinks import WHOLE_SECONDS, Sink
+from ckptkit.system.timeout import Patience
 
 KINDS = {"red": "failure", "yellow": "warning", "green": "success"}
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert, Sight
-from ckptkit.patience import Patience
 from ckptkit.sinks import ANSWER_SECONDS, WHOLE_SECONDS, Sink
+from ckptkit.system.timeout import Patience
 
 TRIES = 3
 PAUSE_SECONDS = 1.0

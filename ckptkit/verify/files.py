@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from ckptkit import careful, layouts
+from ckptkit import layouts
 from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
+from ckptkit.system import files
 from ckptkit.verify.seen import Parts
 
 TWO_WRITERS = "two programs wrote here"
@@ -168,7 +169,7 @@ def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> 
     from ckptkit.formats import training_args
 
     try:
-        with careful.opened(os.path.join(checkpoint.folder, name)) as file:
+        with files.opened(os.path.join(checkpoint.folder, name)) as file:
             made_by, values = training_args.content(file, os.fstat(file.fileno()).st_size)
     except OSError:
         return Settings()

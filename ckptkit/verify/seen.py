@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from ckptkit import careful
 from ckptkit.formats import HINTS, Fault, bounded, safetensors, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
 from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model.checkpoint import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
+from ckptkit.system import files as careful
 
 LARGEST_JSON_BYTES = 100_000_000
 ROUTER = "router_config.json"  # sentence-transformers': which modules there are

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import lock
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.system import lock
 
 LAST_TWO = ["checkpoint-6", "checkpoint-8"]
 

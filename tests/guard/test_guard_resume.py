@@ -214,7 +214,7 @@ def test_the_trainers_own_limit_counts_as_chosen(trained, tmp_path):
 
 def test_a_process_forked_during_a_sweep_does_not_keep_its_lock(run):
     """Data loader workers are forked at an epoch's start, just when the save at the last epoch's end is followed up."""
-    from ckptkit import lock
+    from ckptkit.system import lock
 
     context = multiprocessing.get_context("fork")
     with lock.hold(run):

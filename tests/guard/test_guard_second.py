@@ -3,8 +3,8 @@
 import pytest
 
 import ckptkit
-from ckptkit import lock
 from ckptkit.errors import LockHeld
+from ckptkit.system import lock
 
 SINCE = r"has been training here since \d{4}-\d\d-\d\d \d\d:\d\d UTC \(under a guard\)"
 REFUSED = rf": process \d+ {SINCE}: wait for its end, or use another output_dir"

@@ -12,7 +12,7 @@ WORDS = "since 2026-11-27 01:46 UTC"
 CODE = """
 import os, sys
 from contextlib import ExitStack
-from ckptkit import lock
+from ckptkit.system import lock
 run, now, held = sys.argv[1:]
 fd = os.open(run, os.O_RDONLY)
 lock.claim(fd, run, float(now))

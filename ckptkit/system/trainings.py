@@ -1,27 +1,42 @@
-"""Which processes train, on what, and whether they outlive the connection that started them. Read from /proc.
+"""Which processes train, on what, and whether they outlive the connection that started them."""
 
-Not from psutil, which a box at 3 a.m. may not have: all that it would tell stands in five files of /proc.
-"""
+from __future__ import annotations
 
 import os
 import re
 import stat
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ckptkit.disk.holders import DELETED, NO_DISK, command_of, targets
-from ckptkit.disk.volumes import mount_of
 from ckptkit.model.disk import Training
+from ckptkit.system.processes import (
+    DELETED,
+    NO_DISK,
+    ancestors,
+    command_line,
+    command_of,
+    environment,
+    held,
+    is_below,
+    link_of,
+    named,
+    parent_of,
+    read_all,
+    started_at,
+    stat_of,
+    trains,
+    working_directory,
+)
+from ckptkit.system.volumes import mount_of
 
-LIBRARIES = ("/libtorch", "/libc10", "/torch/lib/")  # mapped by whatever imported torch
-# A word of the command line, whole: `vim train.py` is told apart by the program that runs it.
-WORDS = re.compile(r"(?:.*/)?(?:train\w*\.py|torchrun|accelerate|deepspeed|axolotl|llamafactory-cli)")
-PROGRAMS = re.compile(r"(?:.*/)?(?:python[\d.]*|pt_main_thread|torchrun|accelerate|deepspeed|axolotl|llamafactory-cli)")
 MULTIPLEXERS = {"tmux: server": "tmux", "screen": "screen", "SCREEN": "screen"}
+
 UNNAMED = re.compile(r"#[0-9]+")
+
 TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")
+
 LOG = re.compile(r"(?:^|[._-])(?:log|out|err|txt|stdout|stderr)(?:$|[._-])", re.IGNORECASE)
+
 SIGHUP_BIT = 1  # of the mask in /proc/PID/status: signal 1
 
 
@@ -41,46 +56,6 @@ def trainings(runs: Sequence[str], mounts: Sequence[str]) -> tuple[Training, ...
 
 def _covered(own: Training, parent: Training | None) -> bool:
     return parent is not None and bool(parent.run or not own.run)
-
-
-def command_line(pid: str) -> list[str]:
-    """Given a process, return its arguments; none for the kernel's own and those that ended."""
-    return [word for word in _read(pid, "cmdline").split("\0") if word]
-
-
-def environment(pid: str) -> Mapping[str, str]:
-    """Given a process, return the environment that it started with; nothing if it isn't ours."""
-    pairs = (entry.partition("=") for entry in _read(pid, "environ").split("\0") if "=" in entry)
-    return {name: value for name, _, value in pairs}
-
-
-def working_directory(pid: str) -> str:
-    """Given a process, return the directory that it works in; "" if it isn't ours."""
-    return _link(pid, "cwd")
-
-
-def parent_of(pid: str) -> int:
-    """Given a process, return its parent's number; 0 if it ended."""
-    return int(_stat(pid)[1])
-
-
-def ancestors(pid: str) -> Iterator[str]:
-    """Given a process, yield its parent, that one's parent, and so on."""
-    while (parent := parent_of(pid)) > 0:
-        pid = str(parent)
-        yield pid
-
-
-def trains(pid: str, words: Sequence[str]) -> bool:
-    """Given a process and its arguments, return whether it is one that trains: it runs a training's script, or torch.
-
-    A process may have given itself another name (setproctitle); the program that it runs is the same.
-    """
-    if not PROGRAMS.fullmatch(words[0]) and not PROGRAMS.fullmatch(_link(pid, "exe").removesuffix(DELETED)):
-        return False
-    if any(WORDS.fullmatch(word) for word in words):
-        return True
-    return any(library in line for line in _read(pid, "maps").splitlines() for library in LIBRARIES)
 
 
 def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Sequence[str]) -> Training:
@@ -105,26 +80,7 @@ def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Seque
     )
 
 
-def held(pid: str) -> set[str]:
-    """Given a process, return the paths that it holds open or mapped."""
-    return {target.removesuffix(DELETED) for target in targets(pid) if target.startswith("/")}
-
-
-def named(pid: str, words: Sequence[str]) -> set[str]:
-    """Given a process and its arguments, return the paths that they may mean: each word, and what follows its `=`."""
-    here = working_directory(pid)
-    parts = {os.path.join(here, part) for word in words for part in (word, word.partition("=")[2]) if part}
-    return {os.path.normpath(part) for part in parts} | {os.path.realpath(part) for part in parts}
-
-
-def is_below(path: str, directory: str) -> bool:
-    """Whether a path is a directory's or of something in it; both absolute."""
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
 # --- what keeps it -------------------------------------------------------------------------------------------------
-
-
 def session_of(pid: str) -> tuple[str, str, bool]:
     """Given a process, return (what keeps it when the connection drops, that one's name, whether that one is gone).
 
@@ -137,7 +93,7 @@ def session_of(pid: str) -> tuple[str, str, bool]:
             return kind, own.get("STY", "") if kind == "screen" else _tmux_name(own.get("TMUX", "")), False
     if _ignores_hangup(pid):
         return "nohup", "", bool(started_in)
-    return ("terminal" if int(_stat(pid)[4]) else "detached"), "", bool(started_in)
+    return ("terminal" if int(stat_of(pid)[4]) else "detached"), "", bool(started_in)
 
 
 def _tmux_name(variable: str) -> str:
@@ -146,15 +102,13 @@ def _tmux_name(variable: str) -> str:
 
 
 def _ignores_hangup(pid: str) -> bool:
-    for line in _read(pid, "status").splitlines():
+    for line in read_all(pid, "status").splitlines():
         if line.startswith("SigIgn:"):
             return bool(int(line.split()[1], 16) & SIGHUP_BIT)
     return False
 
 
 # --- where it writes -----------------------------------------------------------------------------------------------
-
-
 def log_of(pid: str) -> str:
     """Given a process, return the file that its output goes to, "" if it goes to none or to one that is deleted."""
     path, deleted, _ = _log(pid)
@@ -164,7 +118,7 @@ def log_of(pid: str) -> str:
 def _log(pid: str) -> tuple[str, bool, float | None]:
     """(file that its output goes to, also through a pipe to `tee`; whether it is deleted; when it was written)."""
     for fd in ("1", "2"):
-        target = _link(pid, f"fd/{fd}")
+        target = link_of(pid, f"fd/{fd}")
         if target.startswith("pipe:"):
             for reader in _tees(target):
                 return _written(reader)
@@ -199,38 +153,76 @@ def _was_a_log(path: str) -> bool:
 def _tees(pipe: str) -> Iterator[str]:
     """The links to the files that a `tee` which reads this pipe writes."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        if command_of(pid) == "tee" and _link(pid, "fd/0") == pipe:
+        if command_of(pid) == "tee" and link_of(pid, "fd/0") == pipe:
             with suppress(OSError):
                 # Those that it opened itself: 0 to 2 came from the shell.
                 yield from (f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2)
 
 
-# --- /proc ----------------------------------------------------------------------------------------------------------
+SUFFIXES = (".py", ".sh", ".bash", ".yaml", ".yml", ".json", ".toml", ".cfg")
+
+LARGEST_BYTES = 1 << 20  # a person wrote it
+
+VARIABLE = re.compile(r".*(?:OUT|DIR|SAVE|CKPT|CHECKPOINT)", re.IGNORECASE)  # $RUN may stand in a person's shell
+
+PLAIN = r"""[^\s"'`=:,;()\[\]{}<>|&]*"""  # of a path in a script
+
+FLAG = re.compile(r"-{0,2}(?:[\w.]+\.)?output[-_]dir(?:ectory)?", re.IGNORECASE)
 
 
-def started_at(pid: str) -> float:
-    """Given a process, return since when it runs, in seconds since the epoch."""
-    # starttime counts ticks since the boot, proc(5).
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return booted + int(_stat(pid)[19]) / os.sysconf("SC_CLK_TCK")
+def mention(run: str, pid: str, words: Sequence[str]) -> str:
+    """Given a run's real path, a training and its arguments, return what names the run; "" if nothing does.
 
-
-def _stat(pid: str) -> list[str]:
-    """The fields behind the name, which may hold anything: state, parent, group, session, terminal, ..."""
-    fields = _read(pid, "stat").rpartition(")")[2].split()
-    return fields or ["?"] + ["0"] * 50
-
-
-def _read(pid: str, name: str) -> str:
-    try:
-        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""  # it ended, or isn't ours
-
-
-def _link(pid: str, name: str) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/{name}")
-    except OSError:
+    What names it: a variable (`$OUTPUT_DIR`), or the last part of a file's path (`train.py`, `train.yaml`).
+    """
+    here = working_directory(pid)
+    for name, value in environment(pid).items():
+        if VARIABLE.match(name) and value and _same(here, value, run):
+            return f"${name}"
+    if writes_elsewhere(run, pid, words):
         return ""
+    return next((os.path.basename(file) for file in sorted(_texts(pid, words)) if _names(file, here, run)), "")
+
+
+def writes_elsewhere(run: str, pid: str, words: Sequence[str]) -> bool:
+    """Given the same, return whether its arguments name another output_dir."""
+    here = working_directory(pid)
+    named_ = [os.path.realpath(os.path.join(here, value)) for value in _output_dirs(words)]
+    return bool(named_) and not any(is_below(run, path) or is_below(path, run) for path in named_)
+
+
+def _output_dirs(words: Sequence[str]) -> Iterator[str]:
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        flag, equals, value = word.partition("=")
+        if FLAG.fullmatch(flag) and (value or after):
+            if equals:
+                yield value
+            elif flag.startswith("-"):
+                yield after
+
+
+def _texts(pid: str, words: Sequence[str]) -> set[str]:
+    """The scripts and settings files among its arguments."""
+    return {path for path in named(pid, words) if path.endswith(SUFFIXES)}
+
+
+def _names(file: str, here: str, run: str) -> bool:
+    """Whether a text holds a path that means the run, from where the training stands."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, encoding="utf-8", errors="replace") as read:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_BYTES:
+                return False
+            text = read.read(LARGEST_BYTES)
+    except OSError:
+        return False
+    path = re.compile(PLAIN + re.escape(os.path.basename(run)) + r"(?![\w.-])")
+    return any(_same(here, found, run) for found in set(path.findall(text)))
+
+
+def _same(here: str, text: str, run: str) -> bool:
+    """Whether a text means the run. One of another user, whose directory is not told, is compared as it stands."""
+    if "\0" in text or not text.rstrip("/").endswith(os.path.basename(run)):
+        return False
+    return os.path.realpath(os.path.join(here, os.path.expanduser(text))) == run

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator
 
-from ckptkit.disk.holders import DELETED, NO_DISK, command_of
-from ckptkit.disk.volumes import mount_of
-from ckptkit.disk.walking import BLOCK_BYTES
 from ckptkit.model.disk import OpenDeleted
+from ckptkit.system.processes import DELETED, NO_DISK, command_of
+from ckptkit.system.usage import BLOCK_BYTES
+from ckptkit.system.volumes import mount_of
 
 
 def open_deleted() -> tuple[OpenDeleted, ...]:

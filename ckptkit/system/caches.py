@@ -10,12 +10,12 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ckptkit import careful
 from ckptkit.calling import command
-from ckptkit.disk.volumes import mount_of
-from ckptkit.disk.walking import size_of
 from ckptkit.model.checkpoint import ASIDE
 from ckptkit.model.disk import Cache
+from ckptkit.system import files
+from ckptkit.system.usage import size_of
+from ckptkit.system.volumes import mount_of
 
 Environment = Mapping[str, str]
 QUIET_SECONDS = 3600  # a temporary file or download that nobody wrote to for so long is nobody's any more
@@ -131,7 +131,7 @@ def _cores(folder: str) -> Iterator[Place]:
 
 def _is_core(path: str) -> bool:
     try:
-        with careful.opened(path) as file:
+        with files.opened(path) as file:
             head = file.read(ELF_TYPE.stop)
     except OSError:
         return False
