@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit as kit
-from ckptkit.verify import QUIET_SECONDS
+from ckptkit.verify.verdict import QUIET_SECONDS
 from tests.support.runs import names, set_age, tree
 
 CHECKOUT = Path(__file__).resolve().parent.parent

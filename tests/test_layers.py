@@ -38,7 +38,6 @@ MAY = {
     "verify": NOUNS | {"formats", "layouts", "system"},
     "delete": NOUNS,
     "history": NOUNS | {"system"},
-    "manifest": NOUNS | {"system"},
     "report": NOUNS | {"__version__"},
     "manual": NOUNS,
     "api": NOUNS | {"ops", "policy", "arguments", "api_arguments"},

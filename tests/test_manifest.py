@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import manifest, ops
+from ckptkit import ops
 from ckptkit.errors import UsageError
+from ckptkit.verify import manifest
 from tests.support.runs import make_run, names, restep, set_age, tree
 
 ONE = {100: "intact"}
@@ -39,7 +40,7 @@ def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of):
     ops.write_manifest(judged)
     path = Path(run, "checkpoint-100")
     table = json.loads((path / manifest.FILE).read_text())
-    assert table["schema"] == "ckptkit.manifest/1" and table["versions"]["ckptkit"]
+    assert table["schema"] == "ckptkit.verify.verdict.manifest/1" and table["versions"]["ckptkit"]
     assert table["files"].keys() == {file.name for file in path.iterdir()} - {manifest.FILE}
     for name, entry in table["files"].items():
         raw = (path / name).read_bytes()

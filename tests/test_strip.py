@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import manifest, ops
+from ckptkit import ops
 from ckptkit.system import lock
+from ckptkit.verify import manifest
 from tests.support.runs import names, restep, set_age, tree
 from tests.support.stripped import CONTINUES, files, resumable, with_manifests
 

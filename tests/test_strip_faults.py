@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import manifest, ops
+from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.system import lock
+from ckptkit.verify import manifest
 from tests.support.runs import CHECKOUT, make_run, names, restep, tree
 from tests.support.stripped import CONTINUES, MARK, files, half_strip, resumable, with_manifests
 

@@ -6,7 +6,7 @@ import pytest
 
 from ckptkit import cli
 from ckptkit.ops import looking
-from ckptkit.verify import verify as verify_checkpoint
+from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.support.runs import tree
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}

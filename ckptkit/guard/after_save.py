@@ -16,7 +16,7 @@ from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.room import DURABLE, Room, warn
 from ckptkit.model.checkpoint import Judged
 from ckptkit.policy.keep import first_finding
-from ckptkit.verify import Reading
+from ckptkit.verify.verdict import Reading
 
 VALUES = Reading(values=True)  # a save read back is in memory still: NaN and Inf are looked for as it passes
 SIDE_BY_SIDE = 16  # files that are made durable at once: a disk, and a network disk above all, orders them better

@@ -23,7 +23,7 @@ from ckptkit.ops.looking import (
     verify,
 )
 from ckptkit.ops.pruning import Pruned, discard, is_news, prune
-from ckptkit.verify import QUIET_SECONDS
+from ckptkit.verify.verdict import QUIET_SECONDS
 
 if TYPE_CHECKING:
     from ckptkit.model.plan import Moved, MovePlan, StripPlan

@@ -17,7 +17,7 @@ from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
 from ckptkit.runs import discover, pins, trackers
 from ckptkit.system import lock
-from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
+from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
 
 WHY = "a person named it"
 

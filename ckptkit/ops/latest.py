@@ -13,7 +13,7 @@ from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
 from ckptkit.policy import keep
 from ckptkit.policy.lineage import in_line, newest_by_time, stale_names
 from ckptkit.units import printable
-from ckptkit.verify import Reading
+from ckptkit.verify.verdict import Reading
 
 MOST_NAMED = 3  # weights, in a reason
 WEIGHTS = "--weights-only-ok"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ckptkit import config, layouts, manifest
+from ckptkit import config, layouts
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
@@ -18,8 +18,9 @@ from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
 from ckptkit.runs import discover, pins, trackers
 from ckptkit.system import lock
-from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
-from ckptkit.verify import verify as verify_checkpoint
+from ckptkit.verify import manifest
+from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
+from ckptkit.verify.verdict import verify as verify_checkpoint
 
 if TYPE_CHECKING:
     from ckptkit.model.plan import Strip, StripPlan

@@ -19,7 +19,7 @@ from ckptkit.ops.looking import judge
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
 from ckptkit.system import lock, volumes
-from ckptkit.verify import WHOLE
+from ckptkit.verify.verdict import WHOLE
 
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
 MEMORY = ("tmpfs", "ramfs")

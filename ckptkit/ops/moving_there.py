@@ -14,7 +14,7 @@ from ckptkit.ops.looking import judge_again
 from ckptkit.ops.moving_here import MEMORY, NotCopied
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
-from ckptkit.verify import WHOLE
+from ckptkit.verify.verdict import WHOLE
 
 PROOF = "verified here at level full, then each file read on both boxes and compared by rsync --checksum"
 

@@ -6,7 +6,7 @@ from ckptkit import delete, layouts
 from ckptkit.model.checkpoint import ASIDE, Finding, Leftover
 from ckptkit.model.plan import Failure
 from ckptkit.runs import discover
-from ckptkit.verify import weights_findings as findings_of_weights
+from ckptkit.verify.verdict import weights_findings as findings_of_weights
 
 # Inside the directory that the model is for, so on its file system; a killed writer's is removed by the next one.
 DRAFT = f"{ASIDE}draft"

@@ -15,7 +15,7 @@ from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.runs import discover, pins
 from ckptkit.system import lock
 from ckptkit.units import count, human, printable
-from ckptkit.verify import QUIET_SECONDS
+from ckptkit.verify.verdict import QUIET_SECONDS
 
 
 class Pruned(NamedTuple):

@@ -22,7 +22,7 @@ from ckptkit.ops.starting import GoingOn, going_on
 from ckptkit.policy.keep import Rules
 from ckptkit.policy.lineage import kind_of
 from ckptkit.units import age, printable
-from ckptkit.verify import QUIET_SECONDS
+from ckptkit.verify.verdict import QUIET_SECONDS
 
 
 class Young(NamedTuple):

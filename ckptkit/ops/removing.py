@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from ckptkit import delete, layouts, manifest
+from ckptkit import delete, layouts
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
 from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
@@ -12,6 +12,7 @@ from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
 from ckptkit.system import lock, processes, volumes
 from ckptkit.units import human
+from ckptkit.verify import manifest
 
 # What a directory itself takes, and rounding: below this share of the expected bytes the difference is explained.
 ENOUGH = 0.9

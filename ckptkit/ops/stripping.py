@@ -16,7 +16,7 @@ from ckptkit.policy.lineage import diverged_names, stale_names
 from ckptkit.runs import discover, pins
 from ckptkit.system import lock
 from ckptkit.units import count, human, printable
-from ckptkit.verify import QUIET_SECONDS, WHOLE, Reading
+from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
 
 DEFAULT_KEEP = 1
 

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ckptkit import config, history, manifest
+from ckptkit import config, history
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
 from ckptkit.model.checkpoint import Finding, Judged
@@ -15,7 +15,8 @@ from ckptkit.policy import rules
 from ckptkit.runs import discover
 from ckptkit.system import lock
 from ckptkit.system.volumes import yield_to_others
-from ckptkit.verify import Reading
+from ckptkit.verify import manifest
+from ckptkit.verify.verdict import Reading
 
 __all__ = ["Budget", "budget", "is_sound", "reading", "standing_still", "write_manifest", "yield_to_others"]
 

@@ -9,7 +9,8 @@ from typing import Any
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout, Weights
 from ckptkit.model.checkpoint import Checkpoint, Finding
-from ckptkit.verify.seen import ROUTER, Parts, Seen
+from ckptkit.verify.facts import Parts, Seen
+from ckptkit.verify.seen import ROUTER
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")
 MOST_TOLD = 20  # shards that an index names and that are not there

@@ -14,7 +14,7 @@ from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, pl
 from ckptkit.formats.values import Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model.checkpoint import FileDigest, Level
-from ckptkit.verify.seen import Reading, Seen
+from ckptkit.verify.facts import Reading, Seen
 
 UNLIMITED = stream.Pace()
 MOST_NAMED, LONGEST_NAME = 100, 200  # tensors with NaN or Inf: the first show it

@@ -15,7 +15,7 @@ from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
 from ckptkit.system import files
-from ckptkit.verify.seen import Parts
+from ckptkit.verify.facts import Parts
 
 TWO_WRITERS = "two programs wrote here"
 SHOWN = 3  # names of what was found, so that a person knows what it is

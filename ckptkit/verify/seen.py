@@ -4,78 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from ckptkit.formats import HINTS, Fault, bounded, safetensors, torch_zip, trainer_state
+from ckptkit.formats import Fault, bounded, safetensors, torch_zip, trainer_state
 from ckptkit.formats.bounded import TooLargeError
 from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model.checkpoint import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
 from ckptkit.system import files as careful
+from ckptkit.verify.facts import LONGEST_TAG, SHARDED, TAG, Parts, Reading, Seen
 
 LARGEST_JSON_BYTES = 100_000_000
+
 ROUTER = "router_config.json"  # sentence-transformers': which modules there are
+
 PARSED = (".safetensors.index.json", ".bin.index.json", "adapter_config.json", "config.json", ROUTER)
-SHARDED = (".metadata", ".distcp")  # of torch.distributed.checkpoint
-TAG, LONGEST_TAG = "latest", 4096  # DeepSpeed's: the directory of the states
+
 ENDS = 64  # bytes of a JSON document's start and end that tell whether it is cut
-
-
-class Reading(NamedTuple):
-    """How to read whole files: `wanted` says of a path whether to, `digests` which to take of those that are.
-
-    pickles: at `quick` too, follow the pickles of what a resume loads. values: at `full` too, look for NaN and Inf in
-    the weights. trust: patterns of names (`pkg.*`) that pickles may name besides what the framework allows.
-    """
-
-    wanted: Callable[[str], bool] = lambda path: True
-    digests: tuple[str, ...] = ("crc32",)
-    pace: Any = None  # formats.stream.Pace; that room loads only where whole files are read
-    pickles: bool = False
-    values: bool = False
-    trust: tuple[str, ...] = ()
-
-
-WHOLE = Reading()
-
-
-class Seen(NamedTuple):
-    """What one file tells: its faults, and whatever its format has to say to the others.
-
-    whole: it was read to its end. table: a document, what a `.metadata` promises, or the directory that `latest` names.
-    weights_only: nothing in it continues training. pieces: of a shard, where its items lie.
-    nonfinite: names of its tensors with NaN or Inf; None: nobody looked.
-    """
-
-    faults: tuple[Fault, ...] = ()
-    bytes_read: int = 0
-    size: int = 0
-    whole: bool = False
-    digest: FileDigest | None = None
-    state: TrainerState | None = None
-    header: safetensors.Header | None = None
-    records: torch_zip.Directory = torch_zip.NOTHING
-    table: Any = None
-    pickled: Any = None
-    weights_only: bool = False
-    pieces: Any = ()
-    nonfinite: tuple[str, ...] | None = None
-
-    @property
-    def damaged(self) -> bool:
-        """Whether something is wrong with it, or could not be told."""
-        return any(code not in HINTS for code, _ in self.faults)
-
-
-class Parts(NamedTuple):
-    """The files that a layout asks a checkpoint for, each with what it tells; others are bystanders, and not opened.
-
-    weights: the models that a resume loads, () if there is none. needed: names without which it can't be resumed from
-    or loaded; what is wrong with the others is told, and no more.
-    """
-
-    seen: dict[str, Seen]
-    weights: tuple[Weights, ...]
-    needed: frozenset[str]
 
 
 def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Reading, manifest: Manifest | None) -> Parts:
@@ -100,7 +44,9 @@ def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Readi
 
 
 Pieces = Mapping[str, "Any"]  # {shard: where its items lie}
+
 NO_PIECES: Pieces = {}
+
 Look = Callable[..., dict[str, Seen]]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.model.checkpoint import Checkpoint, Finding
 from ckptkit.system import files
-from ckptkit.verify.seen import SHARDED, TAG, Parts
+from ckptkit.verify.facts import SHARDED, TAG, Parts
 
 if TYPE_CHECKING:
     from ckptkit.formats.dcp import Shards

@@ -12,7 +12,12 @@ from tests.corpus.damage import CHANGED, RESIZED, UNSEEN, Damage, hint, in_file,
 from tests.corpus.parts import origin
 
 FILE = ".ckptkit-manifest.json"
-BROKEN = {"empty": b"", "cut": b'{"schema": "ckptkit.manifest/1", "fil', "zeros": bytes(900), "a_list": b"[]"}
+BROKEN = {
+    "empty": b"",
+    "cut": b'{"schema": "ckptkit.verify.verdict.manifest/1", "fil',
+    "zeros": bytes(900),
+    "a_list": b"[]",
+}
 CHANGED_FILES = {"README.md": "lora", "adapter_model.safetensors": "lora", "generation_config.json": "full"}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ckptkit import config, layouts, manifest, scripts
+from ckptkit import config, layouts, scripts
 from ckptkit.errors import UsageError
 from ckptkit.formats import (
     bounded,
@@ -30,8 +30,9 @@ from ckptkit.formats.values import KINDS, Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model.checkpoint import Checkpoint, File
 from ckptkit.policy.keep import rules
+from ckptkit.verify import manifest
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.seen import Parts, Seen
+from ckptkit.verify.facts import Parts, Seen
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from ckptkit import manifest
 from ckptkit.model.checkpoint import Manifest
 from ckptkit.runs import discover
-from ckptkit.verify import verify as verify_checkpoint
+from ckptkit.verify import manifest
+from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.fuzz import shapes
 
 NAMES = (

@@ -209,7 +209,7 @@ def test_each_trial_of_a_search_has_a_run_of_its_own(run):
 def test_each_save_is_read_back_and_has_a_manifest(run, lora):
     import tiny
 
-    from ckptkit import manifest
+    from ckptkit.verify import manifest
 
     trainer = tiny.trainer(run, lora=lora)
     ckptkit.guard(trainer)
