@@ -6,10 +6,15 @@ A checkpoint that can't be removed at all gets its name back; one that is half g
 nothing takes it for alive, and the next sweep finishes it.
 """
 
-from ckptkit.delete.checkpoints import remove_checkpoint, remove_files, remove_leftover
-from ckptkit.delete.freed import free_bytes, settled_free_bytes
-from ckptkit.delete.parts import strip_checkpoint
-from ckptkit.delete.removal import RETRY_SECONDS
+from ckptkit.delete.checkpoint import (
+    RETRY_SECONDS,
+    free_bytes,
+    remove_checkpoint,
+    remove_files,
+    remove_leftover,
+    settled_free_bytes,
+)
+from ckptkit.delete.strip import strip_checkpoint
 
 __all__ = [
     "RETRY_SECONDS",

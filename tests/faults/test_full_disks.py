@@ -159,7 +159,7 @@ def test_prune_recover_and_the_guard_succeed_on_a_full(name, volume, real, tally
 
 
 CREATES = (
-    "delete/checkpoints.py",
+    "delete/checkpoint.py",
     "    aside = _free_aside_name(run_fd, checkpoint.name)\n",
     "    aside = _free_aside_name(run_fd, checkpoint.name); os.mkdir('.trash', dir_fd=run_fd)\n",
 )

@@ -55,23 +55,25 @@ MUTANTS = {
         "ops/removing.py", "    _survivors_still_intact(made)\n", "",
         "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
-        "delete/removal.py", "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
+        "delete/checkpoint.py",
+        "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
         "tests/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
     "removed under its own name": Mutant(
-        "delete/checkpoints.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n",
+        "delete/checkpoint.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n",
         "        aside = checkpoint.name\n",
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[prune]", whole=True),
     "pins written in place": Mutant(
         "system/files.py", '    temporary = f"{name}.tmp"\n', "    temporary = name\n",
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[pin]", often=True),
     "error of any call swallowed": Mutant(
-        "delete/removal.py", "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
+        "delete/checkpoint.py",
+        "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
         f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
     "unreadable one no failure": Mutant(
         "cli/acting.py", "    return 3 if left else 0\n", "    return 0\n",
         "tests/test_cli.py::test_one_that_can_not_be_read_is_left_alone_told_and_no_success[prune]", often=True),
     "symlink followed by the removal": Mutant(
-        "delete/removal.py", "            yield from self.attempt(path, lambda: os.unlink(name, dir_fd=fd))\n",
+        "delete/checkpoint.py", "            yield from self.attempt(path, lambda: os.unlink(name, dir_fd=fd))\n",
         "            yield from self.attempt(path, lambda: os.unlink(os.path.realpath(path)))\n",
         f"{ATTACKS}_link_swapped_in_before_any_call_reaches_nothing_outside[prune-file-symlink]", often=True),
     "unreadable pins taken for none": Mutant(

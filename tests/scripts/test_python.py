@@ -79,7 +79,7 @@ def test_each_place_of_a_script_is_found_once():
     assert found == [*firsts]
 
 
-@pytest.mark.parametrize("file", ["train.py", "tests/guard/tiny.py", "ckptkit/delete/removal.py", "ckptkit/api.py"])
+@pytest.mark.parametrize("file", ["train.py", "tests/guard/tiny.py", "ckptkit/delete/checkpoint.py", "ckptkit/api.py"])
 def test_our_own_files_are_clean(file):
     assert places(file, (CHECKOUT / file).read_text()) == ()
 

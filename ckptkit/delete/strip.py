@@ -4,9 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from ckptkit.delete.identity import ANOTHER, DIRECTORY, opened
-from ckptkit.delete.removal import Removal
-from ckptkit.delete.words import first_of, in_words
+from ckptkit.delete.checkpoint import ANOTHER, DIRECTORY, Removal, first_of, in_words, opened
 from ckptkit.model.checkpoint import OURS, Checkpoint
 from ckptkit.model.plan import Failure, Part
 
