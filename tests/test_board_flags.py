@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import flags, ops
+from ckptkit import ops
+from ckptkit.advise import flags
 from ckptkit.calling import command
 from ckptkit.model.disk import Eaters
 from ckptkit.model.events import Outlook, Sample
@@ -158,7 +159,7 @@ def test_directories_that_cant_be_read_are_told_and_clear(place, monkeypatch):
     # As nobody: root reads everything. The walk runs from inside, for nobody can't pass through pytest's folders.
     code = f"""
 import json, os
-from ckptkit import flags
+from ckptkit.advise import flags
 from ckptkit.model.disk import Eaters; from ckptkit.model.report import Trail
 from ckptkit.system import usage as du
 os.chdir({volume!r})

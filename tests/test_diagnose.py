@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ckptkit.diagnose import causes, last_error, runs_in
+from ckptkit.advise.log import causes, last_error, runs_in
 
 LINES = {
     "full-disk": [

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import flags, ops
+from ckptkit import ops
+from ckptkit.advise import flags
 from ckptkit.system import quota, volumes
 from tests.support.runs import make_run, names
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import thresholds
+from ckptkit.advise import levels
 
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "ckptkit"
@@ -97,9 +97,9 @@ def codes(file, noun):
 
 def test_every_flag_check_and_rung_is_in_the_table():
     used = {code for code in DISKREPORT if code.split("-")[0] in ("volume", "inodes", "quota")}
-    assert {*codes("flags.py", "Flag")} == {*DISKREPORT} - used - BY_VALUE
-    assert {*codes("checks", "Check")} == {*PREFLIGHT}
-    assert {*thresholds.LADDERS} == {*MONITOR}
+    assert {*codes("advise/flags.py", "Flag")} == {*DISKREPORT} - used - BY_VALUE
+    assert {*codes("advise", "Check")} == {*PREFLIGHT}
+    assert {*levels.LADDERS} == {*MONITOR}
 
 
 @pytest.mark.parametrize("where", sorted({*DISKREPORT.values(), *MONITOR.values(), *PREFLIGHT.values()}))

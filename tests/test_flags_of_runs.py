@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import flags, ops
+from ckptkit import ops
+from ckptkit.advise import flags
 from ckptkit.system import trainings, usage
 from tests.support.runs import make_run, set_age
 from tests.support.waiting import wait_for

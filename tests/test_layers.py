@@ -24,12 +24,7 @@ MAY = {
     "crontab": NOUNS,
     "schedulers": NOUNS | {"crontab", "system"},
     "forecast": NOUNS,
-    "checks": NOUNS | {"forecast"},
-    "afterwards": NOUNS | {"checks"},
-    "restart": NOUNS,
-    "diagnose": NOUNS,
-    "flags": NOUNS | {"policy", "thresholds"},
-    "thresholds": NOUNS,
+    "advise": NOUNS | {"policy", "forecast"},
     "sinks": NOUNS | {"system", "__version__"},
     "config": NOUNS | {"policy", "arguments", "system"},
     "layouts": NOUNS,
@@ -47,9 +42,7 @@ MAY = {
     },
 }  # fmt: skip
 PURE = {
-    "arguments", "policy", "forecast", "flags", "checks", "diagnose",
-    "afterwards", "restart",
-    "thresholds", "scripts", "units", "crontab", "manual", "model", "errors",
+    "arguments", "policy", "forecast", "advise", "scripts", "units", "crontab", "manual", "model", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from ckptkit import ops, restart
+from ckptkit import ops
+from ckptkit.advise import restart
 from ckptkit.history.started import Start, recall_start, remember_start
 from ckptkit.ops.starting import going_on
 from tests.support.runs import TYPED, tree

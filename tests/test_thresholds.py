@@ -2,9 +2,9 @@
 
 import pytest
 
+from ckptkit.advise.levels import LADDERS, condition, growth, judge, rung, wait
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, RunSight, Sample, Sight, VolumeSight
-from ckptkit.thresholds import LADDERS, condition, growth, judge, rung, wait
 
 NOW = 1_800_000_000.0
 GB = 10**9

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ckptkit import diagnose
+from ckptkit.advise import log as diagnose
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.model.advice import Cause
 from ckptkit.model.checkpoint import Checkpoint

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ckptkit import checks
-from ckptkit.checks import Facts
-from ckptkit.checks.room import PROBE_BYTES
+from ckptkit.advise import preflight as checks
+from ckptkit.advise.preflight import Facts
+from ckptkit.advise.preflight_disk import PROBE_BYTES
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import going_on
 from ckptkit.formats import training_args, training_config, training_names

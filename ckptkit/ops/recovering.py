@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from ckptkit.afterwards import afterwards
-from ckptkit.checks import Facts
+from ckptkit.advise.afterwards import afterwards
+from ckptkit.advise.preflight import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.advice import Check
 from ckptkit.model.plan import Decision, Plan

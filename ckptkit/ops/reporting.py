@@ -5,7 +5,8 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ckptkit import config, flags
+from ckptkit import config
+from ckptkit.advise import flags
 from ckptkit.errors import CkptkitError
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Eaters, Volume

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
 
-from ckptkit import forecast, thresholds
+from ckptkit import forecast
+from ckptkit.advise import levels
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.history import records
 from ckptkit.model.disk import Volume
@@ -48,7 +49,7 @@ def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None
 
 
 def _growth(volume: Volume, now: float, before: Sequence[Sample]) -> float | None:
-    return thresholds.growth([*before, measuring.of_volume(volume, now)])
+    return levels.growth([*before, measuring.of_volume(volume, now)])
 
 
 def _with_outlook(runs: Iterable[RunSight], samples_of: SamplesOf, outlook: OutlookOf | None) -> Iterable[RunSight]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import NamedTuple
 
-from ckptkit import restart
+from ckptkit.advise import restart
 from ckptkit.history.started import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
 from ckptkit.model.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from ckptkit.checks import Place, Session
+from ckptkit.advise.preflight import Place, Session
 from ckptkit.system import volumes
 from ckptkit.system.processes import ancestors, command_of
 from ckptkit.system.trainings import session_of

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ckptkit import thresholds
+from ckptkit.advise import levels
 from ckptkit.history import records
 from ckptkit.model.events import Alert, Sample, Sight
 from ckptkit.ops import measuring
@@ -51,7 +51,7 @@ class Watch:
     def tick(self, now: float) -> Tick:
         """Look once. Raises nothing that a disk does: what can't be seen is told as an alert."""
         sight = self._look(now)
-        alerts = thresholds.judge(sight, self._standing)
+        alerts = levels.judge(sight, self._standing)
         self._standing = _still(self._standing, sight) | {(a.subject, a.code): a.rung for a in alerts}
         samples = [measuring.of_volume(seen.volume, now) for seen in sight.volumes] + [run.sample for run in sight.runs]
         due = [sample for sample in samples if self._keep(sample)]
@@ -59,7 +59,7 @@ class Watch:
         faults, self._faults = tuple(self._faults), []
         standing = {key: rung for key, rung in self._standing.items() if rung}
         trail = {seen.volume.mount: tuple(self._samples(seen.volume.mount, "")) for seen in sight.volumes}
-        return Tick(sight, alerts, faults, thresholds.wait(self.every, sight), standing, trail)
+        return Tick(sight, alerts, faults, levels.wait(self.every, sight), standing, trail)
 
     def _look(self, now: float) -> Sight:
         try:
@@ -95,11 +95,11 @@ def _still(standing: dict[tuple[str, str], int], sight: Sight) -> dict[tuple[str
     """What is known of what is still there; where something could not be seen, of all."""
     if sight.errors:
         return standing
-    there = {gauge.subject for gauge in thresholds.gauges(sight)}
+    there = {gauge.subject for gauge in levels.gauges(sight)}
     return {key: rung for key, rung in standing.items() if key[0] in there}
 
 
 def conditions(tick: Tick) -> dict[str, str]:
     """Given a look, return {mount: its state in a word}."""
     seen = tick.sight.volumes
-    return {v.volume.mount: thresholds.condition(tick.trail.get(v.volume.mount, ()), v) for v in seen}
+    return {v.volume.mount: levels.condition(tick.trail.get(v.volume.mount, ()), v) for v in seen}

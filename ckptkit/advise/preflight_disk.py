@@ -6,9 +6,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.checks.facts import Facts, Place
 from ckptkit.forecast import next_save_bytes
 from ckptkit.model.advice import Check
+from ckptkit.model.preflight import Facts, Place
 from ckptkit.units import human, percent
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ckptkit.checks import Facts
+from ckptkit.advise.preflight import Facts
 from ckptkit.model.disk import Volume
 from ckptkit.model.plan import Plan
 

@@ -6,11 +6,11 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.checks.facts import Facts
 from ckptkit.forecast import going_on, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
 from ckptkit.model.advice import Check, Cleanup, Script
 from ckptkit.model.events import Outlook
+from ckptkit.model.preflight import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from ckptkit import thresholds
+from ckptkit.advise import levels
 from ckptkit.calling import absolutely, command
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
@@ -143,12 +143,12 @@ def of_trail(trail: Trail, now: float) -> Iterator[Flag]:
         yield from _full_in_sight(trail, now)
         return
     look = command("diskreport", trail.mount)
-    rate = thresholds.growth(trail.samples)
-    if rate is not None and rate > thresholds.GROWTH:
-        limit = f"more than {human(thresholds.GROWTH)}"
+    rate = levels.growth(trail.samples)
+    if rate is not None and rate > levels.GROWTH:
+        limit = f"more than {human(levels.GROWTH)}"
         yield Flag("yellow", "fast-growth", f"{trail.mount} grew by {human(rate)} in the last hour, {limit}", look)
-    between = thresholds.steady(trail.samples)
-    if between is not None and thresholds.is_healthy(*between):
+    between = levels.steady(trail.samples)
+    if between is not None and levels.is_healthy(*between):
         used = f"{percent(between[0])} to {percent(between[1])} used"
         yield Flag("green", "stable", f"{trail.mount} is stable: {used}")
 

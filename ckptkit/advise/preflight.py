@@ -1,14 +1,18 @@
-"""Whether the run can be gone on with: its checkpoints, and who else is at work on it."""
+"""PURE: go or no-go before a training (re)starts. Each check is one function of what was measured.
+
+Those of the run, and of who is at work on it, stand here; those of the disk and of the settings beside.
+"""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
+from ckptkit.advise import preflight_disk, preflight_settings
+from ckptkit.advise.preflight_disk import fits_next
 from ckptkit.calling import command
-from ckptkit.checks.facts import Facts
-from ckptkit.checks.room import fits_next
 from ckptkit.model.advice import Check
+from ckptkit.model.preflight import Facts, Place, Session
 from ckptkit.units import age, count
 
 if TYPE_CHECKING:
@@ -120,6 +124,7 @@ SESSIONS = {
     "": "dies with your connection: not in tmux, screen or nohup",
     "jupyter": "in a notebook: it ends when the kernel restarts or is culled, not when you close the tab",
 }
+
 WORDS = "; start it as: nohup COMMAND >train.log 2>&1 </dev/null &"
 
 
@@ -132,3 +137,37 @@ def session(facts: Facts) -> Iterator[Check]:
         yield Check("warn", "session", SESSIONS[kind] + ("" if how else WORDS), how)
     else:
         yield Check("go", "session", f"runs on in {kind} when the connection drops")
+
+
+EACH = (
+    preflight_disk.volume,
+    preflight_disk.inodes,
+    preflight_disk.probe,
+    preflight_disk.headroom,
+    preflight_disk.places,
+    checkpoints,
+    resume,
+    unknown,
+    trackers,
+    best,
+    preflight_settings.misspelt,
+    preflight_settings.config,
+    preflight_settings.cleanup,
+    clock,
+    second,
+    watcher,
+    session,
+)
+
+
+def checks(facts: Facts) -> tuple[Check, ...]:
+    """Given what was measured, return every check in the order of reading."""
+    return tuple(check for one in EACH for check in one(facts))
+
+
+def is_go(made: tuple[Check, ...]) -> bool:
+    """Whether nothing stands against a start."""
+    return all(check.state != "no-go" for check in made)
+
+
+__all__ = ["Facts", "Place", "Session", "checks", "is_go"]

@@ -1,0 +1,1 @@
+"""PURE: what a person should know or do, from what was measured."""
