@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 from statistics import median
 from typing import NamedTuple
 
-WINDOW = 64  # the newest points that are looked at; pairs of them grow with its square
+POINTS = 64  # the newest points that are looked at; pairs of them grow with its square
 SELDOM = 3  # as many jumps make a habit
 JUMP = 8.0  # times the usual step from one point to the next
 
@@ -28,7 +28,7 @@ class Drift(NamedTuple):
 
 def drift(points: Points) -> Drift:
     """Given how much was used when, return where it goes. A single point stands still."""
-    recent = list(points)[-WINDOW:]
+    recent = list(points)[-POINTS:]
     if len(recent) < 2:
         return Drift(0.0, recent[-1][1] if recent else 0.0)
     smooth = _without_one_offs(recent)

@@ -21,7 +21,7 @@ KNOWN = (
 )
 
 
-def shapes(count: int, dtype: str) -> tuple[Shape, ...]:
+def guessed_shapes(count: int, dtype: str) -> tuple[Shape, ...]:
     """Given a number of parameters, return the shapes of a Llama-like model of about that many.
 
     The geometry is that of the nearest known one, with as many layers as bring the count nearest.

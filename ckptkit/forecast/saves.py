@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ckptkit.model.events import Sample
 
-WINDOW = 32  # the newest saves that are looked at
+SAVES = 32  # the newest saves that are looked at
 
 Pairs = Sequence[tuple[Sample, Sample]]  # the settled samples of one save and of the next
 
@@ -32,7 +32,7 @@ class Saves(NamedTuple):
 
 def saves(samples: Sequence[Sample]) -> Saves:
     """Given one run's samples in the order of time, return what they tell."""
-    spans = _spans(samples)[-WINDOW:]
+    spans = _spans(samples)[-SAVES:]
     if not spans:
         return Saves()
     first, last = spans[-1]

@@ -42,7 +42,7 @@ def count(text: str) -> int:
 
 def by_count(text: str, dtype: str | None) -> Described:
     """Given a number of parameters as typed, return a Llama-like model of about as many."""
-    shapes = guessed.shapes(count(text), dtype or "bf16")
+    shapes = guessed.guessed_shapes(count(text), dtype or "bf16")
     return Described(shapes, f"a Llama-like model of {parameters(shapes):,} parameters", True, _words(shapes) * WORD)
 
 
@@ -91,7 +91,7 @@ def _by_index(path: str, config: Mapping[str, Any], dtype: str | None) -> Descri
     for name, each in (("total_parameters", 1), ("total_size", ITEM_BYTES[stored])):
         told = known.get(name)
         if isinstance(told, (int, float)) and FEWEST * each <= told <= MOST * each:
-            shapes = guessed.shapes(int(told / each), dtype or stored)
+            shapes = guessed.guessed_shapes(int(told / each), dtype or stored)
             basis = f"a Llama-like model of {parameters(shapes):,} parameters, as {path} says {int(told / each):,}"
             return Described(shapes, basis, True, _words(shapes) * WORD)
     return None

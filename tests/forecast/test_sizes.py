@@ -71,12 +71,12 @@ def test_lora_r16_on_all_linear_layers_of_llama_8b_trains_41_943_040():
 @pytest.mark.parametrize("billions", [0.3, 0.5, 1, 1.7, 3, 4, 7, 8, 9, 12, 14, 24, 32, 70, 123, 405])
 def test_a_number_of_parameters_becomes_a_model_of_about_as_many(billions):
     count = int(billions * 1e9)
-    assert abs(parameters(guessed.shapes(count, "bf16")) / count - 1) < 0.03
+    assert abs(parameters(guessed.guessed_shapes(count, "bf16")) / count - 1) < 0.03
 
 
 def test_a_guessed_8b_has_the_adapter_of_the_real_one_within_a_tenth():
     real = parameters(adapters.trained(families.shapes(LLAMA_8B, "bf16"), Lora(16)))
-    assert abs(parameters(adapters.trained(guessed.shapes(8 * 10**9, "bf16"), Lora(16))) / real - 1) < 0.1
+    assert abs(parameters(adapters.trained(guessed.guessed_shapes(8 * 10**9, "bf16"), Lora(16))) / real - 1) < 0.1
 
 
 def test_full_8b_in_bf16_with_adamw_takes_three_times_its_weights():
