@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from benchmarks.forecast.kinds import Kind
 from ckptkit.forecast import families
 from ckptkit.forecast.adapters import Lora
-from ckptkit.forecast.sizes import SHARD_BYTES, Save, Training, save
+from ckptkit.forecast.sizes import SHARD_BYTES, Save, TrainingSetup, save
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
@@ -47,9 +47,9 @@ def compare(kind: Kind, folder: str) -> Compared:
     return Compared(save(_training(kind, config, tokenizer)), files)
 
 
-def _training(kind: Kind, config: dict[str, Any], tokenizer: int) -> Training:
+def _training(kind: Kind, config: dict[str, Any], tokenizer: int) -> TrainingSetup:
     lora = Lora(kind.rank, tuple(kind.targets.split(",")), tuple(filter(None, [kind.whole]))) if kind.rank else None
-    return Training(
+    return TrainingSetup(
         families.shapes(config, kind.dtype), lora, kind.optimizer, kind.log_lines, tokenizer,
         only_model=kind.only_model, shard_bytes=kind.shard or SHARD_BYTES,
     )  # fmt: skip

@@ -15,14 +15,14 @@ LIMITS = (1, 2, 3, 5)
 FLOOR = 2  # the guard never deletes the only intact one, so it needs room for two at least
 
 
-class Volume(NamedTuple):
+class VolumeSize(NamedTuple):
     """Bytes that checkpoints and others share, and what the others take of them."""
 
     total_bytes: int
     other_bytes: int
 
 
-def setting(volume: Volume, save_bytes: int, save_steps: int, limit: int, max_steps: int) -> Setting:
+def setting(volume: VolumeSize, save_bytes: int, save_steps: int, limit: int, max_steps: int) -> Setting:
     """Given bytes and steps, return what the three ways of pruning come to."""
     course = (volume, save_bytes, save_steps, max_steps)
     return Setting(
@@ -30,14 +30,14 @@ def setting(volume: Volume, save_bytes: int, save_steps: int, limit: int, max_st
     )
 
 
-def others(volume: Volume, save_bytes: int, save_steps: int, max_steps: int) -> tuple[Setting, ...]:
+def others(volume: VolumeSize, save_bytes: int, save_steps: int, max_steps: int) -> tuple[Setting, ...]:
     """Given the same, return the settings near it that fit with the guard."""
     every = sorted({max(1, round(save_steps * share)) for share in SHARES})
     found = (setting(volume, save_bytes, steps, limit, max_steps) for steps in every for limit in LIMITS)
     return tuple(s for s in found if s.guard.fits)
 
 
-def _peak(volume: Volume, size: int, save_steps: int, max_steps: int, keep: int | None, extra: int) -> Peak:
+def _peak(volume: VolumeSize, size: int, save_steps: int, max_steps: int, keep: int | None, extra: int) -> Peak:
     """The peak as if the volume had no end, and where the real one ends."""
     boundless, real = (
         outlook([_empty(total, volume.other_bytes)], 0.0, size, save_steps, max_steps, keep, 1.0, extra)

@@ -22,7 +22,7 @@ ADAPTER_README, ADAPTER_CONFIG = 5200, 1500
 WORD = 100
 
 
-class Training(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What is trained, and how it is saved. lora None: the full model. gpus: that one process sees.
 
     log_lines: in trainer_state.json by then. tokenizer_bytes: of its files, 0 where the Trainer has none.
@@ -40,7 +40,7 @@ class Training(NamedTuple):
     shard_bytes: int = SHARD_BYTES
 
 
-class Save(NamedTuple):
+class SaveSize(NamedTuple):
     """One predicted checkpoint: (name, apparent bytes) of each file."""
 
     weights: tuple[tuple[str, int], ...]
@@ -61,7 +61,7 @@ class Save(NamedTuple):
         return BLOCK + sum(rounded(size) for _, size in self.files)
 
 
-def save(training: Training) -> Save:
+def save(training: TrainingSetup) -> SaveSize:
     """Given a training, return the save that it will write. Raises UsageError for an optimizer or target unknown."""
     shapes, lora = training.shapes, training.lora
     trained = adapters.trained(shapes, lora) if lora else shapes
@@ -73,7 +73,7 @@ def save(training: Training) -> Save:
         weights = _model(shapes, training.shard_bytes)
     kept = optimizers.state(trained, optimizers.named(training.optimizer))
     state = [] if training.only_model else [("optimizer.pt", archives.torch_zip("optimizer", *kept))]
-    return Save(tuple(weights), tuple(state), tuple(_rest(training)))
+    return SaveSize(tuple(weights), tuple(state), tuple(_rest(training)))
 
 
 def rounded(size: int) -> int:
@@ -81,7 +81,7 @@ def rounded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _rest(training: Training) -> list[tuple[str, int]]:
+def _rest(training: TrainingSetup) -> list[tuple[str, int]]:
     lora = training.lora
     files = [("training_args.bin", ARGUMENTS), ("trainer_state.json", STATE + LOG_LINE * training.log_lines)]
     if lora:

@@ -68,7 +68,9 @@ def predicted(model: str | None, params: str | None, dtype: str | None, how: How
     """Given a model's path or its number of parameters, return its last and largest checkpoint. Raises UsageError."""
     found: Described = by_path(model, dtype) if model else by_count(str(params), dtype)
     lines = steps.max_steps // steps.logging_steps
-    saved = sizes.save(sizes.Training(found.shapes, how.lora, how.optimizer, lines, found.tokenizer_bytes, 1, how.gpus))
+    saved = sizes.save(
+        sizes.TrainingSetup(found.shapes, how.lora, how.optimizer, lines, found.tokenizer_bytes, 1, how.gpus)
+    )
     weights, state = (sum(sizes.rounded(size) for _, size in part) for part in (saved.weights, saved.optimizer))
     return Parts(found.basis, found.approximate, weights, state, saved.allocated_bytes - weights - state)
 
@@ -85,17 +87,17 @@ def measured(run: str) -> Parts:
     return Parts(f"{checkpoint.path}, as it stands", False, weights, state, rest)
 
 
-def volume_at(path: str, size: int | None, other: int | None, run: str | None = None) -> budget.Volume:
+def volume_at(path: str, size: int | None, other: int | None, run: str | None = None) -> budget.VolumeSize:
     """Given where it will run, return the volume; size and other stand for what is there. Of `run` nothing counts."""
     if size is not None:
-        return budget.Volume(size, other or 0)
+        return budget.VolumeSize(size, other or 0)
     found = volumes.volume(path)
     own = sum(c.allocated_bytes for c in discover.scan(run).checkpoints) if run else 0
     used = found.total_bytes - found.free_bytes - own
-    return budget.Volume(found.total_bytes - found.reserved_bytes, used if other is None else other)
+    return budget.VolumeSize(found.total_bytes - found.reserved_bytes, used if other is None else other)
 
 
-def size_up(parts: Parts, volume: budget.Volume, steps: Steps) -> Sizing:
+def size_up(parts: Parts, volume: budget.VolumeSize, steps: Steps) -> Sizing:
     """Given a checkpoint, a volume and the steps, return what it comes to, and what else would fit."""
     if volume.other_bytes >= volume.total_bytes:
         raise UsageError("the other data alone fill the volume; check --other and --volume")

@@ -80,18 +80,20 @@ def test_a_guessed_8b_has_the_adapter_of_the_real_one_within_a_tenth():
 
 
 def test_full_8b_in_bf16_with_adamw_takes_three_times_its_weights():
-    saved = sizes.save(sizes.Training(families.shapes(LLAMA_8B, "bf16")))
+    saved = sizes.save(sizes.TrainingSetup(families.shapes(LLAMA_8B, "bf16")))
     assert 3 * 16_060_522_496 < saved.apparent_bytes < 3 * 16_060_522_496 * 1.001
 
 
 def test_allocated_bytes_are_whole_blocks():
-    saved = sizes.save(sizes.Training(families.shapes(LLAMA_8B, "bf16"), Lora(8), gpus=8, processes=2, scaler=True))
+    saved = sizes.save(
+        sizes.TrainingSetup(families.shapes(LLAMA_8B, "bf16"), Lora(8), gpus=8, processes=2, scaler=True)
+    )
     assert saved.allocated_bytes % sizes.BLOCK == 0 and saved.allocated_bytes > saved.apparent_bytes
     assert {"rng_state_0.pth", "rng_state_1.pth", "scaler.pt"} < {name for name, _ in saved.rest}
 
 
 def test_more_log_lines_make_a_larger_save():
-    few, many = (sizes.save(sizes.Training((), log_lines=n)).apparent_bytes for n in (10, 1010))
+    few, many = (sizes.save(sizes.TrainingSetup((), log_lines=n)).apparent_bytes for n in (10, 1010))
     assert many - few == 1000 * sizes.LOG_LINE
 
 
