@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ckptkit.forecast.staircase import outlook
+from ckptkit.forecast.volume_full import outlook
 from ckptkit.model.events import Sample
 
 GB = 10**9

@@ -6,9 +6,9 @@ import os
 from typing import Any, NamedTuple
 
 from benchmarks.forecast.kinds import Kind
-from ckptkit.forecast import families
-from ckptkit.forecast.adapters import Lora
-from ckptkit.forecast.sizes import SHARD_BYTES, Save, TrainingSetup, save
+from ckptkit.forecast import models as families
+from ckptkit.forecast.checkpoint_size import SHARD_BYTES, Save, TrainingSetup, save
+from ckptkit.forecast.lora import Lora
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 

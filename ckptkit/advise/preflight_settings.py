@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.forecast import going_on, next_save_bytes
+from ckptkit.forecast import budget, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
 from ckptkit.model.advice import Check, Cleanup, Script
 from ckptkit.model.events import Outlook
@@ -39,7 +39,7 @@ def config(facts: Facts) -> Iterator[Check]:
     """The Trainer's own limit and interval against the volume: with the Trainer alone, and with the guard."""
     if facts.settings is None:
         return
-    how = going_on.saving(facts.settings)
+    how = budget.saving(facts.settings)
     told = ", ".join(f"{name} {facts.settings.get(name)}" for name in ("save_total_limit", "save_steps"))
     told = f"{told} ({facts.origin})"
     if not how.saves:
@@ -53,10 +53,10 @@ def config(facts: Facts) -> Iterator[Check]:
         yield _against_the_volume(facts, how, facts.sizes, told)
 
 
-def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], told: str) -> Check:
-    standing = going_on.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
+def _against_the_volume(facts: Facts, how: budget.Saving, sizes: list[int], told: str) -> Check:
+    standing = budget.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
     guarded, alone = (
-        going_on.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
+        budget.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
     )
     if guarded.full_at is not None:
         fix = command("plan", "--from", facts.run, "--max-steps", str(how.max_steps or 10_000))
@@ -70,7 +70,7 @@ def _against_the_volume(facts: Facts, how: going_on.Saving, sizes: list[int], to
     return Check("go", "config", f"{told}: the volume peaks at {most}")
 
 
-def _full(seen: Outlook, how: going_on.Saving) -> str:
+def _full(seen: Outlook, how: budget.Saving) -> str:
     return f"the volume is full at step {seen.full_step}" if how.every else "the volume will be full"
 
 
@@ -116,7 +116,7 @@ def _guard(facts: Facts) -> str:
 
 def _swap(facts: Facts) -> tuple[int, int] | None:
     """The steps of two saves that this run will have and of which the later one's name comes first."""
-    how = going_on.saving(facts.settings or {})
+    how = budget.saving(facts.settings or {})
     if not how.saves:
         return None
     standing = [d.checkpoint.step for d in facts.plan.decisions] if facts.plan else []

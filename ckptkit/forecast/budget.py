@@ -1,17 +1,24 @@
-"""A configuration on a volume: what it peaks at, and where it dies, by the staircase with nothing but the run on it."""
+"""PURE: a configuration on a volume: what it peaks at, and where it dies."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ckptkit.forecast.staircase import outlook
-from ckptkit.model.events import Sample
+from ckptkit.errors import UsageError
+from ckptkit.forecast.volume_full import outlook
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.training_plan import Peak, Setting
 
 BOUNDLESS = 1 << 62
+
 # Other settings worth a look, as shares of the save_steps asked for, and the limits beside them.
 SHARES = (0.5, 1, 2, 5)
+
 LIMITS = (1, 2, 3, 5)
+
 FLOOR = 2  # the guard never deletes the only intact one, so it needs room for two at least
 
 
@@ -48,3 +55,78 @@ def _peak(volume: VolumeSize, size: int, save_steps: int, max_steps: int, keep: 
 
 def _empty(total: int, other: int) -> Sample:
     return Sample(0.0, "", total, other, total - other)
+
+
+NO_SAVES = ("no", "none", "false")
+
+BY_EPOCH = ("epoch", "best")
+
+
+class Saving(NamedTuple):
+    """every: steps between two saves, 0 if only the training knows (epochs). limit None: all stay.
+
+    max_steps: 0 if not known. saves: whether it saves at all.
+    """
+
+    every: int
+    limit: int | None
+    max_steps: int
+    saves: bool = True
+
+
+class Standing(NamedTuple):
+    """Where a run is: the step of its newest checkpoint, and the bytes of each that stands, oldest first."""
+
+    step: int
+    sizes: tuple[int, ...]
+
+
+def saving(settings: Mapping[str, Any]) -> Saving:
+    """Given the Trainer's settings by name, return how it saves. Raises UsageError for what is no number."""
+    limit, max_steps = _number(settings, "save_total_limit", 0), max(0, int(_number(settings, "max_steps", 0)))
+    every = _number(settings, "save_steps", 500)  # the Trainer's own default
+    if 0 < every < 1:  # a share of all steps
+        every = math.ceil(every * max_steps)
+    strategy = str(getattr(value := settings.get("save_strategy", "steps"), "value", value)).lower()
+    if strategy in BY_EPOCH:
+        every = 0
+    return Saving(max(0, int(every)), int(limit) if limit > 0 else None, max_steps, strategy not in NO_SAVES)
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    value = settings.get(name)
+    try:
+        found = default if value is None else float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UsageError(f"{name} {value!r}: must be a number")
+    return found
+
+
+def ahead(volume: Volume, standing: Standing, how: Saving, save_bytes: int, guarded: bool) -> Outlook:
+    """Given all that, return when the volume is full, or its peak. guarded: by the guard, else by the Trainer alone.
+
+    More checkpoints than the limit count as gone: whatever prunes, prunes them before it saves the next.
+    """
+    keep = max(FLOOR, how.limit or FLOOR) if guarded else how.limit
+    held = _newest(standing.sizes, keep)
+    gone = sum(standing.sizes) - sum(held)
+    used = volume.total_bytes - volume.free_bytes - gone
+    last = Sample(
+        0.0,
+        volume.mount,
+        volume.total_bytes,
+        used,
+        volume.available_bytes + gone,
+        "",
+        standing.step,
+        len(held),
+        sum(held),
+    )
+    every, last_step = (how.every, how.max_steps) if how.every else (1, 0)
+    return outlook([last], 0.0, save_bytes, every, last_step, keep, 1.0, 0 if guarded else 1)
+
+
+def _newest(sizes: Sequence[int], keep: int | None) -> Sequence[int]:
+    return sizes if keep is None else sizes[-keep:]

@@ -11,7 +11,7 @@ from math import ceil
 from typing import NamedTuple
 
 from ckptkit.errors import UsageError
-from ckptkit.forecast.shapes import ITEM_BYTES, Shape
+from ckptkit.forecast.models import ITEM_BYTES, Shape
 
 # bitsandbytes: blockwise scales, 2048 before 0.45. Smaller parameters and embeddings keep 32 bits (the Trainer
 # registers the override for each embedding). The table that 8 bits point into is there once a moment.

@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.errors import UsageError
-from ckptkit.forecast import families, guessed
-from ckptkit.forecast.shapes import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
-from ckptkit.forecast.sizes import WORD
+from ckptkit.forecast import models
+from ckptkit.forecast.checkpoint_size import WORD
+from ckptkit.forecast.models import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
 from ckptkit.formats import bounded, safetensors
 from ckptkit.system import files
 
@@ -42,7 +42,7 @@ def count(text: str) -> int:
 
 def by_count(text: str, dtype: str | None) -> Described:
     """Given a number of parameters as typed, return a Llama-like model of about as many."""
-    shapes = guessed.guessed_shapes(count(text), dtype or "bf16")
+    shapes = models.guessed_shapes(count(text), dtype or "bf16")
     return Described(shapes, f"a Llama-like model of {parameters(shapes):,} parameters", True, _words(shapes) * WORD)
 
 
@@ -57,8 +57,8 @@ def by_path(path: str, dtype: str | None) -> Described:
         raise UsageError(f"--model {path!r} does not exist; give a directory, config.json, or --params 8B")
     _refuse_pipeline(path, folder, file)
     config = _json(os.path.join(folder, CONFIG)) if file in ("", CONFIG, INDEX) else None
-    if config is not None and (file == CONFIG or config.get("model_type") in families.FAMILIES):
-        return _described(families.shapes(config, dtype or _dtype(config)), os.path.join(folder, CONFIG), folder)
+    if config is not None and (file == CONFIG or config.get("model_type") in models.FAMILIES):
+        return _described(models.shapes(config, dtype or _dtype(config)), os.path.join(folder, CONFIG), folder)
     names = _files(folder, file)
     absent = file in ("", INDEX) and not any(os.path.exists(os.path.join(folder, name)) for name in names)
     if absent and (found := _by_index(os.path.join(folder, INDEX), config or {}, dtype)):
@@ -91,7 +91,7 @@ def _by_index(path: str, config: Mapping[str, Any], dtype: str | None) -> Descri
     for name, each in (("total_parameters", 1), ("total_size", ITEM_BYTES[stored])):
         told = known.get(name)
         if isinstance(told, (int, float)) and FEWEST * each <= told <= MOST * each:
-            shapes = guessed.guessed_shapes(int(told / each), dtype or stored)
+            shapes = models.guessed_shapes(int(told / each), dtype or stored)
             basis = f"a Llama-like model of {parameters(shapes):,} parameters, as {path} says {int(told / each):,}"
             return Described(shapes, basis, True, _words(shapes) * WORD)
     return None

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ckptkit import config
 from ckptkit.errors import CkptkitError
-from ckptkit.forecast import staircase
+from ckptkit.forecast import volume_full
 from ckptkit.history import records
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
@@ -29,7 +29,7 @@ def foreseen(seen: Sequence[Sample], rules: Rules | None = None, last_step: int 
         return None
     rules = rules or _rules(seen[-1].run)
     keep = rules.keep_last.high if rules and rules.keep_last else None
-    found = staircase.outlook(seen, seen[-1].at, keep=keep, max_steps=last_step)
+    found = volume_full.outlook(seen, seen[-1].at, keep=keep, max_steps=last_step)
     return found if last_step or found.full_at else found._replace(peak_step=None)  # as far as anybody looked
 
 

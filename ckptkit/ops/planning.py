@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ckptkit.calling import command
 from ckptkit.errors import NoIntactCheckpoint, UsageError
-from ckptkit.forecast import budget, sizes
-from ckptkit.forecast.adapters import Lora
+from ckptkit.forecast import budget, checkpoint_size
+from ckptkit.forecast.lora import Lora
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.training_plan import Sizing
 from ckptkit.ops.describing import Described, by_count, by_path
@@ -68,10 +68,12 @@ def predicted(model: str | None, params: str | None, dtype: str | None, how: How
     """Given a model's path or its number of parameters, return its last and largest checkpoint. Raises UsageError."""
     found: Described = by_path(model, dtype) if model else by_count(str(params), dtype)
     lines = steps.max_steps // steps.logging_steps
-    saved = sizes.save(
-        sizes.TrainingSetup(found.shapes, how.lora, how.optimizer, lines, found.tokenizer_bytes, 1, how.gpus)
+    saved = checkpoint_size.save(
+        checkpoint_size.TrainingSetup(found.shapes, how.lora, how.optimizer, lines, found.tokenizer_bytes, 1, how.gpus)
     )
-    weights, state = (sum(sizes.rounded(size) for _, size in part) for part in (saved.weights, saved.optimizer))
+    weights, state = (
+        sum(checkpoint_size.rounded(size) for _, size in part) for part in (saved.weights, saved.optimizer)
+    )
     return Parts(found.basis, found.approximate, weights, state, saved.allocated_bytes - weights - state)
 
 

@@ -10,7 +10,7 @@ from ckptkit.advise import preflight as checks
 from ckptkit.advise.preflight import Facts
 from ckptkit.advise.preflight_disk import PROBE_BYTES
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
-from ckptkit.forecast import going_on
+from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.advice import Check, Script
 from ckptkit.model.disk import Worker
@@ -153,7 +153,7 @@ def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
         return None
     settings = training_config.settings(file)
     try:
-        going_on.saving(settings)
+        budget.saving(settings)
     except UsageError as error:
         raise UsageError(f"--config {file!r}: {error}") from None
     return settings, os.path.basename(file)
@@ -208,7 +208,7 @@ def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
     with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged
         with files.opened(os.path.join(checkpoint, "training_args.bin")) as file:
             found = training_args.settings(file, os.fstat(file.fileno()).st_size)
-        going_on.saving(found)
+        budget.saving(found)
         return found or None
     return None
 

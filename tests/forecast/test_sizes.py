@@ -11,9 +11,9 @@ import pytest
 from benchmarks.forecast.kinds import KINDS
 from benchmarks.forecast.saves import compare
 from ckptkit.errors import UsageError
-from ckptkit.forecast import adapters, families, guessed, optimizers, sizes
-from ckptkit.forecast.adapters import Lora
-from ckptkit.forecast.shapes import parameters
+from ckptkit.forecast import checkpoint_size, lora, models, optimizers
+from ckptkit.forecast.lora import Lora
+from ckptkit.forecast.models import parameters
 from tests.support.beside import python_path
 from tests.support.runs import CHECKOUT
 
@@ -61,49 +61,51 @@ def test_there_are_more_than_24_kinds_and_each_says_another_thing():
 
 # Parameters as the model cards on the Hub tell them, in the counts of their safetensors headers.
 def test_llama_3_1_8b_has_the_parameters_of_its_card():
-    assert parameters(families.shapes(LLAMA_8B, "bf16")) == 8_030_261_248
+    assert parameters(models.shapes(LLAMA_8B, "bf16")) == 8_030_261_248
 
 
 def test_lora_r16_on_all_linear_layers_of_llama_8b_trains_41_943_040():
-    assert parameters(adapters.trained(families.shapes(LLAMA_8B, "bf16"), Lora(16))) == 41_943_040
+    assert parameters(lora.trained(models.shapes(LLAMA_8B, "bf16"), Lora(16))) == 41_943_040
 
 
 @pytest.mark.parametrize("billions", [0.3, 0.5, 1, 1.7, 3, 4, 7, 8, 9, 12, 14, 24, 32, 70, 123, 405])
 def test_a_number_of_parameters_becomes_a_model_of_about_as_many(billions):
     count = int(billions * 1e9)
-    assert abs(parameters(guessed.guessed_shapes(count, "bf16")) / count - 1) < 0.03
+    assert abs(parameters(models.guessed_shapes(count, "bf16")) / count - 1) < 0.03
 
 
 def test_a_guessed_8b_has_the_adapter_of_the_real_one_within_a_tenth():
-    real = parameters(adapters.trained(families.shapes(LLAMA_8B, "bf16"), Lora(16)))
-    assert abs(parameters(adapters.trained(guessed.guessed_shapes(8 * 10**9, "bf16"), Lora(16))) / real - 1) < 0.1
+    real = parameters(lora.trained(models.shapes(LLAMA_8B, "bf16"), Lora(16)))
+    assert abs(parameters(lora.trained(models.guessed_shapes(8 * 10**9, "bf16"), Lora(16))) / real - 1) < 0.1
 
 
 def test_full_8b_in_bf16_with_adamw_takes_three_times_its_weights():
-    saved = sizes.save(sizes.TrainingSetup(families.shapes(LLAMA_8B, "bf16")))
+    saved = checkpoint_size.save(checkpoint_size.TrainingSetup(models.shapes(LLAMA_8B, "bf16")))
     assert 3 * 16_060_522_496 < saved.apparent_bytes < 3 * 16_060_522_496 * 1.001
 
 
 def test_allocated_bytes_are_whole_blocks():
-    saved = sizes.save(
-        sizes.TrainingSetup(families.shapes(LLAMA_8B, "bf16"), Lora(8), gpus=8, processes=2, scaler=True)
+    saved = checkpoint_size.save(
+        checkpoint_size.TrainingSetup(models.shapes(LLAMA_8B, "bf16"), Lora(8), gpus=8, processes=2, scaler=True)
     )
-    assert saved.allocated_bytes % sizes.BLOCK == 0 and saved.allocated_bytes > saved.apparent_bytes
+    assert saved.allocated_bytes % checkpoint_size.BLOCK == 0 and saved.allocated_bytes > saved.apparent_bytes
     assert {"rng_state_0.pth", "rng_state_1.pth", "scaler.pt"} < {name for name, _ in saved.rest}
 
 
 def test_more_log_lines_make_a_larger_save():
-    few, many = (sizes.save(sizes.TrainingSetup((), log_lines=n)).apparent_bytes for n in (10, 1010))
-    assert many - few == 1000 * sizes.LOG_LINE
+    few, many = (
+        checkpoint_size.save(checkpoint_size.TrainingSetup((), log_lines=n)).apparent_bytes for n in (10, 1010)
+    )
+    assert many - few == 1000 * checkpoint_size.LOG_LINE
 
 
 BAD = {
-    "family": lambda: families.shapes({"model_type": "mamba"}, "fp32"),
-    "nothing": lambda: families.shapes({}, "fp32"),
-    "missing key": lambda: families.shapes({"model_type": "llama"}, "fp32"),
-    "text for a number": lambda: families.shapes({**LLAMA_8B, "hidden_size": "x"}, "fp32"),
-    "target": lambda: adapters.trained(families.shapes(LLAMA_8B, "fp32"), Lora(8, ("c_attn",))),
-    "no linear layer": lambda: adapters.trained((), Lora(8)),
+    "family": lambda: models.shapes({"model_type": "mamba"}, "fp32"),
+    "nothing": lambda: models.shapes({}, "fp32"),
+    "missing key": lambda: models.shapes({"model_type": "llama"}, "fp32"),
+    "text for a number": lambda: models.shapes({**LLAMA_8B, "hidden_size": "x"}, "fp32"),
+    "target": lambda: lora.trained(models.shapes(LLAMA_8B, "fp32"), Lora(8, ("c_attn",))),
+    "no linear layer": lambda: lora.trained((), Lora(8)),
     "optimizer": lambda: optimizers.named("adam"),
 }
 

@@ -3,8 +3,7 @@
 import pytest
 
 from benchmarks.forecast.patterns import DYING, GB, HEALTHY, PATTERNS, outlooks
-from ckptkit.forecast.drift import drift, theil_sen
-from ckptkit.forecast.staircase import outlook
+from ckptkit.forecast.volume_full import drift, outlook, theil_sen
 from ckptkit.model.events import Outlook, Sample
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ckptkit.errors import UsageError
-from ckptkit.forecast.shapes import Shape
+from ckptkit.forecast.models import Shape
 
 PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"

@@ -1,15 +1,64 @@
-"""A model's shapes from the config.json that the Hub keeps beside its weights. Tied embeddings are stored once.
-
-Read from transformers' modeling files (`models/<family>/modeling_<family>.py`, 5.24).
-"""
+"""PURE: a model as shapes: from its config.json, or guessed from a number of parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import log, prod
 from typing import Any, NamedTuple
 
 from ckptkit.errors import UsageError
-from ckptkit.forecast.shapes import Shape
+
+ITEM_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+SAFETENSORS_DTYPES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}
+
+DTYPES = {long: short for short, long in SAFETENSORS_DTYPES.items()} | {
+    "float32": "fp32", "bfloat16": "bf16", "float16": "fp16",
+}  # fmt: skip
+
+EMBEDDINGS = ("embed_tokens", "wte", "wpe", "embed_in")
+
+HEADS = ("lm_head", "embed_out")
+
+
+class Shape(NamedTuple):
+    """One parameter. kind: linear, experts, embedding, head, or other; parts: tensors that it is saved as."""
+
+    name: str
+    size: tuple[int, ...]
+    dtype: str = "fp32"
+    kind: str = "other"
+    parts: int = 1
+
+    @property
+    def numel(self) -> int:
+        return prod(self.size)
+
+    @property
+    def bytes(self) -> int:
+        return self.numel * ITEM_BYTES[self.dtype]
+
+    @property
+    def module(self) -> str:
+        """The dotted path of the module that holds it."""
+        return self.name.rpartition(".")[0]
+
+
+def kind_of(name: str, size: tuple[int, ...]) -> str:
+    """Given a parameter's name and shape as a file has them, return what it is, as LoRA and optimizers see it."""
+    module, _, leaf = name.rpartition(".")
+    last = module.rpartition(".")[2]
+    if leaf != "weight" or len(size) != 2:
+        return "other"
+    if last in EMBEDDINGS:
+        return "embedding"
+    return "head" if last in HEADS else "linear"
+
+
+def parameters(shapes: tuple[Shape, ...]) -> int:
+    """Given a model's shapes, return how many numbers it has."""
+    return sum(shape.numel for shape in shapes)
+
 
 Config = Mapping[str, Any]
 
@@ -37,6 +86,7 @@ TRAITS = {
     "gemma3_text": Traits(qk_norm=True, norms=4, tied=True),
     "phi3": Traits(fused=True),
 }
+
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
@@ -54,8 +104,6 @@ def shapes(config: Config, dtype: str) -> tuple[Shape, ...]:
 
 
 # --- Llama and its kin ----------------------------------------------------------------------------------------------
-
-
 def _llama(config: Config) -> Iterator[Shape]:
     traits = TRAITS[config["model_type"]]
     hidden, words = config["hidden_size"], config["vocab_size"]
@@ -120,8 +168,6 @@ def _experts(config: Config, at: str, experts: int) -> Iterator[Shape]:
 
 
 # --- Phi, GPT-2, GPT-NeoX -------------------------------------------------------------------------------------------
-
-
 def _phi(config: Config) -> Iterator[Shape]:
     hidden, words = config["hidden_size"], config["vocab_size"]
     heads = config["num_attention_heads"]
@@ -190,3 +236,49 @@ FAMILIES: dict[str, Callable[[Config], Iterator[Shape]]] = {
     "gpt2": _gpt2,
     "gpt_neox": _gpt_neox,
 }
+
+# hidden, intermediate, layers, heads, key-value heads, words, tied: Qwen2.5 0.5B; Llama 3.2 1B and 3B, 3.1 8B;
+# Qwen2.5 14B and 32B; Llama 3.1 70B and 405B, as published.
+KNOWN = (
+    (896, 4864, 24, 14, 2, 151936, True),
+    (2048, 8192, 16, 32, 8, 128256, True),
+    (3072, 8192, 28, 24, 8, 128256, True),
+    (4096, 14336, 32, 32, 8, 128256, False),
+    (5120, 13824, 48, 40, 8, 152064, False),
+    (5120, 27648, 64, 40, 8, 152064, False),
+    (8192, 28672, 80, 64, 8, 128256, False),
+    (16384, 53248, 126, 128, 8, 128256, False),
+)
+
+
+def guessed_shapes(count: int, dtype: str) -> tuple[Shape, ...]:
+    """Given a number of parameters, return the shapes of a Llama-like model of about that many.
+
+    The geometry is that of the nearest known one, with as many layers as bring the count nearest.
+    """
+    config = min((_config(*known) for known in KNOWN), key=lambda c: _distance(c, count))
+    outside = _count(config, 0)
+    layer = _count(config, 1) - outside
+    layers = max(1, round((count - outside) / layer))
+    return shapes({**config, "num_hidden_layers": layers}, dtype)
+
+
+def _distance(config: Config, count: int) -> float:
+    return abs(log(_count(config, config["num_hidden_layers"]) / count))
+
+
+def _count(config: Config, layers: int) -> int:
+    return parameters(shapes({**config, "num_hidden_layers": layers}, "bf16"))
+
+
+def _config(hidden: int, inner: int, layers: int, heads: int, keys: int, words: int, tied: bool) -> Config:
+    return {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "vocab_size": words,
+        "tie_word_embeddings": tied,
+    }
