@@ -25,7 +25,7 @@ MAY = {
     "schedulers": NOUNS | {"crontab", "system"},
     "forecast": NOUNS,
     "advise": NOUNS | {"policy", "forecast"},
-    "sinks": NOUNS | {"system", "__version__"},
+    "notify": NOUNS | {"system", "__version__"},
     "config": NOUNS | {"policy", "arguments", "system"},
     "layouts": NOUNS,
     "formats": NOUNS,

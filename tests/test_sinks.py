@@ -17,11 +17,12 @@ from ckptkit import ops
 from ckptkit.errors import UsageError
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
+from ckptkit.notify import prometheus
+from ckptkit.notify.command import Command
+from ckptkit.notify.prometheus import Textfile
+from ckptkit.notify.webhook import Ping, Webhook
 from ckptkit.ops.watching import Tick
-from ckptkit.report import documents, prometheus
-from ckptkit.sinks.command import Command
-from ckptkit.sinks.textfile import Textfile
-from ckptkit.sinks.web import Ping, Webhook
+from ckptkit.report import documents
 
 NOW = 1_800_000_000.0
 EVIL = "/v/$(touch pwned)`touch pwned`; touch pwned\n\"'\\{} \x1b[31m"
@@ -138,7 +139,7 @@ def test_webhook_tries_again_three_times_in_all(server):
 
 
 def test_host_that_is_silent_costs_a_bounded_time(server, monkeypatch):
-    monkeypatch.setattr("ckptkit.sinks.web.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("ckptkit.notify.webhook.ANSWER_SECONDS", 0.2)
     server.silent = 2.0
     began = time.monotonic()
     with pytest.raises(OSError):

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from ckptkit import arguments
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert
+from ckptkit.notify import prometheus
+from ckptkit.notify.sink import Sink
 from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
 from ckptkit.policy import rules
-from ckptkit.report import documents, prometheus
+from ckptkit.report import documents
 from ckptkit.runs import discover
-from ckptkit.sinks import Sink
 from ckptkit.units import printable
 
 EVERY = "10m"
@@ -46,20 +47,20 @@ def sinks(
     """Given what was asked for, return the sinks, each loaded only if it was. Raises UsageError for a bad one."""
     made: list[Sink] = []
     if command is not None:
-        from ckptkit.sinks.command import Command
+        from ckptkit.notify.command import Command
 
         made.append(Command(command))
     if webhook is not None or ping is not None:
-        from ckptkit.sinks.web import Ping, Webhook
+        from ckptkit.notify.webhook import Ping, Webhook
 
         made += [Webhook(webhook)] if webhook is not None else []
         made += [Ping(ping)] if ping is not None else []
     if apprise:
-        from ckptkit.sinks.chat import Chat
+        from ckptkit.notify.webhook import Chat
 
         made.append(Chat(apprise))
     if prom is not None:
-        from ckptkit.sinks.textfile import Textfile
+        from ckptkit.notify.prometheus import Textfile
 
         made.append(Textfile(prom, prometheus.page))
     return made

@@ -1,21 +1,22 @@
-"""--webhook URL: each alert is posted there as JSON. --ping URL: asked for after each look (healthchecks.io and kin).
-
-A dead man's switch: it is the missing ping that tells somebody that the machine, or the monitor, is gone.
-"""
+"""Alerts as JSON to a URL, and as messages to a chat."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shlex
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert, Sight
-from ckptkit.sinks import ANSWER_SECONDS, WHOLE_SECONDS, Sink
+from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, Sink
 from ckptkit.system.timeout import Patience
 
 TRIES = 3
+
 PAUSE_SECONDS = 1.0
 
 
@@ -87,3 +88,39 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+KINDS = {"red": "failure", "yellow": "warning", "green": "success"}
+
+
+class Chat(Sink):
+    """One message an alert, to all addresses."""
+
+    name = "--apprise"
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Raises UsageError if Apprise is not there, or does not know an address."""
+        try:
+            import apprise
+        except ImportError:
+            raise UsageError(f"--apprise needs Apprise, which is not installed; fix: {_installing()}") from None
+        self._to = apprise.Apprise()
+        for url in urls:
+            if not self._to.add(url):
+                raise UsageError(f"--apprise: Apprise knows no address that begins with {url.partition('://')[0]!r}")
+        self._patience = Patience(WHOLE_SECONDS)
+
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+        """Raises RuntimeError or TimeoutError."""
+        body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
+        title = f"ckptkit: {alert.code}"
+        kind = KINDS[alert.level]
+        if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
+            raise RuntimeError("at least one address refused it")
+
+
+def _installing() -> str:
+    """What puts it beside us, whichever tool made this environment: uv's have no pip of their own."""
+    pip = [sys.executable, "-m", "pip", "install"]
+    uv = ["uv", "pip", "install", "--python", sys.executable]
+    return shlex.join([*(pip if importlib.util.find_spec("pip") else uv), "apprise"])

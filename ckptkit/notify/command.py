@@ -13,7 +13,7 @@ from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert
-from ckptkit.sinks import WHOLE_SECONDS, Sink
+from ckptkit.notify.sink import WHOLE_SECONDS, Sink
 
 OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell
 

@@ -1,10 +1,13 @@
-"""A look in Prometheus' text exposition format, version 0.0.4."""
+"""A look as a file for Prometheus' textfile collector."""
 
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit.model.events import Sight
+from ckptkit.notify.sink import Sink
 from ckptkit.report.text import printable
 
 Rows = list[tuple[tuple[str, ...], float | None]]
@@ -91,3 +94,25 @@ def _escaped(value: str) -> str:
     decoded = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     text = "\n".join(map(printable, decoded.split("\n")))
     return re.sub(r'([\\"])', r"\\\1", text).replace("\n", "\\n")
+
+
+class Textfile(Sink):
+    """Replaced whole at each look, so that no collector reads half of it; readable by the collector's user."""
+
+    def __init__(self, path: str, render: Callable[[Sight, Mapping[tuple[str, str], int]], str]) -> None:
+        """render: makes the text of a look."""
+        self.path, self.render = os.path.abspath(path), render
+        self.name = f"--prom {path}"
+
+    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
+        """Raises OSError; then the file is the one of the look before."""
+        temporary = f"{self.path}.{os.getpid()}"  # does not end in .prom, so no collector takes it
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.write(self.render(sight, standing))
+                os.fchmod(file.fileno(), 0o644)
+            os.replace(temporary, self.path)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise

@@ -1,0 +1,1 @@
+"""Where the monitor's alerts go, one kind a file."""
