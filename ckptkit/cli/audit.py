@@ -5,7 +5,8 @@ import time
 
 from ckptkit import ops
 from ckptkit.cli.output import Output
-from ckptkit.report import audit, over_time, text
+from ckptkit.report import audit, over_time
+from ckptkit.units import printable
 
 AUDIT_DAYS = "3650d"  # without --since
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace, output: Output, columns: int | None) -> int
         taken, fault = ops.samples(options.paths, since)
         page, document = over_time.page(taken, since, columns), over_time.document(taken, since)
     if fault:
-        output.message(text.printable(fault))
+        output.message(printable(fault))
     output.result(page)
     output.document(document | {"errors": [{"message": fault}] if fault else []})
     return 3 if fault else 0

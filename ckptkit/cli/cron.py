@@ -13,7 +13,7 @@ from ckptkit.cli.output import Output
 from ckptkit.errors import MassDelete, NoSuchRun, UsageError
 from ckptkit.model.schedule import Schedule
 from ckptkit.report import scheduling
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 EXAMPLES = """\
   {cron} --install /workspace/runs     prune and watch every 10 minutes, verify at night

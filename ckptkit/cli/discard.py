@@ -9,6 +9,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
 from ckptkit.report import text
+from ckptkit.units import human, printable
 
 EXAMPLES = """\
   {discard} RUN/checkpoint-400 --dry-run         what would go, and what that frees
@@ -52,7 +53,7 @@ def _agreed(shown: ops.Plan, output: Output) -> bool:
     if not shown.decisions:  # what a kill left of it is no checkpoint any more
         return True
     checkpoint, verdict, *_ = shown.decisions[0]
-    what = f"{text.printable(checkpoint.path)} ({verdict.state}, {text.human(checkpoint.allocated_bytes)})"
+    what = f"{printable(checkpoint.path)} ({verdict.state}, {human(checkpoint.allocated_bytes)})"
     if not output.can_ask():
         raise UsageError(f"{what} would be deleted for good, and nobody can be asked here: nothing deleted; add -y")
     yes = output.ask(f"delete {what} for good?")

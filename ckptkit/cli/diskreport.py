@@ -12,7 +12,7 @@ from ckptkit import ops
 from ckptkit.cli import audit
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import text
+from ckptkit.units import printable
 
 EXAMPLES = """\
   {diskreport}                            the runs below this directory, and what fills their disk
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
             trust_of=lambda path: ops.trust_for(path, (), options.config),
         )
     for path, fault in found.errors:
-        output.message(text.printable(f"{path}: {fault}"))
+        output.message(printable(f"{path}: {fault}"))
     _show(found, output)
     written = _write(found, options.html, output) if options.html else 0
     return 2 if found.errors else written
@@ -81,9 +81,9 @@ def _write(found: ops.Report, path: str, output: Output) -> int:
     try:
         page.write(path, html.page(found))
     except OSError as error:
-        output.message(text.printable(f"can't write {path}: {error.strerror}; the file is unchanged"))
+        output.message(printable(f"can't write {path}: {error.strerror}; the file is unchanged"))
         return 3
-    output.routine(f"wrote {text.printable(path)}")
+    output.routine(f"wrote {printable(path)}")
     return 0
 
 

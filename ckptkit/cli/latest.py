@@ -6,6 +6,7 @@ from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.report import text
+from ckptkit.units import printable
 
 EXAMPLES = """\
   python train.py --resume_from_checkpoint "$({latest} RUN)"
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     for passed in found.passed_over:
         output.message(text.passed_over(passed.checkpoint, passed.reason))
     if not found.verdict.intact:
-        output.message(f"{text.printable(found.path)} is {found.verdict.state}: load its weights, don't resume from it")
+        output.message(f"{printable(found.path)} is {found.verdict.state}: load its weights, don't resume from it")
     output.result(found.path)
     passed_over = [
         {"path": p.checkpoint.path, "verdict": p.verdict.state, "reason": p.reason} for p in found.passed_over

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import text, watching
+from ckptkit.report import watching
+from ckptkit.units import printable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     every = ops.duration("every", options.every)
     ops.require_directory(options.path)
     to = ops.sinks(options.command, options.webhook, options.apprise, options.prom, options.ping)
-    telling = ops.Telling(to, lambda line: output.message(text.printable(line)))
+    telling = ops.Telling(to, lambda line: output.message(printable(line)))
     if options.once:
         return _once(options, output, telling, every)
     ending = _Ending()
@@ -87,7 +88,7 @@ def _told(tick: ops.Tick, output: Output, telling: ops.Telling, draw: object) ->
     """Say it here, then to the sinks; whether all of them took it."""
     conditions = ops.conditions(tick)
     for fault in tick.faults:
-        output.message(text.printable(fault))
+        output.message(printable(fault))
     if callable(draw):
         draw(tick, conditions)
     for alert in tick.alerts:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 from ckptkit.errors import CkptkitError
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 
 class Output:

@@ -5,7 +5,7 @@ import argparse
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import text
+from ckptkit.units import printable
 
 EXAMPLES = {
     "pin": "  {pin} RUN/checkpoint-5000          keep it whatever the rules say",
@@ -26,6 +26,6 @@ def run(options: argparse.Namespace, output: Output) -> int:
     """Pin or unpin each."""
     paths = [options.act(path) for path in options.checkpoints]
     for path in paths:
-        output.routine(f"{options.did} {text.printable(path)}")
+        output.routine(f"{options.did} {printable(path)}")
     output.document({"checkpoints": paths})
     return 0

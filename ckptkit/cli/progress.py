@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ckptkit.report.text import human, printable
+from ckptkit.units import human, printable
 
 
 @contextmanager

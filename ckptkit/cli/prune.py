@@ -9,6 +9,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
 from ckptkit.report import text
+from ckptkit.units import human
 
 EXAMPLES = """\
   {prune} RUN --dry-run              what would go, and why
@@ -76,7 +77,7 @@ def _tell(pruned: ops.Pruned, output: Output) -> int:
     unread = acting.say_unread(made.decisions, output)
     if made.unreached_bytes:
         output.message(
-            f"{made.run}: {text.human(made.unreached_bytes)} short of the free target; the rules release no more; "
+            f"{made.run}: {human(made.unreached_bytes)} short of the free target; the rules release no more; "
             f"what else fills the disk: {command('diskreport', made.run)}"
         )
     return 3 if done.failures or unread else stop or (5 if made.unreached_bytes else 0)

@@ -15,6 +15,7 @@ from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
 from ckptkit.model.plan import Decision
 from ckptkit.report import plain, recovering, text
+from ckptkit.units import age, printable
 
 EXAMPLES = """\
   {recover} RUN --dry-run            what it would do, and whether training could go on then; nothing is touched
@@ -80,12 +81,12 @@ def _diagnose(options: argparse.Namespace, output: Output) -> int:
     """What ended a training, and what to type; the run is the one that the log names."""
     found = ops.diagnosed(options.log)
     for cause in found.causes:
-        lines = [f"{cause.code}: {cause.message}", f"    {text.printable(cause.line)}"]
-        lines += [f"    fix: {text.printable(cause.command)}"] if cause.command else []
+        lines = [f"{cause.code}: {cause.message}", f"    {printable(cause.line)}"]
+        lines += [f"    fix: {printable(cause.command)}"] if cause.command else []
         output.result("\n".join(lines))
     if not found.causes:
-        said = f"its last error: {text.printable(found.last_error)}" if found.last_error else "it names no error"
-        output.result(f"no cause that is known here in {text.printable(options.log)}; {said}")
+        said = f"its last error: {printable(found.last_error)}" if found.last_error else "it names no error"
+        output.result(f"no cause that is known here in {printable(options.log)}; {said}")
     elif not all(cause.command for cause in found.causes):
         output.result(
             "The log does not tell where the checkpoints are: call recover again with the training's output_dir."
@@ -125,7 +126,7 @@ class Page:
 
     def waits(self, young: ops.Young) -> bool:
         """Whether to go on once the newest save has been silent for a minute; a person may have to say so."""
-        output, seconds = self.output, text.age(young.wait_seconds)
+        output, seconds = self.output, age(young.wait_seconds)
         if not self.options.wait:
             if self.options.dry_run or not output.can_ask():
                 return False
@@ -142,7 +143,7 @@ class Page:
         if options.set_aside or options.dry_run or not output.can_ask():
             return bool(options.set_aside)
         why = text.unjudged(decision.checkpoint, decision.verdict, time.time())
-        name = text.printable(decision.checkpoint.name)
+        name = printable(decision.checkpoint.name)
         return output.ask(f"{why}.\nRename it to set-aside-{name}, and go on from an older one? It can be undone.")
 
     def end(self, done: ops.Recovered) -> int:
@@ -206,15 +207,15 @@ class Page:
         self.output.routine(recovering.waits(names, rest, dry, asks=dry and self.asks() is not None))
 
     def _say_kept(self, reason: str) -> None:
-        self.output.message(text.printable(reason))
+        self.output.message(printable(reason))
 
     def _say_aside(self, paths: tuple[str, str]) -> None:
         old, new = paths
         if not new:
-            self.output.routine(f"Would set aside {text.printable(old)}")
+            self.output.routine(f"Would set aside {printable(old)}")
             return
         self._aside.add(old)
-        self.output.routine(f"Set aside {text.printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
+        self.output.routine(f"Set aside {printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
 
     def _say_latest(self, found: ops.Latest) -> None:
         for passed in found.passed_over:

@@ -15,6 +15,7 @@ from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import Checkpoint, Judged, Level
 from ckptkit.report import text
+from ckptkit.units import age, count, printable
 
 EXAMPLES = """\
   {verify} RUN                          every checkpoint of a run
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         raise UsageError("--write reads every file: it does not go with --sample or --max-duration")
     judged, errors = _judged(options, level, budget, output)
     if lost := ops.record_damage(*judged):
-        output.detail(text.printable(lost))
+        output.detail(printable(lost))
     codes = [error["exit_code"] for error in errors]
     if options.write:
         codes += _write(judged, output)
@@ -100,7 +101,7 @@ def _judged(
 
 
 def _note(path: str, error: CkptkitError, errors: Errors, output: Output) -> None:
-    output.message(text.printable(str(error)))
+    output.message(printable(str(error)))
     errors.append({"path": path, "message": str(error), "exit_code": error.exit_code})
 
 
@@ -109,9 +110,9 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
     for one in judged:
         try:
             if ops.write_manifest(one):
-                output.routine(f"wrote the manifest of {text.printable(one.checkpoint.path)}")
+                output.routine(f"wrote the manifest of {printable(one.checkpoint.path)}")
         except UsageError as error:
-            output.message(text.printable(str(error)))
+            output.message(printable(str(error)))
             codes.append(3)
     return codes
 
@@ -133,7 +134,7 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
     told = f"; a resume refuses {refused} of them" if refused else ""
     if judged:
         are = "is" if len(judged) == 1 else "are"
-        output.routine(f"{intact} of {text.count(len(judged), 'checkpoint')} {are} intact at level {level}{told}")
+        output.routine(f"{intact} of {count(len(judged), 'checkpoint')} {are} intact at level {level}{told}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
     if wrong and not options.explain:
@@ -148,8 +149,8 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
 def _try_again(checkpoint: Checkpoint, now: float) -> str:
     """Of one that is not finished and was written to a moment ago: a save that is running, or one that just died."""
     silent = now - checkpoint.modified_at
-    wait = text.age(max(1.0, ops.QUIET_SECONDS - silent))
-    return f"{checkpoint.path}: last written {text.age(silent)} ago; if nothing is training, try again in {wait}"
+    wait = age(max(1.0, ops.QUIET_SECONDS - silent))
+    return f"{checkpoint.path}: last written {age(silent)} ago; if nothing is training, try again in {wait}"
 
 
 @contextmanager

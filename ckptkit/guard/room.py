@@ -19,6 +19,7 @@ from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.report import text
 from ckptkit.runs import discover
 from ckptkit.system.volumes import available_bytes, free_bytes, volume
+from ckptkit.units import human
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
@@ -362,8 +363,8 @@ class Room:
 
 def short(path: str, need: int, free: int) -> str:
     """The sentence for a save that does not fit."""
-    have = f"{text.human(free)} are available"
-    told = f"{path}: the save needs {text.human(need)}, {have} without deleting the last intact checkpoint"
+    have = f"{human(free)} are available"
+    told = f"{path}: the save needs {human(need)}, {have} without deleting the last intact checkpoint"
     return f"{told}; what fills the disk: {command('diskreport', path)}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.guard.settings import Settings
 from ckptkit.model.checkpoint import Verdict
-from ckptkit.report.text import human
+from ckptkit.units import human
 
 UNJUDGED = "the guard can't judge what this Trainer saves"
 TELLS_NOTHING = frozenset({"unreadable", "changed"})  # findings of the moment: the disk's, or of who else is at work

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ckptkit.model.events import Sight
 from ckptkit.notify.sink import Sink
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 Rows = list[tuple[tuple[str, ...], float | None]]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ckptkit.model.events import Deletion
 from ckptkit.report.documents import Document, iso
-from ckptkit.report.text import human, printable
+from ckptkit.units import human, printable
 
 
 def page(deletions: Sequence[Deletion]) -> str:

@@ -11,8 +11,8 @@ from ckptkit.model.report import Box
 from ckptkit.report import freeing, outlook, plain
 from ckptkit.report.columns import GAP, table, wrapped
 from ckptkit.report.rows import Section, sections
-from ckptkit.report.text import age, human, printable, verdict_words
-from ckptkit.units import percent
+from ckptkit.report.text import verdict_words
+from ckptkit.units import age, human, percent, printable
 
 CODES = {"red": "1;31", "yellow": "33", "green": "32", "bold": "1"}
 ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}

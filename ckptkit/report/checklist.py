@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from ckptkit.model.advice import Check
-from ckptkit.report.text import count, printable
+from ckptkit.units import count, printable
 
 SHOWN = ("volume", "headroom", "resume", "config", "second-training", "watch", "session")  # also where they are well
 INDENT = " " * 24  # of a message

@@ -6,7 +6,7 @@ width: columns of the terminal, None where nobody looks at one (a pipe, a file):
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 NARROW = 60  # columns; on fewer, a row of a table becomes lines
 ROOM = 20  # columns that a table's last cell wants for itself

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ckptkit.calling import command as command_of
 from ckptkit.model.disk import Cache
 from ckptkit.model.report import Box
-from ckptkit.report.text import count, human
+from ckptkit.units import count, human
 
 DEBRIS = ("torn-save", "core-dump", "leftover", "hf-hub-incomplete")  # kinds of caches that help nobody
 SMALLEST_BYTES = 10**6  # of a file that was deleted and is open: less is not why a disk is full

@@ -14,8 +14,8 @@ from ckptkit.report.outlook import of_trail
 from ckptkit.report.parts import bar, bars, paths, section, soft, table, text
 from ckptkit.report.rows import what
 from ckptkit.report.style import CSS, PAGE_CSS
-from ckptkit.report.text import age, count, human, verdict_words
-from ckptkit.units import percent
+from ckptkit.report.text import verdict_words
+from ckptkit.units import age, count, human, percent
 
 # No script may run, even if a name found a way past the escaping.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

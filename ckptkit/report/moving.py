@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.model.plan import Item, Moved, MovePlan
-from ckptkit.report.text import count, human, printable, table, verdict_words
+from ckptkit.report.text import table, verdict_words
+from ckptkit.units import count, human, printable
 
 MOST_NAMED = 10
 

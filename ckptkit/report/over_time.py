@@ -6,8 +6,8 @@ from itertools import pairwise
 from ckptkit.calling import command
 from ckptkit.model.events import Sample
 from ckptkit.report.documents import Document, iso
-from ckptkit.report.text import count, human, printable, table
-from ckptkit.units import percent
+from ckptkit.report.text import table
+from ckptkit.units import count, human, percent, printable
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 60

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 LONG, SHORT = 24, 16  # letters: of a word that may be broken anywhere, and of a cell that needs no second line
 

@@ -3,7 +3,7 @@
 from ckptkit.model.advice import Flag
 from ckptkit.model.report import Box
 from ckptkit.report.columns import wrapped
-from ckptkit.report.text import printable
+from ckptkit.units import printable
 
 SIGNS = {"red": "RED", "yellow": "YELLOW", "green": "ok"}
 SIGN = 7  # columns that the longest takes, and a blank

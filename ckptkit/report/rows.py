@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 from ckptkit.model.disk import Cache, Eater, Eaters, Training
 from ckptkit.model.report import Box
-from ckptkit.report.text import age, human
-from ckptkit.units import percent
+from ckptkit.units import age, human, percent
 
 TOP = 10  # rows of caches and open files; the rest is in --json
 NAMED = 3  # other trainings

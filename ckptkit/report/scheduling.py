@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from ckptkit.model.schedule import Schedule, Scheduled, Sweep
 from ckptkit.report.documents import Document, iso
-from ckptkit.report.text import age, count, human, printable, table
+from ckptkit.report.text import table
+from ckptkit.units import age, count, human, printable
 
 MOST_RUNS = 10  # in a list; those that need a yes come first
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ckptkit.model.training_plan import Peak, Setting, Sizing
-from ckptkit.report.text import human, printable, table
-from ckptkit.units import percent
+from ckptkit.report.text import table
+from ckptkit.units import human, percent, printable
 
 APPROXIMATE = "; approximate: --model gives the exact sizes"
 GB = 1000**3  # vendors sell volumes by it

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.model.plan import Outcome, Strip, StripPlan
-from ckptkit.report.text import count, human, printable, table
+from ckptkit.report.text import table
+from ckptkit.units import count, human, printable
 
 if TYPE_CHECKING:
     from ckptkit.report.documents import Document

@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ckptkit.model.advice import Check
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
 from ckptkit.model.plan import Decision, Outcome, Plan
-from ckptkit.units import age as age
-from ckptkit.units import count as count
-from ckptkit.units import human as human
-from ckptkit.units import printable as printable
+from ckptkit.units import age, count, human, printable
 
 
 def plan(made: Plan, dry_run: bool) -> str:

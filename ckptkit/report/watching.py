@@ -8,8 +8,7 @@ from ckptkit.report.columns import table, wrapped
 from ckptkit.report.documents import Document, alert, iso
 from ckptkit.report.over_time import sample, sparkline, used_fraction
 from ckptkit.report.reported import volume
-from ckptkit.report.text import age, count, human, printable
-from ckptkit.units import percent, saves
+from ckptkit.units import age, count, human, percent, printable, saves
 
 LAST_ALERTS = 8  # on the page
 COLUMNS = ("run", "step", "newest", "age", "checkpoints", "size", "room for")
