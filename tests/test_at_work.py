@@ -13,7 +13,7 @@ import pytest
 from ckptkit import ops
 from ckptkit.errors import LockHeld
 from ckptkit.ops.at_work import at_work
-from ckptkit.report import watching
+from ckptkit.render import monitor
 from ckptkit.system import lock
 from ckptkit.system.processes import started_at
 from tests.support.claiming import SINCE, WORDS, claiming
@@ -181,7 +181,7 @@ def test_monitors_page_shows_who_trains_there(run_of):
     with claiming(run):
         tick = ops.Watch(run, 600.0).tick(time.time())
         (sentence,) = at_work(run)
-    page = watching.page(tick.sight, {}, tick.trail, [], colour=False, width=40)
+    page = monitor.page(tick.sight, {}, tick.trail, [], colour=False, width=40)
     assert f"{run}: {sentence}" in " ".join(re.sub(r"(?<=\w/)\n", "", page).split())
 
 

@@ -11,9 +11,9 @@ from ckptkit import ops
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
-from ckptkit.report import freeing
-from ckptkit.report.board import board
-from ckptkit.report.columns import table, wrapped
+from ckptkit.render import freeing
+from ckptkit.render.board import board
+from ckptkit.render.tables import table, wrapped
 from tests.support.runs import make_run
 from tests.support.terminal import on_a_terminal
 

@@ -18,7 +18,7 @@ from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
-from ckptkit.report import board, html
+from ckptkit.render import board, html
 from tests.support.runs import make_run
 
 CHECKOUT = Path(__file__).resolve().parent.parent

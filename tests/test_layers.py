@@ -33,12 +33,12 @@ MAY = {
     "verify": NOUNS | {"formats", "layouts", "system"},
     "delete": NOUNS,
     "history": NOUNS | {"system"},
-    "report": NOUNS | {"__version__"},
+    "render": NOUNS | {"__version__"},
     "manual": NOUNS,
     "api": NOUNS | {"ops", "policy", "arguments", "api_arguments"},
     "api_arguments": NOUNS | {"ops", "policy", "arguments", "config"},
     "cli": {
-        "ops", "report", "manual", "errors", "model", "calling", "units", "__version__",
+        "ops", "render", "manual", "errors", "model", "calling", "units", "__version__",
     },
 }  # fmt: skip
 PURE = {
@@ -103,7 +103,7 @@ assert "ckptkit.ops" not in sys.modules
 for name in ckptkit.__all__:
     if name != "guard":
         assert callable(getattr(ckptkit, name)), name
-import ckptkit.report.text
+import ckptkit.render.text
 assert callable(ckptkit.report) and callable(ckptkit.verify) and "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)

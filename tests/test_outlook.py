@@ -3,7 +3,7 @@
 import pytest
 
 from ckptkit.model.events import Outlook
-from ckptkit.report.outlook import outlook, span
+from ckptkit.render.outlook import outlook, span
 
 NOW = 1_000_000_000.0  # 2001-09-09 01:46:40 UTC
 SENTENCES = {

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from ckptkit.model.advice import Check
-from ckptkit.report.checklist import page
+from ckptkit.render.preflight import page
 from tests.support.runs import CHECKOUT
 
 TWO = {100: "intact", 200: "intact"}

@@ -22,7 +22,7 @@ from ckptkit.notify.command import Command
 from ckptkit.notify.prometheus import Textfile
 from ckptkit.notify.webhook import Ping, Webhook
 from ckptkit.ops.watching import Tick
-from ckptkit.report import documents
+from ckptkit.render import json as documents
 
 NOW = 1_800_000_000.0
 EVIL = "/v/$(touch pwned)`touch pwned`; touch pwned\n\"'\\{} \x1b[31m"

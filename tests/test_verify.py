@@ -13,7 +13,7 @@ import pytest
 from ckptkit import ops
 from ckptkit.errors import NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.report.explain import explain
+from ckptkit.render.explain import explain
 from ckptkit.verify.verdict import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
 from tests.support.terminal import on_a_terminal

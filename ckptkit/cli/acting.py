@@ -10,7 +10,7 @@ from ckptkit import ops
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
 from ckptkit.model.plan import Outcome
-from ckptkit.report import text
+from ckptkit.render import text
 
 
 def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]], output: Output) -> int:

@@ -5,7 +5,7 @@ import time
 
 from ckptkit import ops
 from ckptkit.cli.output import Output
-from ckptkit.report import audit, over_time
+from ckptkit.render import audit, charts
 from ckptkit.units import printable
 
 AUDIT_DAYS = "3650d"  # without --since
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, output: Output, columns: int | None) -> int
         page, document = audit.page(gone), audit.document(gone)
     else:
         taken, fault = ops.samples(options.paths, since)
-        page, document = over_time.page(taken, since, columns), over_time.document(taken, since)
+        page, document = charts.page(taken, since, columns), charts.document(taken, since)
     if fault:
         output.message(printable(fault))
     output.result(page)

@@ -12,7 +12,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import MassDelete, NoSuchRun, UsageError
 from ckptkit.model.schedule import Schedule
-from ckptkit.report import scheduling
+from ckptkit.render import cron
 from ckptkit.units import printable
 
 EXAMPLES = """\
@@ -65,9 +65,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 def _install(options: argparse.Namespace, output: Output, way: str) -> int:
     made = ops.schedule(ops.installed_root() if options.runs is None else options.runs, way)
-    output.routine(scheduling.plan(made, options.dry_run or options.verbose))
+    output.routine(cron.plan(made, options.dry_run or options.verbose))
     if options.dry_run:
-        output.document(scheduling.document(made, True, ops.runner(made)[0]))
+        output.document(cron.document(made, True, ops.runner(made)[0]))
         return 0
     yes = made.agreed or options.yes or _asked(made, output)
     fault = ops.put_in(made, yes)
@@ -75,7 +75,7 @@ def _install(options: argparse.Namespace, output: Output, way: str) -> int:
         output.routine(f"your yes is remembered for all runs below {printable(made.root)}")
     _tell_runner(made, output)
     runs_it = ops.runner(made)[0]
-    output.document(scheduling.document(made._replace(agreed=yes and not fault), False, runs_it))
+    output.document(cron.document(made._replace(agreed=yes and not fault), False, runs_it))
     if fault:
         output.message(f"the yes could not be remembered: {fault}; sweeps will not delete more than half without it")
         return 3
@@ -85,7 +85,7 @@ def _install(options: argparse.Namespace, output: Output, way: str) -> int:
 def _asked(made: Schedule, output: Output) -> bool:
     """Whether a person says yes; without a terminal nothing is taken as one."""
     waits = [sweep for sweep in made.sweeps if sweep.needs_a_yes and sweep.limit is None]
-    return output.can_ask() and output.ask(scheduling.question(made, waits))
+    return output.can_ask() and output.ask(cron.question(made, waits))
 
 
 def _tell_runner(made: Schedule, output: Output) -> None:
@@ -117,10 +117,10 @@ def _show(options: argparse.Namespace, output: Output) -> int:
     found = ops.scheduled(options.runs)
     now = time.time()
     for one in found:
-        output.result(scheduling.installed(one, now))
+        output.result(cron.installed(one, now))
         if one.fix:
             output.message(f"{'the timers stop when you log out' if one.runs_it else 'nobody runs it'}; fix: {one.fix}")
-    output.document(scheduling.documents("show", found))
+    output.document(cron.documents("show", found))
     if found:
         return 0
     here = options.runs or ops.root_of(os.path.join(os.getcwd(), "run"))
@@ -136,5 +136,5 @@ def _remove(options: argparse.Namespace, output: Output) -> int:
         output.routine(f"{printable(one.root)}: {did} ({one.way}), and the yes for it")
     if not found:
         output.routine("nothing of ours is put in")
-    output.document(scheduling.documents("remove", found, options.dry_run))
+    output.document(cron.documents("remove", found, options.dry_run))
     return 0

@@ -8,7 +8,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.units import human, printable
 
 EXAMPLES = """\
@@ -65,6 +65,6 @@ def _agreed(shown: ops.Plan, output: Output) -> bool:
 def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:
     if not output.json:
         return {}
-    from ckptkit.report import documents
+    from ckptkit.render import json
 
-    return documents.pruned(*pruned)
+    return json.pruned(*pruned)

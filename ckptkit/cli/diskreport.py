@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 def _write(found: ops.Report, path: str, output: Output) -> int:
     from ckptkit.cli import page
-    from ckptkit.report import html
+    from ckptkit.render import html
 
     try:
         page.write(path, html.page(found))
@@ -89,13 +89,13 @@ def _write(found: ops.Report, path: str, output: Output) -> int:
 
 def _show(found: ops.Report, output: Output) -> None:
     if output.json:
-        from ckptkit.report import reported
+        from ckptkit.render import json
 
-        output.document(reported.reported(found))
+        output.document(json.reported(found))
         return
     if output.quiet and not any(flag.level == "red" for flag in found.flags):
         return
-    from ckptkit.report.board import board
+    from ckptkit.render.board import board
 
     output.result(board(found, output.use_colour(), columns()))
 

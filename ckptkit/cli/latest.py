@@ -5,7 +5,7 @@ import argparse
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.units import printable
 
 EXAMPLES = """\

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ckptkit import ops
 from ckptkit.model.events import Alert
-from ckptkit.report import watching
+from ckptkit.render import monitor
 
 Draw = Callable[["ops.Tick", dict[str, str]], None]
 
@@ -24,13 +24,13 @@ def live(colour: bool) -> Iterator[Draw | None]:
     except ImportError:
         yield None
         return
-    alerts: deque[Alert] = deque(maxlen=watching.LAST_ALERTS)
+    alerts: deque[Alert] = deque(maxlen=monitor.LAST_ALERTS)
     with Live(console=Console(no_color=not colour), auto_refresh=False) as shown:
 
         def draw(tick: ops.Tick, conditions: dict[str, str]) -> None:
             alerts.extend(tick.alerts)
             width = shutil.get_terminal_size((120, 40)).columns
-            page = watching.page(tick.sight, conditions, tick.trail, list(alerts), colour, width)
+            page = monitor.page(tick.sight, conditions, tick.trail, list(alerts), colour, width)
             shown.update(Text.from_ansi(page), refresh=True)
 
         yield draw

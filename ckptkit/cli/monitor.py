@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import watching
+from ckptkit.render import monitor
 from ckptkit.units import printable
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def _told(tick: ops.Tick, output: Output, telling: ops.Telling, draw: object) ->
     if callable(draw):
         draw(tick, conditions)
     for alert in tick.alerts:
-        output.warn(watching.warning(alert), shown=callable(draw))
+        output.warn(monitor.warning(alert), shown=callable(draw))
     if not callable(draw):
-        output.routine(watching.lines(tick.sight, conditions))
-    output.document(watching.document(tick.sight, tick.alerts, tick.standing, tick.wait))
+        output.routine(monitor.lines(tick.sight, conditions))
+    output.document(monitor.document(tick.sight, tick.alerts, tick.standing, tick.wait))
     return telling.tell(tick)
 
 

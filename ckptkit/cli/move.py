@@ -8,7 +8,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli import progress
 from ckptkit.cli.output import Output
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.report import moving
+from ckptkit.render import move
 
 EXAMPLES = """\
   {move} RUN /mnt/second/RUN --dry-run          what would be copied, and whether it fits
@@ -57,11 +57,11 @@ def run(options: argparse.Namespace, output: Output) -> int:
         )  # fmt: skip
         moved = ops.move(
             options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,
-            lock_timeout=options.lock_timeout, announce=lambda plan: output.routine(moving.plan(plan, options.dry_run)),
+            lock_timeout=options.lock_timeout, announce=lambda plan: output.routine(move.plan(plan, options.dry_run)),
             tell=lambda what, checkpoint: _say(what, checkpoint, output), by="ckptkit move",
         )  # fmt: skip
     code = _tell(moved, output)
-    output.document(moving.document(moved) if output.json else {})
+    output.document(move.document(moved) if output.json else {})
     return code
 
 
@@ -76,14 +76,14 @@ def _say(what: str, checkpoint: Checkpoint, output: Output) -> None:
 def _tell(moved: ops.Moved, output: Output) -> int:
     """Say what came of it and return the exit code."""
     if not moved.done:
-        for line in moving.lacking(moved) if moved.plan.waiting else ():
+        for line in move.lacking(moved) if moved.plan.waiting else ():
             output.message(line)
         return 5 if moved.plan.waiting else 0
-    output.routine(moving.outcome(moved))
-    for line in moving.complaints(moved):
+    output.routine(move.outcome(moved))
+    for line in move.complaints(moved):
         output.message(line)
-    output.routine(moving.still_there(moved))
-    output.routine(moving.resume(moved))
+    output.routine(move.still_there(moved))
+    output.routine(move.resume(moved))
     if moved.missing_bytes:
         return 5
     if not moved.resume:

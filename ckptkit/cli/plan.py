@@ -9,7 +9,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
 from ckptkit.ops import planning
-from ckptkit.report import sizing
+from ckptkit.render import plan
 
 EXAMPLES = """\
   {plan} --params 8B --lora-rank 64 --max-steps 28000 --save-steps 1000 --volume 100G --other 70G
@@ -84,10 +84,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
     parts = _parts(options, steps)
     size, other = (planning.typed_size(flag, getattr(options, flag)) for flag in ("volume", "other"))
     made = planning.size_up(parts, planning.volume_at(options.run or ".", size, other, options.run), steps)
-    price = sizing.Price(options.price_per_gb_hour, options.hours)
+    price = plan.Price(options.price_per_gb_hour, options.hours)
     fits = made.asked.guard.fits
-    (output.routine if fits else output.result)(sizing.sizing(made, steps.max_steps, price))
-    output.document(sizing.document(made, steps.max_steps, price))
+    (output.routine if fits else output.result)(plan.sizing(made, steps.max_steps, price))
+    output.document(plan.document(made, steps.max_steps, price))
     return 0 if fits else 5
 
 

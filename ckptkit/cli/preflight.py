@@ -6,8 +6,8 @@ import sys
 from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import text
-from ckptkit.report.checklist import page, verdict
+from ckptkit.render import text
+from ckptkit.render.preflight import page, verdict
 
 EXAMPLES = """\
   {preflight} RUN && python train.py

@@ -14,7 +14,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
 from ckptkit.model.plan import Decision
-from ckptkit.report import plain, recovering, text
+from ckptkit.render import plain, recover, text
 from ckptkit.units import age, printable
 
 EXAMPLES = """\
@@ -154,7 +154,7 @@ class Page:
             output.message(f"nothing to resume from. Weights to train on from, if there are any: {weights}")
             return 4
         line = done.going_on
-        output.routine(recovering.to_type(line.exact, line.in_script, line.started, go))
+        output.routine(recover.to_type(line.exact, line.in_script, line.started, go))
         output.result(line.line)
         unread = acting.say_unread(self._left(done.pruned), output) if done.pruned and done.pruned.outcome else 0
         if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
@@ -181,18 +181,18 @@ class Page:
     def _say_report(self, found: ops.Report) -> None:
         self._detail(plain.flags(found))
         told = self.diagnosis
-        self.output.routine(recovering.happened(found, told.causes, told.log, told.last_error))
+        self.output.routine(recover.happened(found, told.causes, told.log, told.last_error))
 
     def _say_plan(self, plan: ops.Plan) -> None:
         self._detail(text.plan(plan, self.options.dry_run))
 
     def _before_asking(self, plan: ops.Plan) -> None:
-        self.output.routine(recovering.freed(plan, None, self._kept_by()))
+        self.output.routine(recover.freed(plan, None, self._kept_by()))
 
     def _say_pruned(self, pruned: ops.Pruned) -> None:
         plan, outcome, stopped = pruned
         self._told = {d.checkpoint.name for d in plan.decisions if d.verdict.damaged}
-        self.output.routine(recovering.freed(plan, outcome, self._kept_by()))
+        self.output.routine(recover.freed(plan, outcome, self._kept_by()))
         for line in text.failures(outcome) if outcome else []:
             self.output.message(line)
         if stopped:
@@ -204,7 +204,7 @@ class Page:
             return
         names, rest = ops.rest(pruned, self.rules)
         dry = self.options.dry_run
-        self.output.routine(recovering.waits(names, rest, dry, asks=dry and self.asks() is not None))
+        self.output.routine(recover.waits(names, rest, dry, asks=dry and self.asks() is not None))
 
     def _say_kept(self, reason: str) -> None:
         self.output.message(printable(reason))
@@ -221,7 +221,7 @@ class Page:
         for passed in found.passed_over:
             if self.output.quiet or passed.checkpoint.name not in self._told:
                 self.output.message(text.passed_over(passed.checkpoint, passed.reason))
-        self.output.routine(recovering.resumes(found.checkpoint.name))
+        self.output.routine(recover.resumes(found.checkpoint.name))
 
     def _say_checks(self, checks: tuple[Any, ...]) -> None:
         self._detail(text.checklist(checks))
@@ -232,20 +232,20 @@ class Page:
         ]
         asked += [word for pattern in self.options.trust for word in ("--trust", pattern)]
         preflight = command("preflight", place(self.options.run), *asked)
-        self.output.routine(recovering.start(checks, preflight, self.options.dry_run))
+        self.output.routine(recover.start(checks, preflight, self.options.dry_run))
 
     def _kept_by(self) -> str:
         return ops.in_words(self.rules)
 
 
 def _document(done: ops.Recovered) -> dict[str, object]:
-    from ckptkit.report import documents, reported
+    from ckptkit.render import json
 
     return {
         "causes": [cause._asdict() for cause in done.diagnosis.causes],
         "log": done.diagnosis.log or None,
-        "flags": [reported.flag(flag) for flag in done.report.flags],
-        "pruned": documents.pruned(*done.pruned) if done.pruned else None,
+        "flags": [json.flag(flag) for flag in done.report.flags],
+        "pruned": json.pruned(*done.pruned) if done.pruned else None,
         "freed_bytes": done.freed_bytes,
         "set_aside": list(done.set_aside),
         "latest": done.latest.path if done.latest else None,

@@ -6,7 +6,7 @@ from ckptkit import ops
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.report import stripping
+from ckptkit.render import strip
 
 EXAMPLES = """\
   {strip} RUN --dry-run              which would become weights-only, and what that frees
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
     def act(path: str) -> tuple[int, dict[str, object]]:
         stripped = _strip(path, options, output)
-        return _tell(stripped, output), stripping.document(*stripped) if output.json else {}
+        return _tell(stripped, output), strip.document(*stripped) if output.json else {}
 
     return acting.each(options.paths, act, output)
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripped:
     def announce(made: ops.StripPlan) -> None:
         if options.dry_run or made.strips:
-            output.routine(stripping.plan(made, options.dry_run))
+            output.routine(strip.plan(made, options.dry_run))
 
     keep = ops.keep_resumable(path, {"keep_resumable": options.keep_resumable}, options.config)
     return ops.strip(
@@ -64,6 +64,6 @@ def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripp
 def _tell(stripped: ops.Stripped, output: Output) -> int:
     """Say what came of it and return the exit code."""
     made, done, stopped = stripped
-    acting.say_outcome(done, stopped, lambda done: stripping.outcome(made, done), output)
+    acting.say_outcome(done, stopped, lambda done: strip.outcome(made, done), output)
     unread = acting.say_unread(made.decisions, output) if done else 0
     return 3 if done and done.failures else unread

@@ -14,7 +14,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import Checkpoint, Judged, Level
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.units import age, count, printable
 
 EXAMPLES = """\
@@ -141,9 +141,9 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
         paths = [place(path) for path in options.paths]
         output.message(f"what can still be done with it: {command('verify', *paths, '--explain')}")
     if output.json:
-        from ckptkit.report import documents
+        from ckptkit.render import json
 
-        output.document({"checkpoints": [documents.verified(j) for j in judged], "errors": errors})
+        output.document({"checkpoints": [json.verified(j) for j in judged], "errors": errors})
 
 
 def _try_again(checkpoint: Checkpoint, now: float) -> str:

@@ -9,7 +9,7 @@ from ckptkit.guard import ranks
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.model.checkpoint import SAVING, Judged
 from ckptkit.policy.keep import first_finding
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.runs import discover
 
 

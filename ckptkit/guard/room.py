@@ -16,7 +16,7 @@ from ckptkit.guard.settings import Settings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.plan import Outcome, Plan
 from ckptkit.policy.keep import Rules, first_finding
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.runs import discover
 from ckptkit.system.volumes import available_bytes, free_bytes, volume
 from ckptkit.units import human

@@ -12,7 +12,7 @@ from ckptkit import ops
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint
 from ckptkit.guard import ranks
 from ckptkit.guard.room import LOCK_SECONDS, WHO, Room, inform, warn
-from ckptkit.report import text
+from ckptkit.render import text
 
 
 class Best(NamedTuple):

@@ -14,7 +14,7 @@ from ckptkit.notify.sink import Sink
 from ckptkit.ops.sampling import OutlookOf
 from ckptkit.ops.watching import Tick, Watch
 from ckptkit.policy import rules
-from ckptkit.report import documents
+from ckptkit.render import json
 from ckptkit.runs import discover
 from ckptkit.units import printable
 
@@ -81,7 +81,7 @@ class Telling:
     def _to(self, sink: Sink, tick: Tick) -> bool:
         try:
             for alert in tick.alerts:
-                sink.alert(alert, documents.alert(alert))
+                sink.alert(alert, json.alert(alert))
             sink.look(tick.sight, tick.standing)
         except Exception as fault:  # noqa: BLE001 - no sink may end the monitor, whatever it raises
             if sink.name not in self._failing:
@@ -127,7 +127,7 @@ class Monitor:
 
     def __repr__(self) -> str:
         """Say what it watches, and when it last looked."""
-        looked = f", looked at {documents.iso(self.last.sight.at)}" if self.last else ""
+        looked = f", looked at {json.iso(self.last.sight.at)}" if self.last else ""
         return printable(f"<Monitor {'watching' if self.running else 'stopped, watched'} {self.what}{looked}>")
 
     @property

@@ -22,7 +22,7 @@ from ckptkit.ops.looking import moment, plan
 from ckptkit.ops.scheduling import root_of, watcher
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import kind_of
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.runs import discover, nearby, trackers
 from ckptkit.system import files, volumes
 from ckptkit.system.processes import command_of

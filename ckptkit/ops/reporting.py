@@ -30,7 +30,7 @@ class Report(Box):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        from ckptkit.report.freeing import sentence
+        from ckptkit.render.freeing import sentence
 
         levels = [flag.level for flag in self.flags]
         raised = [f"{levels.count(level)} {level}" for level in ("red", "yellow") if level in levels]
@@ -38,7 +38,7 @@ class Report(Box):
         return printable(f"<Report {', '.join(filter(None, [*words, sentence(self)]))}>")
 
     def _repr_html_(self) -> str:
-        from ckptkit.report.html import fragment
+        from ckptkit.render.html import fragment
 
         return fragment(self)
 
@@ -161,7 +161,7 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
 
 def _room_on(volume: Volume, found: Report) -> str:
     """The command that makes room on a volume, a prune before all; a page that walked it does not name itself."""
-    from ckptkit.report.freeing import savings
+    from ckptkit.render.freeing import savings
 
     here = [way for way in savings(found) if way.mount == volume.mount and way.command]
     here.sort(key=lambda way: not way.what.startswith("prune"))

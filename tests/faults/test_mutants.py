@@ -96,7 +96,7 @@ MUTANTS = {
         '        if ".." in name:\n            continue\n        if name in parts.seen:\n',
         f"{ATTACKS}_lying_manifest_touches_nothing_and_makes_nothing_outside_count[quick]", often=True),
     "names printed raw": Mutant(
-        "report/text.py",
+        "render/text.py",
         'c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name', "name",
         f"{NAMES}_no_hostile_name_reaches_the_terminal"),
     "nested without end": Mutant(

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
-from ckptkit.report.board import coloured, gauge
-from ckptkit.report.columns import table, wrapped
-from ckptkit.report.documents import Document, alert, iso
-from ckptkit.report.over_time import sample, sparkline, used_fraction
-from ckptkit.report.reported import volume
+from ckptkit.render.board import coloured, gauge
+from ckptkit.render.charts import sample, sparkline, used_fraction
+from ckptkit.render.json import Document, alert, iso, volume
+from ckptkit.render.tables import table, wrapped
 from ckptkit.units import age, count, human, percent, printable, saves
 
 LAST_ALERTS = 8  # on the page

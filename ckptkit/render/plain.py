@@ -2,7 +2,7 @@
 
 from ckptkit.model.advice import Flag
 from ckptkit.model.report import Box
-from ckptkit.report.columns import wrapped
+from ckptkit.render.tables import wrapped
 from ckptkit.units import printable
 
 SIGNS = {"red": "RED", "yellow": "YELLOW", "green": "ok"}

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ckptkit.model.schedule import Schedule, Scheduled, Sweep
-from ckptkit.report.documents import Document, iso
-from ckptkit.report.text import table
+from ckptkit.render.json import Document, iso
+from ckptkit.render.text import table
 from ckptkit.units import age, count, human, printable
 
 MOST_RUNS = 10  # in a list; those that need a yes come first

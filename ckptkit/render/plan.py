@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ckptkit.model.training_plan import Peak, Setting, Sizing
-from ckptkit.report.text import table
+from ckptkit.render.text import table
 from ckptkit.units import human, percent, printable
 
 APPROXIMATE = "; approximate: --model gives the exact sizes"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.model.plan import Outcome, Strip, StripPlan
-from ckptkit.report.text import table
+from ckptkit.render.text import table
 from ckptkit.units import count, human, printable
 
 if TYPE_CHECKING:
-    from ckptkit.report.documents import Document
+    from ckptkit.render.json import Document
 
 
 def plan(made: StripPlan, dry_run: bool) -> str:
@@ -39,7 +39,7 @@ def outcome(made: StripPlan, done: Outcome) -> str:
 
 def document(made: StripPlan, done: Outcome | None, stopped: str = "") -> Document:
     """One run of `ckptkit.strip/1`."""
-    from ckptkit.report.documents import failure  # only where JSON is asked for
+    from ckptkit.render.json import failure  # only where JSON is asked for
 
     return {
         "run": made.run,

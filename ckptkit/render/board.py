@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from ckptkit.model.disk import Volume
 from ckptkit.model.plan import Decision, Plan
 from ckptkit.model.report import Box
-from ckptkit.report import freeing, outlook, plain
-from ckptkit.report.columns import GAP, table, wrapped
-from ckptkit.report.rows import Section, sections
-from ckptkit.report.text import verdict_words
+from ckptkit.render import freeing, outlook, plain
+from ckptkit.render.tables import GAP, Section, sections, table, wrapped
+from ckptkit.render.text import verdict_words
 from ckptkit.units import age, human, percent, printable
 
 CODES = {"red": "1;31", "yellow": "33", "green": "32", "bold": "1"}

@@ -8,7 +8,7 @@ from ckptkit.model.advice import Cause, Check, Flag
 from ckptkit.model.disk import Volume
 from ckptkit.model.plan import Decision, Outcome, Plan
 from ckptkit.model.report import Box
-from ckptkit.report import text
+from ckptkit.render import text
 from ckptkit.units import count, human, percent, printable
 
 COLUMNS = 78

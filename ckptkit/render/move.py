@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.model.plan import Item, Moved, MovePlan
-from ckptkit.report.text import table, verdict_words
+from ckptkit.render.text import table, verdict_words
 from ckptkit.units import count, human, printable
 
 MOST_NAMED = 10
@@ -14,7 +14,7 @@ MOST_NAMED = 10
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ckptkit.report.documents import Document
+    from ckptkit.render.json import Document
 
 WORDS = {"copy": "copy", "compare": "compare", "wait": "no room", "skip": "skip"}
 
@@ -110,7 +110,7 @@ def lacking(moved: Moved) -> list[str]:
 
 def document(moved: Moved) -> Document:
     """The content of `ckptkit.move/1`."""
-    from ckptkit.report.documents import failure  # only where JSON is asked for
+    from ckptkit.render.json import failure  # only where JSON is asked for
 
     made, deleted = moved.plan, moved.deleted
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ckptkit.model.events import Deletion
-from ckptkit.report.documents import Document, iso
+from ckptkit.render.json import Document, iso
 from ckptkit.units import human, printable
 
 

@@ -68,7 +68,7 @@ def verdicts(judged: Iterable[Judged], going_on: Callable[[Checkpoint], str] | N
 
 
 def _explanation(judged: Judged, going_on: str) -> list[str]:
-    from ckptkit.report.explain import explain
+    from ckptkit.render.explain import explain
 
     return explain(judged, going_on)
 

@@ -1,1 +1,0 @@
-"""Values → text. Every function returns str or what json.dumps takes; none prints."""
