@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptkit import crontab
 from ckptkit.errors import UsageError
+from ckptkit.schedulers import crontab
 
 
 def texts(without, **sizes):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import ops
-from ckptkit.history import place, records
+from ckptkit.history import records, remembered
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from tests.support.runs import make_run, names
 
@@ -43,7 +43,7 @@ def _nothing_told_yet():
 
 
 def file():
-    return Path(place.state_directory(), records.FILE)
+    return Path(remembered.state_directory(), records.FILE)
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------

@@ -15,14 +15,12 @@ MAY = {
     "calling": set(),
     "model": {"units"},
     "errors": set(),
-    "copying": set(),
-    "remote": NOUNS,
     "arguments": {"errors"},
     "system": NOUNS,
     "policy": NOUNS | {"arguments"},
     "runs": NOUNS | {"layouts", "system"},
-    "crontab": NOUNS,
-    "schedulers": NOUNS | {"crontab", "system"},
+    "schedulers": NOUNS | {"system"},
+    "store": NOUNS,
     "forecast": NOUNS,
     "advise": NOUNS | {"policy", "forecast"},
     "notify": NOUNS | {"system", "__version__"},
@@ -42,7 +40,7 @@ MAY = {
     },
 }  # fmt: skip
 PURE = {
-    "arguments", "policy", "forecast", "advise", "scripts", "units", "crontab", "manual", "model", "errors",
+    "arguments", "policy", "forecast", "advise", "scripts", "units", "manual", "model", "errors",
 }  # fmt: skip
 IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random", "socket"}
 

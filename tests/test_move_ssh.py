@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import remote
 from ckptkit.ops import verify
 from ckptkit.runs import discover, pins
+from ckptkit.store import ssh as remote
 from tests.layouts.made import CASES, copied
 from tests.support.runs import names, tree
 from tests.support.sshd import sshd

@@ -9,7 +9,7 @@ import pytest
 
 from ckptkit import ops
 from ckptkit.advise import restart
-from ckptkit.history.started import Start, recall_start, remember_start
+from ckptkit.history.remembered import Start, recall_start, remember_start
 from ckptkit.ops.starting import going_on
 from tests.support.runs import TYPED, tree
 

@@ -5,7 +5,6 @@ the work goes on. `ckptkit.history.records` is imported where something is recor
 all of a sweep that finds nothing to do.
 """
 
-from ckptkit.history.place import state_directory
 from ckptkit.history.remembered import (
     forget_root,
     is_news,
@@ -17,6 +16,7 @@ from ckptkit.history.remembered import (
     remember_policy,
     remember_room,
     remember_root,
+    state_directory,
 )
 
 __all__ = [

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
-from ckptkit.history.place import state_directory
+from ckptkit.history.remembered import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.system import files
 from ckptkit.system.timeout import Patience

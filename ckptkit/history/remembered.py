@@ -1,18 +1,100 @@
-"""Small things between one call and the next: the policy of each run that was agreed to, so that a stricter one is
-asked about, the policies that were agreed to for all runs below a directory, what was told of one that waits for a yes,
-and whose turn it is in a verification that reads a part each time. Nothing here raises.
-"""
+"""What a user decided and what was seen, in small files of the user's state directory."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from ckptkit.history.place import state_directory
 from ckptkit.system import files
+
+# For a user without a home. Whatever is tried below it fails with ENOTDIR, and is forgotten like on any other disk.
+NOWHERE = "/dev/null/ckptkit"
+
+
+def state_directory() -> str:
+    """Return its path; it need not exist."""
+    if explicit := os.environ.get("CKPTKIT_STATE"):
+        return explicit
+    base = os.environ.get("XDG_STATE_HOME") or _home_state()
+    return os.path.join(base, "ckptkit") if os.path.isabs(base) else NOWHERE
+
+
+def _home_state() -> str:
+    """As it stands where nobody knows a home: with its tilde, so not absolute."""
+    place = "~/.local/state"
+    return place if os.environ.get("HOME") == "" else os.path.expanduser(place)
+
+
+CRON = frozenset({"cron", "crond", "anacron", "fcron", "atd", "CRON"})
+
+GENERATIONS = 12  # of parents: bash, timeout, nice, sh, cron
+
+
+def who(program: str = "") -> tuple[str, str, str, int]:
+    """Given the program's name if it is known, return user, program, "cron", "a terminal" or "", and the process."""
+    own = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c", "-m") else "python"
+    return _user(), program or own, _via(), os.getpid()
+
+
+def _user() -> str:
+    import pwd
+
+    number = os.geteuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    behind = os.environ.get("SUDO_USER")
+    return f"{name} (sudo by {behind})" if behind else name
+
+
+def _via() -> str:
+    if any(name in CRON for name in _ancestors()):
+        return "cron"
+    return "a terminal" if any(os.isatty(fd) for fd in (0, 1, 2)) else ""
+
+
+def _ancestors() -> list[str]:
+    """Names of the parents, nearest first."""
+    names: list[str] = []
+    process = os.getppid()
+    try:
+        while process > 0 and len(names) < GENERATIONS:
+            with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+                # pid (name) state parent ...: the name may hold blanks and brackets (proc(5))
+                before, _, after = file.read().rpartition(")")
+            names.append(before.partition("(")[2])
+            process = int(after.split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return names
+
+
+class Start(NamedTuple):
+    """words: the command line. directory: where it was typed. log: the file that its output goes to, or ""."""
+
+    words: tuple[str, ...]
+    directory: str
+    log: str
+
+
+def remember_start(run: str, start: Start) -> str:
+    """Given a run's real path and how its training started, keep that. Returns "" or the fault."""
+    content = {"run": run, "words": start.words, "directory": start.directory, "log": start.log}
+    return replace_file(file_of("start", run), content)
+
+
+def recall_start(run: str) -> Start | None:
+    """Given a run's real path, return how its last training started; None where nobody knows."""
+    known = content_of("start", run, "run")
+    words, rest = known.get("words"), (known.get("directory"), known.get("log"))
+    if not isinstance(words, list) or not words or not all(isinstance(text, str) for text in (*words, *rest)):
+        return None
+    return Start(tuple(words), *map(str, rest))
 
 
 def remember_policy(run: str, policy: Any) -> None:

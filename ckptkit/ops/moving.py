@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ckptkit import remote
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
 from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
@@ -17,6 +16,7 @@ from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.policy.lineage import in_line
 from ckptkit.policy.rules import Range
 from ckptkit.runs import discover, pins, trackers
+from ckptkit.store import ssh as remote
 from ckptkit.system import lock
 
 # What belongs to a run beside its checkpoints: its settings and pins, and what its training wrote down.

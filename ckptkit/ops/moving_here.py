@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import calling, copying, delete, layouts
+from ckptkit import calling, delete, layouts
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
 from ckptkit.model.plan import Failure
@@ -18,6 +18,7 @@ from ckptkit.ops.latest import latest
 from ckptkit.ops.looking import judge
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
+from ckptkit.store import local
 from ckptkit.system import lock, volumes
 from ckptkit.verify.verdict import WHOLE
 
@@ -201,7 +202,7 @@ class Here:
         """Whether a file of ours at DEST is seen in the run. Its name is new, so nobody's cache knows it."""
         probe, before = f"{MOVING}{secrets.token_hex(8)}", os.stat(self.folder)
         try:
-            os.close(os.open(os.path.join(self.folder, probe), copying.WRITE | os.O_EXCL, 0o600))
+            os.close(os.open(os.path.join(self.folder, probe), local.WRITE | os.O_EXCL, 0o600))
         except OSError:  # full, or read-only: each copy will tell
             return False
         try:
@@ -230,10 +231,10 @@ class Here:
 
     def _copy(self, checkpoint: Checkpoint, stage: str) -> dict[str, str]:
         if not checkpoint.single:
-            digests = copying.tree(checkpoint.path, stage, self._told)
+            digests = local.tree(checkpoint.path, stage, self._told)
         else:
-            digests = {checkpoint.name: copying.file(checkpoint.path, f"{stage}/{checkpoint.name}", self._told)}
-        copying.durable(stage)
+            digests = {checkpoint.name: local.file(checkpoint.path, f"{stage}/{checkpoint.name}", self._told)}
+        local.durable(stage)
         return digests
 
     def _publish(self, checkpoint: Checkpoint, staged: str, stage: str) -> None:
@@ -242,7 +243,7 @@ class Here:
         os.rename(staged, self.at(checkpoint))
         if checkpoint.single:
             self._drop(stage)
-        copying.durable(self.folder)
+        local.durable(self.folder)
 
     def _drop(self, stage: str) -> None:
         """Remove a stage of ours; what can't be removed is no checkpoint to anybody, and the next call tries again."""
@@ -261,8 +262,8 @@ class Here:
         (judged,) = judge(Run(self.folder, (found,)), level="full", quiet=0, reading=reading) or (None,)
         read = {name: digest.digests["sha256"] for name, digest in (judged.verdict.digests if judged else ())}
         for file in _own(checkpoint):
-            here = digests.get(file.name) or copying.digest(os.path.join(checkpoint.folder, file.name))
-            there = read.get(file.name) or copying.digest(os.path.join(found.folder, file.name))
+            here = digests.get(file.name) or local.digest(os.path.join(checkpoint.folder, file.name))
+            there = read.get(file.name) or local.digest(os.path.join(found.folder, file.name))
             if here != there:
                 return f"{file.name} differs at {copy}"
         if judged is None or not judged.verdict.intact or judged.verdict.files_unread:
@@ -276,7 +277,7 @@ class Here:
             return
         if os.path.isdir(source):
             os.makedirs(copy, exist_ok=True)
-            for name, status, _, _ in copying.entries(source):
+            for name, status, _, _ in local.entries(source):
                 if stat.S_ISDIR(status.st_mode):
                     os.makedirs(os.path.join(copy, name), exist_ok=True)
                 elif stat.S_ISREG(status.st_mode):
@@ -286,7 +287,7 @@ class Here:
             if os.lstat(copy).st_mtime_ns >= os.lstat(source).st_mtime_ns:
                 return
         draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
-        copying.file(source, draft, self._told)
+        local.file(source, draft, self._told)
         os.replace(draft, copy)
 
 
@@ -316,13 +317,13 @@ def _names(checkpoint: Checkpoint) -> set[str]:
 
 
 def _listing(stage: str) -> set[str]:
-    return {name for name, _, _, _ in copying.entries(stage)}
+    return {name for name, _, _, _ in local.entries(stage)}
 
 
 def _allocated(stage: str) -> int:
     """What a call that broke off has copied whole: a file that is not done is copied again, in the same place."""
     with suppress(OSError):
-        return sum(status.st_blocks * 512 for _, status, _, _ in copying.entries(stage))
+        return sum(status.st_blocks * 512 for _, status, _, _ in local.entries(stage))
     return 0
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import join, quote
 
-from ckptkit import layouts, remote
+from ckptkit import layouts
 from ckptkit.errors import NoSuchRun, RemoteFailed, UsageError
 from ckptkit.model.checkpoint import MOVING, Checkpoint
 from ckptkit.model.plan import Failure
@@ -14,6 +14,7 @@ from ckptkit.ops.looking import judge_again
 from ckptkit.ops.moving_here import MEMORY, NotCopied
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
+from ckptkit.store import ssh as remote
 from ckptkit.verify.verdict import WHOLE
 
 PROOF = "verified here at level full, then each file read on both boxes and compared by rsync --checksum"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ckptkit import layouts
 from ckptkit.errors import CkptkitError
 from ckptkit.history import records
-from ckptkit.history.who import who
+from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
 from ckptkit.model.events import Damage, Deletion, Save
 from ckptkit.model.plan import Outcome, Plan, StripPlan

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from ckptkit import calling, config, crontab, history
+from ckptkit import calling, config, history
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.schedule import Job, Schedule, Scheduled, Sweep
 from ckptkit.ops.looking import find_runs, rules_for, rules_where, trust_for
@@ -16,7 +16,7 @@ from ckptkit.ops.pruning import prune
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
-from ckptkit.schedulers import cron, systemd, tmux
+from ckptkit.schedulers import cron, crontab, systemd, tmux
 from ckptkit.schedulers.calls import processes
 
 WAYS = ("cron", "systemd", "tmux")

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from ckptkit.advise import restart
-from ckptkit.history.started import Start, recall_start, remember_start
+from ckptkit.history.remembered import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.system import files

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from ckptkit import crontab
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
+from ckptkit.schedulers import crontab
 from ckptkit.schedulers.calls import as_root, call, installing
 
 DAEMONS = ("cron", "crond", "fcron")

@@ -1,0 +1,1 @@
+"""Checkpoints elsewhere: another volume, another box."""
