@@ -11,7 +11,7 @@ from ckptkit import ops
 from ckptkit.model.events import Alert
 from ckptkit.render import monitor
 
-Draw = Callable[["ops.Tick", dict[str, str]], None]
+Draw = Callable[[ops.Tick, dict[str, str]], None]
 
 
 @contextmanager
