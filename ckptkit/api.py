@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ckptkit import arguments, ops
+from ckptkit import arguments
 from ckptkit.api_arguments import (
     SECONDS,
     acting_of,
@@ -23,6 +23,23 @@ from ckptkit.api_arguments import (
     trust_of,
 )
 from ckptkit.errors import MassDelete
+from ckptkit.ops.diskreport import report as ops_report
+from ckptkit.ops.latest import latest as ops_latest
+from ckptkit.ops.monitor import monitor as ops_monitor
+from ckptkit.ops.pin import pin as ops_pin
+from ckptkit.ops.pin import unpin as ops_unpin
+from ckptkit.ops.preflight import preflight as ops_preflight
+from ckptkit.ops.prune import Pruned
+from ckptkit.ops.prune import prune as ops_prune
+from ckptkit.ops.read import plan as ops_plan
+from ckptkit.ops.read import rules_where
+from ckptkit.ops.read import scan as ops_scan
+from ckptkit.ops.read import verify as ops_verify
+from ckptkit.ops.recover import recover as ops_recover
+from ckptkit.ops.scripts import scripts
+from ckptkit.ops.shown import Checks, Verified
+from ckptkit.ops.strip import keep_resumable as ops_keep_resumable
+from ckptkit.ops.strip import strip as ops_strip
 from ckptkit.policy.rules import Rules
 
 if TYPE_CHECKING:
@@ -30,7 +47,12 @@ if TYPE_CHECKING:
     from ckptkit.model.checkpoint import Judged, Level, Run
     from ckptkit.model.events import Alert, Outlook, Sample
     from ckptkit.model.plan import Plan
-    from ckptkit.ops import Latest, Monitor, Pruned, Recovered, Report, Stripped
+    from ckptkit.ops.diskreport import Report
+    from ckptkit.ops.latest import Latest
+    from ckptkit.ops.monitor import Monitor
+    from ckptkit.ops.prune import Pruned
+    from ckptkit.ops.recover import Recovered
+    from ckptkit.ops.strip import Stripped
     from ckptkit.policy.rules import Best, Range
 
 
@@ -40,7 +62,7 @@ def scan(path: str | os.PathLike[str]) -> Run:
     path: the run, which is the Trainer's output_dir.
     Returns the run, with its `checkpoints`. Raises UsageError, and NoSuchRun also if the run holds no checkpoint.
     """
-    return ops.scan(path_of("path", path))
+    return ops_scan(path_of("path", path))
 
 
 def verify(
@@ -61,7 +83,7 @@ def verify(
     """
     where, at, how = path_of("path", path), arguments.moment("now", now), level_of(level)
     patterns = patterns_of(trust)
-    return ops.Verified(ops.verify(where, level=how, now=at, trust=lambda run: trust_of(run, patterns)))
+    return Verified(ops_verify(where, level=how, now=at, trust=lambda run: trust_of(run, patterns)))
 
 
 def latest(
@@ -85,7 +107,7 @@ def latest(
     Raises UsageError, NoSuchRun, and NoIntactCheckpoint if there is none.
     """
     run = path_of("path", path)
-    return ops.latest(
+    return ops_latest(
         run,
         weights_only_ok=arguments.switch("weights_only_ok", weights_only_ok),
         allow_nonfinite=arguments.switch("allow_nonfinite", allow_nonfinite),
@@ -119,7 +141,7 @@ def plan(
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, at = arguments.number("min_age_seconds", min_age_seconds, SECONDS), arguments.moment("now", now)
     run, patterns = path_of("path", path), patterns_of(trust)
-    return ops.plan(run, rules_of(run, rules, asked), quiet=quiet, now=at, trust=trust_of(run, patterns))
+    return ops_plan(run, rules_of(run, rules, asked), quiet=quiet, now=at, trust=trust_of(run, patterns))
 
 
 def prune(
@@ -188,8 +210,8 @@ def strip(
     run, keep, patterns = path_of("path", path), keep_resumable, patterns_of(trust)
     if keep is not None:
         arguments.whole("keep_resumable", keep, "must be a whole number above 0, or None for the run's settings")
-    keep = ops.keep_resumable(run, {}) if keep is None else keep
-    return ops.strip(run, keep, quiet=quiet, trust=trust_of(run, patterns), **acting)
+    keep = ops_keep_resumable(run, {}) if keep is None else keep
+    return ops_strip(run, keep, quiet=quiet, trust=trust_of(run, patterns), **acting)
 
 
 def report(
@@ -209,7 +231,7 @@ def report(
     """
     at = arguments.moment("now", now)
     deep = arguments.whole("depth", depth, "must be a whole number, 0 or more", least=0)
-    return ops.report(paths_of("paths", paths), now=at, depth=deep, top=arguments.whole("top", top))
+    return ops_report(paths_of("paths", paths), now=at, depth=deep, top=arguments.whole("top", top))
 
 
 def preflight(
@@ -240,12 +262,12 @@ def preflight(
     if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(name, str) for name in settings)):
         raise arguments.wrong("settings", settings, "must be a mapping from names of TrainingArguments to values")
     called = arguments.text("origin", origin)
-    chosen = ops.rules_where(run, {}) if rules is None else require_rules(rules)
+    chosen = rules_where(run, {}) if rules is None else require_rules(rules)
     skips = arguments.switch("skip_unknown", skip_unknown)
     trusted, named = trust_of(run, patterns_of(trust)), [] if script is None else paths_of("script", script)
-    look = ops.scripts(named)
-    return ops.Checks(
-        ops.preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
+    look = scripts(named)
+    return Checks(
+        ops_preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
     )
 
 
@@ -277,7 +299,7 @@ def recover(
     told = arguments.function("tell", tell) or (lambda step, value: None)
     acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
     acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
-    return ops.recover(run, rules_of(run, rules, {}), tell=told, trust=trust_of(run, patterns), **acting)
+    return ops_recover(run, rules_of(run, rules, {}), tell=told, trust=trust_of(run, patterns), **acting)
 
 
 def monitor(
@@ -310,7 +332,7 @@ def monitor(
         raise arguments.wrong("apprise", apprise, "must be an address, or a sequence of them")
     for address in addresses:
         arguments.text("apprise", address, "must be an address, or a sequence of them")
-    return ops.monitor(
+    return ops_monitor(
         path_of("path", path), every=every, command=command, webhook=webhook, apprise=addresses, prom=file, ping=ping,
         alerted=arguments.function("alerted", alerted), outlook=arguments.function("outlook", outlook),
     )  # fmt: skip
@@ -322,7 +344,7 @@ def pin(path: str | os.PathLike[str]) -> str:
     path: the checkpoint, such as "RUN/checkpoint-5000".
     Returns its absolute path. Raises UsageError, NoSuchRun if there is no such checkpoint, and LockHeld.
     """
-    return ops.pin(path_of("path", path))
+    return ops_pin(path_of("path", path))
 
 
 def unpin(path: str | os.PathLike[str]) -> str:
@@ -331,15 +353,15 @@ def unpin(path: str | os.PathLike[str]) -> str:
     path: the checkpoint, such as "RUN/checkpoint-5000".
     Returns its absolute path. Raises UsageError, NoSuchRun if there is no such run, and LockHeld.
     """
-    return ops.unpin(path_of("path", path))
+    return ops_unpin(path_of("path", path))
 
 
 def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:
     plans: list[Plan] = []
     try:
-        done = ops.prune(run, rules, quiet=quiet, announce=plans.append, **acting)
+        done = ops_prune(run, rules, quiet=quiet, announce=plans.append, **acting)
     except MassDelete as stopped:
-        raise MassDelete(str(stopped), ops.Pruned(plans[-1], None, str(stopped))) from None
+        raise MassDelete(str(stopped), Pruned(plans[-1], None, str(stopped))) from None
     if done.stopped and done.outcome is not None:  # a dry run was not stopped
         raise MassDelete(done.stopped, done)
     return done

@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckptkit import arguments, ops
+from ckptkit import arguments
 from ckptkit.config import parse_trust
 from ckptkit.errors import UsageError
+from ckptkit.ops.read import rules_for, trust_for
 from ckptkit.policy.rules import Rules, given, parse_target
 
 LEVELS = ("quick", "full", "deep")
@@ -42,7 +43,7 @@ def paths_of(name: str, value: Any) -> list[str]:
 
 def trust_of(run: str, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the patterns that were given, or what the run's settings say."""
-    return ops.trust_for(run, ()) if patterns is None else patterns
+    return trust_for(run, ()) if patterns is None else patterns
 
 
 def patterns_of(value: Any) -> tuple[str, ...] | None:
@@ -83,7 +84,7 @@ def rules_of(run: str, rules: Any, asked: Mapping[str, Any]) -> Rules:
     both = [name for name, value in asked.items() if value is not None]
     if rules is None:
         _require_meant(asked)
-        return ops.rules_for(run, {}, asked=asked)
+        return rules_for(run, {}, asked=asked)
     if both:
         raise UsageError(f"rules and {', '.join(both)}: give one or the other, as in rules=Rules({both[0]}=...)")
     return require_rules(rules)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import LockHeld
 from ckptkit.ops.at_work import at_work
+from ckptkit.ops.monitor import Watch
 from ckptkit.render import monitor
 from ckptkit.system import lock
 from ckptkit.system.processes import started_at
@@ -179,7 +179,7 @@ def test_all_verbs_say_the_same_of_a_run_in_which_a_training_is_at_work(run_of, 
 def test_monitors_page_shows_who_trains_there(run_of):
     run = run_of(TWO)
     with claiming(run):
-        tick = ops.Watch(run, 600.0).tick(time.time())
+        tick = Watch(run, 600.0).tick(time.time())
         (sentence,) = at_work(run)
     page = monitor.page(tick.sight, {}, tick.trail, [], colour=False, width=40)
     assert f"{run}: {sentence}" in " ".join(re.sub(r"(?<=\w/)\n", "", page).split())

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
-from ckptkit.ops import looking
+from ckptkit.ops import read
+from ckptkit.ops.latest import latest
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import plan
 from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import names, set_age
 from tests.test_field import actions, put, verdict
@@ -46,7 +48,7 @@ def test_halves_of_two_layouts_in_one_directory_are_never_deleted_and_replace_no
         set_age(f"{run}/checkpoint-200", time.time(), 3500)
         found = verdict(run, 200)
         assert found.resumable is (missing == ()), (missing, found.findings)
-        made = ops.plan(run, Rules(Range(1, 1)))
+        made = plan(run, Rules(Range(1, 1)))
         assert actions(made) == {
             100: "keep" if missing else "delete",
             200: "keep" if found.state == "intact" else "leave",
@@ -59,7 +61,7 @@ def test_optimizer_bin_alone_continues_no_training_of_the_trainer(run_of):
     os.rename(f"{run}/checkpoint-200/optimizer.pt", f"{run}/checkpoint-200/optimizer.bin")
     found = verdict(run, 200)
     assert (found.state, found.resumable) == ("intact", False)
-    assert ops.latest(run).path == f"{run}/checkpoint-100"
+    assert latest(run).path == f"{run}/checkpoint-100"
 
 
 # --- names that nearly match ------------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ def test_name_that_nearly_is_the_layouts_changes_nothing(run_of, tmp_path, kind)
         for level in ("quick", "full", "deep"):
             found = verdict(run, 200, level)
             assert found.resumable and not found.findings, (name, level, found.findings)
-        assert actions(ops.plan(run, Rules(Range(1, 1)))) == {100: "delete", 200: "keep"}, name
+        assert actions(plan(run, Rules(Range(1, 1)))) == {100: "delete", 200: "keep"}, name
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt.bak", "backup/optimizer.pt"])
@@ -98,7 +100,7 @@ def test_copy_under_another_name_does_not_stand_for_what_is_gone(run_of, name):
 @pytest.fixture
 def nobody_trains(monkeypatch):
     """Beside a training that may write here, a torn one waits as long as its times lie ahead of the clock."""
-    monkeypatch.setattr(looking, "_other_writer", lambda run: None)
+    monkeypatch.setattr(read, "_other_writer", lambda run: None)
 
 
 JUMPS = {"a day back": -86400.0, "a year back": -YEAR, "to 1970": None, "a day ahead": 86400.0, "a year ahead": YEAR}
@@ -111,22 +113,22 @@ def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, nobo
     set_age(f"{run}/checkpoint-400", time.time(), 3400)
     now = time.time() + (JUMPS[jump] or -time.time())
     for rules in (Rules(), Rules(Range(1, 1)), Rules(None, keep_every=200), Rules(None, keep_within=1800)):
-        before, after = (ops.plan(run, rules, now=at) for at in (time.time(), now))
+        before, after = (plan(run, rules, now=at) for at in (time.time(), now))
         assert [d[1:] for d in after.decisions] == [d[1:] for d in before.decisions], rules
-    assert actions(ops.plan(run, Rules(Range(1, 1)), now=now)) == {
+    assert actions(plan(run, Rules(Range(1, 1)), now=now)) == {
         100: "delete",
         200: "keep",
         300: "delete",
         400: "leave",
     }
-    assert ops.latest(run, now=now).path == f"{run}/checkpoint-200"
+    assert latest(run, now=now).path == f"{run}/checkpoint-200"
 
 
 def test_torn_one_dated_a_year_ahead_is_not_taken_for_one_that_is_being_written(run_of, nobody_trains):
     run = run_of(TWO | {300: "torn"})
     set_age(f"{run}/checkpoint-300", time.time(), -YEAR)
     assert verdict(run, 300).state == "incomplete"
-    assert ops.prune(run, Rules(Range(2, 2))).outcome.deleted == (f"{run}/checkpoint-300",)
+    assert prune(run, Rules(Range(2, 2))).outcome.deleted == (f"{run}/checkpoint-300",)
 
 
 def test_save_in_progress_is_left_alone_though_its_first_files_are_dated_a_year_ahead(run_of):
@@ -135,14 +137,14 @@ def test_save_in_progress_is_left_alone_though_its_first_files_are_dated_a_year_
     set_age(f"{run}/checkpoint-300", time.time(), -YEAR)
     os.utime(f"{run}/checkpoint-300/optimizer.pt")
     assert verdict(run, 300).state == "in_progress"
-    assert not ops.plan(run, Rules(Range(2, 2))).deletions
+    assert not plan(run, Rules(Range(2, 2))).deletions
 
 
 def test_intact_one_dated_a_year_ahead_pushes_out_no_higher_step(run_of):
     run = run_of(TWO | {300: "intact"})
     set_age(f"{run}/checkpoint-100", time.time(), -YEAR)
-    assert ops.latest(run).path == f"{run}/checkpoint-300"
-    assert actions(ops.plan(run, Rules(Range(1, 1)))) == {100: "delete", 200: "delete", 300: "keep"}
+    assert latest(run).path == f"{run}/checkpoint-300"
+    assert actions(plan(run, Rules(Range(1, 1)))) == {100: "delete", 200: "delete", 300: "keep"}
 
 
 # --- several ranks ----------------------------------------------------------------------------------------------------
@@ -206,6 +208,6 @@ def test_rank_that_is_promised_and_missing_makes_it_incomplete(ranks_of, name):
     lost = [f.file for f in found.findings if f.code == "missing"]
     assert lost == [f"rng_state_{rank}.pth" for rank in missing]
     assert (found.state, found.resumable) == (("incomplete", False) if missing else ("intact", True))
-    assert os.path.basename(ops.latest(run).path) == ("checkpoint-100" if missing else "checkpoint-200")
-    ops.prune(run, Rules(Range(2, 2)))
+    assert os.path.basename(latest(run).path) == ("checkpoint-100" if missing else "checkpoint-200")
+    prune(run, Rules(Range(2, 2)))
     assert names(run) == ["checkpoint-100"] + ([] if missing else ["checkpoint-200"])

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
+from ckptkit.ops.diskreport import report as ops_report
 from ckptkit.render import freeing
 from ckptkit.render.board import board
 from ckptkit.render.tables import table, wrapped
@@ -26,7 +26,7 @@ def found(real, tmp_path):
     """A report with something in every section, on a real run."""
     run = make_run(real, str(tmp_path / "run"), SETTINGS)
     now, logs = time.time(), "/workspace/logs"
-    report = ops.report([run], now=now)
+    report = ops_report([run], now=now)
     mount = report.volumes[0].mount
     sample = Sample(now, mount, 100 * GB, 41 * GB, 59 * GB, run, 500)
     eaten = tuple(Eater(f"/workspace/datasets/wikipedia-20260101.en/part-{n:05}-of-00009", GB) for n in range(9))
@@ -97,12 +97,12 @@ def test_what_could_be_freed_is_told_largest_first_and_no_byte_twice(found):
 def test_what_a_prune_left_is_counted_once(run_of):
     run = run_of({100: "intact", 200: "intact"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
-    ways = [way.what for way in freeing.savings(ops.report([run])) if "leftover" in way.what]
+    ways = [way.what for way in freeing.savings(ops_report([run])) if "leftover" in way.what]
     assert ways == ["leftovers of a killed sweep"]
 
 
 def test_nothing_to_free_is_no_line(run_of):
-    report = ops.report([run_of({100: "intact"})])._replace(caches=(), open_deleted=())
+    report = ops_report([run_of({100: "intact"})])._replace(caches=(), open_deleted=())
     assert freeing.sentence(report) == "" and "could be freed" not in board(report, False, 80)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.advise import flags
 from ckptkit.calling import command
 from ckptkit.model.disk import Eaters
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
+from ckptkit.ops.diskreport import report
 from ckptkit.system import trainings
 from tests.support.runs import make_run
 from tests.support.waiting import wait_for
@@ -33,7 +33,7 @@ def place(mount, real, tmp_path):
 
 def codes(run, **options):
     """{code: (level, command)} of all flags that speak of the run's volume, or of the run."""
-    found = ops.report([run], **options).flags
+    found = report([run], **options).flags
     mine = os.path.dirname(run)
     return {f.code: (f.level, f.command) for f in found if mine in f.message or f.code.startswith("training")}
 
@@ -107,7 +107,7 @@ def test_run_in_memory_or_on_an_overlay_is_told(place, mount, real, tmp_path):
     options = f"lowerdir={layers}/lower,upperdir={layers}/upper,workdir={layers}/work"
     root = mount("overlay", options, at=tmp_path / "root")
     run = make_run(real, f"{root}/run", {100: "intact"})
-    (told,) = [f.message for f in ops.report([run]).flags if f.code == "not-durable"]
+    (told,) = [f.message for f in report([run]).flags if f.code == "not-durable"]
     assert "container is removed; use another volume" in told
 
 
@@ -209,7 +209,7 @@ def train(place, tmp_path):
 
 def about_training(run):
     # Whoever else on this box holds a deleted file open is no training.
-    return {f.code: f.level for f in ops.report([run]).flags if "pid" in f.message and f.code != "open-deleted"}
+    return {f.code: f.level for f in report([run]).flags if "pid" in f.message and f.code != "open-deleted"}
 
 
 def test_training_is_green_its_silent_log_and_deleted_log_yellow(place, train, tmp_path):

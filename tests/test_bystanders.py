@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import plan as ops_plan
+from ckptkit.ops.read import verify
+from ckptkit.ops.verify import write_manifest
 from ckptkit.policy.rules import Range, Rules
 from tests.faults.trials import SEED
 from tests.support import random_trees
@@ -34,17 +37,17 @@ def said(run, now):
     """Verdicts at two levels, the plan that keeps one, and what a resume takes."""
     verdicts = [
         [(j.checkpoint.name, j.verdict.state, j.verdict.resumable, j.verdict.weights_intact, j.verdict.refused)
-         for j in ops.verify(run, level=level, now=now)]
+         for j in verify(run, level=level, now=now)]
         for level in ("quick", "full")
     ]  # fmt: skip
-    plan = ops.plan(run, Rules(keep_last=Range(1, 1)), now=now)
+    plan = ops_plan(run, Rules(keep_last=Range(1, 1)), now=now)
     decisions = [(d.checkpoint.name, d.action, d.reasons) for d in plan.decisions]
     return [*verdicts, decisions, _latest(run, now, False), _latest(run, now, True)]
 
 
 def _latest(run, now, weights_only_ok):
     try:
-        return os.path.basename(ops.latest(run, now=now, weights_only_ok=weights_only_ok).path)
+        return os.path.basename(latest(run, now=now, weights_only_ok=weights_only_ok).path)
     except NoIntactCheckpoint:
         return None
 
@@ -248,7 +251,7 @@ def test_a_directory_that_nobody_may_list_changes_nothing(a_run, kind, tmp_path)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_manifest_makes_no_bystander_count(a_run, kind):
     run, now = a_run(kind), time.time()
-    assert all(ops.write_manifest(judged) for judged in ops.verify(run, level="full"))
+    assert all(write_manifest(judged) for judged in verify(run, level="full"))
     before = said(run, now)
     for name in NAMED:
         if not os.path.lexists(f"{run}/checkpoint-300/{name}"):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import ckptkit as kit
-from ckptkit import ops
 from ckptkit.forecast.name_order import first_swap
+from ckptkit.ops.preflight import preflight
+from ckptkit.ops.scripts import scripts
 from ckptkit.policy.keep import DEFAULT_RULES
 from tests.scripts.texts import text_of
 
@@ -99,11 +100,11 @@ def test_order_of_text_is_a_no_go_if_this_training_gets_there(write, run, ckptki
 
 
 def test_steps_that_are_there_already_count(run_of, write):
-    look = ops.scripts([str(write("train.py", CALLBACK))])
+    look = scripts([str(write("train.py", CALLBACK))])
     run = run_of({100: "intact", 200: "intact"})
 
     def state(**settings):
-        made = ops.preflight(run, DEFAULT_RULES, settings=settings, scripts=look)
+        made = preflight(run, DEFAULT_RULES, settings=settings, scripts=look)
         return next(check.state for check in made if check.code == "cleanup")
 
     assert state(save_steps=100, max_steps=900) == "warn" and state(save_steps=100, max_steps=1000) == "no-go"

@@ -209,7 +209,7 @@ def test_prune_json_keeps_its_contract(run_of, ckptkit):
 def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptkit):
     run = run_of({100: "intact", 200: "torn"})
     called = ckptkit("verify", run, "--json")
-    assert called.code == 4 and called.json["schema"] == "ckptkit.verify.verdict/1"
+    assert called.code == 4 and called.json["schema"] == "ckptkit.verify/1"
     first, second = called.json["checkpoints"]
     contract = {"path", "name", "step", "verdict", "resumable", "level", "findings", "bytes_read"}
     assert set(first) == contract | {

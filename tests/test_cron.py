@@ -401,9 +401,9 @@ def test_systemd_units_are_what_systemd_reads(tmp_path, root):
 mkdir -p /run/systemd/system "$BOX/units"; mount -t tmpfs tmpfs /etc/systemd/system
 "$PYTHON" -c '
 import os, sys
-from ckptkit import ops
+from ckptkit.ops import cron
 from ckptkit.schedulers import systemd
-made = ops.schedule(sys.argv[1], "systemd")
+made = cron.schedule(sys.argv[1], "systemd")
 for name, text in systemd.units(made.root, made.jobs).items():
     open(f"/etc/systemd/system/{name}", "w").write(text)
 ' "$ODD"

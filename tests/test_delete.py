@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.latest import latest
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import judge, plan, scan
 from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import make_run, names, tree
 
@@ -22,7 +24,7 @@ def test_no_symlink_is_followed_out_of_the_run(run_of, tmp_path):
     (Path(run) / "checkpoint-100" / "link").symlink_to(outside)
     (Path(run) / "checkpoint-100" / "inside").mkdir()
     (Path(run) / "checkpoint-100" / "inside" / "link").symlink_to(outside / "precious")
-    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
     assert (outside / "precious").read_text() == "kept"
 
 
@@ -30,19 +32,19 @@ def test_no_symlink_is_followed_out_of_the_run(run_of, tmp_path):
 def test_checkpoint_that_is_a_symlink_is_unknown_and_stays(run_of, target):
     run = run_of({200: "intact", 300: "intact"})
     os.symlink(target, f"{run}/checkpoint-100")
-    assert [d.verdict.state for d in ops.plan(run, Rules(Range(1, 1))).decisions] == ["unknown", "intact", "intact"]
-    ops.prune(run, Rules(Range(1, 1)))
+    assert [d.verdict.state for d in plan(run, Rules(Range(1, 1))).decisions] == ["unknown", "intact", "intact"]
+    prune(run, Rules(Range(1, 1)))
     stands_for = [target] if target == "checkpoint-200" else []
     assert names(run) == ["checkpoint-100", *stands_for, "checkpoint-300"]
-    assert os.path.basename(ops.latest(run).path) == "checkpoint-300"
+    assert os.path.basename(latest(run).path) == "checkpoint-300"
 
 
 def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of, tmp_path):
     run = run_of(THREE)
-    before = ops.plan(run).expected_freed_bytes
+    before = plan(run).expected_freed_bytes
     os.link(f"{run}/checkpoint-100/optimizer.pt", tmp_path / "kept.pt")
-    assert ops.plan(run).expected_freed_bytes < before
-    ops.prune(run)
+    assert plan(run).expected_freed_bytes < before
+    prune(run)
     assert (tmp_path / "kept.pt").exists()
 
 
@@ -52,7 +54,7 @@ def test_mount_inside_is_never_entered_and_the_checkpoint_stays_whole(run_of, mo
     point = mount("tmpfs", at=f"{run}/checkpoint-100/mounted")
     Path(point, "precious").write_text("kept")
     before = tree(run)
-    outcome = ops.prune(run).outcome
+    outcome = prune(run).outcome
     assert "another file system is mounted inside" in outcome.failures[0].error
     assert tree(run) == before
 
@@ -61,13 +63,13 @@ def test_mount_inside_is_never_entered_and_the_checkpoint_stays_whole(run_of, mo
 def test_immutable_file_is_told_and_what_is_left_of_it_looks_dead(mount, real):
     run = make_run(real, os.path.join(mount("ext4"), "run"), THREE)
     subprocess.run(["chattr", "+i", f"{run}/checkpoint-100/optimizer.pt"], check=True)
-    outcome = ops.prune(run).outcome
+    outcome = prune(run).outcome
     assert outcome.failures[0].path.endswith(".ckptkit-deleting-checkpoint-100/optimizer.pt")
     said, _, fix = outcome.failures[0].error.partition("; fix: ")
     assert said == "Operation not permitted (immutable or append-only)"
     assert names(run) == ["checkpoint-200", "checkpoint-300", ".ckptkit-deleting-checkpoint-100"]
     subprocess.run(shlex.split(fix), check=True)
-    assert ops.prune(run).outcome.failures == ()
+    assert prune(run).outcome.failures == ()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
@@ -76,12 +78,12 @@ def test_directory_that_refuses_gets_its_name_back_whole(mount, real):
     run = make_run(real, os.path.join(mount("ext4"), "run"), THREE)
     subprocess.run(["chattr", "+a", f"{run}/checkpoint-100"], check=True)  # append-only: nothing in it can go
     try:
-        outcome = ops.prune(run).outcome
+        outcome = prune(run).outcome
     finally:
         subprocess.run(["chattr", "-a", f"{run}/checkpoint-100"], check=True)
     assert outcome.failures[0].error.endswith(f"; fix: chattr -ia {run}/checkpoint-100")
     assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
-    assert all(j.verdict.intact for j in ops.judge(ops.scan(run)))
+    assert all(j.verdict.intact for j in judge(scan(run)))
 
 
 @pytest.mark.mounts
@@ -89,7 +91,7 @@ def test_read_only_volume_deletes_nothing_and_says_so(mount, real):
     point = mount("ext4")
     run = make_run(real, os.path.join(point, "run"), THREE)
     subprocess.run(["mount", "-o", "remount,ro", point], check=True)
-    assert "Read-only file system" in ops.prune(run).outcome.failures[0].error
+    assert "Read-only file system" in prune(run).outcome.failures[0].error
 
 
 @pytest.mark.mounts
@@ -99,15 +101,15 @@ def test_bytes_that_a_process_keeps_are_told_with_its_name(real, mount):
     holder = open(f"{run}/checkpoint-100/optimizer.pt", "rb")  # noqa: SIM115 - closed below, after the prune
     held = os.fstat(holder.fileno()).st_size
 
-    from ckptkit.ops import looking
+    from ckptkit.ops import read
 
-    original = looking.in_use
-    looking.in_use = lambda run: {}
+    original = read.in_use
+    read.in_use = lambda run: {}
     try:
-        expected = ops.plan(run).expected_freed_bytes
-        outcome = ops.prune(run).outcome
+        expected = plan(run).expected_freed_bytes
+        outcome = prune(run).outcome
     finally:
-        looking.in_use = original
+        read.in_use = original
         holder.close()
     assert 0 < outcome.freed_bytes < expected - held
     assert any(f"(pid {os.getpid()}) keeps it open" in note for note in outcome.notes)
@@ -126,7 +128,7 @@ def test_freed_bytes_on_each_file_system(filesystem, real, tmp_path):
     try:
         run = make_run(real, str(point / "run"), THREE, kind="full")
         os.sync()
-        pruned = ops.prune(run)
+        pruned = prune(run)
         assert pruned.outcome.failures == () and pruned.outcome.freed_bytes >= 0.9 * pruned.plan.expected_freed_bytes
     finally:
         subprocess.run(["umount", "-l", point], check=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import UsageError
+from ckptkit.ops.discard import discard_named, set_aside
+from ckptkit.ops.pin import pin
 from ckptkit.system import lock
 from tests.support.bare import bare
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
@@ -44,9 +45,9 @@ def test_the_one_that_is_named_goes_and_no_other(run, ckptkit, step):
 
 
 def test_one_that_was_set_aside_goes_by_its_new_name(run, ckptkit):
-    first = ops.set_aside(f"{run}/checkpoint-400")
+    first = set_aside(f"{run}/checkpoint-400")
     add_unknown(run, "checkpoint-400")
-    second = ops.set_aside(f"{run}/checkpoint-400")
+    second = set_aside(f"{run}/checkpoint-400")
     assert ckptkit("discard", second, "-y").code == 0 and "set-aside-checkpoint-400" in names(run)
     assert ckptkit("discard", f"{first}/", "-y", cwd=run).code == 0
     assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
@@ -93,12 +94,12 @@ def test_the_only_resumable_one_never_goes_though_weights_alone_are_left(real, r
 
 def test_an_intact_one_that_a_person_renamed_is_the_last_one_all_the_same(run_of, ckptkit):
     run = run_of({100: "intact", 200: "torn"})
-    aside = ops.set_aside(f"{run}/checkpoint-100")
+    aside = set_aside(f"{run}/checkpoint-100")
     refused(run, ckptkit, aside, 4, "is the only intact checkpoint of its run")
 
 
 def test_a_pinned_one_never_goes(run, ckptkit):
-    ops.pin(f"{run}/checkpoint-400")
+    pin(f"{run}/checkpoint-400")
     refused(
         run,
         ckptkit,
@@ -170,12 +171,12 @@ def test_no_symlink_in_it_is_followed(run, ckptkit, tmp_path):
 
 
 def test_what_was_shown_is_what_goes_or_nothing_does(run):
-    shown = ops.discard_named(f"{run}/checkpoint-400", dry_run=True).plan
+    shown = discard_named(f"{run}/checkpoint-400", dry_run=True).plan
     os.rename(f"{run}/checkpoint-400", f"{run}/old")
     shutil.copytree(f"{run}/old", f"{run}/checkpoint-400")
     set_age(f"{run}/checkpoint-400", time.time(), 3600)
     with pytest.raises(UsageError, match="is not what you were asked about any more"):
-        ops.discard_named(f"{run}/checkpoint-400", agreed=shown)
+        discard_named(f"{run}/checkpoint-400", agreed=shown)
     assert "checkpoint-400" in names(run)
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.advise import flags
+from ckptkit.ops.diskreport import report
+from ckptkit.ops.preflight import preflight
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import judge, scan
 from ckptkit.system import quota, volumes
 from tests.support.runs import make_run, names
 
@@ -94,7 +97,7 @@ def mine(subvolume):
 def told(run):
     """The level of the flag about the quota, and that of the volume, once the file system has counted."""
     subprocess.run(["btrfs", "filesystem", "sync", os.path.dirname(run)], check=True, capture_output=True)
-    found = {f.code: f.level for f in ops.report([run]).flags if os.path.dirname(run) in f.message}
+    found = {f.code: f.level for f in report([run]).flags if os.path.dirname(run) in f.message}
     return {code: level for code, level in found.items() if code.startswith("quota")}
 
 
@@ -130,11 +133,11 @@ def test_save_that_the_quota_refuses_is_what_preflight_foretells_and_prune_makes
     assert full.value.errno == errno.EDQUOT
     with pytest.raises(OSError, match="quota"):
         os.rename(f"{run}/checkpoint-100", f"{run}/aside")
-    (write,) = [check for check in ops.preflight(run) if check.code == "write"]
+    (write,) = [check for check in preflight(run) if check.code == "write"]
     assert write.state == "no-go" and "Disk quota exceeded" in write.message
-    assert ops.prune(run).outcome.failures == ()
+    assert prune(run).outcome.failures == ()
     subprocess.run(["btrfs", "filesystem", "sync", mine], check=True, capture_output=True)
-    assert [check.state for check in ops.preflight(run) if check.code == "write"] == ["go"]
+    assert [check.state for check in preflight(run) if check.code == "write"] == ["go"]
     assert Path(run, "checkpoint-300").exists() and not Path(run, "checkpoint-100").exists()
 
 
@@ -147,10 +150,10 @@ def test_one_that_can_go_neither_aside_nor_wholly_looks_dead(mine, real):
     with pytest.raises(OSError, match="quota"):
         fill_up(f"{run}/checkpoint-300/payload")
     try:
-        (failure,) = ops.prune(run).outcome.failures
+        (failure,) = prune(run).outcome.failures
     finally:
         subprocess.run(["chattr", "-i", held], check=True)
     assert failure.path == held and "Operation not permitted" in failure.error
-    assert [j.verdict.damaged for j in ops.judge(ops.scan(run), now=time.time() + LATER)] == [True, False, False]
-    assert ops.prune(run, now=time.time() + LATER).outcome.failures == ()
+    assert [j.verdict.damaged for j in judge(scan(run), now=time.time() + LATER)] == [True, False, False]
+    assert prune(run, now=time.time() + LATER).outcome.failures == ()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]

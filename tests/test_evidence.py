@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.prune import prune as ops_prune
+from ckptkit.ops.read import verify
 from ckptkit.policy.rules import Range, Rules
 from tests.conftest import CHECKOUT
 from tests.corpus import saves
@@ -225,7 +226,7 @@ def test_nothing_without_evidence_is_deleted(files, tmp_path, part):
 def prune(run, keep_last, made):
     """The names of those that went."""
     try:
-        ops.prune(run, Rules(keep_last=Range(keep_last, keep_last)), yes=True, patient=False, settle=False)
+        ops_prune(run, Rules(keep_last=Range(keep_last, keep_last)), yes=True, patient=False, settle=False)
     except NoIntactCheckpoint:
         assert not any(map(is_intact, made.values()))
     return set(made) - set(os.listdir(run))
@@ -278,7 +279,7 @@ def test_state_of_the_random_numbers_alone_shows_that_a_save_broke_off(run_of):
     run = run_of({100: "intact", 200: "torn", 300: "intact"})
     os.unlink(f"{run}/checkpoint-200/training_args.bin")
     set_age(f"{run}/checkpoint-200", time.time(), HOURS)
-    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert ops_prune(run).outcome.deleted == (f"{run}/checkpoint-200",)
 
 
 @pytest.mark.parametrize("content", CUT_JSON)
@@ -311,7 +312,7 @@ def killed(calm):
 
 
 def states(run):
-    return {j.checkpoint.name: j.verdict.state for j in ops.verify(str(run), level="full", now=time.time() + LATER)}
+    return {j.checkpoint.name: j.verdict.state for j in verify(str(run), level="full", now=time.time() + LATER)}
 
 
 def resumed(run, path):

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import ckptkit as public
-from ckptkit import ops
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, UsageError
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import verify
 from tests.conftest import CHECKOUT
 from tests.support.runs import TYPED, names, set_age, tree
 
@@ -58,7 +59,7 @@ def aged(run, hours=1):
 
 
 def verdict(run, step, level="quick", trust=()):
-    (judged,) = ops.verify(f"{run}/checkpoint-{step}", level=level, trust=trust)
+    (judged,) = verify(f"{run}/checkpoint-{step}", level=level, trust=trust)
     return judged.verdict
 
 
@@ -191,7 +192,7 @@ def test_optimizer_removed_by_hand_is_never_the_floor_that_can_be_resumed_from(s
     run = slimmed(THREE, 200, 300)
     done = script("prune", run, "--keep-last", "1", "-y")
     assert done.returncode == 0 and names(run) == ["checkpoint-100", "checkpoint-300"]
-    assert ops.latest(run).path == f"{run}/checkpoint-100"
+    assert latest(run).path == f"{run}/checkpoint-100"
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------------
@@ -241,9 +242,9 @@ def test_pickle_that_names_random_os_system_is_refused_at_every_level_and_trust_
     found = verdict(refused, 300, level)
     assert (found.state, found.refused) == ("intact", True), found.findings
     assert any("random._os.system" in f.message for f in found.findings)
-    assert ops.latest(refused, level=level).path == f"{refused}/checkpoint-200"
+    assert latest(refused, level=level).path == f"{refused}/checkpoint-200"
     assert not verdict(refused, 300, level, trust=("random._os.*",)).refused
-    assert ops.latest(refused, level=level, trust=("random._os.*",)).path == f"{refused}/checkpoint-300"
+    assert latest(refused, level=level, trust=("random._os.*",)).path == f"{refused}/checkpoint-300"
 
 
 def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_exits_4(refused):
@@ -287,7 +288,7 @@ def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_
     done = script("latest", aged(run))
     assert done.returncode == 4 and done.stderr.count("\n") == 1 and "--trust" in done.stderr and not done.stdout
     with pytest.raises(NoIntactCheckpoint, match=r"random\._os\.system"):
-        ops.latest(run)
+        latest(run)
 
 
 @pytest.mark.parametrize("how", ["flag", "file", "another package"])

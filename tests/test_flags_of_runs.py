@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.advise import flags
+from ckptkit.ops.diskreport import report
+from ckptkit.ops.monitor import Watch, conditions
+from ckptkit.ops.prune import prune
 from ckptkit.system import trainings, usage
 from tests.support.runs import make_run, set_age
 from tests.support.waiting import wait_for
@@ -28,7 +30,7 @@ def volume(mount):
 
 def told(run, **options):
     """{code: level} of all flags that speak of the run's volume, or of the run."""
-    return {f.code: f.level for f in ops.report([run], **options).flags if os.path.dirname(run) in f.message}
+    return {f.code: f.level for f in report([run], **options).flags if os.path.dirname(run) in f.message}
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------
@@ -45,7 +47,7 @@ def test_no_intact_one_is_red_until_there_is_one(volume, real):
 def test_damaged_one_is_red_until_prune_took_it(volume, real, state, code):
     run = make_run(real, f"{volume}/run", {100: "intact", 200: state, 300: "intact"})
     assert told(run)[code] == "red"
-    ops.prune(run)
+    prune(run)
     assert code not in told(run)
 
 
@@ -62,7 +64,7 @@ def test_one_that_cant_be_judged_is_yellow_until_it_can(volume, real):
 def test_more_than_the_policy_keeps_are_red_until_prune_took_them(volume, real):
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "intact", 300: "intact"})
     assert told(run)["too-many"] == "red"
-    ops.prune(run)
+    prune(run)
     assert "too-many" not in told(run)
 
 
@@ -79,7 +81,7 @@ def test_what_a_killed_sweep_left_is_yellow_until_the_next_one(volume, real):
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "intact"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     assert told(run)["leftovers"] == "yellow"
-    ops.prune(run)
+    prune(run)
     assert "leftovers" not in told(run)
 
 
@@ -111,7 +113,7 @@ def allocate(path, size):
 def hours(volume, real):
     """hours(sizes) lets a monitor look every 10 minutes at ballast of those GB; yields what it and diskreport told."""
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "intact"})
-    watch, clock = ops.Watch(volume, 600.0), [time.time() - 86_000]
+    watch, clock = Watch(volume, 600.0), [time.time() - 86_000]
 
     def go(sizes):
         for size in sizes:
@@ -121,7 +123,7 @@ def hours(volume, real):
                 set_age(str(path), clock[0], 300)
             tick = watch.tick(clock[0])
             alerts = {(a.code, a.rung) for a in tick.alerts if a.subject == volume}
-            yield alerts, ops.conditions(tick)[volume], told(run, now=clock[0] + 1)
+            yield alerts, conditions(tick)[volume], told(run, now=clock[0] + 1)
 
     return lambda *sizes: list(go(sizes))
 
@@ -167,7 +169,7 @@ def test_training_whose_session_is_gone_is_yellow_until_it_ends(volume, real, tm
 
     def seen():
         """Of this training alone: others of the box may hold deleted files."""
-        return {f.code for f in ops.report([run]).flags if f"(pid {training.pid})" in f.message}
+        return {f.code for f in report([run]).flags if f"(pid {training.pid})" in f.message}
 
     try:
         training = wait_for(

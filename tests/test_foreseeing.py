@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.model.events import Sample
+from ckptkit.ops.diskreport import report
+from ckptkit.ops.monitor import Watch
+from ckptkit.ops.outlook import foreseen
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import rules_for
 from tests.support.runs import make_run
 
 GB = 10**9
@@ -25,18 +29,18 @@ def sampled(run, mount, count, per_save, other=0):
 
 def test_checkpoints_that_nothing_deletes_fill_the_volume_at_a_step_that_is_told(tmp_path):
     (tmp_path / "ckptkit.toml").write_text("keep_last = 9\n")
-    seen = ops.foreseen(sampled(str(tmp_path), "/", 5, 4 * GB))
+    seen = foreseen(sampled(str(tmp_path), "/", 5, 4 * GB))
     assert seen.full_step == 8000 and seen.full_at == 8 * 3600.0
 
 
 def test_a_policy_that_keeps_two_never_fills_it(tmp_path):
     two = [sample._replace(checkpoints=2, checkpoint_bytes=6 * GB, used_bytes=76 * GB, available_bytes=24 * GB)
            for sample in sampled(str(tmp_path), "/", 6, 3 * GB)]  # fmt: skip
-    assert ops.foreseen(two).full_at is None
+    assert foreseen(two).full_at is None
 
 
 def test_too_few_samples_foresee_nothing(tmp_path):
-    assert ops.foreseen(sampled(str(tmp_path), "/", 2, 4 * GB)) is None and ops.foreseen([]) is None
+    assert foreseen(sampled(str(tmp_path), "/", 2, 4 * GB)) is None and foreseen([]) is None
 
 
 # --- from real volumes to the page ----------------------------------------------------------------------------------
@@ -53,12 +57,12 @@ def save(real, run, step, megabytes):
 def two_runs(mount, real, tmp_path):
     """Two runs, each on a volume of 2 GB, a save of 100 MB an hour for five hours: one is pruned, the other is not."""
     runs = [f"{mount('ext4', megabytes=2000, options=('-m', '0', '-O', '^has_journal'))}/run" for _ in range(2)]
-    watches = [ops.Watch(run, 600.0) for run in runs]
+    watches = [Watch(run, 600.0) for run in runs]
     for hour in range(1, 6):
         for run, watch in zip(runs, watches, strict=True):
             save(real, run, 1000 * hour, 100)
             Path(run, "ckptkit.toml").write_text(f"keep_last = {2 if run == runs[0] else 99}\n")
-            ops.prune(run, ops.rules_for(run, {}))
+            prune(run, rules_for(run, {}))
             assert not watch.tick(time.time() - (5 - hour) * 3600 - 60).sight.errors
     return runs
 
@@ -73,7 +77,7 @@ def test_each_of_several_runs_has_its_own_outlook_on_every_page(two_runs, ckptki
     assert full["run"] == growing and 18_000 <= full["full_step"] <= 20_000 and full["full_at"].endswith("Z")
     assert [flag["code"] for flag in found["flags"] if growing in flag["message"]].count("growth") == 1
     assert not [flag for flag in found["flags"] if flag["code"] == "growth" and kept in flag["message"]]
-    pages = ckptkit("diskreport", kept, growing, "--no-eaters").out, ops.report([kept, growing])._repr_html_()
+    pages = ckptkit("diskreport", kept, growing, "--no-eaters").out, report([kept, growing])._repr_html_()
     for page in pages:
         assert ": the disk will not fill up in this run (peak 1" in page
         assert f"will be full at step {full['full_step']:,}" in page
@@ -88,11 +92,11 @@ def test_a_flag_that_keeps_fewer_changes_the_outlook(two_runs, ckptkit):
 @pytest.mark.mounts
 def test_room_that_was_made_after_the_last_look_counts_at_once(two_runs):
     def codes():
-        return [flag.code for flag in ops.report([two_runs[1]]).flags]
+        return [flag.code for flag in report([two_runs[1]]).flags]
 
     assert "growth" in codes()
     Path(two_runs[1], "ckptkit.toml").write_text("keep_last = 2\n")
-    ops.prune(two_runs[1], yes=True)
+    prune(two_runs[1], yes=True)
     assert "growth" not in codes()
 
 
@@ -104,18 +108,18 @@ def test_training_that_ends_before_the_volume_is_full_is_no_alarm(two_runs, ckpt
     found = ckptkit("diskreport", two_runs[1], "--no-eaters", "--json").json
     (seen,) = found["forecast"]
     assert seen["full_at"] is None and seen["peak_step"] == 15_000 and "this run (peak 7" in seen["message"]
-    (told,) = ops.Watch(two_runs[1], 600.0).tick(time.time()).sight.runs
+    (told,) = Watch(two_runs[1], 600.0).tick(time.time()).sight.runs
     assert told.outlook.full_at is None and told.outlook.peak_step == 15_000
 
 
 @pytest.mark.mounts
 def test_monitor_warns_a_day_before_and_takes_it_back_when_pruning_works_again(two_runs):
     key = (two_runs[1], "full-soon")
-    before = ops.Watch(two_runs[1], 600.0).tick(time.time())
+    before = Watch(two_runs[1], 600.0).tick(time.time())
     assert before.standing[key] == 1 and before.alerts == (), "it was told when it came in sight"
     Path(two_runs[1], "ckptkit.toml").write_text("keep_last = 2\n")
-    ops.prune(two_runs[1], ops.rules_for(two_runs[1], {}), yes=True)
-    after = ops.Watch(two_runs[1], 600.0).tick(time.time() + 60)
+    prune(two_runs[1], rules_for(two_runs[1], {}), yes=True)
+    after = Watch(two_runs[1], 600.0).tick(time.time() + 60)
     assert key not in after.standing and [(a.subject, a.code) for a in after.alerts if a.rung == 0] == [key]
 
 

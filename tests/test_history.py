@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.history import records, remembered
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
+from ckptkit.ops.prune import discard, prune
 from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -253,7 +253,7 @@ def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
 
 def test_library_call_has_the_programs_own_name(run_of, tmp_path):
     script = tmp_path / "tidy.py"
-    script.write_text(f"from ckptkit import ops; ops.prune({run_of(THREE)!r})")
+    script.write_text(f"from ckptkit.ops.prune import prune; prune({run_of(THREE)!r})")
     process = subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(CHECKOUT)})
     assert process.wait() == 0
     ((gone,), _) = records.recall(Deletion)
@@ -279,7 +279,7 @@ def test_what_could_not_be_deleted_is_not_recorded(mount, real):
     volume = mount("ext4", megabytes=16)
     run = make_run(real, f"{volume}/run", THREE)
     subprocess.run(["chattr", "+i", f"{run}/checkpoint-100"], check=True)
-    assert ops.prune(run, patient=False).outcome.failures
+    assert prune(run, patient=False).outcome.failures
     assert records.recall(Deletion) == ([], "")
     subprocess.run(["chattr", "-i", f"{run}/checkpoint-100"], check=True)
 
@@ -287,14 +287,14 @@ def test_what_could_not_be_deleted_is_not_recorded(mount, real):
 def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of):
     run = run_of({100: "intact", 200: "intact"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
-    ops.prune(run)
+    prune(run)
     ((gone,), _) = records.recall(Deletion)
     assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, ("left by a prune that was killed",))
 
 
 def test_failed_save_that_is_given_up_is_recorded(run_of):
     run = run_of({100: "intact", 200: "torn"})
-    ops.discard(f"{run}/checkpoint-200", by="the guard")
+    discard(f"{run}/checkpoint-200", by="the guard")
     ((gone,), _) = records.recall(Deletion)
     assert (gone.program, gone.step, gone.reasons) == ("the guard", 200, ("given up by its writer",))
 

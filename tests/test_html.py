@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
+from ckptkit.ops.diskreport import report as ops_report
 from ckptkit.render import board, html
 from tests.support.runs import make_run
 
@@ -34,7 +34,7 @@ def found(real, tmp_path):
     """A report with something in every section, on a real run, each name as hostile as names get."""
     run = make_run(real, str(tmp_path / "run"), {s * 100: "torn" if s == 3 else "intact" for s in range(1, 9)})
     now = time.time()
-    report = ops.report([run], now=now)
+    report = ops_report([run], now=now)
     mount, total = HOSTILE, report.volumes[0].total_bytes
     other = [Sample(now - (48 - h) * 3600, f"{mount}2", total, int(total * h / 60), total) for h in range(48)]
     samples = [sample._replace(mount=mount, run=HOSTILE) for sample in other]
@@ -94,7 +94,7 @@ def test_page_has_flags_first_then_every_section(found):
 
 
 def test_empty_report_is_a_page_too(tmp_path):
-    assert ">Volumes<" in html.page(ops.report([str(tmp_path)]))
+    assert ">Volumes<" in html.page(ops_report([str(tmp_path)]))
 
 
 def test_pages_for_terminals_carry_no_control_code_of_a_name(found):

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.ops.latest import latest
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import plan as ops_plan
+from ckptkit.ops.read import verify as ops_verify
 from ckptkit.policy.keep import Best, Range, Rules, plan
 from ckptkit.policy.lineage import diverged_names, kind_of, newest_by_time, one_history, stale_names
 from tests.support.runs import make_run
@@ -87,10 +90,10 @@ def log_emptied(run):
 
 def said(run, logged):
     """What the verbs say of it, without where it lies."""
-    plans = [ops.prune(run, rules, dry_run=True, yes=True).plan for rules in RULES if logged or not rules.keep_best]
-    verdicts = [(j.checkpoint.name, j.verdict.state, j.verdict.resumable) for j in ops.verify(run)]
+    plans = [prune(run, rules, dry_run=True, yes=True).plan for rules in RULES if logged or not rules.keep_best]
+    verdicts = [(j.checkpoint.name, j.verdict.state, j.verdict.resumable) for j in ops_verify(run)]
     decisions = [[(d.checkpoint.name, d.action, d.reasons) for d in plan.decisions] for plan in plans]
-    return verdicts, os.path.basename(ops.latest(run).path), decisions
+    return verdicts, os.path.basename(latest(run).path), decisions
 
 
 COPIES = [cp, rsync_without_times, tar, tar_with_times, unzipped, file_by_file_in_random_order]
@@ -214,9 +217,9 @@ def test_kind_is_the_layout_and_the_name_without_the_step(name, step, stem):
 
 def judging(monkeypatch, **changes):
     """Verdicts of real checkpoints, changed as verification will say it: {"checkpoint_300": {"nonfinite": ...}}."""
-    from ckptkit.ops import looking
+    from ckptkit.ops import read
 
-    verify = looking.verify_checkpoint
+    verify = read.verify_checkpoint
 
     def changed(checkpoint, *words):
         reading, verdict = words[4], verify(checkpoint, *words)
@@ -228,7 +231,7 @@ def judging(monkeypatch, **changes):
             change["findings"] = (*verdict.findings, *REFUSED)
         return verdict._replace(**change)
 
-    monkeypatch.setattr(looking, "verify_checkpoint", changed)
+    monkeypatch.setattr(read, "verify_checkpoint", changed)
 
 
 THREE = dict.fromkeys((100, 200, 300), "intact")
@@ -237,7 +240,7 @@ THREE = dict.fromkeys((100, 200, 300), "intact")
 def test_latest_takes_the_step_and_tells_of_the_one_that_is_newest_by_time(run_of):
     run = run_of({300: "intact", 100: "intact", 200: "intact"})
     log_emptied(run)
-    found = ops.latest(run)
+    found = latest(run)
     assert found.path == f"{run}/checkpoint-300"
     told = [(p.checkpoint.name, p.reason) for p in found.passed_over]
     assert told == [("checkpoint-200", "newest by time, although not by step")]
@@ -248,7 +251,7 @@ def test_times_that_no_save_leaves_say_nothing(run_of):
     log_emptied(run)
     weights = f"{run}/checkpoint-200/adapter_model.safetensors"
     os.utime(weights, (time.time() - 60, time.time() - 60))  # later than the state, which is written last
-    assert ops.latest(run).passed_over == ()
+    assert latest(run).passed_over == ()
 
 
 def test_in_a_copy_of_a_directory_that_two_runs_used_the_newest_of_each_stays():
@@ -261,21 +264,21 @@ def test_in_a_copy_of_a_directory_that_two_runs_used_the_newest_of_each_stays():
 def test_latest_skips_what_a_resume_refuses_and_says_what_it_names(run_of, monkeypatch):
     run = run_of(THREE)
     judging(monkeypatch, checkpoint_300={"refused": ("pkg.*",)})
-    found = ops.latest(run)
+    found = latest(run)
     assert found.path == f"{run}/checkpoint-200"
     assert [p.reason for p in found.passed_over] == ["refused: scheduler.pt names os.system"]
-    assert ops.latest(run, trust=("pkg.*",)).path == f"{run}/checkpoint-300"
+    assert latest(run, trust=("pkg.*",)).path == f"{run}/checkpoint-300"
 
 
 def test_latest_skips_what_diverged_unless_it_is_asked_for(run_of, monkeypatch):
     run = run_of(THREE)
     bad = {"nonfinite": ("lm_head.weight",)}
     judging(monkeypatch, checkpoint_100={"nonfinite": ()}, checkpoint_200=bad, checkpoint_300=bad)
-    found = ops.latest(run)
+    found = latest(run)
     assert found.path == f"{run}/checkpoint-100"
     reason = "NaN or Inf in weights that were finite before: lm_head.weight"
     assert [p.reason for p in found.passed_over] == [reason, reason]
-    assert ops.latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-300"
+    assert latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-300"
 
 
 def test_latest_with_nothing_but_refused_or_diverged_ones_names_the_flags(run_of, monkeypatch):
@@ -285,7 +288,7 @@ def test_latest_with_nothing_but_refused_or_diverged_ones_names_the_flags(run_of
         checkpoint_200={"refused": ("p.*",)}, checkpoint_300={"nonfinite": ("w",)},
     )  # fmt: skip
     with pytest.raises(NoIntactCheckpoint, match="--allow-nonfinite; .*--trust 'pkg") as refusal:
-        ops.latest(run)
+        latest(run)
     assert "\n" not in str(refusal.value)
 
 
@@ -293,16 +296,16 @@ def test_plan_follows_the_pickles_of_all_that_it_relies_on_before_it_deletes(run
     run = run_of(dict.fromkeys((100, 200, 300, 400), "intact"))
     judging(monkeypatch, checkpoint_400={"refused": ("p.*",)}, checkpoint_200={"refused": ("p.*",)})
     keep_1 = Rules(Range(1, 1))
-    kept = [d.checkpoint.step for d in ops.plan(run, keep_1).decisions if d.action == "keep"]
+    kept = [d.checkpoint.step for d in ops_plan(run, keep_1).decisions if d.action == "keep"]
     assert kept == [300, 400]
-    kept = [d.checkpoint.step for d in ops.plan(run).decisions if d.action == "keep"]
+    kept = [d.checkpoint.step for d in ops_plan(run).decisions if d.action == "keep"]
     assert kept == [100, 300, 400], "two that can be resumed from stay, and a refused one as if it were an ordinary one"
-    assert len(ops.plan(run, keep_1, trust=("p.*",)).deletions) == 3
+    assert len(ops_plan(run, keep_1, trust=("p.*",)).deletions) == 3
 
 
 def test_plan_with_nothing_to_delete_follows_no_pickles(real, run_of, monkeypatch):
     run = run_of({100: "intact", 200: "intact"})
     judging(monkeypatch, checkpoint_200={"refused": ("p.*",)})
-    assert not any(d.verdict.refused for d in ops.plan(run).decisions)
+    assert not any(d.verdict.refused for d in ops_plan(run).decisions)
     make_run(real, run, {300: "intact"})
-    assert any(d.verdict.refused for d in ops.plan(run).decisions)
+    assert any(d.verdict.refused for d in ops_plan(run).decisions)

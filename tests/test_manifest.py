@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import UsageError
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import scan, verify
+from ckptkit.ops.verify import Budget, reading, write_manifest
 from ckptkit.verify import manifest
 from tests.support.runs import make_run, names, restep, set_age, tree
 
@@ -19,14 +21,14 @@ ONE = {100: "intact"}
 
 
 def full(path, **more):
-    (judged,) = ops.verify(str(path), level="full", now=time.time() + 3600, **more)
+    (judged,) = verify(str(path), level="full", now=time.time() + 3600, **more)
     return judged
 
 
 def written(run):
     """The run's only checkpoint, with a manifest."""
     path = Path(run, "checkpoint-100")
-    assert ops.write_manifest(full(path))
+    assert write_manifest(full(path))
     return path
 
 
@@ -36,11 +38,11 @@ def codes(judged):
 
 def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of):
     run = run_of(ONE)
-    judged = full(run, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
-    ops.write_manifest(judged)
+    judged = full(run, reading=reading([run], Budget(), digests=("crc32", "sha256")))
+    write_manifest(judged)
     path = Path(run, "checkpoint-100")
     table = json.loads((path / manifest.FILE).read_text())
-    assert table["schema"] == "ckptkit.verify.verdict.manifest/1" and table["versions"]["ckptkit"]
+    assert table["schema"] == "ckptkit.manifest/1" and table["versions"]["ckptkit"]
     assert table["files"].keys() == {file.name for file in path.iterdir()} - {manifest.FILE}
     for name, entry in table["files"].items():
         raw = (path / name).read_bytes()
@@ -55,7 +57,7 @@ def test_writing_it_changes_no_time_that_a_rotation_sorts_by(run_of):
     after = tree(run)
     del after[str(path / manifest.FILE)]
     assert after == before
-    (found,) = ops.scan(run).checkpoints
+    (found,) = scan(run).checkpoints
     assert found.modified_at < time.time() - 3000, "the manifest's own time makes no checkpoint younger"
 
 
@@ -68,9 +70,9 @@ def test_it_is_read_back_as_it_was_written(run_of):
 def test_one_that_says_the_same_is_left_alone_and_a_new_digest_is_added(run_of):
     run = run_of(ONE)
     path = written(run)
-    assert ops.write_manifest(full(path)) is False
-    more = full(path, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
-    assert ops.write_manifest(more) is True
+    assert write_manifest(full(path)) is False
+    more = full(path, reading=reading([run], Budget(), digests=("crc32", "sha256")))
+    assert write_manifest(more) is True
     assert all("sha256" in entry for entry in json.loads((path / manifest.FILE).read_text())["files"].values())
 
 
@@ -103,7 +105,7 @@ def test_another_size_is_seen_without_reading(run_of):
     for name in ("README.md", "adapter_config.json"):
         with open(path / name, "a") as file:
             file.write(" \n")
-    (judged,) = ops.verify(str(path), now=time.time() + 3600)
+    (judged,) = verify(str(path), now=time.time() + 3600)
     assert codes(judged) == [("adapter_config.json", "changed-since-manifest"), ("README.md", "bad-optional")]
 
 
@@ -167,17 +169,17 @@ def test_a_broken_one_is_told_and_speaks_for_nothing(run_of, name):
     (path / manifest.FILE).write_bytes(BROKEN[name])
     judged = full(path)
     assert judged.verdict.state == "intact" and codes(judged) == [(manifest.FILE, "bad-manifest")]
-    assert ops.write_manifest(judged) is True, "and a new one takes its place"
+    assert write_manifest(judged) is True, "and a new one takes its place"
 
 
 def test_only_an_intact_one_that_was_read_whole_gets_one(run_of):
     run = run_of({100: "torn", 200: "intact"})
-    torn, whole = ops.verify(run, level="full")
+    torn, whole = verify(run, level="full")
     with pytest.raises(UsageError, match="incomplete"):
-        ops.write_manifest(torn)
+        write_manifest(torn)
     with pytest.raises(UsageError, match="not read whole"):
-        ops.write_manifest(ops.verify(run)[1])
-    assert ops.write_manifest(whole)
+        write_manifest(verify(run)[1])
+    assert write_manifest(whole)
 
 
 def test_a_file_that_changed_since_it_was_read_stops_it(run_of):
@@ -185,7 +187,7 @@ def test_a_file_that_changed_since_it_was_read_stops_it(run_of):
     judged = full(run)
     Path(run, "checkpoint-100", "README.md").write_text("another")
     with pytest.raises(UsageError, match=r"README\.md changed while it was read"):
-        ops.write_manifest(judged)
+        write_manifest(judged)
     assert manifest.FILE not in names(f"{run}/checkpoint-100")
 
 
@@ -195,18 +197,18 @@ def test_on_a_full_disk_none_is_written_and_the_old_one_stays(real, mount, fill)
     path = written(run)
     before = (path / manifest.FILE).read_bytes()
     fill(os.path.dirname(run))
-    more = full(path, reading=ops.reading([run], ops.Budget(), digests=("crc32", "sha256")))
+    more = full(path, reading=reading([run], Budget(), digests=("crc32", "sha256")))
     with pytest.raises(UsageError, match="No space left on device"):
-        ops.write_manifest(more)
+        write_manifest(more)
     assert (path / manifest.FILE).read_bytes() == before
     assert not [name for name in os.listdir(path) if name.endswith(".tmp")]
 
 
 def test_it_goes_with_its_checkpoint(run_of):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    for judged in ops.verify(run, level="full"):
-        ops.write_manifest(judged)
-    ops.prune(run)
+    for judged in verify(run, level="full"):
+        write_manifest(judged)
+    prune(run)
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
@@ -214,7 +216,7 @@ def test_what_a_killed_writer_left_of_it_is_nobodys_part_of_the_checkpoint(run_o
     path = written(run_of(ONE))
     shutil.copy(path / manifest.FILE, path / f"{manifest.FILE}.tmp")
     set_age(str(path), time.time(), 3600)
-    assert full(path).verdict.findings == () and ops.write_manifest(full(path)) is False
+    assert full(path).verdict.findings == () and write_manifest(full(path)) is False
 
 
 def test_a_symlink_in_its_place_is_not_followed(run_of, tmp_path):

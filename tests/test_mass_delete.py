@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import forecast, ops
+from ckptkit import forecast
 from ckptkit.calling import command
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import scan
 from ckptkit.policy.keep import Range, Rules
 from ckptkit.system import lock
 from tests.support.runs import CHECKOUT, make_run, names, tree
@@ -24,37 +26,37 @@ def steps(run):
 
 def test_new_policy_that_would_delete_more_than_half_deletes_no_intact_one_and_says_what_to_type(run_of):
     run = run_of(FIVE)
-    pruned = ops.prune(run)
+    pruned = prune(run)
     assert pruned.outcome.deleted == () and steps(run) == [100, 200, 300, 400, 500]
     assert "3 of 5 intact checkpoints wait for your yes" in pruned.stopped
     assert pruned.stopped.endswith("fix: " + command("prune", run, "--keep-last", "2", "--max-delete", "3"))
-    assert len(ops.prune(run, Rules(max_delete=3)).outcome.deleted) == 3
+    assert len(prune(run, Rules(max_delete=3)).outcome.deleted) == 3
 
 
 def test_what_is_damaged_and_what_a_killed_sweep_left_goes_without_a_yes(run_of):
     run = run_of(FIVE | {600: "torn", 50: "torn"})
     os.rename(f"{run}/checkpoint-50", f"{run}/.ckptkit-deleting-checkpoint-50")
-    pruned = ops.prune(run)
+    pruned = prune(run)
     assert pruned.stopped and pruned.outcome.deleted == (f"{run}/checkpoint-600",)
     assert names(run) == [f"checkpoint-{step}" for step in FIVE]
 
 
 def test_policy_that_was_stopped_is_not_taken_for_agreed_to(run_of):
     run = run_of(FIVE)
-    assert ops.prune(run).stopped and ops.prune(run).stopped
-    assert not ops.prune(run, yes=True).stopped
+    assert prune(run).stopped and prune(run).stopped
+    assert not prune(run, yes=True).stopped
     assert steps(run) == [400, 500]
 
 
 def test_explicit_limit_stops_too_and_is_named(run_of):
-    pruned = ops.prune(run_of(FIVE), Rules(max_delete=2))
+    pruned = prune(run_of(FIVE), Rules(max_delete=2))
     assert "more than --max-delete 2" in pruned.stopped and pruned.outcome.deleted == ()
 
 
 def test_dry_run_shows_the_whole_plan_and_what_would_wait(run_of):
     run = run_of(FIVE)
     before = tree(run)
-    pruned = ops.prune(run, dry_run=True)
+    pruned = prune(run, dry_run=True)
     assert len(pruned.plan.deletions) == 3 and pruned.outcome is None
     assert "deleting 3 of 5 intact checkpoints needs your yes" in pruned.stopped
     assert tree(run) == before
@@ -125,7 +127,7 @@ def fill_more(point):
 
 def need_of(run):
     """Bytes of the next save, and how many checkpoints make room for it."""
-    size = max(c.allocated_bytes for c in ops.scan(run).checkpoints)
+    size = max(c.allocated_bytes for c in scan(run).checkpoints)
     need = forecast.next_save_bytes(size)
     return need, -(-need // size)
 
@@ -137,22 +139,22 @@ SIX = dict.fromkeys((100, 200, 300, 400, 500, 600), "intact")
 def test_on_a_full_volume_the_oldest_go_just_enough_for_one_save_once_per_policy(full):
     run = full(SIX)
     need, count = need_of(run)
-    pruned = ops.prune(run, KEEP_1)
+    pruned = prune(run, KEEP_1)
     assert steps(run) == list(SIX)[count:]
     assert os.statvfs(run).f_bavail * os.statvfs(run).f_frsize >= need
     assert f"To make room for the next save, the oldest {count} were deleted" in pruned.stopped
     assert pruned.outcome.notes == ()
     full.again()
-    assert ops.prune(run, KEEP_1).outcome.deleted == (), "once per policy"
-    again = ops.prune(run, KEEP_1)
+    assert prune(run, KEEP_1).outcome.deleted == (), "once per policy"
+    again = prune(run, KEEP_1)
     assert again.stopped and len(steps(run)) == 6 - count, "what went counts: the rest is not half all of a sudden"
-    assert not ops.prune(run, KEEP_1, yes=True).stopped and steps(run) == [600]
+    assert not prune(run, KEEP_1, yes=True).stopped and steps(run) == [600]
 
 
 @pytest.mark.mounts
 def test_on_a_full_volume_damaged_ones_that_make_enough_room_cost_no_intact_one(full):
     run = full(SIX | {610: "torn", 620: "torn", 630: "torn"})
-    pruned = ops.prune(run, KEEP_1)
+    pruned = prune(run, KEEP_1)
     assert len(pruned.outcome.deleted) == 3 and steps(run) == list(SIX)
 
 
@@ -160,7 +162,7 @@ def test_on_a_full_volume_damaged_ones_that_make_enough_room_cost_no_intact_one(
 def test_on_a_full_volume_at_most_half_goes_and_none_where_that_is_not_enough(full):
     run = full({100: "intact", 200: "intact", 300: "intact"})
     assert need_of(run)[1] > 1, "one of three is half of them at most, and not enough"
-    pruned = ops.prune(run, KEEP_1)
+    pruned = prune(run, KEEP_1)
     assert pruned.outcome.deleted == () and "2 of 3 intact checkpoints wait for your yes" in pruned.stopped
 
 
@@ -168,7 +170,7 @@ def test_on_a_full_volume_at_most_half_goes_and_none_where_that_is_not_enough(fu
 def test_room_that_can_not_be_remembered_is_a_note_and_the_same_plan(full, monkeypatch):
     monkeypatch.setenv("CKPTKIT_STATE", "/dev/null/nowhere")
     run = full(SIX)
-    pruned = ops.prune(run, KEEP_1)
+    pruned = prune(run, KEEP_1)
     assert pruned.outcome.deleted and pruned.stopped
     assert any("could not be remembered" in note and "Not a directory" in note for note in pruned.outcome.notes)
 

@@ -18,10 +18,13 @@ from pathlib import Path
 import pytest
 
 import ckptkit as kit
-from ckptkit import ops
 from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.history import records
 from ckptkit.model.events import Alert, Outlook, Sample
+from ckptkit.ops.monitor import Watch
+from ckptkit.ops.monitor import watch as ops_watch
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import scan
 from tests.support.runs import make_run, restep, set_age
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -39,7 +42,7 @@ def codes(tick):
 @pytest.mark.mounts
 def test_use_rises_and_clears_on_a_real_volume_and_each_change_is_told_once(mount):
     volume = mount("tmpfs", "size=40m")
-    watch, ballast = ops.Watch(volume, 600.0), Path(volume, "ballast")
+    watch, ballast = Watch(volume, 600.0), Path(volume, "ballast")
     told = []
     for mib in (0, 21, 21, 25, 33, 37, 37, 1):
         ballast.write_bytes(b"\1" * (mib * MIB))
@@ -52,8 +55,8 @@ def test_use_rises_and_clears_on_a_real_volume_and_each_change_is_told_once(moun
 def test_headroom_shrinks_and_recovers_with_real_checkpoints_and_looks_come_faster(mount, real):
     volume = mount("tmpfs", "size=4m")
     run = make_run(real, f"{volume}/run", {100: "intact"})
-    save = ops.scan(run).checkpoints[0].allocated_bytes
-    watch, ballast = ops.Watch(volume, 600.0), Path(volume, "ballast")
+    save = scan(run).checkpoints[0].allocated_bytes
+    watch, ballast = Watch(volume, 600.0), Path(volume, "ballast")
     before = watch.tick(NOW)
     assert before.wait == 600
     need = before.sight.runs[0].save_bytes
@@ -70,7 +73,7 @@ def test_headroom_shrinks_and_recovers_with_real_checkpoints_and_looks_come_fast
 @pytest.mark.mounts
 def test_inodes_run_out_and_come_back(mount):
     volume = mount("tmpfs", "size=4m,nr_inodes=100")
-    watch = ops.Watch(volume, 600.0)
+    watch = Watch(volume, 600.0)
     for i in range(92):
         Path(volume, str(i)).touch()
     assert ("inodes", 2) in codes(watch.tick(NOW))
@@ -82,7 +85,7 @@ def test_inodes_run_out_and_come_back(mount):
 @pytest.mark.mounts
 def test_read_only_volume_is_told_once_and_when_it_can_be_written_again(mount):
     volume = mount("ext4")
-    watch = ops.Watch(volume, 600.0)
+    watch = Watch(volume, 600.0)
     assert watch.tick(NOW).alerts == ()
     subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
     assert codes(watch.tick(NOW + 600)) == {("read-only", 1)} and watch.tick(NOW + 1200).alerts == ()
@@ -92,7 +95,7 @@ def test_read_only_volume_is_told_once_and_when_it_can_be_written_again(mount):
 
 def test_newest_one_torn_is_told_and_clears_with_the_next_intact_one(run_of, real):
     run = run_of({100: "intact", 200: "torn"})
-    watch = ops.Watch(run, 600.0)
+    watch = Watch(run, 600.0)
     (torn,) = [a for a in watch.tick(time.time()).alerts if a.code == "damaged"]
     assert torn.level == "red" and "checkpoint-200, the newest, is incomplete" in torn.message
     make_run(real, run, {300: "intact"}, age=600)
@@ -101,12 +104,12 @@ def test_newest_one_torn_is_told_and_clears_with_the_next_intact_one(run_of, rea
 
 def test_more_than_the_policy_keeps_is_told_but_not_while_a_save_is_fresh(run_of, real):
     run = run_of({100: "intact", 200: "intact"})
-    watch = ops.Watch(run, 600.0)
+    watch = Watch(run, 600.0)
     assert not any(a.code == "count" for a in watch.tick(time.time()).alerts)
     make_run(real, run, {300: "intact"}, age=10)
     assert not any(a.code == "count" for a in watch.tick(time.time()).alerts)
     assert ("count", 1) in codes(watch.tick(time.time() + 300))
-    ops.prune(run)
+    prune(run)
     assert ("count", 0) in codes(watch.tick(time.time() + 301))
 
 
@@ -114,7 +117,7 @@ def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of, real):
     run, now = run_of({100: "intact", 200: "intact"}), time.time()
     set_age(f"{run}/checkpoint-100", now, 1200)
     set_age(f"{run}/checkpoint-200", now, 600)
-    watch = ops.Watch(run, 600.0)
+    watch = Watch(run, 600.0)
     assert not any(a.code == "no-save" for a in watch.tick(now).alerts)
     assert ("no-save", 1) in codes(watch.tick(now + 1300))
     make_run(real, run, {300: "intact"}, age=0)
@@ -126,7 +129,7 @@ def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of, real):
 def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm):
     here, gone = Path(calm, "here"), Path(calm, "gone")
     here.mkdir()
-    watch = ops.Watch(str(here), 600.0)
+    watch = Watch(str(here), 600.0)
     assert watch.tick(NOW).alerts == ()
     here.rename(gone)
     assert codes(watch.tick(NOW)) == {("unreadable", 1)} and watch.tick(NOW).alerts == ()
@@ -138,7 +141,7 @@ def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm):
 def test_run_with_a_broken_configuration_hides_no_other(run_of, calm):
     good, bad = run_of({100: "intact"}, at=f"{calm}/good"), run_of({100: "intact"}, at=f"{calm}/bad")
     Path(bad, "ckptkit.toml").write_text("keep_lats = 1")
-    tick = ops.Watch(calm, 600.0).tick(time.time())
+    tick = Watch(calm, 600.0).tick(time.time())
     assert [r.sample.run for r in tick.sight.runs] == [good]
     assert [(a.code, a.subject) for a in tick.alerts] == [("unreadable", bad)]
 
@@ -150,7 +153,7 @@ def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of):
         asked.append([s.at for s in samples])
         return Outlook(NOW + 3600 * 5, 900, 0, None)
 
-    watch = ops.Watch(run, 600.0, outlook)
+    watch = Watch(run, 600.0, outlook)
     assert ("full-soon", 1) in codes(watch.tick(NOW))
     watch.tick(NOW + 600)
     assert asked == [[NOW], [NOW, NOW + 600]]
@@ -161,7 +164,7 @@ def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of):
 
 def test_samples_of_volume_and_run_are_kept_and_not_more_often_than_is_worth_it(run_of):
     run = run_of({100: "intact", 200: "intact"})
-    watch = ops.Watch(run, 600.0)
+    watch = Watch(run, 600.0)
     for second in (0, 5, 10, 40):
         watch.tick(NOW + second)
     samples, fault = records.recall(Sample)
@@ -171,9 +174,9 @@ def test_samples_of_volume_and_run_are_kept_and_not_more_often_than_is_worth_it(
 
 def test_next_monitor_goes_on_where_the_last_one_ended(run_of):
     run = run_of({100: "intact", 200: "torn"})
-    assert ops.Watch(run, 600.0).tick(NOW).alerts
-    assert ops.Watch(run, 600.0).tick(NOW + 60).alerts == ()
-    (trail,) = ops.Watch(run, 600.0).tick(NOW + 120).trail.values()
+    assert Watch(run, 600.0).tick(NOW).alerts
+    assert Watch(run, 600.0).tick(NOW + 60).alerts == ()
+    (trail,) = Watch(run, 600.0).tick(NOW + 120).trail.values()
     assert [s.at - NOW for s in trail] == [0, 60, 120]
     assert [a.code for a in records.recall(Alert)[0]].count("damaged") == 1
 
@@ -181,7 +184,7 @@ def test_next_monitor_goes_on_where_the_last_one_ended(run_of):
 def test_lost_history_is_told_once_and_alerts_all_the_same(run_of, monkeypatch):
     records._told.clear()
     monkeypatch.setenv("CKPTKIT_STATE", "/dev/null/nowhere")
-    watch = ops.Watch(run_of({100: "torn"}), 600.0)
+    watch = Watch(run_of({100: "torn"}), 600.0)
     first, second = watch.tick(NOW), watch.tick(NOW + 600)
     assert len(first.faults) == 1 and "can't be written" in first.faults[0] and second.faults == ()
     assert ("damaged", 1) in codes(first) and second.alerts == ()
@@ -192,8 +195,8 @@ def test_a_day_in_constant_memory(run_of, monkeypatch):
     """A look every 10 minutes, at a run whose state changes. What is kept a look adds up every day; a cache that a
     library fills does it once: so the day that grew least counts."""
     run, now, sizes = run_of({100: "intact", 200: "intact"}), NOW, []
-    monkeypatch.setattr("ckptkit.ops.watching.WINDOW", 48)  # so that it is full, and rolls, before the days begin
-    watch = ops.Watch(run, 600.0)
+    monkeypatch.setattr("ckptkit.ops.monitor.WINDOW", 48)  # so that it is full, and rolls, before the days begin
+    watch = Watch(run, 600.0)
     tracemalloc.start()
     for looks in (60, 144, 144):
         for look in range(looks):
@@ -213,7 +216,7 @@ def test_loop_waits_as_told_by_the_given_clock_and_sleeper(tmp_path):
         waits.append(seconds)
         return len(waits) == 144
 
-    ops.watch(str(tmp_path), ticks.append, rest, every=600.0, clock=lambda: NOW + sum(waits))
+    ops_watch(str(tmp_path), ticks.append, rest, every=600.0, clock=lambda: NOW + sum(waits))
     assert waits == [600.0] * 144
     assert [t.sight.at - NOW for t in ticks] == [600.0 * i for i in range(144)]
 
@@ -379,7 +382,7 @@ def test_audit_tells_each_deletion_by_whom_and_why(run_of, ckptkit):
 
 def test_use_over_time_is_drawn_from_the_samples(run_of, ckptkit):
     run = run_of({100: "intact"})
-    watch, now = ops.Watch(run, 600.0), time.time()
+    watch, now = Watch(run, 600.0), time.time()
     for i in range(30):
         watch.tick(now - 18_000 + i * 600)
     page = ckptkit("diskreport", "--since", "24h", run)

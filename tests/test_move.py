@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.latest import latest
+from ckptkit.ops.move import destination, move
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import find_runs, rules_for, verify
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover, pins
 from ckptkit.system import lock
@@ -37,7 +40,7 @@ def times(path):
 def intact(*runs):
     """Names of all that are intact, every byte of them read, in any of these runs."""
     found = [run for run in runs if os.path.isdir(run) and discover.scan(run).checkpoints]
-    return {j.checkpoint.name for run in found for j in ops.verify(run, level="full") if j.verdict.intact}
+    return {j.checkpoint.name for run in found for j in verify(run, level="full") if j.verdict.intact}
 
 
 def flip(path):
@@ -66,7 +69,7 @@ def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there
     assert f"resume there with: --resume_from_checkpoint {volume}/run/checkpoint-300\n" in called.out
     assert called.out.index("checkpoint-300 is proved") < called.out.index("checkpoint-200 is proved")
     assert "checkpoint-100" in called.out and "no rule keeps it" in called.out and "incomplete" in called.out
-    assert tree(run) == before and ops.latest(f"{volume}/run").path == f"{volume}/run/checkpoint-300"
+    assert tree(run) == before and latest(f"{volume}/run").path == f"{volume}/run/checkpoint-300"
 
 
 def test_the_rules_are_those_of_prune(run_of, ckptkit, volume):
@@ -80,7 +83,7 @@ def test_the_rules_are_those_of_prune(run_of, ckptkit, volume):
 
 def test_what_belongs_to_the_run_goes_along_and_the_rest_is_named(run_of, ckptkit, volume):
     run = run_of(THREE)
-    ops.pin(f"{run}/checkpoint-100")
+    pin(f"{run}/checkpoint-100")
     for name in ("train.log", "runs/now/events.out.tfevents.1", "dataset/all.bin", "notes.txt"):
         Path(run, name).parent.mkdir(parents=True, exist_ok=True)
         Path(run, name).write_text(name)
@@ -142,7 +145,7 @@ def test_one_that_a_rotation_deletes_meanwhile_is_told_and_leaves_nothing(run_of
         if what == "copy" and checkpoint.step == 100:
             shutil.rmtree(checkpoint.path)
 
-    moved = ops.move(run, ops.destination(f"{volume}/run", run), Rules(), tell=rotate)
+    moved = move(run, destination(f"{volume}/run", run), Rules(), tell=rotate)
     assert moved.copied == ("checkpoint-200",) and names(f"{volume}/run") == ["checkpoint-200"]
     assert [failure.error for failure in moved.failures] == [f"{run}/checkpoint-100 was deleted while it was copied"]
 
@@ -250,7 +253,7 @@ def test_what_no_rule_keeps_is_not_copied_so_it_stays_and_is_told_with_the_comma
 
 def test_a_pinned_one_stays_and_its_fix_is_told(run_of, ckptkit, volume):
     run = run_of(THREE)
-    ops.pin(f"{run}/checkpoint-200")
+    pin(f"{run}/checkpoint-200")
     called = ckptkit("move", run, f"{volume}/run", "--delete-source")
     assert called.code == 3 and f"checkpoint-200 stays: it is pinned; fix: {CHECKOUT}/bin/unpin" in called.err
     assert names(run) == [".ckptkit-pins", "checkpoint-100", "checkpoint-200"]
@@ -338,7 +341,7 @@ def after(run, dest, act):
         if what == "proved" and checkpoint.name == "checkpoint-300":
             act()
 
-    return ops.move(run, ops.destination(dest, run), ops.rules_for(run, {}, None), delete_source=True, tell=tell)
+    return move(run, destination(dest, run), rules_for(run, {}, None), delete_source=True, tell=tell)
 
 
 def test_a_volume_that_is_unmounted_meanwhile_gets_nothing_more_and_the_source_stays(run_of, volume):
@@ -389,7 +392,7 @@ def test_what_a_killed_move_leaves_is_no_run_and_no_checkpoint_to_any_verb(run_o
     run = run_of({100: "intact"})
     os.makedirs(f"{volume}/run")
     os.rename(make_run_copy(run, volume), f"{volume}/run/.ckptkit-moving-checkpoint-100")
-    assert ops.find_runs(volume) == [] and discover.scan(f"{volume}/run").checkpoints == ()
+    assert find_runs(volume) == [] and discover.scan(f"{volume}/run").checkpoints == ()
 
 
 def make_run_copy(run, volume):

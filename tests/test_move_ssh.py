@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.ops import verify
+from ckptkit.ops.read import verify
 from ckptkit.runs import discover, pins
 from ckptkit.store import ssh as remote
 from tests.layouts.made import CASES, copied

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit as package
-from ckptkit import ops
 from ckptkit.errors import NoSuchRun
+from ckptkit.ops.preflight import preflight
 from tests.support.runs import CHECKOUT, tree
 
 TWO = {100: "intact", 200: "intact"}
@@ -113,19 +113,19 @@ def test_from_python_the_exception_says_the_same_without_a_command(root):
     with pytest.raises(NoSuchRun, match="did you mean"):
         package.latest(str(root.parent / "run" / "a"))
     with pytest.raises(NoSuchRun, match="runs below it"):
-        ops.preflight(str(root))
+        preflight(str(root))
 
 
 def test_output_dir_of_a_search_is_no_parent(run_of, tmp_path):
     for trial in ("run-0", "run-1"):
         run_of(TWO, at=tmp_path / "search" / trial)
-    assert "resume" in {check.code for check in ops.preflight(str(tmp_path / "search"))}
+    assert "resume" in {check.code for check in preflight(str(tmp_path / "search"))}
 
 
 def test_new_run_beside_another_is_no_typo_and_one_letter_less_is(run_of, tmp_path):
     run = run_of(TWO, at=tmp_path / "exp-5")
     told = {name: check.message for name in ("exp-6", "exp5")
-            for check in ops.preflight(str(tmp_path / name)) if check.code == "resume"}  # fmt: skip
+            for check in preflight(str(tmp_path / name)) if check.code == "resume"}  # fmt: skip
     assert "did you mean" not in told["exp-6"] and f"(did you mean {run}?)" in told["exp5"]
 
 

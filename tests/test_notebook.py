@@ -48,8 +48,8 @@ def test_report_with_a_past_draws_it_with_its_outlook(run_of, tmp_path):
     run = run_of({100: "intact", 200: "intact"})
     look = f"""
 import time, ckptkit
-from ckptkit import ops
-watching = ops.Watch({run!r}, 600.0)
+from ckptkit.ops.monitor import Watch
+watching = Watch({run!r}, 600.0)
 for minutes in range(60, 0, -10):
     watching.tick(time.time() - 60 * minutes)
 """

@@ -7,8 +7,11 @@ import time
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, UsageError
+from ckptkit.ops.latest import latest
+from ckptkit.ops.pin import pin, unpin
+from ckptkit.ops.prune import discard, prune
+from ckptkit.ops.read import judge, scan, verify
 from ckptkit.policy.keep import SILENCE_SECONDS, Range, Rules
 from tests.support.runs import make_run, names, restep, set_age, tree
 
@@ -17,16 +20,16 @@ KEEP_1 = Rules(Range(1, 1))
 
 def test_torn_one_goes_and_two_intact_ones_stay_whatever_their_order(run_of):
     run = run_of({100: "intact", 200: "torn", 150: "intact"})
-    pruned = ops.prune(run)
+    pruned = prune(run)
     assert names(run) == ["checkpoint-100", "checkpoint-150"]
     assert pruned.outcome.deleted == (f"{run}/checkpoint-200",)
-    assert os.path.basename(ops.latest(run).path) == "checkpoint-150"
+    assert os.path.basename(latest(run).path) == "checkpoint-150"
 
 
 @pytest.mark.mounts
 def test_what_was_freed_is_measured_and_is_what_was_expected(real, mount):
     run = make_run(real, f"{mount('tmpfs', 'size=40m')}/run", {100: "intact", 200: "intact", 300: "intact"})
-    pruned = ops.prune(run)
+    pruned = prune(run)
     assert 0.9 * pruned.plan.expected_freed_bytes <= pruned.outcome.freed_bytes
     assert pruned.outcome.notes == ()
 
@@ -34,17 +37,17 @@ def test_what_was_freed_is_measured_and_is_what_was_expected(real, mount):
 def test_a_plan_with_nothing_to_delete_touches_nothing(run_of):
     run = run_of({100: "intact", 200: "intact"})
     before = tree(run)
-    assert ops.prune(run).outcome.deleted == ()
+    assert prune(run).outcome.deleted == ()
     assert tree(run) == before
 
 
 def test_young_torn_one_is_being_written_and_stays(run_of):
     run = run_of({100: "intact", 200: "young"})
-    assert ops.prune(run).outcome.deleted == ()
-    assert [j.verdict.state for j in ops.judge(ops.scan(run))] == ["intact", "in_progress"]
-    assert [j.verdict.state for j in ops.judge(ops.scan(run), quiet=0)] == ["intact", "incomplete"]
+    assert prune(run).outcome.deleted == ()
+    assert [j.verdict.state for j in judge(scan(run))] == ["intact", "in_progress"]
+    assert [j.verdict.state for j in judge(scan(run), quiet=0)] == ["intact", "incomplete"]
     later = time.time() + SILENCE_SECONDS  # a training somewhere on this machine counts no more then
-    assert ops.prune(run, now=later).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert prune(run, now=later).outcome.deleted == (f"{run}/checkpoint-200",)
 
 
 def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of):
@@ -52,17 +55,17 @@ def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of):
     before = tree(run)
     for dry_run in (True, False):
         with pytest.raises(NoIntactCheckpoint):
-            ops.prune(run, dry_run=dry_run)
+            prune(run, dry_run=dry_run)
     assert tree(run) == before
 
 
 def test_known_policy_is_not_asked_about_again(real, run_of):
     run = run_of({100: "intact", 200: "intact"})
-    ops.prune(run)
+    prune(run)
     make_run(real, run, dict.fromkeys((300, 400, 500, 600), "intact"))
-    assert len(ops.prune(run).outcome.deleted) == 4
+    assert len(prune(run).outcome.deleted) == 4
     make_run(real, run, dict.fromkeys((700, 800), "intact"))
-    assert ops.prune(run, KEEP_1).stopped
+    assert prune(run, KEEP_1).stopped
 
 
 def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of):
@@ -73,7 +76,7 @@ def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of):
             file.truncate(100)
 
     with pytest.raises(NoIntactCheckpoint, match="checkpoint-300 is not intact any more"):
-        ops.prune(run, announce=break_it)
+        prune(run, announce=break_it)
     assert len(names(run)) == 3
 
 
@@ -84,17 +87,17 @@ def test_checkpoint_replaced_after_the_plan_is_left_alone(run_of, real):
         os.rename(f"{run}/checkpoint-100", f"{run}/moved")
         os.mkdir(f"{run}/checkpoint-100")
 
-    outcome = ops.prune(run, announce=replace).outcome
+    outcome = prune(run, announce=replace).outcome
     assert [f.error for f in outcome.failures] == ["changed after it was judged: left alone"]
     assert "checkpoint-100" in names(run)
 
 
 def test_pinned_one_stays_until_it_is_unpinned(run_of):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
-    ops.pin(f"{run}/checkpoint-100")
-    assert ops.prune(run).outcome.deleted == ()
-    ops.unpin(f"{run}/checkpoint-100")
-    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
+    pin(f"{run}/checkpoint-100")
+    assert prune(run).outcome.deleted == ()
+    unpin(f"{run}/checkpoint-100")
+    assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
 
 
 def test_unreadable_pins_stop_every_deletion(run_of):
@@ -102,17 +105,17 @@ def test_unreadable_pins_stop_every_deletion(run_of):
     with open(f"{run}/.ckptkit-pins", "wb") as file:
         file.write(b"\xff\xfe")
     with pytest.raises(UsageError, match="nothing is deleted until it can"):
-        ops.prune(run)
+        prune(run)
     assert len([n for n in names(run) if n.startswith("checkpoint")]) == 3
 
 
 def test_what_a_process_has_open_stays_and_its_holder_is_named(run_of):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open(f"{run}/checkpoint-100/optimizer.pt", "rb"):
-        pruned = ops.prune(run)
+        pruned = prune(run)
     assert pruned.outcome.deleted == ()
     assert f"(pid {os.getpid()})" in pruned.plan.decisions[0].reasons[0]
-    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
 
 
 def test_what_a_process_has_mapped_without_a_descriptor_stays(run_of):
@@ -121,9 +124,9 @@ def test_what_a_process_has_mapped_without_a_descriptor_stays(run_of):
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open(f"{run}/checkpoint-100/adapter_model.safetensors", "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    assert ops.prune(run).outcome.deleted == ()
+    assert prune(run).outcome.deleted == ()
     mapped.close()
-    assert len(ops.prune(run).outcome.deleted) == 1
+    assert len(prune(run).outcome.deleted) == 1
 
 
 def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of):
@@ -131,8 +134,8 @@ def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of
 
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with lock.hold(run), pytest.raises(LockHeld, match=f"process {os.getpid()}"):
-        ops.prune(run)
-    ops.prune(run)
+        prune(run)
+    prune(run)
     assert len(names(run)) == 2
 
 
@@ -141,7 +144,7 @@ def test_lock_timeout_waits_for_the_other_sweep(run_of):
     holder = subprocess.Popen(["flock", run, "sleep", "1"])
     while subprocess.run(["flock", "-n", run, "true"], check=False).returncode == 0:
         time.sleep(0.01)
-    assert len(ops.prune(run, lock_timeout=20).outcome.deleted) == 1
+    assert len(prune(run, lock_timeout=20).outcome.deleted) == 1
     holder.wait()
 
 
@@ -157,11 +160,11 @@ def test_killed_sweep_leaves_nothing_that_looks_alive_and_the_next_one_finishes_
         "-e",
         "inject=unlinkat:signal=KILL:when=3",
     ]
-    script = f"from ckptkit import ops; ops.prune({run!r})"
+    script = f"from ckptkit.ops.prune import prune; prune({run!r})"
     killed = subprocess.run([*inject, sys.executable, "-c", script], cwd=os.getcwd(), check=False)
     assert killed.returncode != 0
     assert names(run) == ["checkpoint-200", "checkpoint-300", ".ckptkit-deleting-checkpoint-100"]
-    pruned = ops.prune(run)
+    pruned = prune(run)
     assert [left.name for left in pruned.plan.leftovers] == [".ckptkit-deleting-checkpoint-100"]
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
@@ -170,13 +173,13 @@ def test_leftover_stays_while_nothing_intact_stands_beside_it(run_of):
     run = run_of({100: "intact", 200: "torn"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     with pytest.raises(NoIntactCheckpoint):
-        ops.prune(run)
+        prune(run)
     assert ".ckptkit-deleting-checkpoint-100" in names(run)
 
 
 def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
     run = run_of({100: "intact", 200: "torn", 300: "corrupt"})
-    found = ops.latest(run)
+    found = latest(run)
     assert found.path == f"{run}/checkpoint-100"
     told = {p.checkpoint.name: p.reason for p in found.passed_over}
     assert told["checkpoint-200"].startswith("incomplete: trainer_state.json is missing; it is written last")
@@ -186,8 +189,8 @@ def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
 def test_latest_of_weights_only_ones_must_be_asked_for(run_of):
     run = run_of({100: "intact", 200: "intact"}, kind="only")
     with pytest.raises(NoIntactCheckpoint, match="weights only, not resumable"):
-        ops.latest(run)
-    assert ops.latest(run, weights_only_ok=True).path == f"{run}/checkpoint-200"
+        latest(run)
+    assert latest(run, weights_only_ok=True).path == f"{run}/checkpoint-200"
 
 
 def test_latest_at_level_full_reads_records_and_falls_back(run_of):
@@ -197,8 +200,8 @@ def test_latest_at_level_full_reads_records_and_falls_back(run_of):
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
-    assert ops.latest(run).path == f"{run}/checkpoint-200"
-    assert ops.latest(run, level="full").path == f"{run}/checkpoint-100"
+    assert latest(run).path == f"{run}/checkpoint-200"
+    assert latest(run, level="full").path == f"{run}/checkpoint-100"
 
 
 def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(real, run_of):
@@ -210,21 +213,21 @@ def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(r
     with open(state, "w") as file:
         file.write(text.replace('"loss": 4.', '"loss": 7.'))
     set_age(f"{run}/checkpoint-9000", time.time(), 90000)
-    found = ops.latest(run)
+    found = latest(run)
     assert found.path == f"{run}/checkpoint-200"
     assert found.passed_over[0].reason == "from an earlier run in this directory"
-    assert ops.prune(run).outcome.deleted == (f"{run}/checkpoint-9000",)
+    assert prune(run).outcome.deleted == (f"{run}/checkpoint-9000",)
 
 
 def test_discard_removes_a_partial_even_where_nothing_is_intact_and_never_the_only_intact_one(run_of):
     run = run_of({100: "torn"})
-    assert ops.discard(f"{run}/checkpoint-100").deleted == (f"{run}/checkpoint-100",)
+    assert discard(f"{run}/checkpoint-100").deleted == (f"{run}/checkpoint-100",)
     make_run_path = run_of({200: "intact"})
     with pytest.raises(NoIntactCheckpoint):
-        ops.discard(f"{make_run_path}/checkpoint-200")
+        discard(f"{make_run_path}/checkpoint-200")
 
 
 def test_restepped_copy_is_what_the_tests_think_it_is(run_of):
     run = run_of({100: "intact"})
     restep(f"{run}/checkpoint-100", 7)
-    assert [f.code for f in ops.verify(run)[0].verdict.findings] == ["step-mismatch"]
+    assert [f.code for f in verify(run)[0].verdict.findings] == ["step-mismatch"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.pin import pin
 from tests.support import pasting
 from tests.support.runs import CHECKOUT, make_run
 
@@ -65,7 +65,7 @@ def state(mount, real):
     for name, steps in STATES.items():
         runs[name] = make_run(real, f"{volume}/runs/{name.replace(', ', '-').replace(' ', '-')}", steps)
     os.makedirs(runs["empty"], exist_ok=True)
-    ops.pin(f"{runs['corrupt, pinned']}/checkpoint-100")
+    pin(f"{runs['corrupt, pinned']}/checkpoint-100")
     Path(runs["unknown"], "checkpoint-300").mkdir()
     Path(runs["unknown"], "checkpoint-300", "model.safetensors").write_bytes(b"\1" * 100)
     Path(volume, "runs", "train.log").write_text("OSError: [Errno 28] No space left on device\n")

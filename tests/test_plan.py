@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import scan
 from tests.support.runs import tree
 
 SEED = ("--max-steps", 28_000, "--save-steps", 1_000)
@@ -106,7 +106,7 @@ def test_diffusers_pipeline_is_told_with_its_parts_and_a_part_is_sized(ckptkit, 
 
 def test_a_run_is_measured_to_the_byte(ckptkit, run_of):
     run = run_of({100: "intact", 200: "intact", 300: "torn"})
-    (checkpoint,) = (c for c in ops.scan(run).checkpoints if c.step == 200)
+    (checkpoint,) = (c for c in scan(run).checkpoints if c.step == 200)
     before = tree(run)
     told = ckptkit("plan", "--from", run, "--max-steps", 1000, "--json").json
     assert told["checkpoint"]["bytes"] == checkpoint.allocated_bytes and told["basis"].startswith(checkpoint.path)
@@ -118,7 +118,7 @@ def test_of_the_measured_run_itself_nothing_counts_as_other_data(ckptkit, run_of
     told = ckptkit("plan", "--from", run, "--max-steps", 1000, "--json").json
     status = os.statvfs(run)
     used = (status.f_blocks - status.f_bfree) * status.f_frsize
-    own = sum(c.allocated_bytes for c in ops.scan(run).checkpoints)
+    own = sum(c.allocated_bytes for c in scan(run).checkpoints)
     assert abs(used - own - told["other_bytes"]) < 64 << 20  # others write beside us
 
 

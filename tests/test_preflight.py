@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import calling, ops
+from ckptkit import calling
 from ckptkit.forecast import next_save_bytes
+from ckptkit.ops.preflight import preflight
+from ckptkit.ops.read import scan
 from ckptkit.policy.keep import DEFAULT_RULES, Range, Rules
 from tests.support.runs import make_run, names, tree
 from tests.support.waiting import wait_for
@@ -20,7 +22,7 @@ TWO = {100: "intact", 200: "intact"}
 
 
 def states(run, rules=DEFAULT_RULES, **more):
-    return {check.code: check.state for check in ops.preflight(str(run), rules, **more)}
+    return {check.code: check.state for check in preflight(str(run), rules, **more)}
 
 
 @pytest.mark.mounts
@@ -32,7 +34,7 @@ def test_a_healthy_run_goes(run_of, ckptkit, calm):
 
 
 def test_a_run_that_is_not_there_yet_goes_from_step_0(tmp_path):
-    found = {check.code: check for check in ops.preflight(str(tmp_path / "new" / "run"), DEFAULT_RULES)}
+    found = {check.code: check for check in preflight(str(tmp_path / "new" / "run"), DEFAULT_RULES)}
     assert found["resume"].message == "no checkpoint yet: starts at step 0" and found["write"].state == "go"
     assert names(str(tmp_path)) == [], "the probe is gone again"
 
@@ -63,7 +65,7 @@ def test_a_next_save_that_fits_only_if_an_older_one_goes_is_told(real, mount):
     """A Trainer alone writes it before it deletes one, and dies."""
     point = mount("tmpfs", "size=4m")
     run = make_run(real, os.path.join(point, "run"), dict.fromkeys((100, 200, 300, 400), "intact"))
-    rules, save = Rules(Range(2, 2)), next_save_bytes(max(c.allocated_bytes for c in ops.scan(run).checkpoints))
+    rules, save = Rules(Range(2, 2)), next_save_bytes(max(c.allocated_bytes for c in scan(run).checkpoints))
     assert states(run, rules)["headroom"] == "go"
     status = os.statvfs(point)
     with open(f"{point}/ballast", "wb") as file:
@@ -91,7 +93,7 @@ def test_a_file_that_cant_be_written_stands_against_it(real, mount, fill):
     fill(point)
     assert states(run)["write"] == "no-go"
     for limit, fix in ((2, "diskreport"), (1, "prune")):  # no room is no matter of rights
-        checks = {check.code: check for check in ops.preflight(run, Rules(Range(limit, limit)))}
+        checks = {check.code: check for check in preflight(run, Rules(Range(limit, limit)))}
         assert checks["write"].command == calling.command(fix, run)
     Path(point, "ballast").unlink()
     assert states(run)["write"] == "go"
@@ -118,7 +120,7 @@ def test_a_second_training_on_the_run_stands_against_it(run_of):
     run = run_of(TWO)
     holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-200/optimizer.pt"))  # noqa: SIM115
     try:
-        found = {check.code: check for check in ops.preflight(run, DEFAULT_RULES)}["second-training"]
+        found = {check.code: check for check in preflight(run, DEFAULT_RULES)}["second-training"]
         assert (
             found.state == "no-go" and f"sleep (pid {holder.pid})" in found.message and str(holder.pid) in found.command
         )
@@ -132,7 +134,7 @@ def test_a_second_training_on_the_run_stands_against_it(run_of):
 
 
 def config_of(run, rules=DEFAULT_RULES, **more):
-    (found,) = [check for check in ops.preflight(str(run), rules, **more) if check.code == "config"]
+    (found,) = [check for check in preflight(str(run), rules, **more) if check.code == "config"]
     return found
 
 
@@ -193,7 +195,7 @@ def test_settings_of_the_next_training_are_judged_against_the_volume(real, mount
     file, content, state, words = SETTINGS[name]
     run = make_run(real, os.path.join(mount("tmpfs", "size=9m"), "run"), TWO)
     room = os.statvfs(run).f_bavail * 4096
-    save = next_save_bytes(max(c.allocated_bytes for c in ops.scan(run).checkpoints))
+    save = next_save_bytes(max(c.allocated_bytes for c in scan(run).checkpoints))
     Path(run, "..", "other").write_bytes(b"\1" * (room - 6 * save - save // 2))
     (tmp_path / file).write_text(content)
     called = ckptkit("preflight", run, "--config", tmp_path / file, "--keep-last", 8, "--json")
@@ -266,7 +268,7 @@ def test_yaml_without_pyyaml_is_one_line_that_says_what_to_do(run_of, ckptkit, t
 @pytest.mark.mounts
 def test_peak_is_told_as_df_counts_not_of_what_root_alone_may_use(real, mount):
     run = make_run(real, os.path.join(mount("ext4", megabytes=24, options=("-m", "40")), "run"), TWO)
-    used, peak = (check.message for check in ops.preflight(run) if check.code in ("volume", "config"))
+    used, peak = (check.message for check in preflight(run) if check.code in ("volume", "config"))
     assert used.split(" is ")[1].split("%")[0] == peak.split(" peaks at ")[1].rstrip("%")
 
 
@@ -340,7 +342,7 @@ def test_best_checkpoint_that_is_gone_is_told_until_it_is_back(run_of):
     state.write_text(json.dumps(content))
     assert "best" not in states(run)
     os.rename(f"{run}/checkpoint-100", f"{run}/../away")
-    (found,) = [check for check in ops.preflight(run) if check.code == "best"]
+    (found,) = [check for check in preflight(run) if check.code == "best"]
     assert found.state == "warn" and "checkpoint-100, is gone" in found.message
     os.rename(f"{run}/../away", f"{run}/checkpoint-100")
     assert "best" not in states(run)
@@ -424,7 +426,7 @@ def test_what_starts_a_session_is_what_is_installed_here(run_of, ckptkit, tmp_pa
         place.mkdir()
         for program in programs:
             (place / program).symlink_to(f"/usr/bin/{program}")
-        code = "import sys; from ckptkit.ops import surroundings; print(surroundings._starts_one())"
+        code = "import sys; from ckptkit.ops import preflight as surroundings; print(surroundings._starts_one())"
         told = subprocess.run([sys.executable, "-c", code], env={"PATH": str(place), "PYTHONPATH": str(CHECKOUT)},
                               capture_output=True, text=True, check=True)  # fmt: skip
         assert told.stdout.strip() == command

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import verify
+from ckptkit.ops.verify import write_manifest
 from tests.support.beside import python_path
 from tests.support.make_real import KINDS, OLD
 from tests.support.runs import CHECKOUT, set_age
@@ -40,7 +41,7 @@ def test_every_kind_was_written(made):
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])
 def test_each_is_intact_without_a_finding(made, level):
     for run in made[1].iterdir():
-        for judged in ops.verify(str(run), level=level):
+        for judged in verify(str(run), level=level):
             found = judged.verdict
             assert (found.state, found.findings) == ("intact", ()), run.name
             assert found.resumable == (run.name not in WEIGHTS_ONLY) and found.weights_intact, run.name
@@ -48,9 +49,9 @@ def test_each_is_intact_without_a_finding(made, level):
 
 def test_each_is_intact_by_its_own_manifest(made):
     for run in made[1].iterdir():
-        judged = ops.verify(str(run), level="full")
-        assert all(ops.write_manifest(one) for one in judged)
-        assert all(one.verdict.findings == () for one in ops.verify(str(run), level="full")), run.name
+        judged = verify(str(run), level="full")
+        assert all(write_manifest(one) for one in judged)
+        assert all(one.verdict.findings == () for one in verify(str(run), level="full")), run.name
 
 
 def test_each_cut_short_anywhere_in_a_file_that_matters_is_not_intact(made, tmp_path):
@@ -64,7 +65,7 @@ def test_each_cut_short_anywhere_in_a_file_that_matters_is_not_intact(made, tmp_
                 mine.unlink()
             os.truncate(copied / file.relative_to(whole), file.stat().st_size - 1)
             set_age(str(copied), time.time(), 3600)
-            (judged,) = ops.verify(str(copied))
+            (judged,) = verify(str(copied))
             if file.name == "training_args.bin":  # no resume reads it
                 assert judged.verdict.intact and judged.verdict.findings, (run.name, file.name)
             else:

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.advise import restart
 from ckptkit.history.remembered import Start, recall_start, remember_start
-from ckptkit.ops.starting import going_on
+from ckptkit.ops.latest import latest
+from ckptkit.ops.start import going_on
 from tests.support.runs import TYPED, tree
 
 TAKES = "parser = HfArgumentParser(TrainingArguments)"
@@ -70,7 +70,7 @@ def test_start_is_remembered_for_its_run(tmp_path):
 
 
 def checkpoint(run):
-    return ops.latest(run).checkpoint
+    return latest(run).checkpoint
 
 
 def test_line_is_the_training_s_own_command_where_it_was_noted(run_of, tmp_path):

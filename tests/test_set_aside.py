@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
+from ckptkit.ops.discard import set_aside
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import scan
 from ckptkit.system import lock
 
 
@@ -19,16 +21,16 @@ def run(tmp_path):
 
 
 def test_the_new_name_holds_the_same_files_and_is_no_checkpoint(run):
-    aside = ops.set_aside(str(run / "checkpoint-200"))
+    aside = set_aside(str(run / "checkpoint-200"))
     assert aside == str(run / "set-aside-checkpoint-200")
     assert (run / "set-aside-checkpoint-200" / "weights.pt").read_bytes() == b"w" * 200
-    assert [c.name for c in ops.scan(str(run)).checkpoints] == ["checkpoint-100"]
+    assert [c.name for c in scan(str(run)).checkpoints] == ["checkpoint-100"]
 
 
 def test_names_that_are_taken_get_a_number(run):
     (run / "set-aside-checkpoint-200").mkdir()  # empty: rename(2) would replace it
     (run / "set-aside-checkpoint-200.1").write_bytes(b"a file")
-    assert ops.set_aside(str(run / "checkpoint-200")) == str(run / "set-aside-checkpoint-200.2")
+    assert set_aside(str(run / "checkpoint-200")) == str(run / "set-aside-checkpoint-200.2")
     assert sorted(os.listdir(run)) == [
         "checkpoint-100",
         "set-aside-checkpoint-200",
@@ -41,25 +43,25 @@ def test_names_that_are_taken_get_a_number(run):
 def test_what_is_not_a_checkpoints_name_is_refused(run, name):
     (run / "models").mkdir()
     with pytest.raises(UsageError, match="is not a checkpoint's name"):
-        ops.set_aside(os.path.join(run, name))
+        set_aside(os.path.join(run, name))
     assert (run / "models").is_dir()
 
 
 def test_one_that_is_not_there_is_refused(run):
     with pytest.raises(NoSuchRun, match="no such checkpoint"):
-        ops.set_aside(str(run / "checkpoint-300"))
+        set_aside(str(run / "checkpoint-300"))
 
 
 def test_a_pinned_one_is_refused_with_what_to_type(run):
-    ops.pin(str(run / "checkpoint-200"))
+    pin(str(run / "checkpoint-200"))
     with pytest.raises(UsageError, match=r"is pinned.*fix: .*bin/unpin .*/checkpoint-200"):
-        ops.set_aside(str(run / "checkpoint-200"))
+        set_aside(str(run / "checkpoint-200"))
     assert (run / "checkpoint-200").is_dir()
 
 
 def test_it_takes_the_lock_of_the_run(run):
     with lock.hold(str(run)), pytest.raises(LockHeld):
-        ops.set_aside(str(run / "checkpoint-200"))
+        set_aside(str(run / "checkpoint-200"))
     assert (run / "checkpoint-200").is_dir()
 
 
@@ -70,5 +72,5 @@ def test_it_works_at_0_bytes_and_0_inodes(mount, fill):
     fill(volume)
     subprocess.run(f"touch {volume}/a {volume}/b {volume}/c {volume}/d", shell=True, check=False, capture_output=True)
     assert os.statvfs(volume).f_bavail == 0 and os.statvfs(volume).f_favail == 0
-    assert ops.set_aside(f"{volume}/run/checkpoint-200") == f"{volume}/run/set-aside-checkpoint-200"
+    assert set_aside(f"{volume}/run/checkpoint-200") == f"{volume}/run/set-aside-checkpoint-200"
     assert os.listdir(f"{volume}/run") == ["set-aside-checkpoint-200"]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import UsageError
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
@@ -21,7 +20,8 @@ from ckptkit.notify import prometheus
 from ckptkit.notify.command import Command
 from ckptkit.notify.prometheus import Textfile
 from ckptkit.notify.webhook import Ping, Webhook
-from ckptkit.ops.watching import Tick
+from ckptkit.ops.monitor import Telling, Tick
+from ckptkit.ops.monitor import sinks as ops_sinks
 from ckptkit.render import json as documents
 
 NOW = 1_800_000_000.0
@@ -162,14 +162,14 @@ def test_addresses_that_are_none_are_refused(url):
 
 
 def test_apprise_delivers_and_an_address_it_does_not_know_is_refused(server):
-    (chat,) = ops.sinks(apprise=[f"json://127.0.0.1:{server.server_port}/"])
+    (chat,) = ops_sinks(apprise=[f"json://127.0.0.1:{server.server_port}/"])
     chat.alert(ALERT, DOCUMENT)
     ((method, _, body),) = server.got
     assert (
         method == "POST" and json.loads(body)["title"] == "ckptkit: used" and "95% used" in json.loads(body)["message"]
     )
     with pytest.raises(UsageError, match="begins with 'nonsense'"):
-        ops.sinks(apprise=["nonsense://token"])
+        ops_sinks(apprise=["nonsense://token"])
 
 
 # --- --prom ---------------------------------------------------------------------------------------------------------
@@ -251,14 +251,14 @@ def test_prom_file_on_a_full_disk_stays_the_one_before(mount, fill):
 
 def test_sink_that_fails_is_told_once_and_keeps_no_other_from_being_told(tmp_path):
     said, page = [], tmp_path / "p.prom"
-    telling = ops.Telling(ops.sinks(command="false", prom=str(page)), said.append)
+    telling = Telling(ops_sinks(command="false", prom=str(page)), said.append)
     assert [telling.tell(tick(ALERT)) for _ in range(3)] == [False] * 3
     assert len(said) == 1 and said[0].startswith("--exec false: exit code 1") and page.exists()
 
 
 def test_sink_that_worked_meanwhile_is_told_of_again(tmp_path):
     said, script = [], tmp_path / "script"
-    telling = ops.Telling(ops.sinks(command=f"/bin/sh {script}"), said.append)
+    telling = Telling(ops_sinks(command=f"/bin/sh {script}"), said.append)
     for code in (1, 1, 0, 1):
         script.write_text(f"exit {code}")
         telling.tell(tick(ALERT))
@@ -269,8 +269,8 @@ def test_no_secret_of_an_address_is_told(server):
     said = []
     url = f"http://user:hunter2@127.0.0.1:{server.server_port}/T0/B0/hunter2?token=hunter2"
     server.answers = [500] * 9
-    sinks = ops.sinks(ping=url)
-    ops.Telling(sinks, said.append).tell(tick(ALERT))
+    sinks = ops_sinks(ping=url)
+    Telling(sinks, said.append).tell(tick(ALERT))
     assert len(said) == 1 and "127.0.0.1" in said[0] and "hunter2" not in said[0]
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import verify
 from ckptkit.system import lock
 from ckptkit.verify import manifest
 from tests.support.runs import names, restep, set_age, tree
@@ -86,7 +87,7 @@ def test_an_optimizer_that_went_by_other_hands_is_still_missed(run_of):
     run = with_manifests(run_of(THREE))
     for name in CONTINUES:
         os.unlink(f"{run}/checkpoint-100/{name}")
-    found = ops.verify(f"{run}/checkpoint-100")[0].verdict
+    found = verify(f"{run}/checkpoint-100")[0].verdict
     assert found.intact and not found.resumable
     assert {f.file for f in found.findings if f.code == "removed-after-save"} == set(CONTINUES)
 
@@ -174,7 +175,7 @@ def test_a_dry_run_tells_the_plan_that_is_then_executed_and_touches_nothing(run_
 
 
 def pinned(run):
-    ops.pin(f"{run}/checkpoint-100")
+    pin(f"{run}/checkpoint-100")
 
 
 def symlinked(run):

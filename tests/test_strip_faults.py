@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.latest import latest
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import verify
+from ckptkit.ops.strip import strip as ops_strip
 from ckptkit.system import lock
 from ckptkit.verify import manifest
 from tests.support.runs import CHECKOUT, make_run, names, restep, tree
@@ -40,9 +43,9 @@ def test_killed_at_any_call_it_is_resumable_or_weights_only_and_the_next_strip_e
             killed = killed_at(call, number, str(run))
             state = resumable(run)
             assert state.keys() == {100, 200} and state[200], f"killed at {call} {number}: {state}"
-            assert ops.latest(str(run)).path == f"{run}/checkpoint-200"
+            assert latest(str(run)).path == f"{run}/checkpoint-200"
             seen.add((killed, state[100], MARK in files(run, 100)))
-            ops.strip(str(run), 1, quiet=0)
+            ops_strip(str(run), 1, quiet=0)
             assert files(run, 100) == files(origin, 100) - CONTINUES and files(run, 200) == files(origin, 200)
             assert resumable(run) == {100: False, 200: True}
             shutil.rmtree(run)
@@ -79,7 +82,7 @@ def test_one_that_prune_deletes_is_not_finished_first(run_of, ckptkit):
 def test_a_pinned_one_stays_half_stripped(run_of, ckptkit):
     run = run_of(THREE)
     half_strip(run, 200)
-    ops.pin(f"{run}/checkpoint-200")
+    pin(f"{run}/checkpoint-200")
     before = files(run, 200)
     assert ckptkit("strip", run, "-y").code == 0 and ckptkit("prune", run).code == 0
     assert files(run, 200) == before
@@ -159,7 +162,7 @@ def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(mount
     called = ckptkit("strip", run, "-y")
     assert called.code == 3 and f"{MARK}: the manifest can't be rewritten now: No space left" in called.err
     assert files(run, 100) & {*CONTINUES, MARK} == {MARK}
-    assert {j.verdict.state for j in ops.verify(run, level="full")} == {"intact"}
+    assert {j.verdict.state for j in verify(run, level="full")} == {"intact"}
     assert resumable(run) == {100: False, 200: True}
     os.unlink(f"{point}/ballast")
     assert ckptkit("strip", run).code == 0 and MARK not in files(run, 100)
@@ -168,18 +171,18 @@ def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(mount
 
 def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of, tmp_path):
     run = run_of(THREE)
-    before = ops.strip(run, 1, dry_run=True).plan.expected_freed_bytes
+    before = ops_strip(run, 1, dry_run=True).plan.expected_freed_bytes
     os.link(f"{run}/checkpoint-100/optimizer.pt", tmp_path / "kept.pt")
     kept = (tmp_path / "kept.pt").read_bytes()
-    done = ops.strip(run, 1)
+    done = ops_strip(run, 1)
     assert done.plan.expected_freed_bytes < before and (tmp_path / "kept.pt").read_bytes() == kept
 
 
 def test_a_manifest_is_not_written_while_a_strip_holds_the_run(run_of):
     run = run_of({100: "intact"})
     path = Path(run, "checkpoint-100", manifest.FILE)
-    code = "import sys; from ckptkit import ops; (one,) = ops.verify(sys.argv[1], level='full'); print(1, flush=True)"
-    command = [sys.executable, "-c", f"{code}; ops.write_manifest(one)", run]
+    code = "import sys; from ckptkit.ops import read, verify; (one,) = read.verify(sys.argv[1], level='full'); "
+    command = [sys.executable, "-c", f"{code}print(1, flush=True); verify.write_manifest(one)", run]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT) as writer:
         with lock.hold(run):
             assert writer.stdout.readline() == "1\n"
@@ -209,12 +212,12 @@ def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of):
     with pytest.raises(
         NoIntactCheckpoint, match=r"checkpoint-300 is not intact any more \(optimizer.pt .*\): nothing was deleted"
     ):
-        ops.strip(run, 1, announce=breaks)
+        ops_strip(run, 1, announce=breaks)
     assert {step: files(run, step) for step in (100, 200)} == before
 
 
 def test_a_file_written_since_the_plan_is_not_what_was_judged(run_of):
     run = run_of(THREE)
-    done = ops.strip(run, 1, announce=lambda plan: os.utime(f"{run}/checkpoint-100/optimizer.pt"))
+    done = ops_strip(run, 1, announce=lambda plan: os.utime(f"{run}/checkpoint-100/optimizer.pt"))
     assert [os.path.basename(f.path) for f in done.outcome.failures] == ["checkpoint-100"]
     assert resumable(run) == {100: True, 200: False, 300: True}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.model.plan import Plan
-from ckptkit.ops.recovering import young
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import rules_for, scan
+from ckptkit.ops.recover import recover, young
 from tests.support.bare import bare
 from tests.support.runs import TYPED, make_run, names, set_age
 from tests.support.terminal import on_a_terminal
@@ -54,7 +55,7 @@ def fixes(text):
 
 
 def room_for_a_save(run):
-    largest = max(c.allocated_bytes for c in ops.scan(run).checkpoints)
+    largest = max(c.allocated_bytes for c in scan(run).checkpoints)
     return os.statvfs(run).f_bavail * os.statvfs(run).f_frsize > largest
 
 
@@ -170,7 +171,7 @@ def numbers(text):
 def test_a_dry_run_of_what_will_not_be_enough_says_no_go_too(disaster, ckptkit):
     run = disaster()
     for path in EIGHT[:-1]:
-        ops.pin(f"{run}/{path}") if room_to_pin(run) else pytest.fail("no room to pin")
+        pin(f"{run}/{path}") if room_to_pin(run) else pytest.fail("no room to pin")
     dry = ckptkit("recover", run, "--dry-run", "--json")
     done = ckptkit("recover", run, "--json")
     assert dry.code == done.code == 4 and judged(dry.json) == judged(done.json)
@@ -185,9 +186,9 @@ def room_to_pin(run):
 
 def test_a_plan_that_is_executed_leaves_what_the_dry_run_foretold(disaster):
     run = disaster()
-    rules = ops.rules_for(run, {})
-    foretold = ops.recover(run, rules, dry_run=True)
-    done = ops.recover(run, rules)
+    rules = rules_for(run, {})
+    foretold = recover(run, rules, dry_run=True)
+    done = recover(run, rules)
     assert isinstance(foretold.done, Plan) and isinstance(done.done, Plan)
     assert [d.checkpoint.name for d in foretold.done.deletions] == [d.checkpoint.name for d in done.done.deletions]
 

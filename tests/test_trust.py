@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ckptkit import cli
-from ckptkit.ops import looking
+from ckptkit.ops import read
 from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.support.runs import tree
 
@@ -39,7 +39,7 @@ def trusted(monkeypatch):
 
     def call(*words):
         given.clear()
-        monkeypatch.setattr(looking, "verify_checkpoint", noting)
+        monkeypatch.setattr(read, "verify_checkpoint", noting)
         with pytest.raises(SystemExit):
             cli.main([*words, "-q"])
         return given

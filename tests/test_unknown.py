@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
 from ckptkit.model.plan import Decision, Plan
-from ckptkit.ops.preflighting import newer_unknown
+from ckptkit.ops.discard import set_aside
+from ckptkit.ops.pin import pin
+from ckptkit.ops.preflight import newer_unknown
+from ckptkit.ops.verify import is_sound
 from tests.support.runs import CHECKOUT, TYPED, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal
 
@@ -106,7 +108,7 @@ SOUND = {
 @pytest.mark.parametrize("name", SOUND)
 def test_what_verify_calls_sound(name):
     verdicts, paths, sound = SOUND[name]
-    assert ops.is_sound([judged(*verdict) for verdict in verdicts], paths) is sound
+    assert is_sound([judged(*verdict) for verdict in verdicts], paths) is sound
 
 
 # --- which of them stand against a start -----------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def test_one_that_is_newer_stands_against_a_start_until_it_is_set_aside_or_skipp
     assert "written 2.0 h ago" in check(called)["message"] and "--skip-unknown" in check(called)["message"]
     skipped = ckptkit("preflight", run, "--skip-unknown", "--json")
     assert skipped.code == 0 and check(skipped)["state"] == "warn"
-    ops.set_aside(f"{run}/checkpoint-400")
+    set_aside(f"{run}/checkpoint-400")
     called = ckptkit("preflight", run, "--json")
     assert called.code == 0 and check(called) is None
 
@@ -210,7 +212,7 @@ def test_one_that_could_not_be_read_and_is_set_aside_was_not_left_alone(run_of, 
 
 
 def test_a_pinned_one_is_told_and_goes_on_standing_against_it(run, ckptkit):
-    ops.pin(f"{run}/checkpoint-400")
+    pin(f"{run}/checkpoint-400")
     called = ckptkit("recover", run, "--set-aside")
     assert called.code == 4 and "is pinned" in called.err and "checkpoint-400" in names(run)
 
@@ -254,7 +256,7 @@ def test_no_verb_deletes_counts_or_hands_out_one(run, ckptkit):
 
 
 def test_one_that_is_set_aside_is_listed_by_no_verb(run, ckptkit):
-    ops.set_aside(f"{run}/checkpoint-400")
+    set_aside(f"{run}/checkpoint-400")
     for verb in ("verify", "diskreport", "prune"):
         more = ("--no-eaters",) if verb == "diskreport" else ()
         assert "checkpoint-400" not in ckptkit(verb, run, *more, "--json").out

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.formats import safetensors, torch_zip
+from ckptkit.ops.read import judge, scan
 from tests.support.runs import make_run, set_age
 
 KINDS = ("lora", "full", "sharded", "only", "bf16")
@@ -17,7 +17,7 @@ HUGE = (2**63 - 1).to_bytes(8, "little") + b"x" * 99
 
 
 def verdict(run, level="quick"):
-    return ops.judge(ops.scan(run), level=level)[0].verdict
+    return judge(scan(run), level=level)[0].verdict
 
 
 def damage(run, name, change):
@@ -38,7 +38,7 @@ def test_real_checkpoint_is_intact_without_a_finding(run_of, kind, level):
 @pytest.mark.parametrize("kind", KINDS)
 def test_quick_reads_headers_and_not_the_tensors(run_of, kind):
     run = run_of({100: "intact"}, kind)
-    assert verdict(run).bytes_read < ops.scan(run).checkpoints[0].apparent_bytes
+    assert verdict(run).bytes_read < scan(run).checkpoints[0].apparent_bytes
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "sharded"])
@@ -149,9 +149,9 @@ def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(run_of, ckptkit
     for file in Path(run).glob("*/*"):
         file.chmod(0o600)
     # Another user, who may look into the folders on the way to Python but has no right to root's files.
-    code = "import os, sys; from ckptkit import ops; import ckptkit.policy.keep, ckptkit.delete, ckptkit.history\n"
+    code = "import os, sys; from ckptkit.ops import read; import ckptkit.policy.keep, ckptkit.delete, ckptkit.history\n"
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    code += f"print([j.verdict.state for j in ops.judge(ops.scan({run!r}))])\n"
+    code += f"print([j.verdict.state for j in read.judge(read.scan({run!r}))])\n"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['unknown', 'unknown', 'unknown']", done.stderr
@@ -175,7 +175,7 @@ def test_on_an_overlay_of_two_disks_a_file_is_one_of_the_checkpoint(real, mount,
         pytest.skip("no overlay on this kernel")
     try:
         run = make_run(real, f"{shown}/run", {100: "intact", 200: "torn"})
-        judged = ops.judge(ops.scan(run))
+        judged = judge(scan(run))
         assert [(j.verdict.state, j.verdict.resumable) for j in judged] == [("intact", True), ("incomplete", False)]
         assert all(found.code != "other-device" for j in judged for found in j.verdict.findings)
     finally:

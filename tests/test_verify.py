@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
+from ckptkit.ops.read import scan, verify
+from ckptkit.ops.verify import Budget
+from ckptkit.ops.verify import reading as ops_reading
 from ckptkit.render.explain import explain
 from ckptkit.verify.verdict import Reading
 from tests.support.runs import CHECKOUT, set_age, tree
@@ -48,7 +50,7 @@ def test_verify_changes_nothing(run_of, ckptkit, level):
 def test_full_reads_every_byte_of_every_file(run_of, ckptkit):
     run = run_of({100: "intact"})
     (found,) = ckptkit("verify", run, "--level", "full", "--json").json["checkpoints"]
-    size = ops.scan(run).checkpoints[0].apparent_bytes
+    size = scan(run).checkpoints[0].apparent_bytes
     assert found["bytes_read"] >= size
     assert found["files_unread"] == 0 and found["digests"].keys() == set(os.listdir(f"{run}/checkpoint-100"))
 
@@ -82,7 +84,7 @@ def test_samples_rotate_until_each_file_was_read_once(run_of, ckptkit):
         called = ckptkit("verify", run, "--level", "full", "--sample", "1/3", "--json").json
         read += [(c["name"], name) for c in called["checkpoints"] for name in c["digests"]]
         assert all(c["verdict"] == "intact" for c in called["checkpoints"])
-    every = [(c.name, file.name) for c in ops.scan(run).checkpoints for file in c.files]
+    every = [(c.name, file.name) for c in scan(run).checkpoints for file in c.files]
     assert sorted(read) == sorted(every)
 
 
@@ -95,16 +97,16 @@ def test_damage_is_found_when_its_turn_comes(run_of, ckptkit):
 
 def test_no_file_is_begun_after_the_time_is_up(run_of):
     run = run_of(THREE)
-    reading = ops.reading([run], ops.Budget(max_seconds=1e-9))
+    reading = ops_reading([run], Budget(max_seconds=1e-9))
     time.sleep(0.001)
-    judged = ops.verify(run, level="full", reading=reading)
+    judged = verify(run, level="full", reading=reading)
     assert [j.verdict.state for j in judged] == ["intact"] * 3 and all(j.verdict.files_unread for j in judged)
     assert not any(j.verdict.digests for j in judged)
 
 
 def test_a_rate_is_kept(run_of, ckptkit):
     run = run_of({100: "intact"})
-    rate = ops.scan(run).checkpoints[0].apparent_bytes  # so that it takes a second
+    rate = scan(run).checkpoints[0].apparent_bytes  # so that it takes a second
     began = time.monotonic()
     assert ckptkit("verify", run, "--level", "full", "--max-rate", rate).code == 0
     assert time.monotonic() - began > 0.9
@@ -118,10 +120,10 @@ def test_one_that_a_sweep_removes_while_it_is_read_is_no_finding(run_of):
             shutil.rmtree(f"{run}/checkpoint-100", ignore_errors=True)
         return True
 
-    judged = ops.verify(run, level="full", reading=Reading(wanted))
+    judged = verify(run, level="full", reading=Reading(wanted))
     assert [(j.checkpoint.step, j.verdict.state) for j in judged] == [(200, "intact"), (300, "intact")]
     with pytest.raises(NoSuchRun):
-        ops.verify(f"{run}/checkpoint-100")
+        verify(f"{run}/checkpoint-100")
 
 
 def test_reading_yields_to_others(run_of):
@@ -146,7 +148,7 @@ def test_what_was_read_does_not_stay_in_the_page_cache(real, mount):
     weights = f"{run}/checkpoint-100/model.safetensors"
     Path(weights).read_bytes()
     assert cached_pages(weights) > 0, "the test would prove nothing"
-    ops.verify(run, level="full")
+    verify(run, level="full")
     assert cached_pages(weights) == 0
 
 

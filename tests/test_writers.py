@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.calling import command
+from ckptkit.ops.prune import prune
 from ckptkit.runs import discover
 from ckptkit.system import lock
 from ckptkit.system.lock import claimant, claims
@@ -250,7 +250,7 @@ def test_prune_leaves_a_torn_one_for_half_an_hour_where_any_training_may_write(s
     run = run_of({100: "intact", 200: "torn"})
     start(TORCH)
     now = os.stat(f"{run}/checkpoint-200").st_mtime
-    (decision,) = [d for d in ops.prune(run, now=now + 29 * MINUTE).plan.decisions if d.verdict.damaged]
+    (decision,) = [d for d in prune(run, now=now + 29 * MINUTE).plan.decisions if d.verdict.damaged]
     assert decision.action == "leave"
     assert decision.reasons[0].endswith(f"fix: {command('discard', f'{run}/checkpoint-200')}")
-    assert ops.prune(run, now=now + 30 * MINUTE).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert prune(run, now=now + 30 * MINUTE).outcome.deleted == (f"{run}/checkpoint-200",)

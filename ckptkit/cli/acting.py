@@ -6,10 +6,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
-from ckptkit.model.plan import Outcome
+from ckptkit.model.plan import Outcome, Plan
+from ckptkit.ops.prune import Pruned, is_news
+from ckptkit.ops.read import unread
 from ckptkit.render import text
 
 
@@ -35,16 +36,16 @@ def each(paths: Iterable[str], act: Callable[[str], tuple[int, dict[str, Any]]],
 
 def say_unread(decisions: Iterable[Any], output: Output) -> int:
     """Say of each checkpoint that was left alone because it could not be read; exit code 3 if there is one, else 0."""
-    left = ops.unread(decisions)
+    left = unread(decisions)
     for decision in left:
         output.message(f"{decision.checkpoint.path} was left alone: {'; '.join(decision.reasons)}")
     return 3 if left else 0
 
 
-Asks = Callable[[ops.Plan, int], bool]
+Asks = Callable[[Plan, int], bool]
 
 
-def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = lambda made: None) -> Asks | None:
+def asks(options: Namespace, output: Output, show: Callable[[Plan], None] = lambda made: None) -> Asks | None:
     """Who asks whether a mass deletion is meant; None where nobody is there to answer, or -y did already.
 
     show: shows the plan first.
@@ -52,7 +53,7 @@ def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = 
     if options.yes or not output.can_ask():
         return None
 
-    def ask(made: ops.Plan, without: int) -> bool:
+    def ask(made: Plan, without: int) -> bool:
         show(made)
         going = sum(d.verdict.intact for d in made.deletions)
         room = f"Without a yes only the oldest {without} go, so that the next save fits.\n" if without else ""
@@ -61,11 +62,11 @@ def asks(options: Namespace, output: Output, show: Callable[[ops.Plan], None] = 
     return ask
 
 
-def say_stopped(pruned: ops.Pruned, output: Output) -> int:
+def say_stopped(pruned: Pruned, output: Output) -> int:
     """Say what waits for a yes, under -q once per plan. Returns exit code 25 if something does, else 0."""
     if not pruned.stopped or pruned.outcome is None:
         return 0
-    if ops.is_news(pruned) or not output.quiet:
+    if is_news(pruned) or not output.quiet:
         output.message(pruned.stopped)
     return MassDelete.exit_code
 

@@ -3,8 +3,9 @@
 import argparse
 import time
 
-from ckptkit import ops
 from ckptkit.cli.output import Output
+from ckptkit.ops.monitor import duration
+from ckptkit.ops.record import deletions, samples
 from ckptkit.render import audit, charts
 from ckptkit.units import printable
 
@@ -26,12 +27,12 @@ def asked_for(options: argparse.Namespace) -> bool:
 
 def run(options: argparse.Namespace, output: Output, columns: int | None) -> int:
     """Show the past, also of paths that are gone. Exit 3 if the history can't be read."""
-    since = time.time() - ops.duration("since", options.since or AUDIT_DAYS)
+    since = time.time() - duration("since", options.since or AUDIT_DAYS)
     if options.audit:
-        gone, fault = ops.deletions(options.paths, since)
+        gone, fault = deletions(options.paths, since)
         page, document = audit.page(gone), audit.document(gone)
     else:
-        taken, fault = ops.samples(options.paths, since)
+        taken, fault = samples(options.paths, since)
         page, document = charts.page(taken, since, columns), charts.document(taken, since)
     if fault:
         output.message(printable(fault))

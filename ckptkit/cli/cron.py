@@ -6,12 +6,12 @@ import argparse
 import os
 import time
 
-from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import MassDelete, NoSuchRun, UsageError
 from ckptkit.model.schedule import Schedule
+from ckptkit.ops.cron import installed_root, put_in, root_of, runner, schedule, scheduled, unschedule
 from ckptkit.render import cron
 from ckptkit.units import printable
 
@@ -64,17 +64,17 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 
 def _install(options: argparse.Namespace, output: Output, way: str) -> int:
-    made = ops.schedule(ops.installed_root() if options.runs is None else options.runs, way)
+    made = schedule(installed_root() if options.runs is None else options.runs, way)
     output.routine(cron.plan(made, options.dry_run or options.verbose))
     if options.dry_run:
-        output.document(cron.document(made, True, ops.runner(made)[0]))
+        output.document(cron.document(made, True, runner(made)[0]))
         return 0
     yes = made.agreed or options.yes or _asked(made, output)
-    fault = ops.put_in(made, yes)
+    fault = put_in(made, yes)
     if yes and not made.agreed and not fault:
         output.routine(f"your yes is remembered for all runs below {printable(made.root)}")
     _tell_runner(made, output)
-    runs_it = ops.runner(made)[0]
+    runs_it = runner(made)[0]
     output.document(cron.document(made._replace(agreed=yes and not fault), False, runs_it))
     if fault:
         output.message(f"the yes could not be remembered: {fault}; sweeps will not delete more than half without it")
@@ -90,7 +90,7 @@ def _asked(made: Schedule, output: Output) -> bool:
 
 def _tell_runner(made: Schedule, output: Output) -> None:
     """Say what was done, and what is still to be typed so that it runs."""
-    runs_it, fix = ops.runner(made)
+    runs_it, fix = runner(made)
     output.routine(f"{'put into' if made.changed else 'unchanged in'} {printable(made.place)}")
     if not runs_it:
         output.message(f"nothing runs it yet: no {made.way} daemon runs on this box; fix: {fix}")
@@ -114,7 +114,7 @@ def _tell_what_waits(made: Schedule, yes: bool, output: Output) -> int:
 
 
 def _show(options: argparse.Namespace, output: Output) -> int:
-    found = ops.scheduled(options.runs)
+    found = scheduled(options.runs)
     now = time.time()
     for one in found:
         output.result(cron.installed(one, now))
@@ -123,14 +123,14 @@ def _show(options: argparse.Namespace, output: Output) -> int:
     output.document(cron.documents("show", found))
     if found:
         return 0
-    here = options.runs or ops.root_of(os.path.join(os.getcwd(), "run"))
+    here = options.runs or root_of(os.path.join(os.getcwd(), "run"))
     fix = f"; fix: {command('cron', '--install', here)}" if here else ""
     output.message(f"nothing of ours is put in{fix}")
     return NoSuchRun.exit_code if options.runs else 0
 
 
 def _remove(options: argparse.Namespace, output: Output) -> int:
-    found = ops.unschedule(options.runs, dry_run=options.dry_run)
+    found = unschedule(options.runs, dry_run=options.dry_run)
     did = "would be taken out" if options.dry_run else "taken out"
     for one in found:
         output.routine(f"{printable(one.root)}: {did} ({one.way}), and the yes for it")

@@ -3,11 +3,14 @@
 import argparse
 import os
 
-from ckptkit import ops
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
+from ckptkit.model.plan import Plan
+from ckptkit.ops.discard import discard_named
+from ckptkit.ops.prune import Pruned
+from ckptkit.ops.read import trust_for
 from ckptkit.render import text
 from ckptkit.units import human, printable
 
@@ -34,13 +37,13 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Show it, ask, delete it; a no is no failure."""
-    trust = ops.trust_for(os.path.dirname(os.path.abspath(options.checkpoint)), options.trust)
-    shown = ops.discard_named(options.checkpoint, dry_run=True, trust=trust)
+    trust = trust_for(os.path.dirname(os.path.abspath(options.checkpoint)), options.trust)
+    shown = discard_named(options.checkpoint, dry_run=True, trust=trust)
     output.routine(text.plan(shown.plan, options.dry_run))
     if options.dry_run or not (options.yes or _agreed(shown.plan, output)):
         output.document(_document(shown, output))
         return 0
-    done = ops.discard_named(
+    done = discard_named(
         options.checkpoint, agreed=shown.plan, lock_timeout=options.lock_timeout, trust=trust, by="ckptkit discard"
     )
     acting.say_outcome(done.outcome, "", lambda outcome: text.outcome(done.plan, outcome), output)
@@ -48,7 +51,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return 3 if done.outcome and done.outcome.failures else 0
 
 
-def _agreed(shown: ops.Plan, output: Output) -> bool:
+def _agreed(shown: Plan, output: Output) -> bool:
     """Whether a person says yes. Raises UsageError where nobody can be asked."""
     if not shown.decisions:  # what a kill left of it is no checkpoint any more
         return True
@@ -62,7 +65,7 @@ def _agreed(shown: ops.Plan, output: Output) -> bool:
     return yes
 
 
-def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:
+def _document(pruned: Pruned, output: Output) -> dict[str, object]:
     if not output.json:
         return {}
     from ckptkit.render import json

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.cli import audit
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.ops.diskreport import Report, report
+from ckptkit.ops.read import rules_for, trust_for
 from ckptkit.units import printable
 
 EXAMPLES = """\
@@ -59,13 +60,13 @@ def run(options: argparse.Namespace, output: Output) -> int:
     # Cron asks every few minutes and only wants what is red: no walk over a volume for that.
     depth = 0 if options.no_eaters or output.quiet else options.depth
     with _progress(depth, output) as told:
-        found = ops.report(
+        found = report(
             options.paths,
-            lambda path: ops.rules_for(path, typed, options.config),
+            lambda path: rules_for(path, typed, options.config),
             depth=depth,
             top=options.top,
             told=told,
-            trust_of=lambda path: ops.trust_for(path, (), options.config),
+            trust_of=lambda path: trust_for(path, (), options.config),
         )
     for path, fault in found.errors:
         output.message(printable(f"{path}: {fault}"))
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return 2 if found.errors else written
 
 
-def _write(found: ops.Report, path: str, output: Output) -> int:
+def _write(found: Report, path: str, output: Output) -> int:
     from ckptkit.cli import page
     from ckptkit.render import html
 
@@ -87,7 +88,7 @@ def _write(found: ops.Report, path: str, output: Output) -> int:
     return 0
 
 
-def _show(found: ops.Report, output: Output) -> None:
+def _show(found: Report, output: Output) -> None:
     if output.json:
         from ckptkit.render import json
 

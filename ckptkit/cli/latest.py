@@ -2,9 +2,10 @@
 
 import argparse
 
-from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import trust_for
 from ckptkit.render import text
 from ckptkit.units import printable
 
@@ -32,9 +33,9 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Find it; what was skipped is told even under -q: it is why the newest is not the newest."""
-    found = ops.latest(
+    found = latest(
         options.run, weights_only_ok=options.weights_only_ok, level=options.level,
-        trust=ops.trust_for(options.run, options.trust), allow_nonfinite=options.allow_nonfinite,
+        trust=trust_for(options.run, options.trust), allow_nonfinite=options.allow_nonfinite,
     )  # fmt: skip
     for passed in found.passed_over:
         output.message(text.passed_over(passed.checkpoint, passed.reason))

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ckptkit import ops
 from ckptkit.model.events import Alert
+from ckptkit.ops.monitor import Tick
 from ckptkit.render import monitor
 
-Draw = Callable[[ops.Tick, dict[str, str]], None]
+Draw = Callable[[Tick, dict[str, str]], None]
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def live(colour: bool) -> Iterator[Draw | None]:
     alerts: deque[Alert] = deque(maxlen=monitor.LAST_ALERTS)
     with Live(console=Console(no_color=not colour), auto_refresh=False) as shown:
 
-        def draw(tick: ops.Tick, conditions: dict[str, str]) -> None:
+        def draw(tick: Tick, conditions: dict[str, str]) -> None:
             alerts.extend(tick.alerts)
             width = shutil.get_terminal_size((120, 40)).columns
             page = monitor.page(tick.sight, conditions, tick.trail, list(alerts), colour, width)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.ops.monitor import Telling, Tick, Watch, duration, require_directory, sinks, watch
+from ckptkit.ops.monitor import conditions as ops_conditions
 from ckptkit.render import monitor
 from ckptkit.units import printable
 
@@ -67,26 +68,26 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Look once, or until Ctrl-C (130) or SIGTERM (143). An alert is no failure; a sink that fails is one (3)."""
-    every = ops.duration("every", options.every)
-    ops.require_directory(options.path)
-    to = ops.sinks(options.command, options.webhook, options.apprise, options.prom, options.ping)
-    telling = ops.Telling(to, lambda line: output.message(printable(line)))
+    every = duration("every", options.every)
+    require_directory(options.path)
+    to = sinks(options.command, options.webhook, options.apprise, options.prom, options.ping)
+    telling = Telling(to, lambda line: output.message(printable(line)))
     if options.once:
         return _once(options, output, telling, every)
     ending = _Ending()
     with _drawn(output) as draw, suppress(KeyboardInterrupt):
-        ops.watch(options.path, lambda tick: _told(tick, output, telling, draw), ending.rest, every=every)
+        watch(options.path, lambda tick: _told(tick, output, telling, draw), ending.rest, every=every)
     return ending.code()
 
 
-def _once(options: argparse.Namespace, output: Output, telling: ops.Telling, every: float) -> int:
-    tick = ops.Watch(options.path, every).tick(time.time())
+def _once(options: argparse.Namespace, output: Output, telling: Telling, every: float) -> int:
+    tick = Watch(options.path, every).tick(time.time())
     return 0 if _told(tick, output, telling, None) else 3
 
 
-def _told(tick: ops.Tick, output: Output, telling: ops.Telling, draw: object) -> bool:
+def _told(tick: Tick, output: Output, telling: Telling, draw: object) -> bool:
     """Say it here, then to the sinks; whether all of them took it."""
-    conditions = ops.conditions(tick)
+    conditions = ops_conditions(tick)
     for fault in tick.faults:
         output.message(printable(fault))
     if callable(draw):

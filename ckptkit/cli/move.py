@@ -3,11 +3,14 @@
 import argparse
 from contextlib import nullcontext
 
-from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli import progress
 from ckptkit.cli.output import Output
 from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.plan import Moved
+from ckptkit.ops.move import destination
+from ckptkit.ops.move import move as ops_move
+from ckptkit.ops.read import bytes_at, rules_for, trust_for
 from ckptkit.render import move
 
 EXAMPLES = """\
@@ -45,17 +48,17 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Copy, prove, delete if that was asked for, and say what resumes there."""
-    trust = ops.trust_for(options.run, options.trust, options.config)
-    rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
+    trust = trust_for(options.run, options.trust, options.config)
+    rules = rules_for(options.run, flags.typed_rules(options), options.config)
     shown = output.shows_progress() and not options.dry_run
     remote = options.dest.startswith("ssh:")
-    size = ops.bytes_at(options.run) if shown and not remote else 0
+    size = bytes_at(options.run) if shown and not remote else 0
     with progress.bar(size) if size else nullcontext() as told:
-        place = ops.destination(
+        place = destination(
             options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
             trust=trust, told=told or (lambda count: None), lock_timeout=options.lock_timeout,
         )  # fmt: skip
-        moved = ops.move(
+        moved = ops_move(
             options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,
             lock_timeout=options.lock_timeout, announce=lambda plan: output.routine(move.plan(plan, options.dry_run)),
             tell=lambda what, checkpoint: _say(what, checkpoint, output), by="ckptkit move",
@@ -73,7 +76,7 @@ def _say(what: str, checkpoint: Checkpoint, output: Output) -> None:
         output.detail(f"{'comparing' if what == 'compare' else 'copying'} {checkpoint.path}")
 
 
-def _tell(moved: ops.Moved, output: Output) -> int:
+def _tell(moved: Moved, output: Output) -> int:
     """Say what came of it and return the exit code."""
     if not moved.done:
         for line in move.lacking(moved) if moved.plan.waiting else ():

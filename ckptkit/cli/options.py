@@ -58,9 +58,9 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError, with where the flags are listed."""
         missing = message.partition("the following arguments are required: ")[2]
         if missing in ("RUN", "run"):
-            from ckptkit import ops
+            from ckptkit.ops.read import unnamed
 
-            raise UsageError(f"missing: RUN; {ops.unnamed()}")
+            raise UsageError(f"missing: RUN; {unnamed()}")
         told = f"missing: {self._described(missing)}" if missing else message.removeprefix("argument ")
         raise UsageError(f"{told}; see {command(self.verb, '--help')}")
 

@@ -2,9 +2,9 @@
 
 import argparse
 
-from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.ops.pin import pin, unpin
 from ckptkit.units import printable
 
 EXAMPLES = {
@@ -18,7 +18,7 @@ def parser(verb: str) -> argparse.ArgumentParser:
     """The flags of the verb."""
     made = flags.parser(verb, WORDS[verb], EXAMPLES[verb], (0, 1, 2, 10, 11))
     made.add_argument("checkpoints", nargs="+", metavar="CKPT", help="RUN/checkpoint-N")
-    made.set_defaults(act=ops.pin if verb == "pin" else ops.unpin, did=f"{verb}ned")
+    made.set_defaults(act=pin if verb == "pin" else unpin, did=f"{verb}ned")
     return made
 
 

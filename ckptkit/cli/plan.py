@@ -8,7 +8,7 @@ from ckptkit.calling import command
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.ops import planning
+from ckptkit.ops import plan as planning
 from ckptkit.render import plan
 
 EXAMPLES = """\

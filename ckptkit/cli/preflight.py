@@ -3,9 +3,12 @@
 import argparse
 import sys
 
-from ckptkit import ops
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.ops.preflight import configured, preflight
+from ckptkit.ops.read import rules_where, trust_for
+from ckptkit.ops.scripts import is_script
+from ckptkit.ops.scripts import scripts as ops_scripts
 from ckptkit.render import text
 from ckptkit.render.preflight import page, verdict
 
@@ -43,14 +46,14 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Measure, judge, tell."""
-    training = ops.configured(options.config) if options.config else None
+    training = configured(options.config) if options.config else None
     settings, origin = training or (None, "")
     # What a training reads is none of ours; any other file holds our own rules.
-    ours = None if training or ops.is_script(options.config or "") else options.config
-    rules = ops.rules_where(options.run, flags.typed_rules(options), ours)
-    trust = ops.trust_for(options.run, options.trust, ours)
-    scripts = ops.scripts(options.script, options.config or "", settings)
-    made = ops.preflight(
+    ours = None if training or is_script(options.config or "") else options.config
+    rules = rules_where(options.run, flags.typed_rules(options), ours)
+    trust = trust_for(options.run, options.trust, ours)
+    scripts = ops_scripts(options.script, options.config or "", settings)
+    made = preflight(
         options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust,
         allow_nonfinite=options.allow_nonfinite, scripts=scripts, config=options.config if training else "",
     )  # fmt: skip

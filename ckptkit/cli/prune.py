@@ -2,12 +2,14 @@
 
 import argparse
 
-from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
+from ckptkit.model.plan import Plan
+from ckptkit.ops.prune import Pruned, prune
+from ckptkit.ops.read import find_runs, rules_for, trust_for, unnamed
 from ckptkit.render import text
 from ckptkit.units import human
 
@@ -36,8 +38,8 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Prune each run; one that fails does not keep the others from being pruned."""
     if bool(options.runs) == bool(options.recursive):
-        raise UsageError(f"name RUN..., or --recursive ROOT; {ops.unnamed()}")
-    runs = options.runs or ops.find_runs(options.recursive)
+        raise UsageError(f"name RUN..., or --recursive ROOT; {unnamed()}")
+    runs = options.runs or find_runs(options.recursive)
     if not runs:
         output.detail(f"no run below {options.recursive!r} yet")
 
@@ -48,16 +50,16 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return acting.each(runs, act, output)
 
 
-def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned:
-    def announce(made: ops.Plan) -> None:
+def _prune(path: str, options: argparse.Namespace, output: Output) -> Pruned:
+    def announce(made: Plan) -> None:
         if options.dry_run or made.deletions or made.leftovers:
             output.routine(text.plan(made, options.dry_run))
 
-    rules = ops.rules_for(path, flags.typed_rules(options), options.config)
-    return ops.prune(
+    rules = rules_for(path, flags.typed_rules(options), options.config)
+    return prune(
         path,
         rules,
-        trust=ops.trust_for(path, options.trust, options.config),
+        trust=trust_for(path, options.trust, options.config),
         dry_run=options.dry_run,
         yes=options.yes,
         ask=acting.asks(options, output),
@@ -67,7 +69,7 @@ def _prune(path: str, options: argparse.Namespace, output: Output) -> ops.Pruned
     )
 
 
-def _tell(pruned: ops.Pruned, output: Output) -> int:
+def _tell(pruned: Pruned, output: Output) -> int:
     """Say what came of it and return the exit code."""
     made, done, stopped = pruned
     acting.say_outcome(done, stopped, lambda done: text.outcome(made, done), output)
@@ -83,7 +85,7 @@ def _tell(pruned: ops.Pruned, output: Output) -> int:
     return 3 if done.failures or unread else stop or (5 if made.unreached_bytes else 0)
 
 
-def _document(pruned: ops.Pruned, output: Output) -> dict[str, object]:
+def _document(pruned: Pruned, output: Output) -> dict[str, object]:
     if not output.json:
         return {}
     from ckptkit.render import json

@@ -7,13 +7,20 @@ import shlex
 import time
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.calling import command, place
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
-from ckptkit.model.plan import Decision
+from ckptkit.model.plan import Decision, Plan
+from ckptkit.ops.crash_log import Diagnosis, diagnosed
+from ckptkit.ops.diskreport import Report
+from ckptkit.ops.latest import Latest
+from ckptkit.ops.prune import Pruned, in_words
+from ckptkit.ops.prune import rest as ops_rest
+from ckptkit.ops.read import rules_for, trust_for, unnamed
+from ckptkit.ops.recover import Recovered, StillWritten, Young
+from ckptkit.ops.recover import recover as ops_recover
 from ckptkit.render import plain, recover, text
 from ckptkit.units import age, printable
 
@@ -58,19 +65,19 @@ def parser(verb: str) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, output: Output) -> int:
     """Diagnose if there is a log alone, else recover the run."""
     if not options.run and not options.log:
-        raise UsageError(f"name RUN, or --log FILE; {ops.unnamed()}")
+        raise UsageError(f"name RUN, or --log FILE; {unnamed()}")
     if not options.run:
         return _diagnose(options, output)
-    rules = ops.rules_for(options.run, flags.typed_rules(options), options.config)
+    rules = rules_for(options.run, flags.typed_rules(options), options.config)
     page = Page(options, output, rules)
     try:
-        done = ops.recover(
+        done = ops_recover(
             options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=page.asks(), wait=page.waits,
             set_aside=page.wants_aside, skip_unknown=options.skip_unknown, log=options.log or "",
-            trust=ops.trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
+            trust=trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
             lock_timeout=options.lock_timeout, tell=page.tell,
         )  # fmt: skip
-    except ops.StillWritten as young:
+    except StillWritten as young:
         raise LockHeld(f"{young}; fix: {command('recover', *_typed(options), '--wait')}") from None
     code = page.end(done)
     output.document(_document(done) if output.json else {})
@@ -79,7 +86,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 def _diagnose(options: argparse.Namespace, output: Output) -> int:
     """What ended a training, and what to type; the run is the one that the log names."""
-    found = ops.diagnosed(options.log)
+    found = diagnosed(options.log)
     for cause in found.causes:
         lines = [f"{cause.code}: {cause.message}", f"    {printable(cause.line)}"]
         lines += [f"    fix: {printable(cause.command)}"] if cause.command else []
@@ -112,7 +119,7 @@ class Page:
 
     def __init__(self, options: argparse.Namespace, output: Output, rules: Any) -> None:
         self.options, self.output, self.rules = options, output, rules
-        self.diagnosis = ops.Diagnosis()
+        self.diagnosis = Diagnosis()
         self._told: set[str] = set()  # names of damaged ones that the page has told already
         self._aside: set[str] = set()  # paths of those that were renamed: no longer left alone
 
@@ -124,7 +131,7 @@ class Page:
         """Say what a step came to."""
         getattr(self, f"_say_{step}")(value)
 
-    def waits(self, young: ops.Young) -> bool:
+    def waits(self, young: Young) -> bool:
         """Whether to go on once the newest save has been silent for a minute; a person may have to say so."""
         output, seconds = self.output, age(young.wait_seconds)
         if not self.options.wait:
@@ -146,7 +153,7 @@ class Page:
         name = printable(decision.checkpoint.name)
         return output.ask(f"{why}.\nRename it to set-aside-{name}, and go on from an older one? It can be undone.")
 
-    def end(self, done: ops.Recovered) -> int:
+    def end(self, done: Recovered) -> int:
         """Say the line that resumes, and return the exit code."""
         output, go = self.output, all(check.state != "no-go" for check in done.checks)
         if not done.line:
@@ -163,7 +170,7 @@ class Page:
             return 4
         return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
 
-    def _left(self, pruned: ops.Pruned) -> list[Decision]:
+    def _left(self, pruned: Pruned) -> list[Decision]:
         return [d for d in pruned.plan.decisions if d.checkpoint.path not in self._aside]
 
     # --- step by step ---
@@ -175,21 +182,21 @@ class Page:
     def _say_step(self, words: str) -> None:
         self._detail(words)
 
-    def _say_diagnosis(self, found: ops.Diagnosis) -> None:
+    def _say_diagnosis(self, found: Diagnosis) -> None:
         self.diagnosis = found
 
-    def _say_report(self, found: ops.Report) -> None:
+    def _say_report(self, found: Report) -> None:
         self._detail(plain.flags(found))
         told = self.diagnosis
         self.output.routine(recover.happened(found, told.causes, told.log, told.last_error))
 
-    def _say_plan(self, plan: ops.Plan) -> None:
+    def _say_plan(self, plan: Plan) -> None:
         self._detail(text.plan(plan, self.options.dry_run))
 
-    def _before_asking(self, plan: ops.Plan) -> None:
+    def _before_asking(self, plan: Plan) -> None:
         self.output.routine(recover.freed(plan, None, self._kept_by()))
 
-    def _say_pruned(self, pruned: ops.Pruned) -> None:
+    def _say_pruned(self, pruned: Pruned) -> None:
         plan, outcome, stopped = pruned
         self._told = {d.checkpoint.name for d in plan.decisions if d.verdict.damaged}
         self.output.routine(recover.freed(plan, outcome, self._kept_by()))
@@ -198,11 +205,11 @@ class Page:
         if stopped:
             self._say_waits(pruned)
 
-    def _say_waits(self, pruned: ops.Pruned) -> None:
+    def _say_waits(self, pruned: Pruned) -> None:
         if self.output.quiet:
             acting.say_stopped(pruned, self.output)
             return
-        names, rest = ops.rest(pruned, self.rules)
+        names, rest = ops_rest(pruned, self.rules)
         dry = self.options.dry_run
         self.output.routine(recover.waits(names, rest, dry, asks=dry and self.asks() is not None))
 
@@ -217,7 +224,7 @@ class Page:
         self._aside.add(old)
         self.output.routine(f"Set aside {printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
 
-    def _say_latest(self, found: ops.Latest) -> None:
+    def _say_latest(self, found: Latest) -> None:
         for passed in found.passed_over:
             if self.output.quiet or passed.checkpoint.name not in self._told:
                 self.output.message(text.passed_over(passed.checkpoint, passed.reason))
@@ -235,10 +242,10 @@ class Page:
         self.output.routine(recover.start(checks, preflight, self.options.dry_run))
 
     def _kept_by(self) -> str:
-        return ops.in_words(self.rules)
+        return in_words(self.rules)
 
 
-def _document(done: ops.Recovered) -> dict[str, object]:
+def _document(done: Recovered) -> dict[str, object]:
     from ckptkit.render import json
 
     return {

@@ -2,10 +2,13 @@
 
 import argparse
 
-from ckptkit import ops
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
+from ckptkit.model.plan import StripPlan
+from ckptkit.ops.read import trust_for
+from ckptkit.ops.strip import Stripped, keep_resumable
+from ckptkit.ops.strip import strip as ops_strip
 from ckptkit.render import strip
 
 EXAMPLES = """\
@@ -43,16 +46,16 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return acting.each(options.paths, act, output)
 
 
-def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripped:
-    def announce(made: ops.StripPlan) -> None:
+def _strip(path: str, options: argparse.Namespace, output: Output) -> Stripped:
+    def announce(made: StripPlan) -> None:
         if options.dry_run or made.strips:
             output.routine(strip.plan(made, options.dry_run))
 
-    keep = ops.keep_resumable(path, {"keep_resumable": options.keep_resumable}, options.config)
-    return ops.strip(
+    keep = keep_resumable(path, {"keep_resumable": options.keep_resumable}, options.config)
+    return ops_strip(
         path,
         keep,
-        trust=ops.trust_for(path, options.trust, options.config),
+        trust=trust_for(path, options.trust, options.config),
         dry_run=options.dry_run,
         yes=options.yes,
         lock_timeout=options.lock_timeout,
@@ -61,7 +64,7 @@ def _strip(path: str, options: argparse.Namespace, output: Output) -> ops.Stripp
     )
 
 
-def _tell(stripped: ops.Stripped, output: Output) -> int:
+def _tell(stripped: Stripped, output: Output) -> int:
     """Say what came of it and return the exit code."""
     made, done, stopped = stripped
     acting.say_outcome(done, stopped, lambda done: strip.outcome(made, done), output)

@@ -8,12 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.calling import command, place
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import Checkpoint, Judged, Level
+from ckptkit.ops.read import QUIET_SECONDS, bytes_at, going_on, trust_for, verify
+from ckptkit.ops.record import record_damage
+from ckptkit.ops.verify import Budget, is_sound, standing_still, write_manifest, yield_to_others
+from ckptkit.ops.verify import budget as ops_budget
+from ckptkit.ops.verify import reading as ops_reading
 from ckptkit.render import text
 from ckptkit.units import age, count, printable
 
@@ -52,34 +56,32 @@ def parser(verb: str) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Verify each path; exit 4 if any checkpoint is damaged or refused, or nobody can judge what was named."""
-    budget = ops.budget(options.sample, options.max_duration, options.max_rate)
+    budget = ops_budget(options.sample, options.max_duration, options.max_rate)
     level: Level = "full" if options.write and options.level == "quick" else options.level
     if level == "quick" and any((*budget, options.sha256)):
         raise UsageError("--sample, --max-duration, --max-rate and --sha256 need --level full or deep")
     if options.write and (budget.sample or budget.max_seconds):
         raise UsageError("--write reads every file: it does not go with --sample or --max-duration")
     judged, errors = _judged(options, level, budget, output)
-    if lost := ops.record_damage(*judged):
+    if lost := record_damage(*judged):
         output.detail(printable(lost))
     codes = [error["exit_code"] for error in errors]
     if options.write:
         codes += _write(judged, output)
     _show(judged, options, output, errors)
-    return next(filter(None, codes), 0) if ops.is_sound(judged, options.paths) else 4
+    return next(filter(None, codes), 0) if is_sound(judged, options.paths) else 4
 
 
 Errors = list[dict[str, "Any"]]
 
 
-def _judged(
-    options: argparse.Namespace, level: Level, budget: ops.Budget, output: Output
-) -> tuple[list[Judged], Errors]:
+def _judged(options: argparse.Namespace, level: Level, budget: Budget, output: Output) -> tuple[list[Judged], Errors]:
     found: list[Judged] = []
     errors: Errors = []
 
     def trust(run: str) -> Sequence[str]:
         try:
-            return ops.trust_for(run, options.trust)
+            return trust_for(run, options.trust)
         except (
             UsageError,
             NoSuchRun,
@@ -88,16 +90,16 @@ def _judged(
             return ()
 
     if level != "quick":
-        ops.yield_to_others()
+        yield_to_others()
     with _progress(options, level, output) as told:
         digests = ("crc32", "sha256") if options.sha256 else ("crc32",)
-        reading = ops.reading(options.paths, budget, told, digests, values=options.write)
+        reading = ops_reading(options.paths, budget, told, digests, values=options.write)
         for path in options.paths:
             try:
-                found += ops.verify(path, level=level, reading=reading, trust=trust)
+                found += verify(path, level=level, reading=reading, trust=trust)
             except CkptkitError as error:
                 _note(path, error, errors, output)
-    return list(ops.standing_still(found)) if level == "deep" else found, errors
+    return list(standing_still(found)) if level == "deep" else found, errors
 
 
 def _note(path: str, error: CkptkitError, errors: Errors, output: Output) -> None:
@@ -109,7 +111,7 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
     codes = []
     for one in judged:
         try:
-            if ops.write_manifest(one):
+            if write_manifest(one):
                 output.routine(f"wrote the manifest of {printable(one.checkpoint.path)}")
         except UsageError as error:
             output.message(printable(str(error)))
@@ -120,7 +122,7 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
 def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: Errors) -> None:
     # -q speaks of what is wrong alone; without it, of all.
     wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
-    output.result(text.verdicts(wrong if output.quiet else judged, ops.going_on if options.explain else None))
+    output.result(text.verdicts(wrong if output.quiet else judged, going_on if options.explain else None))
     unknown = [j for j in judged if j.verdict.state == "unknown"]
     for checkpoint, _ in (j for j in judged if j.verdict.state == "in_progress"):
         output.message(_try_again(checkpoint, time.time()))
@@ -149,7 +151,7 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
 def _try_again(checkpoint: Checkpoint, now: float) -> str:
     """Of one that is not finished and was written to a moment ago: a save that is running, or one that just died."""
     silent = now - checkpoint.modified_at
-    wait = age(max(1.0, ops.QUIET_SECONDS - silent))
+    wait = age(max(1.0, QUIET_SECONDS - silent))
     return f"{checkpoint.path}: last written {age(silent)} ago; if nothing is training, try again in {wait}"
 
 
@@ -161,5 +163,5 @@ def _progress(options: argparse.Namespace, level: str, output: Output) -> Iterat
         return
     from ckptkit.cli.progress import bar
 
-    with bar(sum(ops.bytes_at(path) for path in options.paths)) as told:
+    with bar(sum(bytes_at(path) for path in options.paths)) as told:
         yield told

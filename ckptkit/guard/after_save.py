@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from ckptkit import ops
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.room import DURABLE, Room, warn
 from ckptkit.model.checkpoint import Judged
+from ckptkit.ops.read import diverged, verify
+from ckptkit.ops.record import record_damage
+from ckptkit.ops.verify import write_manifest
 from ckptkit.policy.keep import first_finding
 from ckptkit.verify.verdict import Reading
 
@@ -150,11 +152,11 @@ def _read_back(room: Room, name: str) -> str | None:
     The manifest tells of NaN and Inf: without it the next plan might let go of the last one with finite values.
     """
     try:
-        (judged,) = ops.verify(room.path(name), level="full", reading=VALUES, trust=room.settings.trust)
+        (judged,) = verify(room.path(name), level="full", reading=VALUES, trust=room.settings.trust)
         if judged.verdict.intact:
             _write_manifest(room, judged)
             _tell_diverged(room, judged)
-        if fault := ops.record_damage(judged):
+        if fault := record_damage(judged):
             warn(fault)
     except (CkptkitError, OSError) as error:
         return str(error) or repr(error)
@@ -170,7 +172,7 @@ def _write_manifest(room: Room, judged: Judged) -> None:
         return
     with room.turn:
         try:
-            ops.write_manifest(judged)
+            write_manifest(judged)
         except UsageError as error:  # it is intact all the same; a full disk has no room for a manifest either
             warn(str(error))
 
@@ -178,7 +180,7 @@ def _write_manifest(room: Room, judged: Judged) -> None:
 def _tell_diverged(room: Room, judged: Judged) -> None:
     """Training may go on for days with weights that are NaN, and its log is not always looked at."""
     name, bad = judged.checkpoint.name, judged.verdict.nonfinite
-    if bad and name in ops.diverged(room.run):
+    if bad and name in diverged(room.run):
         more = f" and {len(bad) - 1} more weights" if len(bad) > 1 else ""
         stays = "a resume takes the last checkpoint before it with finite values, which stays"
         warn(f"{judged.checkpoint.path}: {bad[0]}{more} became NaN or Inf since an earlier save: {stays}")

@@ -178,12 +178,12 @@ def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
 
 def _trusted(run: str, trust: Any) -> tuple[str, ...]:
     """What was given here, else what the run's ckptkit.toml or the environment say."""
-    from ckptkit import ops
+    from ckptkit.ops.read import trust_for
 
     if given := _patterns(trust):
         return given
     try:
-        return ops.trust_for(run, ())
+        return trust_for(run, ())
     except UsageError:
         raise
     except (CkptkitError, OSError):  # a disk that can't be looked at now: nothing in it is trusted, and training begins

@@ -6,12 +6,13 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ckptkit import forecast, ops
+from ckptkit import forecast
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
 from ckptkit.guard.room import LOCK_SECONDS, existing, short, warn
+from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
 from ckptkit.system import lock
 from ckptkit.system.timeout import StandsStill
 from ckptkit.system.volumes import available_bytes
@@ -32,7 +33,7 @@ def save_model(guard: "Guard", directory: str) -> bool:
     is_new = _first(guard, lambda: not os.path.lexists(directory))
     reason = (
         _first(guard, partial(_admit, guard, directory, need))
-        or _write(guard, os.path.join(directory, ops.DRAFT), need)
+        or _write(guard, os.path.join(directory, DRAFT), need)
         or _first(guard, partial(_put_in_place, directory))
     )
     if reason:
@@ -57,7 +58,7 @@ def _admit(guard: "Guard", directory: str, need: int) -> str:
         if free < need:
             return short(place, need, free)
         os.makedirs(directory, exist_ok=True)
-        ops.remove_draft(os.path.join(directory, ops.DRAFT))
+        remove_draft(os.path.join(directory, DRAFT))
     except OSError as error:
         return str(error)
     return ""
@@ -93,17 +94,17 @@ def _lock(run: str, held: ExitStack) -> str:
 def _clear_up(guard: "Guard", draft: str, fault: str, need: int) -> None:
     warn(f"writing {draft} failed: {fault}")
     with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
-        ops.remove_draft(draft)
+        remove_draft(draft)
         guard.room.make(need)
 
 
 def _put_in_place(directory: str) -> str:
-    draft = os.path.join(directory, ops.DRAFT)
+    draft = os.path.join(directory, DRAFT)
     try:
         make_durable(draft)
-        if faults := ops.weights_findings(draft):
+        if faults := weights_findings(draft):
             return f"{faults[0].file} {faults[0].message}"
-        ops.put_in_place(draft, directory)
+        put_in_place(draft, directory)
         make_durable(directory, deep=False)
     except OSError as error:
         return str(error)
@@ -113,7 +114,7 @@ def _put_in_place(directory: str) -> str:
 def _give_up(directory: str, is_new: bool, reason: str) -> None:
     warn(f"{directory} is NOT written: {reason}")
     try:
-        ops.remove_draft(os.path.join(directory, ops.DRAFT))
+        remove_draft(os.path.join(directory, DRAFT))
         if is_new and os.path.isdir(directory):
             os.rmdir(directory)
     except OSError as error:

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from ckptkit.errors import LockHeld
-from ckptkit.ops.starting import note_start
+from ckptkit.ops.start import note_start
 from ckptkit.system import lock
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from ckptkit import ops
 from ckptkit.errors import CkptkitError
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded import Bounded
@@ -14,6 +13,7 @@ from ckptkit.guard.hold import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import Slots
+from ckptkit.ops.record import record_save
 from ckptkit.runs import discover
 from ckptkit.units import count, printable
 
@@ -84,5 +84,5 @@ class Keeper:
 
 def _record(path: str, kind: str, seconds: float) -> None:
     """Write a save into the history."""
-    if fault := ops.record_save(path, kind, seconds):
+    if fault := record_save(path, kind, seconds):
         warn(fault)

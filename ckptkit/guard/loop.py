@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from ckptkit import forecast, ops
+from ckptkit import forecast
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import ranks
 from ckptkit.guard.hold import Hold
@@ -15,6 +15,7 @@ from ckptkit.guard.rotation import bound
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import Settings
 from ckptkit.guard.slots import MAY_SUFFICE, Slots
+from ckptkit.ops.read import scan
 
 
 class LoopGuard(Keeper):
@@ -144,7 +145,7 @@ class LoopSlots(Slots):
     def _largest(self) -> int:
         """Of those that an earlier training left, 0 if there are none."""
         with suppress(CkptkitError, OSError):
-            return max(c.allocated_bytes for c in ops.scan(self.room.run).checkpoints)
+            return max(c.allocated_bytes for c in scan(self.room.run).checkpoints)
         return 0
 
     def _may_be_smaller_than(self, free: int) -> bool:

@@ -3,11 +3,13 @@
 import os
 from functools import partial
 
-from ckptkit import layouts, ops
+from ckptkit import layouts
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.guard import ranks
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.model.checkpoint import SAVING, Judged
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import judge, scan, verify
 from ckptkit.policy.keep import first_finding
 from ckptkit.render import text
 from ckptkit.runs import discover
@@ -52,7 +54,7 @@ def is_checkpoint(path: str) -> bool:
 
 def _intact(room: Room, models_only: bool) -> str:
     try:
-        found = ops.latest(room.run, trust=room.settings.trust)
+        found = latest(room.run, trust=room.settings.trust)
     except NoIntactCheckpoint:
         if models_only and (path := _model(room)):
             warn(f"{path} holds only a model (save_only_model): the optimizer starts from scratch")
@@ -65,7 +67,7 @@ def _intact(room: Room, models_only: bool) -> str:
 
 def _model(room: Room) -> str:
     """The newest one that is intact and holds nothing that a resume would refuse, "" if there is none."""
-    judged = ops.verify(room.run, trust=room.settings.trust)
+    judged = verify(room.run, trust=room.settings.trust)
     models = [j.checkpoint for j in judged if j.verdict.intact and not j.verdict.refused]
     return max(models, key=lambda checkpoint: checkpoint.step).path if models else ""
 
@@ -75,7 +77,7 @@ def _unjudged(room: Room) -> str:
 
     None of which it is known that its save broke off.
     """
-    judged = sorted(ops.judge(ops.scan(room.run), quiet=0), key=lambda j: -j.checkpoint.step)
+    judged = sorted(judge(scan(room.run), quiet=0), key=lambda j: -j.checkpoint.step)
     if room.rotates and any(j.verdict.intact or j.verdict.unread for j in judged):
         return ""
     number = next((number for number, one in enumerate(judged) if _may_be_whole(one)), None)

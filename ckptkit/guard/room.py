@@ -9,12 +9,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from ckptkit import ops
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import Settings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.plan import Outcome, Plan
+from ckptkit.ops.discard import set_aside as ops_set_aside
+from ckptkit.ops.execute import settled_available_bytes
+from ckptkit.ops.preflight import preflight
+from ckptkit.ops.prune import Pruned
+from ckptkit.ops.prune import discard as ops_discard
+from ckptkit.ops.prune import prune as ops_prune
+from ckptkit.ops.read import judge, runs_at, scan, verify
+from ckptkit.ops.read import plan as ops_plan
+from ckptkit.ops.record import deletions
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.render import text
 from ckptkit.runs import discover
@@ -91,7 +99,7 @@ class Room:
             last = time.monotonic() >= until
             # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
             if free < need and (deleted or (last and self._gives_back_late())):
-                free = ops.settled_available_bytes(existing(self.run), need)
+                free = settled_available_bytes(existing(self.run), need)
             if free >= need or last:
                 return max(free, self.usable())
             time.sleep(POLL_SECONDS)
@@ -156,7 +164,7 @@ class Room:
         if not self.rotates:
             return None
         with self.turn, suppress(CkptkitError, OSError):  # our own look would be an open file to our own deletions
-            return ops.plan(
+            return ops_plan(
                 self.run, rules, quiet=0, protected=self._protected(), trust=self.settings.trust, earlier=self.earlier,
                 need_bytes=need,
             )  # fmt: skip
@@ -172,7 +180,7 @@ class Room:
             return False
         with self.turn:
             try:
-                pruned = ops.prune(
+                pruned = ops_prune(
                     self.run, rules, quiet=0, protected=self._protected(), yes=True, lock_timeout=LOCK_SECONDS,
                     patient=not self._told,  # what was refused at the last save is not waited for at this one
                     settle=False, trust=self.settings.trust, by=WHO, earlier=self.earlier, need_bytes=need,
@@ -184,7 +192,7 @@ class Room:
                 return False
             return self._account(pruned)
 
-    def _account(self, pruned: ops.Pruned) -> bool:
+    def _account(self, pruned: Pruned) -> bool:
         """Tell what went and what could not; whether anything went."""
         plan, outcome = pruned.plan, pruned.outcome or Outcome()
         gone = [d for d in plan.deletions if d.checkpoint.path in outcome.deleted]
@@ -214,7 +222,7 @@ class Room:
         """What is logged beside the losses. Raises OSError."""
         checkpoints: tuple[Checkpoint, ...] = ()
         with suppress(CkptkitError):
-            checkpoints = ops.scan(self.run).checkpoints
+            checkpoints = scan(self.run).checkpoints
         return {
             "disk/free_bytes": float(self.available()),
             "ckpt/count": float(len(checkpoints)),
@@ -230,7 +238,7 @@ class Room:
             return True
         with self.turn:
             try:
-                outcome = ops.discard(path, own=name == self.began, lock_timeout=LOCK_SECONDS, by=WHO)
+                outcome = ops_discard(path, own=name == self.began, lock_timeout=LOCK_SECONDS, by=WHO)
             except (CkptkitError, OSError) as error:
                 warn(str(error))
                 return False
@@ -254,8 +262,8 @@ class Room:
         """Free the name of a checkpoint that can't be judged for a new save, by another name; whether it is free."""
         path = self.path(name)
         try:
-            (unknown,) = [j for run in ops.runs_at(path) for j in ops.judge(run, quiet=0)]
-            aside = ops.set_aside(path, lock_timeout=LOCK_SECONDS)
+            (unknown,) = [j for run in runs_at(path) for j in judge(run, quiet=0)]
+            aside = ops_set_aside(path, lock_timeout=LOCK_SECONDS)
         except (CkptkitError, OSError, ValueError) as error:
             warn(str(error))
             return False
@@ -267,7 +275,7 @@ class Room:
     def sound(self, name: str) -> bool:
         """Whether the checkpoint of that name, which this training wrote, is intact as far as anybody can judge it."""
         try:
-            judged = [j.verdict for j in ops.verify(self.path(name), trust=self.settings.trust)]
+            judged = [j.verdict for j in verify(self.path(name), trust=self.settings.trust)]
         except (CkptkitError, OSError):
             return False
         return all(v.intact or (not self.rotates and v.state == "unknown" and not v.unread) for v in judged)
@@ -275,7 +283,7 @@ class Room:
     def verdict(self, name: str) -> Verdict | None:
         """Of a checkpoint that was just written; None if it can't be looked at, or somebody removed it meanwhile."""
         try:
-            judged = [j.verdict for run in ops.runs_at(self.path(name)) for j in ops.judge(run, quiet=0)]
+            judged = [j.verdict for run in runs_at(self.path(name)) for j in judge(run, quiet=0)]
         except (CkptkitError, OSError):
             return None
         return judged[0] if judged else None
@@ -283,14 +291,14 @@ class Room:
     def holds_only_unknown(self) -> bool:
         """Whether there are checkpoints, all of which could be read and none of which can be judged."""
         with self.turn, suppress(CkptkitError, OSError):
-            verdicts = [j.verdict for j in ops.judge(discover.scan(self.run), quiet=0)]
+            verdicts = [j.verdict for j in judge(discover.scan(self.run), quiet=0)]
             return bool(verdicts) and all(v.state == "unknown" and not v.unread for v in verdicts)
         return False
 
     def holds_intact(self) -> bool:
         """Whether any checkpoint in the run is intact, or may be for all that can be read."""
         with self.turn, suppress(CkptkitError, OSError):
-            return any(j.verdict.intact or j.verdict.unread for j in ops.judge(discover.scan(self.run), quiet=0))
+            return any(j.verdict.intact or j.verdict.unread for j in judge(discover.scan(self.run), quiet=0))
         return True
 
     # --- what others do -----------------------------------------------------------------------------------------------
@@ -307,7 +315,7 @@ class Room:
 
     def _whom(self, name: str) -> str:
         """The last that the history knows to have deleted it; a callback that a person pasted is in no history."""
-        found, _ = ops.deletions([self.run], time.time() - 86_400)
+        found, _ = deletions([self.run], time.time() - 86_400)
         own = [gone for gone in found if gone.checkpoint == name and gone.run == self.run]
         return f"{own[-1].program} (pid {own[-1].pid})" if own else "someone else"
 
@@ -346,7 +354,7 @@ class Room:
     def _preflight(self) -> None:
         """Tell at the start what will stand against a save; training begins all the same."""
         with suppress(CkptkitError, OSError):
-            for check in ops.preflight(self.run, self.settings.rules):
+            for check in preflight(self.run, self.settings.rules):
                 if check.state == "no-go" and check.code in TOLD_AT_START:
                     warn(f"{check.message}; fix: {check.command}")
 

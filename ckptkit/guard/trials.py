@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ckptkit import ops
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint
 from ckptkit.guard import ranks
 from ckptkit.guard.room import LOCK_SECONDS, WHO, Room, inform, warn
+from ckptkit.ops.prune import discard
+from ckptkit.ops.read import judge, scan
 from ckptkit.render import text
 
 
@@ -80,13 +81,13 @@ class Trials:
     def _delete(self, run: str, best: str) -> None:
         """Of a trial; where the best one has no checkpoint as good, all but its last intact one."""
         try:
-            judged = ops.judge(ops.scan(run), quiet=0) if os.path.isdir(run) else ()
+            judged = judge(scan(run), quiet=0) if os.path.isdir(run) else ()
         except (CkptkitError, OSError) as error:
             self._tell_once(str(error), warn)
             return
         for checkpoint, _ in sorted(judged, key=lambda j: (j.verdict.intact, j.verdict.resumable, j.checkpoint.step)):
             try:
-                done = ops.discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
+                done = discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
             except NoIntactCheckpoint:
                 self._tell_once(f"{checkpoint.path} stays: the best trial has no checkpoint as good")
             except (CkptkitError, OSError) as error:

@@ -13,7 +13,7 @@ from ckptkit.advise import log as diagnose
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.model.advice import Cause
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.ops.starting import start_of
+from ckptkit.ops.start import start_of
 from ckptkit.runs import discover
 from ckptkit.system import files
 

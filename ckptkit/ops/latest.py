@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Verdict
-from ckptkit.ops.looking import diverged_of, judge, judge_again, scan
+from ckptkit.ops.read import diverged_of, judge, judge_again, scan
 from ckptkit.policy import keep
 from ckptkit.policy.lineage import in_line, newest_by_time, stale_names
 from ckptkit.units import printable

@@ -56,7 +56,7 @@ def failure(failed: Failure) -> Document:
 
 
 def verified(judged: Judged) -> Document:
-    """One checkpoint of `ckptkit.verify.verdict/1`."""
+    """One checkpoint of `ckptkit.verify/1`."""
     checkpoint, verdict = judged
     place = {"path": checkpoint.path, "name": checkpoint.name, "step": checkpoint.step}
     size_and_age = {"allocated_bytes": checkpoint.allocated_bytes, "modified_at": iso(checkpoint.modified_at)}

@@ -17,7 +17,7 @@ from ckptkit.verify.facts import Parts, Seen
 
 FILE = f"{OURS}manifest.json"
 
-SCHEMA = "ckptkit.verify.verdict.manifest/1"
+SCHEMA = "ckptkit.manifest/1"
 
 MOST_OTHERS = 1_000  # bystanders that are listed
 

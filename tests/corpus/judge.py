@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.model.checkpoint import Verdict
+from ckptkit.ops.read import verify
+from ckptkit.ops.verify import standing_still
 from tests.corpus.damage import LEVELS
 from tests.corpus.originals import LATER
 
@@ -23,8 +24,8 @@ PATIENCE = 3  # seconds of the processor, for what never returns
 
 def judged(checkpoint: Path, level: str) -> Verdict:
     """As `bin/verify RUN` would, when nobody has written there for an hour; checkpoint-100 is the run's last."""
-    found = ops.verify(str(checkpoint.parent), level=level, now=time.time() + LATER)
-    return (ops.standing_still(found) if level == "deep" else found)[-1].verdict
+    found = verify(str(checkpoint.parent), level=level, now=time.time() + LATER)
+    return (standing_still(found) if level == "deep" else found)[-1].verdict
 
 
 def codes(verdict: Verdict) -> list[str]:

@@ -14,7 +14,7 @@ from tests.corpus.parts import origin
 FILE = ".ckptkit-manifest.json"
 BROKEN = {
     "empty": b"",
-    "cut": b'{"schema": "ckptkit.verify.verdict.manifest/1", "fil',
+    "cut": b'{"schema": "ckptkit.manifest/1", "fil',
     "zeros": bytes(900),
     "a_list": b"[]",
 }

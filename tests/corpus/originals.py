@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from ckptkit import ops
+from ckptkit.ops.read import verify
+from ckptkit.ops.verify import write_manifest
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 KINDS = ("lora", "full", "sharded", "only", "bf16")
@@ -25,8 +26,8 @@ def make(real: str, top: Path) -> Path:
     """Given real checkpoints, make TOP/<kind>/checkpoint-100 with a manifest, and the torn ones without."""
     for kind in KINDS:
         shutil.copytree(os.path.join(real, kind, "checkpoint-100"), top / kind / "checkpoint-100")
-        (judged,) = ops.verify(str(top / kind / "checkpoint-100"), level="full", now=time.time() + LATER)
-        ops.write_manifest(judged)
+        (judged,) = verify(str(top / kind / "checkpoint-100"), level="full", now=time.time() + LATER)
+        write_manifest(judged)
     script = [sys.executable, "-m", "tests.corpus.torn_saves", str(top)]
     subprocess.run(script, cwd=CHECKOUT, check=True, capture_output=True, text=True)
     return top

@@ -64,9 +64,9 @@ def _crowd(trainer: object, part: str, step: int, fill: object) -> None:
 
 def _left(run: str, before: list[str], empty_at: int | None) -> Iterator[str]:
     """What a person finds afterwards."""
-    from ckptkit import ops
+    from ckptkit.ops.read import judge, scan
 
-    found = ops.judge(ops.scan(run), level="full") if os.listdir(run) else ()
+    found = judge(scan(run), level="full") if os.listdir(run) else ()
     if bad := [j for j in found if not j.verdict.resumable or j.verdict.findings]:
         yield f"not whole: {bad}"
     if len(os.listdir(run)) != len(found):

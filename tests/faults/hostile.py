@@ -93,7 +93,7 @@ def lying_manifest(checkpoint: str) -> bytes:
         "trainer_state.json": {"bytes": os.path.getsize(f"{checkpoint}/trainer_state.json"), "mtime_ns": 1},
         "optimizer.pt": {"bytes": 10**300, "mtime_ns": -(10**300), "sha256": "f" * 100_000, "\x1b[31m": "\x1b[31m"},
     }
-    return json.dumps({"schema": "ckptkit.verify.verdict.manifest/1", "written_at": 1e300, "files": files}).encode()
+    return json.dumps({"schema": "ckptkit.manifest/1", "written_at": 1e300, "files": files}).encode()
 
 
 def lay_fifo(path: str) -> None:

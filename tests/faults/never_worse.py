@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guard"))  # wat
 
 from watch import Watch
 
-from ckptkit import ops
 from ckptkit.errors import NoSuchRun
 from ckptkit.model.checkpoint import SAVING
+from ckptkit.ops.read import judge, scan
 from tests.faults.scenarios import Scenario, described, draw, inherited
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -157,7 +157,7 @@ def checkpoint_bytes(kind: str, only_model: bool, ranks: int, scratch: str) -> i
     """What such a checkpoint takes: of a real one."""
     scenario = draw(0)._replace(kind=kind, only_model=only_model, ranks=ranks, best="", save_steps=2, max_steps=2)
     run = _trained(scenario, os.path.join(scratch, "size"), 2)
-    (checkpoint,) = ops.scan(run).checkpoints
+    (checkpoint,) = scan(run).checkpoints
     shutil.rmtree(run)
     return checkpoint.allocated_bytes
 
@@ -166,7 +166,7 @@ def earlier_run(scenario: Scenario, scratch: str) -> str:
     """A run of the same settings, ended at some step an hour ago, of which the volume holds the newest checkpoints."""
     run = _trained(scenario, os.path.join(scratch, "earlier"), scenario.earlier)
     wanted = [f"checkpoint-{step}" for step in inherited(scenario)]
-    for checkpoint in ops.scan(run).checkpoints:
+    for checkpoint in scan(run).checkpoints:
         if checkpoint.name not in wanted:
             shutil.rmtree(checkpoint.path)
     for path in [Path(run), *Path(run).rglob("*")]:
@@ -227,7 +227,7 @@ def mount(volume: str, size: int) -> None:
 def resumable(scenario: Scenario, run: str) -> list[int]:
     """The steps of the checkpoints that are whole: to ckptkit, or by the files that their own writer writes."""
     try:
-        judged = ops.judge(ops.scan(run), level="full", quiet=0)
+        judged = judge(scan(run), level="full", quiet=0)
     except NoSuchRun:
         return []
     if not scenario.judged:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from ckptkit import ops
 from ckptkit.errors import CkptkitError
+from ckptkit.ops.latest import latest
 
 LONGEST = 120.0  # seconds: for any one call, on a machine that does many other things
 
@@ -101,7 +101,7 @@ class Race:
         """The newest intact one's name, "" if there is none just now."""
         for _ in range(20):  # a reader without a lock: between its two looks all that it saw may have been replaced
             with suppress(CkptkitError, OSError):
-                return os.path.basename(ops.latest(self.run).path)
+                return os.path.basename(latest(self.run).path)
             time.sleep(0.05)
         return ""
 

@@ -299,9 +299,9 @@ def _left(run: str, end: Ended) -> Iterator[str]:
 
 
 def _judged(run: str) -> Any:
-    from ckptkit import ops
+    from ckptkit.ops.read import judge, scan
 
-    return ops.judge(ops.scan(run), level="full", quiet=0) if os.listdir(run) else ()
+    return judge(scan(run), level="full", quiet=0) if os.listdir(run) else ()
 
 
 def _is_told(what: str, end: Ended) -> bool:

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.history import records
 from ckptkit.model.events import Sample
+from ckptkit.ops.latest import latest as ops_latest
+from ckptkit.ops.read import verify
 from ckptkit.runs import pins
 from tests.faults.subjects import Subject, build
 from tests.faults.tracing import Command, Ended
@@ -124,12 +125,12 @@ class Stage:
 
     def _verdicts(self) -> Iterator[str]:
         whole = self.whole()
-        judged = {j.checkpoint.name: j.verdict for j in ops.verify(self.run, level="full")}
+        judged = {j.checkpoint.name: j.verdict for j in verify(self.run, level="full")}
         intact = [name for name, verdict in judged.items() if verdict.resumable]
         if intact != whole:
             yield f"verify says intact: {intact}, whole are {whole}"
         try:
-            latest = os.path.basename(ops.latest(self.run, level="full").path)
+            latest = os.path.basename(ops_latest(self.run, level="full").path)
         except NoIntactCheckpoint as error:
             latest = str(error)
         if latest != whole[-1:][0]:

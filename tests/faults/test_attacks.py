@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
 from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.ops.latest import latest
+from ckptkit.ops.pin import pin
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import plan, verify
+from ckptkit.ops.verify import write_manifest
 from ckptkit.policy.keep import Range, Rules
 from tests.faults import hostile
 from tests.faults.swaps import DELETING, LAY, THREE, attacked, nest, swap
@@ -35,9 +39,9 @@ def outside(real, tmp_path):
 # --- at each call: what was there a moment ago is a link to what lies outside ----------------------------------------
 
 VERBS = {
-    "prune": lambda run: ops.prune(run, ONE, yes=True, patient=False, settle=False),
-    "verify --write": lambda run: [ops.write_manifest(j) for j in ops.verify(run, level="full") if j.verdict.intact],
-    "pin": lambda run: ops.pin(f"{run}/checkpoint-300"),
+    "prune": lambda run: prune(run, ONE, yes=True, patient=False, settle=False),
+    "verify --write": lambda run: [write_manifest(j) for j in verify(run, level="full") if j.verdict.intact],
+    "pin": lambda run: pin(f"{run}/checkpoint-300"),
 }
 STRIKES = [
     ("prune", "checkpoint", "symlink"), ("prune", "directory", "symlink"), ("prune", "file", "symlink"),
@@ -107,13 +111,13 @@ def test_another_user_who_exchanges_links_without_end_reaches_nothing_outside(
             assert attacker.stdout.readline() == "ready\n"
             try:
                 for _ in range(5):
-                    deleted += bool(ops.prune(run, ONE, yes=True, patient=False, settle=False).outcome.deleted)
+                    deleted += bool(prune(run, ONE, yes=True, patient=False, settle=False).outcome.deleted)
             finally:
                 attacker.kill()
         tally.ran("sweeps beside an exchanging user", 5)
         if hostile.snapshot(outside) != before:
             tally.violation("sweeps beside an exchanging user", f"round {number}: outside is touched")
-        assert ops.latest(run).path == f"{run}/checkpoint-300"
+        assert latest(run).path == f"{run}/checkpoint-300"
         shutil.rmtree(run)
     assert deleted, "not one sweep got to delete: nothing was proven"
 
@@ -127,7 +131,7 @@ def test_hard_links_to_outside_lose_their_name_here_and_nothing_there(run_of, ou
     for number, path in enumerate(files):
         os.link(path, f"{run}/checkpoint-100/link-{number}")
     before = hostile.snapshot(outside)
-    assert ops.prune(run, yes=True).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert prune(run, yes=True).outcome.deleted == (f"{run}/checkpoint-100",)
     assert hostile.snapshot(outside) == before
     tally.ran("hard links to outside", len(files))
 
@@ -140,7 +144,7 @@ def test_checkpoint_replaced_by_a_mount_is_never_entered(run_of, mount, outside,
     point = mount("tmpfs", at=f"{run}/checkpoint-100")
     shutil.copytree(f"{outside}/checkpoint-100", point, dirs_exist_ok=True)
     before = hostile.snapshot(point)
-    pruned = ops.prune(run, ONE, yes=True)
+    pruned = prune(run, ONE, yes=True)
     assert f"{run}/checkpoint-100" not in pruned.outcome.deleted
     assert hostile.snapshot(point) == before
     tally.ran("mounts in a checkpoint's place")
@@ -153,8 +157,8 @@ def test_pins_and_manifests_write_through_no_link(run_of, outside, tally, how):
         for end in ("", ".tmp"):
             LAY[how](f"{outside}/precious", f"{run}/{name}{end}")
     before = hostile.snapshot(outside)
-    acts = [lambda: ops.pin(f"{run}/checkpoint-300"),
-            lambda: ops.write_manifest(ops.verify(f"{run}/checkpoint-300", level="full")[0])]  # fmt: skip
+    acts = [lambda: pin(f"{run}/checkpoint-300"),
+            lambda: write_manifest(verify(f"{run}/checkpoint-300", level="full")[0])]  # fmt: skip
     with pytest.raises(UsageError, match="can't be read") if how == "symlink" else nullcontext():
         acts[0]()
     assert acts[1]() and not os.path.islink(f"{run}/checkpoint-300/.ckptkit-manifest.json")  # put in the link's place
@@ -168,13 +172,13 @@ def test_lying_manifest_touches_nothing_and_makes_nothing_outside_count(run_of, 
     path = f"{run}/checkpoint-300"
     Path(path, ".ckptkit-manifest.json").write_bytes(hostile.lying_manifest(path))
     before = hostile.snapshot(outside)
-    judged = {j.checkpoint.step: j.verdict for j in ops.verify(run, level=level)}
+    judged = {j.checkpoint.step: j.verdict for j in verify(run, level=level)}
     told = {f.file for f in judged[300].findings if f.code == "missing"}
     assert not judged[300].intact and told >= set(hostile.OUTSIDE), "each name that is not of the checkpoint is missing"
     assert judged[100].intact and judged[200].intact
-    ops.prune(run, yes=True)
+    prune(run, yes=True)
     assert hostile.snapshot(outside) == before
-    assert ops.latest(run).path == f"{run}/checkpoint-200"
+    assert latest(run).path == f"{run}/checkpoint-200"
     tally.ran("manifests that lie")
 
 
@@ -186,7 +190,7 @@ def test_directories_nested_without_end_are_told_and_break_nothing(run_of, ckptk
         called = ckptkit("prune", "--recursive", run)
         assert called.code == 3 and "nested too deep" in called.err and "Traceback" not in called.err
         assert ckptkit("verify", run).code == 0
-        actions = {d.checkpoint.step: d.action for d in ops.plan(run).decisions}
+        actions = {d.checkpoint.step: d.action for d in plan(run).decisions}
         assert actions == {100: "delete", 200: "keep", 300: "keep"}
         assert os.path.exists(f"{run}/checkpoint-100/trainer_state.json"), "what can't go wholly stays wholly"
     finally:
@@ -214,7 +218,7 @@ def test_settings_of_another_user_reach_nothing_outside_and_never_below_the_floo
     called = ckptkit("prune", run)
     assert called.code in (0, 2, 25) and "Traceback" not in called.err
     assert hostile.snapshot(outside) == before
-    assert ops.latest(run).path == f"{run}/checkpoint-300"
+    assert latest(run).path == f"{run}/checkpoint-300"
     tally.ran("settings of another user")
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan, verify
 from tests.faults.mutants import broken
 from tests.support.runs import make_run, names
 from tests.support.waiting import wait_for
@@ -99,7 +99,7 @@ def bad_day(disk, real, rng, number):
             or (done.returncode == 1 and not one_line(done.stderr))
         ):
             yield told
-        if intact[-1] not in names(back) or not ops.verify(f"{back}/{intact[-1]}", level="full")[0].verdict.resumable:
+        if intact[-1] not in names(back) or not verify(f"{back}/{intact[-1]}", level="full")[0].verdict.resumable:
             yield f"the newest intact one is gone; {told}"
         if verb == "prune" and done.returncode == 0 and (left := unsaid(back, intact[-2:], done.stdout)):
             yield f"says that all is done, and nothing of {left}; {told}"
@@ -196,7 +196,7 @@ def trained(disk, number, rng, steps=40):
     with suppress(OSError):  # the Trainer's own last look at the run, once all is saved, is in nobody's hands
         trainer.train()
     disk.be()
-    judged = ops.judge(ops.scan(back), level="full", quiet=0) if os.path.isdir(back) and names(back) else ()
+    judged = judge(scan(back), level="full", quiet=0) if os.path.isdir(back) and names(back) else ()
     intact = {j.checkpoint.name for j in judged if j.verdict.resumable}
     told = f"skipped {guard.skipped}, durable {list(guard.room.durable)}, left {names(back) if judged else []}"
     if trainer.state.global_step != steps:
@@ -232,5 +232,5 @@ def test_a_disk_that_hangs_costs_saves_and_not_the_training(disk, tally, monkeyp
     trainer.train()
     assert trainer.state.global_step == 60 and guard.skipped >= 2
     assert names(f"{disk.back}/run")[-1] == "checkpoint-60"
-    assert all(j.verdict.resumable for j in ops.verify(f"{disk.back}/run", level="full"))
+    assert all(j.verdict.resumable for j in verify(f"{disk.back}/run", level="full"))
     tally.ran("flaky disk: hangs")

@@ -48,11 +48,11 @@ MUTANTS = {
         "policy/keep.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
         f"{PLANS}_free_target_never_goes_below_the_low_end"),
     "plan deleted though dry": Mutant(
-        "ops/pruning.py", "    if dry_run:\n", "    if False:\n",
+        "ops/prune.py", "    if dry_run:\n", "    if False:\n",
         f"{PLANS}_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes"),
     "oldest kept": Mutant("policy/keep.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
     "deleted before verified": Mutant(
-        "ops/removing.py", "    _survivors_still_intact(made)\n", "",
+        "ops/execute.py", "    _survivors_still_intact(made)\n", "",
         "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
         "delete/checkpoint.py",

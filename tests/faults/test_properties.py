@@ -5,8 +5,9 @@ import shutil
 
 from hypothesis import strategies as st
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.pin import pin
+from ckptkit.ops.prune import prune
 from ckptkit.policy.keep import Range, Rules
 from ckptkit.policy.lineage import in_line, stale_names
 from ckptkit.policy.mass_delete import intact_deletions, unasked, waiting
@@ -227,7 +228,7 @@ def test_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes(real, tmp
         for step in (s for s, state in states.items() if state == "unknown"):
             os.symlink("/dev/zero", f"{run}/checkpoint-{step}/link")
         if pinned in states:
-            ops.pin(f"{run}/checkpoint-{pinned}")
+            pin(f"{run}/checkpoint-{pinned}")
         told = _pruned(run, rules, dry_run=True)
         before = tree(run)
         done = _pruned(run, rules)
@@ -246,7 +247,7 @@ def test_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes(real, tmp
 def _pruned(run, rules, dry_run=False):
     """(the plan, what went of it or would go); a refusal is (None, what it says)."""
     try:
-        plan, outcome, _ = ops.prune(run, rules, dry_run=dry_run, yes=True, patient=False, settle=False)
+        plan, outcome, _ = prune(run, rules, dry_run=dry_run, yes=True, patient=False, settle=False)
     except NoIntactCheckpoint:
         return None, ()
     assert dry_run or outcome.failures == ()

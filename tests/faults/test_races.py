@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import verify
 from tests.faults.mutants import broken
 from tests.faults.racers import LONGEST, Race, step
 from tests.support.runs import make_run, names
@@ -105,7 +105,7 @@ def test_training_sweeps_and_readers_beside_a_person_who_removes(train, tmp_path
     code, out, err = train.end()
     found = re.search(r"saves (\d+)", out)
     assert code == 0 and found and "Traceback" not in err, f"exit {code}, {out[-500:]}, {err[-3000:]}"
-    assert all(j.verdict.intact for j in ops.verify(run, level="full"))
+    assert all(j.verdict.intact for j in verify(run, level="full"))
     tally.ran("races: saves", int(found[1]))
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import verify
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 
 SILENT_SECONDS, EVERY_SECONDS = 110, 10
@@ -105,7 +105,7 @@ def test_silent_save_of_110_s_survives_the_sweeps_without_the_guard(script, ckpt
     done = sweep_through_the_silence(ckptkit, path, exhaustive, tally)
     assert "may still be writing it" in done.out
     assert goes_on(process) == 0
-    assert all(j.verdict.resumable for j in ops.verify(run, level="full"))
+    assert all(j.verdict.resumable for j in verify(run, level="full"))
     assert names(run) == ["checkpoint-100", "checkpoint-200"]
 
 
@@ -115,7 +115,7 @@ def test_silent_save_of_110_s_survives_the_sweeps_with_the_guard(script, ckptkit
     done = sweep_through_the_silence(ckptkit, f"{run}/checkpoint-200", exhaustive, tally, code=11)
     assert f"locked by process {process.pid}, which trains here under a guard: a save is running" in done.err
     assert goes_on(process) == 0, (tmp_path / "log").read_text()
-    assert all(j.verdict.resumable for j in ops.verify(run, level="full"))
+    assert all(j.verdict.resumable for j in verify(run, level="full"))
     assert [name for name in names(run) if name.startswith("checkpoint")] == ["checkpoint-100", "checkpoint-200"]
 
 

@@ -6,8 +6,10 @@ import os
 import random
 import shutil
 
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.latest import latest
+from ckptkit.ops.pin import pin, unpin
+from ckptkit.ops.prune import prune
 from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import OLD, set_age
 
@@ -61,7 +63,7 @@ class Year:
 
     def _restart(self) -> None:
         """From what `latest` says, which must be what was saved last."""
-        step = int(ops.latest(self.run, now=self.now).path.rpartition("-")[2])
+        step = int(latest(self.run, now=self.now).path.rpartition("-")[2])
         assert (self.training, step) == self.saved[-1], f"latest says {step}, {self.saved[-1]} was saved last"
         self.step = step
         self.log = [line for line in self.log if line["step"] <= step]
@@ -90,16 +92,16 @@ class Year:
 
     def _pin(self) -> None:
         step = self.saved[int(self.rng.random() * len(self.saved))][1]
-        act = ops.unpin if step in self.pinned or len(self.pinned) > 2 else ops.pin
-        step = min(self.pinned) if act is ops.unpin else step
+        act = unpin if step in self.pinned or len(self.pinned) > 2 else pin
+        step = min(self.pinned) if act is unpin else step
         act(f"{self.run}/checkpoint-{step}")
-        (self.pinned.add if act is ops.pin else self.pinned.discard)(step)
+        (self.pinned.add if act is pin else self.pinned.discard)(step)
 
     # --- what must hold ---------------------------------------------------------------------------------------------
 
     def _swept(self) -> str:
         try:
-            done = ops.prune(self.run, self.rules, now=self.now, yes=True, patient=False, settle=False)
+            done = prune(self.run, self.rules, now=self.now, yes=True, patient=False, settle=False)
         except NoIntactCheckpoint:
             return f"{len(self.saved)} intact ones, and prune sees none" if self.saved else ""
         if done.outcome and done.outcome.failures:

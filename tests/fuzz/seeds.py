@@ -76,7 +76,7 @@ def _documents(real: Path) -> list[bytes]:
 def _manifest(files: dict[str, bytes]) -> bytes:
     entries = {name: {"bytes": len(content), "mtime_ns": 1, "crc32": "00"} for name, content in files.items()}
     table = {
-        "schema": "ckptkit.verify.verdict.manifest/1",
+        "schema": "ckptkit.manifest/1",
         "written_at": 1.5,
         "versions": {"torch": "2"},
         "files": entries,

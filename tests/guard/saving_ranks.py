@@ -20,7 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan
 
 RANK = int(os.environ["RANK"])
 FREE = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -113,7 +113,7 @@ if __name__ == "__main__":
         with ckptkit.guard(run, keep_last=2) as guard:
             seen = scene(guard)
         dist.barrier()
-        states = {str(j.checkpoint.step): j.verdict.state for j in ops.judge(ops.scan(run), quiet=0)}
+        states = {str(j.checkpoint.step): j.verdict.state for j in judge(scan(run), quiet=0)}
         tell(scene.__name__, RANK, {"states": states, "skipped": guard.skipped, **seen})
         dist.barrier()
     dist.destroy_process_group()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan
 from tests.guard.sharded import LAST_SAVE
 from tests.layouts.live.trainings import Recipe, Trained
 
@@ -48,7 +48,7 @@ class Trials:
 
     def states(self, folder: Path) -> dict[int, str]:
         """{step: verdict} of what is there."""
-        judged = ops.judge(ops.scan(str(folder / self.name)), quiet=0)
+        judged = judge(scan(str(folder / self.name)), quiet=0)
         return {j.checkpoint.step: j.verdict.state + (" resumable" if j.verdict.resumable else "") for j in judged}
 
     @contextmanager

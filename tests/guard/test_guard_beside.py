@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan, verify
 from tests.support.waiting import wait_for
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -67,8 +67,8 @@ def train(disk, keep_last, **settings):
     guard = ckptkit.guard(trainer, keep_last)
     trainer.train()
     assert guard.skipped == 0
-    assert ops.scan(disk.run).checkpoints[-1].name == "checkpoint-40"
-    assert all(j.verdict.intact for j in ops.verify(disk.run))
+    assert scan(disk.run).checkpoints[-1].name == "checkpoint-40"
+    assert all(j.verdict.intact for j in verify(disk.run))
     return disk.events
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan
 
 MiB = 1 << 20
 BEST = 30  # the step with the best score
@@ -47,7 +47,7 @@ def test_best_save_that_failed_leaves_the_best_of_those_on_disk_and_is_told(disk
     assert guard.skipped == 1
     assert (state.best_metric, state.best_global_step) == (-10, 20), "as good as 40, and before it"
     assert state.best_model_checkpoint == os.path.join(run, "checkpoint-20")
-    assert [c.name for c in ops.scan(run).checkpoints] == ["checkpoint-20", "checkpoint-50", "checkpoint-60"]
+    assert [c.name for c in scan(run).checkpoints] == ["checkpoint-20", "checkpoint-50", "checkpoint-60"]
     (line,) = [line for line in told if "is the best so far" in line]
     assert "checkpoint-30" in line and "was not saved" in line
     assert line.endswith(f"the best one on disk is still {run}/checkpoint-20")

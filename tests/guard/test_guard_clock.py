@@ -5,12 +5,12 @@ import os
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.guard.callback import Clock
+from ckptkit.ops.read import scan
 
 
 def left(run):
-    return [c.step for c in ops.scan(str(run)).checkpoints]
+    return [c.step for c in scan(str(run)).checkpoints]
 
 
 def timed(trainer, guard, seconds_per_step):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan
 
 MiB = 1 << 20
 LAST_TWO = ["checkpoint-6", "checkpoint-8"]
@@ -34,7 +34,7 @@ def saved_all(trainer):
 
 
 def all_resumable(run):
-    return all(j.verdict.resumable for j in ops.judge(ops.scan(str(run)), level="full", quiet=0))
+    return all(j.verdict.resumable for j in judge(scan(str(run)), level="full", quiet=0))
 
 
 # --- one that can't be made -------------------------------------------------------------------------------------------

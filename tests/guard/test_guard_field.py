@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.model.checkpoint import SAVING
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import plan, verify
 
 
 def left(run):
@@ -48,8 +49,8 @@ def test_log_entry_without_step_leaves_a_checkpoint_intact_and_it_resumes(tmp_pa
     trainer.train()
     written = json.loads(Path(run, "checkpoint-20/trainer_state.json").read_text())["log_history"]
     assert {"custom_eval": 1.0} in written
-    assert all(j.verdict.resumable and not j.verdict.findings for j in ops.verify(str(run), level="full"))
-    assert ops.latest(str(run)).path == f"{run}/checkpoint-20"
+    assert all(j.verdict.resumable and not j.verdict.findings for j in verify(str(run), level="full"))
+    assert latest(str(run)).path == f"{run}/checkpoint-20"
     resumed = tiny.trainer(run, max_steps=30, callbacks=[person])
     ckptkit.guard(resumed, 2)
     resumed.train(resume_from_checkpoint=True)
@@ -82,7 +83,7 @@ def test_ema_value_head_and_5gram_under_the_guard_cost_no_warning_no_manifest_an
         f"ckptkit: {run}/checkpoint-10 deleted: no rule keeps it"
     ]
     for level in ("quick", "full", "deep"):
-        assert all(j.verdict.resumable and not j.verdict.findings for j in ops.verify(run, level=level)), level
+        assert all(j.verdict.resumable and not j.verdict.findings for j in verify(run, level=level)), level
     for step in (20, 30):
         assert set(manifest(run, step)["files"]) >= {"optimizer.pt", "adapter_model.safetensors"}
         assert (Path(run) / f"checkpoint-{step}" / "language_model" / "5gram.bin").exists()
@@ -112,8 +113,8 @@ def test_weights_that_turn_nan_never_push_out_the_last_finite_checkpoint(tmp_pat
     assert manifest(run, 20)["nonfinite"] == [] and manifest(run, 60)["nonfinite"]
     (first, *_) = [line for line in told if "became NaN or Inf" in line]
     assert f"{run}/checkpoint-30" in first and "finite" in first
-    assert ops.latest(run).path == f"{run}/checkpoint-20"
-    assert ops.latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-60"
+    assert latest(run).path == f"{run}/checkpoint-20"
+    assert latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-60"
 
 
 def test_resume_under_the_guard_takes_the_last_finite_checkpoint(tmp_path, told):
@@ -128,7 +129,7 @@ def test_resume_under_the_guard_takes_the_last_finite_checkpoint(tmp_path, told)
     resumed.train(resume_from_checkpoint=True)
     assert f"ckptkit: resuming from {run}/checkpoint-20" in told
     assert any("checkpoint-40" in line and "NaN or Inf" in line for line in told)
-    newest = ops.latest(run)
+    newest = latest(run)
     assert newest.path == f"{run}/checkpoint-50" and newest.verdict.nonfinite == ()
 
 
@@ -144,9 +145,9 @@ def test_model_with_a_buffer_that_is_inf_from_the_start_is_never_called_diverged
     trainer.train()
     assert manifest(run, 30)["nonfinite"] == ["mask"]
     assert left(run) == ["checkpoint-20", "checkpoint-30"] and not [line for line in told if "became" in line]
-    newest = ops.latest(run)
+    newest = latest(run)
     assert newest.path == f"{run}/checkpoint-30" and not newest.passed_over
-    assert "checkpoint-20" in {d.checkpoint.name for d in ops.plan(run, ckptkit.Rules(1)).deletions}
+    assert "checkpoint-20" in {d.checkpoint.name for d in plan(run, ckptkit.Rules(1)).deletions}
 
 
 def test_nan_is_told_by_verify_deep_as_a_hint_that_condemns_nothing(tmp_path):
@@ -154,7 +155,7 @@ def test_nan_is_told_by_verify_deep_as_a_hint_that_condemns_nothing(tmp_path):
 
     run = str(tmp_path / "run")
     tiny.trainer(run, max_steps=10, callbacks=[turn_nan(5)]).train()
-    (judged,) = ops.verify(run, level="deep")
+    (judged,) = verify(run, level="deep")
     assert judged.verdict.resumable and judged.verdict.nonfinite
     assert {f.code for f in judged.verdict.findings} == {"nonfinite"}
     told = {f.file: f.message for f in judged.verdict.findings}

@@ -7,11 +7,12 @@ import threading
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.guard import after_save
+from ckptkit.guard import room as rooms
 from ckptkit.guard.after_save import FollowUp, FollowUps, make_durable
 from ckptkit.guard.room import DURABLE, Room
 from ckptkit.guard.settings import Settings
+from ckptkit.ops.read import plan, scan
 from ckptkit.policy.keep import Range, Rules
 
 SETTINGS = Settings(Rules(keep_last=Range(9, 9)), 9, True, "skip", 0.0)
@@ -61,7 +62,7 @@ def test_waiting_ends_at_its_limit_and_the_work_goes_on(run):
 def test_room_waits_for_the_last_save_also_where_the_one_before_becomes_durable_at_that_very_moment(run, monkeypatch):
     """A save had begun beside two, of which one was to go: it stayed, and nothing was waited for."""
     settings = Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0)
-    room, planned = Room(run, settings), ops.plan
+    room, planned = Room(run, settings), plan
 
     def meanwhile(*args, **kwargs):
         made = planned(*args, **kwargs)
@@ -72,7 +73,7 @@ def test_room_waits_for_the_last_save_also_where_the_one_before_becomes_durable_
     def secured():
         room.durable = {"checkpoint-300": DURABLE}
 
-    monkeypatch.setattr(ops, "plan", meanwhile)
+    monkeypatch.setattr(rooms, "ops_plan", meanwhile)
     room.make(1, secured=secured)
     assert sorted(os.listdir(run)) == ["checkpoint-300"]
 
@@ -135,4 +136,4 @@ def test_save_waits_for_the_follow_up_of_an_earlier_one_only_where_a_checkpoint_
     trainer.add_callback(tiny.At(11, lambda: guard.follow_ups.wait(300)))
     trainer.train()
     assert waited[0] == step and guard.skipped == 0
-    assert len(ops.scan(str(tmp_path / "run")).checkpoints) == keep_last
+    assert len(scan(str(tmp_path / "run")).checkpoints) == keep_last

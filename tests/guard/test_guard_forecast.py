@@ -5,8 +5,9 @@ import os
 import pytest
 
 import ckptkit
-from ckptkit import forecast, ops
+from ckptkit import forecast
 from ckptkit.guard import save_size
+from ckptkit.ops.read import scan
 
 MiB = 1 << 20
 
@@ -40,7 +41,7 @@ def test_the_forecast_before_the_first_save_holds(tmp_path, kind, adafactor, spo
     guard = ckptkit.guard(trainer)
     trainer.train()
     guard.wait()
-    (checkpoint,) = ops.scan(str(tmp_path / "run")).checkpoints
+    (checkpoint,) = scan(str(tmp_path / "run")).checkpoints
     weights_bytes, tokenizer_bytes = guard.slots.model_bytes()
     state = save_size.optimizer_bytes(trainer.optimizer, trainer.model)
     need = forecast.first_save_bytes(weights_bytes, state, tokenizer_bytes)

@@ -8,13 +8,13 @@ import time
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan, verify
 
 MiB = 1 << 20
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 def full_from(step, mount, fill, leave=0, rid_of=None):
@@ -59,7 +59,7 @@ def test_full_in_the_middle_skips_and_saves_again_once_there_is_room(disk, fill,
     assert guard.skipped == 1
     assert seen.begun == ["checkpoint-10", "checkpoint-20", "checkpoint-40"], "step 30 was not even begun"
     assert left(run) == ["checkpoint-20", "checkpoint-40"]
-    assert all(j.verdict.resumable for j in ops.verify(run))
+    assert all(j.verdict.resumable for j in verify(run))
 
 
 def test_room_for_exactly_what_is_kept_and_written_is_enough(disk, watch):
@@ -142,7 +142,7 @@ def test_weights_only_where_no_more_fits_and_the_resumable_one_stays(disk, fill)
     trainer = tiny.trainer(run, max_steps=20, callbacks=[full_from(15, mount, fill, leave=650_000)])
     guard = ckptkit.guard(trainer, 2, on_full="weights-only")
     trainer.train()
-    found = {j.checkpoint.name: (j.verdict.state, j.verdict.resumable) for j in ops.verify(run)}
+    found = {j.checkpoint.name: (j.verdict.state, j.verdict.resumable) for j in verify(run)}
     assert found == {"checkpoint-10": ("intact", True), "checkpoint-20": ("intact", False)}
     assert trainer.args.save_only_model is False and guard.skipped == 0
 
@@ -174,6 +174,6 @@ def test_out_of_inodes_at_any_file_of_a_save(disk, spare):
     trainer = tiny.trainer(run, max_steps=20, callbacks=[tiny.At(15, use_up)])
     ckptkit.guard(trainer, 2)
     trainer.train()
-    states = [j.verdict.state for j in ops.verify(run)]
+    states = [j.verdict.state for j in verify(run)]
     assert trainer.state.global_step == 20
     assert left(run)[0] == "checkpoint-10" and set(states) == {"intact"}

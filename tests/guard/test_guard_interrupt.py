@@ -6,7 +6,8 @@ import signal
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.latest import latest
+from ckptkit.ops.read import judge, scan
 
 
 def interrupted(run):
@@ -28,9 +29,9 @@ def test_save_under_way_is_finished_before_the_training_ends(tmp_path):
     ckptkit.guard(trainer, 2)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
-    judged = ops.judge(ops.scan(run), level="full", quiet=0)
+    judged = judge(scan(run), level="full", quiet=0)
     assert [(j.checkpoint.step, j.verdict.resumable) for j in judged] == [(10, True), (20, True)]
-    assert trainer.state.global_step == 20 and ops.latest(run).path == f"{run}/checkpoint-20"
+    assert trainer.state.global_step == 20 and latest(run).path == f"{run}/checkpoint-20"
 
 
 def test_training_goes_on_after_an_interrupt_from_the_newest_intact_one(tmp_path):
@@ -45,4 +46,4 @@ def test_training_goes_on_after_an_interrupt_from_the_newest_intact_one(tmp_path
     ckptkit.guard(again, 2)
     again.train(resume_from_checkpoint=True)
     assert again.state.global_step == 40
-    assert [c.step for c in ops.scan(run).checkpoints] == [30, 40]
+    assert [c.step for c in scan(run).checkpoints] == [30, 40]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_the_best_one_behind_a_link_stays_and_is_loaded(linked):
     ckptkit.guard(trainer, 2)
     trainer.train()
     assert os.path.basename(trainer.state.best_model_checkpoint) == "checkpoint-10"
-    assert [c.name for c in ops.scan(run).checkpoints] == ["checkpoint-10", "checkpoint-50", "checkpoint-60"]
+    assert [c.name for c in scan(run).checkpoints] == ["checkpoint-10", "checkpoint-50", "checkpoint-60"]
 
 
 def test_a_link_inside_a_checkpoint_keeps_it_from_being_durable_no_more_than_any_other_file(linked, tmp_path, told):

@@ -9,10 +9,12 @@ import sys
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.errors import UsageError
 from ckptkit.guard import marks
 from ckptkit.model.checkpoint import SAVING
+from ckptkit.ops.pin import pin
+from ckptkit.ops.prune import discard
+from ckptkit.ops.read import judge, scan, verify
 
 PARTS = ["_save", "_save_optimizer_and_scheduler", "_save_rng_state"]
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
@@ -20,7 +22,7 @@ KILLS = ["killed_before", "killed_within"] if EXHAUSTIVE else ["killed_before"]
 
 
 def left(run):
-    return [c.name for c in ops.scan(str(run)).checkpoints]
+    return [c.name for c in scan(str(run)).checkpoints]
 
 
 def foreign(path):
@@ -135,14 +137,14 @@ def test_save_killed_at_any_file_leaves_its_mark_and_is_made_again_after_the_res
     for run in runs:
         remains = os.listdir(run / "checkpoint-20")
         assert SAVING in remains
-        (judged,) = [j for j in ops.judge(ops.scan(str(run)), quiet=0) if j.checkpoint.name == "checkpoint-20"]
+        (judged,) = [j for j in judge(scan(str(run)), quiet=0) if j.checkpoint.name == "checkpoint-20"]
         assert judged.verdict.state == "incomplete", (run.name, remains, judged.verdict.findings)
         trainer = tiny.trainer(run, lora=kind == "lora", max_steps=20)
         guard = ckptkit.guard(trainer, 3)
         trainer.train(resume_from_checkpoint=True)
         assert any(line.endswith(f"resuming from {run}/checkpoint-10") for line in told)
         assert (trainer.state.global_step, guard.skipped) == (20, 0)
-        assert all(j.verdict.resumable for j in ops.verify(str(run), level="full"))
+        assert all(j.verdict.resumable for j in verify(str(run), level="full"))
         assert SAVING not in os.listdir(run / "checkpoint-20")
 
 
@@ -153,19 +155,19 @@ def test_what_nobody_can_judge_goes_only_for_whoever_began_it(run_of):
     run = run_of({100: "intact"})
     path = foreign(f"{run}/checkpoint-200")
     with pytest.raises(UsageError, match="could not be judged"):
-        ops.discard(path)
-    assert ops.discard(path, own=True).deleted == (path,)
+        discard(path)
+    assert discard(path, own=True).deleted == (path,)
     assert left(run) == ["checkpoint-100"]
 
 
 def test_the_only_intact_one_and_a_pinned_one_are_not_ones_own_to_remove(run_of):
     run = run_of({100: "intact"})
     with pytest.raises(ckptkit.NoIntactCheckpoint):
-        ops.discard(f"{run}/checkpoint-100", own=True)
+        discard(f"{run}/checkpoint-100", own=True)
     path = foreign(f"{run}/checkpoint-200")
-    ops.pin(path)
+    pin(path)
     with pytest.raises(UsageError, match="is pinned"):
-        ops.discard(path, own=True)
+        discard(path, own=True)
     assert left(run) == ["checkpoint-100", "checkpoint-200"]
 
 
@@ -187,7 +189,7 @@ def test_remains_that_nobody_can_judge_are_removed_after_the_save_that_began_the
     guard = ckptkit.guard(trainer, 3)
     trainer.train()
     assert (Sharded.attempts, guard.skipped) == (1, 0)
-    assert all(j.verdict.resumable and not j.verdict.findings for j in ops.verify(str(tmp_path / "run")))
+    assert all(j.verdict.resumable and not j.verdict.findings for j in verify(str(tmp_path / "run")))
 
 
 # --- an older one in the way -----------------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def test_pinned_one_that_nobody_can_judge_stays_and_that_save_is_skipped(tmp_pat
     import tiny
 
     run = tmp_path / "run"
-    ops.pin(foreign(run / "checkpoint-20"))
+    pin(foreign(run / "checkpoint-20"))
     trainer = tiny.trainer(run, max_steps=20)
     guard = ckptkit.guard(trainer, 3)
     trainer.train()

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan
 
 MiB = 1 << 20
 
@@ -20,7 +20,7 @@ def weights(directory):
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.model.checkpoint import SAVING
+from ckptkit.ops.read import judge, scan
 
 SOON = 10  # seconds: what is waited for has come long before, or never comes
 LAST_TWO = ["checkpoint-6", "checkpoint-8"]
@@ -44,7 +44,7 @@ def folder(trainer):
 
 
 def all_resumable(run):
-    return all(j.verdict.resumable for j in ops.judge(ops.scan(str(run)), level="full", quiet=0))
+    return all(j.verdict.resumable for j in judge(scan(str(run)), level="full", quiet=0))
 
 
 # --- _save_checkpoint -------------------------------------------------------------------------------------------------

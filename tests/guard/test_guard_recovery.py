@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.execute import settled_available_bytes
+from ckptkit.ops.read import scan, verify
 
 MiB = 1 << 20
 # The methods of transformers.Trainer that write the parts of a checkpoint, in the order of writing.
@@ -40,7 +41,7 @@ def crowded(mount, fill, part, step, times):
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_save_that_fails_once_is_written_the_second_time(mount, fill, watch, t
     assert trainer.attempts == 1 and any("saving checkpoint-30 failed" in line for line in told)
     assert (guard.skipped, seen.peak, seen.begun.count("checkpoint-30")) == (0, 2, 2)
     assert left(run) == ["checkpoint-30", "checkpoint-40"]
-    assert all(j.verdict.resumable and not j.verdict.findings for j in ops.verify(run, level="full"))
+    assert all(j.verdict.resumable and not j.verdict.findings for j in verify(run, level="full"))
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -86,7 +87,7 @@ def fill_quota(folder, leave):
                     file.write(os.urandom(size))
             except OSError:
                 continue
-    assert ops.settled_available_bytes(folder, 0) > 100 * MiB
+    assert settled_available_bytes(folder, 0) > 100 * MiB
 
 
 @pytest.mark.mounts

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def run(trained, tmp_path):
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 def test_true_means_the_newest_intact_one_and_the_losses_go_on_to_the_last_digit(trained, run, told, watch):

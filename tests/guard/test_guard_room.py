@@ -6,18 +6,19 @@ import random
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.pin import pin
+from ckptkit.ops.read import judge, scan, verify
 
 MiB = 1 << 20
 ONE = 870 * 1024  # a LoRA checkpoint of tiny's
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 def all_resumable(run):
-    return all(j.verdict.resumable for j in ops.judge(ops.scan(run), level="full", quiet=0))
+    return all(j.verdict.resumable for j in judge(scan(run), level="full", quiet=0))
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_the_best_and_the_pinned_are_never_deleted_for_room(run_on, fill, told):
     run = run_on(12 * MiB)
 
     def pin_and_crowd():
-        ops.pin(os.path.join(run, "checkpoint-20"))
+        pin(os.path.join(run, "checkpoint-20"))
         fill(os.path.dirname(run), 0)
 
     trainer = tiny.trainer(
@@ -194,7 +195,7 @@ def test_with_weights_only_there_is_at_most_one_of_them_more_as_announced_and_ea
     most = max(2, keep_last)
     assert any(f"at most {most} checkpoints on disk at any instant, and one with weights only" in line for line in told)
     assert seen.peak <= most + 1
-    weights_only = [j.checkpoint.name for j in ops.verify(run) if not j.verdict.resumable]
+    weights_only = [j.checkpoint.name for j in verify(run) if not j.verdict.resumable]
     for name in weights_only:
         assert any(f"{name} is saved weights-only: training can't be resumed from it" in line for line in told)
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.errors import NoSuchRun
+from ckptkit.ops.read import judge, scan, verify
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def run(tmp_path):
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 def looked_at(run):
     """Whether one is intact; None where a directory came or went meanwhile: such a look is of no one moment."""
     before = sorted(os.listdir(run))
     try:
-        found = any(j.verdict.intact for j in ops.judge(ops.scan(run)))
+        found = any(j.verdict.intact for j in judge(scan(run)))
     except NoSuchRun:  # none yet
         found = False
     return found if sorted(os.listdir(run)) == before else None
@@ -43,7 +43,7 @@ def test_never_more_than_keep_last_at_any_instant(run, watch, told, keep_last, m
     trainer.train()
     assert seen.peak == most
     assert left(run) == [f"checkpoint-{step}" for step in (40, 50, 60)][-keep_last:]
-    assert all(j.verdict.intact and j.verdict.resumable for j in ops.verify(run))
+    assert all(j.verdict.intact and j.verdict.resumable for j in verify(run))
     assert guard.skipped == 0
     assert any("there are 2 while a save is written" in line for line in told) == (keep_last == 1)
 
@@ -184,7 +184,7 @@ def test_a_second_training_writes_its_own_checkpoints(run):
     first = os.stat(os.path.join(run, "checkpoint-40", "optimizer.pt")).st_mtime_ns
     trainer.train()
     assert os.stat(os.path.join(run, "checkpoint-40", "optimizer.pt")).st_mtime_ns > first
-    assert [j.verdict.state for j in ops.verify(run)] == ["intact", "intact"]
+    assert [j.verdict.state for j in verify(run)] == ["intact", "intact"]
 
 
 def test_each_trial_of_a_search_has_a_run_of_its_own(run):
@@ -214,7 +214,7 @@ def test_each_save_is_read_back_and_has_a_manifest(run, lora):
     trainer = tiny.trainer(run, lora=lora)
     ckptkit.guard(trainer)
     trainer.train()
-    for judged in ops.verify(run, level="full"):
+    for judged in verify(run, level="full"):
         known = manifest.read(judged.checkpoint.path)
         assert judged.verdict.findings == () and known.files == dict(judged.verdict.digests)
         assert known.versions.keys() >= {"ckptkit", "python", "torch", "transformers", "safetensors"}
@@ -246,7 +246,7 @@ def test_no_room_for_a_manifest_is_told_and_costs_nothing(disk, fill, told, monk
     trainer = tiny.trainer(run, max_steps=10)
     guard = ckptkit.guard(trainer)
     trainer.train()
-    assert guard.skipped == 0 and [j.verdict.state for j in ops.verify(run)] == ["intact"]
+    assert guard.skipped == 0 and [j.verdict.state for j in verify(run)] == ["intact"]
     assert any("no manifest written: No space left on device" in line for line in told)
 
 
@@ -290,7 +290,7 @@ def test_the_new_one_is_durable_before_an_older_one_goes(run, tmp_path):
         [*command, sys.executable, "-c", SCRIPT, os.path.dirname(__file__), run], check=True, capture_output=True
     )
     calls = whole_calls(trace.read_text().splitlines())
-    written = ops.verify(run)[-1].checkpoint
+    written = verify(run)[-1].checkpoint
     last_rename = max(i for i, call in enumerate(calls) if ".ckptkit-deleting-checkpoint-20" in call)
     synced = "\n".join(call for call in calls[:last_rename] if "fsync(" in call and call.rstrip().endswith("= 0"))
     durable = os.path.join(run, "checkpoint-30")

@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import scan
 
 MiB = 1 << 20
 
 
 def left(run):
-    return [c.name for c in ops.scan(run).checkpoints]
+    return [c.name for c in scan(run).checkpoints]
 
 
 def test_a_disk_that_turns_read_only_costs_only_its_saves(disk):

@@ -5,7 +5,9 @@ import os
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.pin import pin
+from ckptkit.ops.prune import discard
+from ckptkit.ops.read import scan, verify
 from tests.support.claiming import claiming
 
 MiB = 1 << 20
@@ -40,7 +42,7 @@ def searched(run, score=lambda number: SCORES[number], search=None, of=None, beg
 def left(run):
     """{trial's directory: its steps}"""
     return {
-        name: [c.step for c in ops.scan(os.path.join(run, name)).checkpoints]
+        name: [c.step for c in scan(os.path.join(run, name)).checkpoints]
         for name in sorted(os.listdir(run))
         if os.listdir(os.path.join(run, name))
     }
@@ -77,7 +79,7 @@ def test_only_the_best_trial_s_stay_where_asked_for_and_each_deletion_is_told(di
     guard, best, trials = searched(run, keep_trials="best")
     assert (trials, best.run_id, guard.skipped) == ([0, 1, 2, 3], "1", 0)
     assert left(run) == {"run-1": [30]}
-    assert all(j.verdict.resumable for j in ops.verify(os.path.join(run, "run-1"), level="full"))
+    assert all(j.verdict.resumable for j in verify(os.path.join(run, "run-1"), level="full"))
     for number in (0, 2, 3):
         assert sum(f"run-{number}/checkpoint-30 deleted: " in line for line in told) == 1
 
@@ -93,7 +95,7 @@ def test_trials_that_share_a_directory_are_not_told_apart_by_it(tmp_path):
     run = str(tmp_path / "run")
     searched(run, search=dict(n_trials=3, hp_name=lambda trial: "all"), keep_trials="best")
     assert left(run) == {"all": [30]}
-    assert all(j.verdict.resumable for j in ops.verify(os.path.join(run, "all"), level="full"))
+    assert all(j.verdict.resumable for j in verify(os.path.join(run, "all"), level="full"))
 
 
 def test_a_trial_that_failed_is_not_the_best_and_its_checkpoints_go(tmp_path):
@@ -122,7 +124,7 @@ def test_what_a_process_has_open_or_a_person_pinned_stays_and_is_told_once(tmp_p
     def begins(trial):
         if trial.number == 1:  # the first one is not the best any more once this one has ended
             path = f"{run}/run-0/checkpoint-30"
-            held.append(ops.pin(path) if how == "is pinned" else open(f"{path}/optimizer.pt", "rb"))  # noqa: SIM115
+            held.append(pin(path) if how == "is pinned" else open(f"{path}/optimizer.pt", "rb"))  # noqa: SIM115
 
     searched(run, begins=begins, search=dict(n_trials=3), keep_trials="best")
     assert left(run) == {"run-0": [30], "run-1": [30]}
@@ -160,16 +162,16 @@ def test_the_only_intact_one_of_a_run_goes_only_while_the_other_run_holds_one_as
         for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
             os.unlink(os.path.join(instead, "checkpoint-5", name))
     with pytest.raises(ckptkit.NoIntactCheckpoint):
-        ops.discard(f"{run}/checkpoint-100", instead=instead)
+        discard(f"{run}/checkpoint-100", instead=instead)
     assert os.listdir(run) == ["checkpoint-100"]
-    ops.discard(f"{run}/checkpoint-100", instead=str(run_of({7: "intact"}, at=tmp_path / "better")))
+    discard(f"{run}/checkpoint-100", instead=str(run_of({7: "intact"}, at=tmp_path / "better")))
     assert os.listdir(run) == []
 
 
 def test_it_stays_while_another_training_has_claimed_its_run(run_of, tmp_path):
     run, better = str(run_of({100: "intact"})), str(run_of({7: "intact"}, at=tmp_path / "better"))
     with claiming(run), pytest.raises(ckptkit.LockHeld, match="training here"):
-        ops.discard(f"{run}/checkpoint-100", instead=better)
+        discard(f"{run}/checkpoint-100", instead=better)
     assert os.listdir(run) == ["checkpoint-100"]
 
 

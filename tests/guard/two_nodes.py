@@ -17,7 +17,7 @@ from launching import tell
 from watch import Watch
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan
 
 RANK, LOCAL, NODE = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"))
 EACH = dict(save_on_each_node=True)
@@ -36,7 +36,7 @@ def train(mount: str, guarded: bool = True, limit: int = 2, **settings: Any) -> 
     dist.barrier()
     facts = {"step": trainer.state.global_step, "peak": seen.peak, "names": sorted(os.listdir(run)), "node": NODE}
     if guard:
-        states = {j.checkpoint.name: j.verdict.resumable for j in ops.judge(ops.scan(run), quiet=0)}
+        states = {j.checkpoint.name: j.verdict.resumable for j in judge(scan(run), quiet=0)}
         facts |= {"skipped": guard.skipped, "resumable": states, "leads": guard.leads, "rotates": guard.room.rotates}
     facts["ranks"] = sorted(name for name in os.listdir(newest(run)) if name.startswith("rng_state"))
     seen.close()

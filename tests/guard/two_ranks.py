@@ -17,7 +17,7 @@ import torch.distributed as dist
 from ballast import fill
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan
 
 RANK = int(os.environ["RANK"])
 FREE = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -64,7 +64,7 @@ def train(mount: str, guarded: dict[str, Any] | None = None, **settings: Any) ->
 def seen(trainer: Any, guard: Any, run: str) -> dict[str, Any]:
     guard.wait()
     dist.barrier()
-    states = [(j.checkpoint.step, j.verdict.state, j.verdict.resumable) for j in ops.judge(ops.scan(run))]
+    states = [(j.checkpoint.step, j.verdict.state, j.verdict.resumable) for j in judge(scan(run))]
     return {"step": trainer.state.global_step, "states": states, "names": sorted(os.listdir(run))}
 
 

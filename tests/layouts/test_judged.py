@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import layouts, ops
+from ckptkit import layouts
+from ckptkit.ops.read import verify
 from ckptkit.runs import discover
 from tests.layouts.made import CASES, MADE, copied
 
@@ -25,7 +26,7 @@ def test_each_is_found_with_its_layout_and_step(case, tmp_path):
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])
 @pytest.mark.parametrize("case", CASES)
 def test_each_is_intact_at_every_level_and_nothing_is_said_against_it(case, level, tmp_path):
-    judged = ops.verify(str(copied(case, tmp_path / "made")), level=level)
+    judged = verify(str(copied(case, tmp_path / "made")), level=level)
     assert {j.checkpoint.name: (j.verdict.state, j.verdict.resumable) for j in judged} == {
         name: ("intact", resumable) for name, resumable in CASES[case].checkpoints.items()
     }
@@ -36,14 +37,14 @@ def test_each_is_intact_at_every_level_and_nothing_is_said_against_it(case, leve
 def test_one_that_is_named_itself_is_judged_as_among_its_neighbours(case, tmp_path):
     run = copied(case, tmp_path / "made")
     for name, resumable in CASES[case].checkpoints.items():
-        (judged,) = ops.verify(str(run / name))
+        (judged,) = verify(str(run / name))
         assert (judged.checkpoint.layout, judged.verdict.resumable) == (CASES[case].layout, resumable)
 
 
 def test_steps_come_from_the_name_and_of_lightning_from_the_content(tmp_path):
     run = copied("lightning-single", tmp_path / "made")
     shutil.copy(run / "epoch=0-step=2.ckpt", run / "best.ckpt")
-    steps = {j.checkpoint.name: j.checkpoint.step for j in ops.verify(str(run))}
+    steps = {j.checkpoint.name: j.checkpoint.step for j in verify(str(run))}
     assert steps == {"epoch=0-step=2.ckpt": 2, "epoch=1-step=6.ckpt": 6, "last.ckpt": 6, "best.ckpt": 2}
 
 
@@ -51,7 +52,7 @@ def test_the_best_one_by_lightnings_callback_is_never_pruned(tmp_path):
     run = copied("lightning-single", tmp_path / "made")
     for path in (run / "epoch=1-step=6.ckpt", run / "last.ckpt"):  # as if the loss had grown since
         path.write_bytes(path.read_bytes().replace(b"epoch=1-step=6.ckpt", b"epoch=0-step=2.ckpt"))
-    best = ops.verify(str(run / "epoch=1-step=6.ckpt"))[0].verdict.trainer_state.best_checkpoint
+    best = verify(str(run / "epoch=1-step=6.ckpt"))[0].verdict.trainer_state.best_checkpoint
     assert best == "epoch=0-step=2.ckpt"
     assert ckptkit.prune(str(run), keep_last=1, yes=True).outcome.deleted == ()
 
@@ -60,7 +61,7 @@ def test_the_best_one_by_lightnings_callback_is_never_pruned(tmp_path):
 def test_what_nobody_here_can_judge_is_listed_sized_unknown_and_never_deleted(case, tmp_path, ckptkit):
     run = copied(case, tmp_path / "made")
     (run,) = discover.find_runs(str(run))
-    judged = ops.verify(run)
+    judged = verify(run)
     assert UNJUDGED[case] in [j.checkpoint.name for j in judged]
     assert {j.verdict.state for j in judged} == {"unknown"}
     codes = {j.verdict.findings[0].code for j in judged if j.checkpoint.name != "epoch-3.ckpt"}
@@ -87,7 +88,7 @@ def test_ms_swifts_runs_lie_one_directory_down_and_its_link_is_no_checkpoint(tmp
     (run,) = discover.find_runs(str(top))
     found = discover.scan(run)
     assert [c.name for c in found.checkpoints] == [f"checkpoint-{c.step}" for c in found.checkpoints]
-    assert {j.verdict.state for j in ops.verify(str(top))} == {"intact"}
+    assert {j.verdict.state for j in verify(str(top))} == {"intact"}
     assert set(found.links) == {"last-checkpoint"}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import ops
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import verify
 from ckptkit.policy.rules import Range, Rules
 from tests.layouts.made import CASES, MADE, aged, copied, events
 
@@ -98,7 +99,7 @@ def _save_state_was_whole(save):
 
 def _said(run, folder):
     """Its state, and the code of the finding that decided."""
-    judged = {j.checkpoint.name: j.verdict for j in ops.verify(str(run))}
+    judged = {j.checkpoint.name: j.verdict for j in verify(str(run))}
     verdict = judged.get(Path(folder).name)
     return (verdict.state, verdict.findings[0].code if verdict.findings else "") if verdict else ("no checkpoint", "")
 
@@ -110,7 +111,7 @@ def test_a_torn_one_goes_and_a_resume_gets_the_whole_one(case, tmp_path):
     whole = next(name for name in CASES[case].checkpoints if name != Path(save.folder).name)
     save.lay(next(n for n in range(len(save.events) - 1, 0, -1) if save.events[n - 1].kind == "file"), half=True)
     assert ckptkit.latest(str(run)).path == os.path.join(os.path.realpath(run), whole)
-    done = ops.prune(str(run), Rules(keep_last=Range(2, 2)), settle=False)
+    done = prune(str(run), Rules(keep_last=Range(2, 2)), settle=False)
     assert [os.path.basename(path) for path in done.outcome.deleted] == [Path(save.folder).name]
     assert (run / whole).exists()
 
@@ -123,6 +124,6 @@ def test_a_file_of_lightning_that_is_cut_anywhere_is_incomplete(case, tmp_path):
     for kept in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:kept])
         os.utime(path, (path.stat().st_mtime - 3600,) * 2)
-        (judged,) = ops.verify(str(path))
+        (judged,) = verify(str(path))
         assert judged.verdict.state == "incomplete", kept
     assert ckptkit.latest(str(run), weights_only_ok=True).path.endswith("last.ckpt")

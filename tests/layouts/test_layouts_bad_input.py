@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import ops
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.ops.discard import discard_named
+from ckptkit.ops.prune import prune as ops_prune
+from ckptkit.ops.read import judge, scan, verify
 from ckptkit.policy.rules import Range, Rules
 from tests.layouts.made import aged, copied
 
 
 def verdict(path):
-    (judged,) = ops.verify(str(path))
+    (judged,) = verify(str(path))
     return judged.verdict
 
 
 def prune(run):
     """To the newest one; how much that frees is not asked."""
-    return ops.prune(str(run), Rules(keep_last=Range(1, 1)), yes=True, settle=False)
+    return ops_prune(str(run), Rules(keep_last=Range(1, 1)), yes=True, settle=False)
 
 
 # --- trackers ---------------------------------------------------------------------------------------------------------
@@ -88,7 +90,7 @@ def test_neither_prune_nor_discard_takes_what_a_tracker_stands_for(tmp_path, ver
         assert prune(run).outcome.deleted == ()
     else:
         with pytest.raises(UsageError, match="stays: .*step-2|stays: latest names it|stays: inner points at it"):
-            ops.discard_named(str(run / "step-2"))
+            discard_named(str(run / "step-2"))
     assert (run / "step-2/.metadata").exists()
 
 
@@ -98,7 +100,7 @@ def test_discard_takes_no_directory_that_merely_has_such_a_name(tmp_path, name):
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(b"x")
     with pytest.raises(UsageError, match="not a checkpoint"):
-        ops.discard_named(str(folder))
+        discard_named(str(folder))
     assert (folder / "a.jpg").exists()
 
 
@@ -108,7 +110,7 @@ def test_discard_counts_only_what_is_of_its_kind(tmp_path):
     shutil.copy(copied("lightning-single", tmp_path / "other") / "last.ckpt", run / "base_model.ckpt")
     aged(run)
     with pytest.raises(NoIntactCheckpoint, match="only intact"):
-        ops.discard_named(str(run / "checkpoint-4"))
+        discard_named(str(run / "checkpoint-4"))
 
 
 def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path):
@@ -132,10 +134,10 @@ def test_of_a_thousand_ranks_one_is_missing(tmp_path):
     aged(run)
     for name in (states[1].format(0), states[0].format(500), "rng_state_998.pth"):
         (newest / name).rename(tmp_path / "away")
-        found = [j.verdict for j in ops.judge(ops.scan(str(run)), quiet=0)][-1]
+        found = [j.verdict for j in judge(scan(str(run)), quiet=0)][-1]
         assert found.state == "incomplete" and [f.file for f in found.findings] == [name]
         (tmp_path / "away").rename(newest / name)
-    assert [j.verdict.resumable for j in ops.judge(ops.scan(str(run)), quiet=0)] == [True, True]
+    assert [j.verdict.resumable for j in judge(scan(str(run)), quiet=0)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path):
     shard.write_bytes(raw)
     aged(run)
     assert verdict(run / "step-4").state == "intact"
-    (judged,) = ops.verify(str(run / "step-4"), level="full")
+    (judged,) = verify(str(run / "step-4"), level="full")
     assert judged.verdict.state == "corrupt" and judged.verdict.findings[0].file == "__0_0.distcp"
 
 
@@ -264,7 +266,7 @@ def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them
             shutil.copyfile(made / step / name, run / step / name)
     time.sleep(0.05)
     shutil.copyfile(made / "step-2/__0_0.distcp", run / "step-4/__0_0.distcp")
-    (older, newer) = ops.judge(ops.scan(str(run)), quiet=0)
+    (older, newer) = judge(scan(str(run)), quiet=0)
     assert older.verdict.intact and newer.verdict.state == "unknown"
     assert [f.code for f in newer.verdict.findings] == ["perhaps-mixed"]
     assert os.path.basename(ckptkit.latest(str(run)).path) == "step-2"
@@ -274,7 +276,7 @@ def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them
 def test_a_shard_of_another_step_laid_into_a_copy_is_unknown(tmp_path):
     run = copied("dcp", tmp_path / "made")
     shutil.copyfile(run / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
-    states = {j.checkpoint.name: j.verdict.state for j in ops.judge(ops.scan(str(run)), quiet=0)}
+    states = {j.checkpoint.name: j.verdict.state for j in judge(scan(str(run)), quiet=0)}
     assert states == {"step-2": "unknown", "step-4": "intact"}
 
 
@@ -298,7 +300,7 @@ def test_a_copy_with_or_without_its_times_in_any_order_is_as_intact(tmp_path, ca
                 target.parent.mkdir(parents=True, exist_ok=True)
                 copy(path, target)
                 time.sleep(0.01)
-        assert {j.verdict.state for j in ops.judge(ops.scan(str(to)), quiet=0)} == {"intact"}
+        assert {j.verdict.state for j in judge(scan(str(to)), quiet=0)} == {"intact"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 import ckptkit
-from ckptkit import layouts, ops
+from ckptkit import layouts
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.ops.pin import pin as ops_pin
+from ckptkit.ops.prune import prune as ops_prune
+from ckptkit.ops.read import judge, rules_for, scan
+from ckptkit.ops.recover import recover as ops_recover
 from ckptkit.policy.rules import Range, Rules
 from ckptkit.runs import discover
 from tests.conftest import CHECKOUT
@@ -29,8 +33,8 @@ def run(tmp_path):
     def make(case):
         copied(case, tmp_path / "made")
         (found,) = discover.find_runs(str(tmp_path / "made"))
-        judged = sorted(ops.judge(ops.scan(found)), key=lambda j: (j.checkpoint.step, j.checkpoint.name))
-        judged = sorted(ops.judge(ops.scan(found)), key=lambda j: (j.checkpoint.step, j.checkpoint.name))
+        judged = sorted(judge(scan(found)), key=lambda j: (j.checkpoint.step, j.checkpoint.name))
+        judged = sorted(judge(scan(found)), key=lambda j: (j.checkpoint.step, j.checkpoint.name))
         return found, [j.checkpoint.name for j in judged]
 
     return make
@@ -53,17 +57,17 @@ def latest(run, names):
 
 def prune(run, names):
     try:
-        done = ops.prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False)
+        done = ops_prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False)
     except NoIntactCheckpoint:
         return False
     return [os.path.basename(path) for path in done.outcome.deleted] == names[:1] and not Path(run, names[0]).exists()
 
 
 def pin(run, names):
-    ops.pin(f"{run}/{names[0]}")
+    ops_pin(f"{run}/{names[0]}")
     try:
         return (
-            ops.prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False).outcome.deleted == ()
+            ops_prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False).outcome.deleted == ()
             and Path(run, names[0]).exists()
         )
     except NoIntactCheckpoint:
@@ -86,7 +90,7 @@ def diskreport(run, names):
 
 
 def recover(run, names):
-    return f"{run}/{names[-1]}" in ops.recover(run, ops.rules_for(run, {}), dry_run=True, yes=True).line
+    return f"{run}/{names[-1]}" in ops_recover(run, rules_for(run, {}), dry_run=True, yes=True).line
 
 
 def preflight(run, names):
@@ -123,6 +127,6 @@ def test_the_layout_of_20_lines_is_one(tmp_path, monkeypatch):
         shutil.copy(made / f"checkpoint-{step}/optimizer.bin", snap / "optim.pt")
         (snap / "done.json").write_text(json.dumps({"step": step}))
     (tmp_path / "run/snap-4/done.json").unlink()
-    judged = ops.judge(ops.scan(str(tmp_path / "run")), quiet=0)
+    judged = judge(scan(str(tmp_path / "run")), quiet=0)
     states = {j.checkpoint.name: (j.verdict.state, j.verdict.resumable) for j in judged}
     assert states == {"snap-2": ("intact", True), "snap-4": ("incomplete", False)}

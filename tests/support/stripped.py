@@ -2,7 +2,8 @@
 
 import os
 
-from ckptkit import ops
+from ckptkit.ops.read import judge, scan, verify
+from ckptkit.ops.verify import write_manifest
 
 CONTINUES = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
 MARK = ".ckptkit-stripped-scheduler.pt"  # the smallest of the three
@@ -14,12 +15,12 @@ def files(run, step):
 
 def resumable(run):
     """{step: whether it can be resumed from}, of the intact ones."""
-    return {j.checkpoint.step: j.verdict.resumable for j in ops.judge(ops.scan(run)) if j.verdict.intact}
+    return {j.checkpoint.step: j.verdict.resumable for j in judge(scan(run)) if j.verdict.intact}
 
 
 def with_manifests(run):
-    for one in ops.verify(run, level="full"):
-        ops.write_manifest(one)
+    for one in verify(run, level="full"):
+        write_manifest(one)
     return run
 
 

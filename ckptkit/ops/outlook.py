@@ -12,7 +12,7 @@ from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
-from ckptkit.ops import measuring
+from ckptkit.ops import record
 from ckptkit.policy.keep import Rules
 from ckptkit.system import volumes
 
@@ -49,12 +49,12 @@ def trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: 
 
 def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> Iterator[Trail]:
     for volume in mounted:
-        yield Trail(_past(volume.mount, "", now, measuring.of_volume(volume, now)))
+        yield Trail(_past(volume.mount, "", now, record.of_volume(volume, now)))
     for made, rules in plans:
         with suppress(OSError):  # it vanished meanwhile
             volume = volumes.volume(made.run)
             if made.decisions:
-                seen = _past(volume.mount, made.run, now, measuring.of_run(made, volume, now))
+                seen = _past(volume.mount, made.run, now, record.of_run(made, volume, now))
                 yield Trail(seen, foreseen(seen, rules, last_step(made)))
 
 

@@ -9,9 +9,9 @@ from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
 from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
 from ckptkit.ops.latest import latest
-from ckptkit.ops.looking import in_use, plan
-from ckptkit.ops.moving_here import Here, NotCopied
-from ckptkit.ops.moving_there import There
+from ckptkit.ops.move_here import Here, NotCopied
+from ckptkit.ops.move_there import There
+from ckptkit.ops.read import in_use, plan
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.policy.lineage import in_line
 from ckptkit.policy.rules import Range
@@ -245,8 +245,8 @@ def _with_resume(moved: Moved, place: Place) -> Moved:
 
 def _deleted(moved: Moved, place: Place, lock_timeout: float, by: str) -> Moved:
     """Delete from the source what is proved, as `move` says."""
-    from ckptkit.ops.recording import record_deletions
-    from ckptkit.ops.removing import execute
+    from ckptkit.ops.execute import execute
+    from ckptkit.ops.record import record_deletions
 
     run = moved.plan.run
     try:

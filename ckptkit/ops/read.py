@@ -243,7 +243,7 @@ def plan(
     decide = partial(decide, protected=held, writer=writer, now=moment(now))
     made = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
-        from ckptkit.ops.parts import leftovers
+        from ckptkit.ops.strip import leftovers
 
         made = made._replace(leftovers=(*made.leftovers, *leftovers(made, held, moment(now) - quiet)))
     return made

@@ -10,8 +10,8 @@ from ckptkit import layouts
 from ckptkit.errors import NoSuchRun, RemoteFailed, UsageError
 from ckptkit.model.checkpoint import MOVING, Checkpoint
 from ckptkit.model.plan import Failure
-from ckptkit.ops.looking import judge_again
-from ckptkit.ops.moving_here import MEMORY, NotCopied
+from ckptkit.ops.move_here import MEMORY, NotCopied
+from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
 from ckptkit.store import ssh as remote

@@ -11,8 +11,8 @@ from itertools import pairwise
 from ckptkit import calling, config, history
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.schedule import Job, Schedule, Scheduled, Sweep
-from ckptkit.ops.looking import find_runs, rules_for, rules_where, trust_for
-from ckptkit.ops.pruning import prune
+from ckptkit.ops.prune import prune
+from ckptkit.ops.read import find_runs, rules_for, rules_where, trust_for
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover

@@ -15,7 +15,7 @@ from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
 from ckptkit.model.plan import Failure
 from ckptkit.ops.latest import latest
-from ckptkit.ops.looking import judge
+from ckptkit.ops.read import judge
 from ckptkit.policy.keep import first_finding
 from ckptkit.runs import discover, pins
 from ckptkit.store import local

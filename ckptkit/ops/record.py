@@ -1,17 +1,36 @@
-"""What is written into the history, after it happened. Nothing here raises, and each call is bounded in time."""
+"""What is written into the history after it happened, and what is read from it."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ckptkit import layouts
 from ckptkit.errors import CkptkitError
 from ckptkit.history import records
 from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
-from ckptkit.model.events import Damage, Deletion, Save
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import Damage, Deletion, Sample, Save
 from ckptkit.model.plan import Outcome, Plan, StripPlan
 from ckptkit.runs import discover
+from ckptkit.system import volumes
+
+
+def of_volume(volume: Volume, now: float) -> Sample:
+    """Given a volume, return it as a sample of itself, of no run."""
+    used = volume.total_bytes - volume.free_bytes
+    return Sample(now, volume.mount, volume.total_bytes, used, volume.available_bytes)
+
+
+def of_run(made: Plan, volume: Volume, now: float) -> Sample:
+    """Given a run's plan, which names a checkpoint at least, and its volume, return the run as a sample."""
+    checkpoints = [d.checkpoint for d in made.decisions]
+    return of_volume(volume, now)._replace(
+        run=made.run,
+        step=max(c.step for c in checkpoints),
+        checkpoints=len(checkpoints),
+        checkpoint_bytes=sum(c.allocated_bytes for c in checkpoints),
+    )
 
 
 def record_deletions(made: Plan, done: Outcome, by: str, now: float | None = None) -> str:
@@ -71,3 +90,22 @@ def _damage(judged: Judged, at: float) -> Damage:
     code, message = (verdict.findings[0].code, verdict.findings[0].message) if verdict.findings else ("", "")
     run = os.path.dirname(checkpoint.path)
     return Damage(at, run, checkpoint.name, checkpoint.step, verdict.state, verdict.level, code, message)
+
+
+def samples(paths: Sequence[str], since: float) -> tuple[list[Sample], str]:
+    """Given directories, return samples of their volumes and the runs at or below them, oldest first; and the fault."""
+    tops = [os.path.realpath(path) for path in paths]
+    mounts = {volumes.volume(top).mount for top in tops if os.path.exists(top)}
+    found, fault = records.recall(Sample, since)
+    return [s for s in found if (s.mount in mounts if not s.run else _below(s.run, tops))], fault
+
+
+def deletions(paths: Sequence[str], since: float) -> tuple[list[Deletion], str]:
+    """Given directories that may be gone by now, return what was deleted at or below them; and the fault."""
+    found, fault = records.recall(Deletion, since)
+    tops = [os.path.realpath(path) for path in paths]
+    return [gone for gone in found if _below(gone.run, tops)], fault
+
+
+def _below(path: str, tops: Sequence[str]) -> bool:
+    return any((path + "/").startswith(top.rstrip("/") + "/") for top in tops)

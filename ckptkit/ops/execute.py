@@ -7,7 +7,7 @@ from ckptkit import delete, layouts
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
 from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
-from ckptkit.ops.looking import judge_again
+from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
 from ckptkit.system import lock, processes, volumes
@@ -44,7 +44,7 @@ def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
 
 def _finish(run_fd: int, leftover: Leftover, made: Plan, pauses: list[float]) -> list[Failure]:
     """What a killed sweep left: a checkpoint under its aside name, or within one that it was stripping."""
-    from ckptkit.ops.parts import part_of
+    from ckptkit.ops.strip import part_of
 
     inside = os.path.dirname(leftover.name)
     for decision in made.decisions if inside else ():

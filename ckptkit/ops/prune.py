@@ -9,7 +9,7 @@ from ckptkit import history
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
 from ckptkit.model.plan import Decision, Outcome, Plan
-from ckptkit.ops.looking import in_use, judge, plan, require_intact, scan
+from ckptkit.ops.read import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.runs import discover, pins
@@ -130,7 +130,7 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
         if target is None:
             return Outcome()
         _require_given_up(run, target, judged, own, instead)
-        from ckptkit.ops.removing import account, remove, volume_status
+        from ckptkit.ops.execute import account, remove, volume_status
 
         before = volume_status(run_fd)
         failures = remove(run_fd, run, target.checkpoint)
@@ -171,7 +171,7 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
     """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
     if not outcome.deleted and not made.leftovers:
         return outcome
-    from ckptkit.ops.recording import record_deletions  # SQLite takes longer to load than an idle sweep takes in all
+    from ckptkit.ops.record import record_deletions  # SQLite takes longer to load than an idle sweep takes in all
 
     fault = record_deletions(made, outcome, by)
     return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
@@ -246,6 +246,6 @@ def _remembered(made: Plan, outcome: Outcome, rules: Rules, stopped: str) -> Out
 def _executed(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
     if not made.deletions and not made.leftovers:
         return Outcome()
-    from ckptkit.ops.removing import execute
+    from ckptkit.ops.execute import execute
 
     return execute(run_fd, made, patient, settle)

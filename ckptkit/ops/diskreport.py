@@ -12,9 +12,9 @@ from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Eaters, Volume
 from ckptkit.model.plan import Plan
 from ckptkit.model.report import Box, Trail
-from ckptkit.ops import foreseeing
+from ckptkit.ops import outlook
 from ckptkit.ops.at_work import with_guards
-from ckptkit.ops.looking import plan, trust_for
+from ckptkit.ops.read import plan, trust_for
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
 from ckptkit.system import caches, quota, trainings, unlinked, usage, volumes
@@ -79,7 +79,7 @@ def report(
         cached,
         unlinked.open_deleted(),
         with_guards(runs, [t for t in active if t.run or t.on_volume]),
-        tuple(foreseeing.trails(volumes, planned, moment) if trails is None else trails),
+        tuple(outlook.trails(volumes, planned, moment) if trails is None else trails),
         quota.quotas(seen),
         moment,
     )

@@ -10,15 +10,15 @@ from ckptkit.advise.preflight import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.advice import Check
 from ckptkit.model.plan import Decision, Plan
-from ckptkit.ops import setting_aside
+from ckptkit.ops import discard
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.crash_log import Diagnosis, diagnosed, log_of
+from ckptkit.ops.diskreport import Report, report
 from ckptkit.ops.latest import Latest, latest
-from ckptkit.ops.looking import judge, moment, plan, scan
-from ckptkit.ops.preflighting import newer_unknown, preflight
-from ckptkit.ops.pruning import Pruned, let_through, prune
-from ckptkit.ops.reporting import Report, report
-from ckptkit.ops.starting import GoingOn, going_on
+from ckptkit.ops.preflight import newer_unknown, preflight
+from ckptkit.ops.prune import Pruned, let_through, prune
+from ckptkit.ops.read import judge, moment, plan, scan
+from ckptkit.ops.start import GoingOn, going_on
 from ckptkit.policy.keep import Rules
 from ckptkit.policy.lineage import kind_of
 from ckptkit.units import age, printable
@@ -208,7 +208,7 @@ def _set_aside(
             yield old
             continue
         try:
-            new = setting_aside.set_aside(old, lock_timeout=lock_timeout)
+            new = discard.set_aside(old, lock_timeout=lock_timeout)
         except UsageError as error:
             tell("kept", str(error))
             continue
