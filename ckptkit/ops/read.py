@@ -19,7 +19,8 @@ from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
 from ckptkit.runs import discover, pins, trackers
 from ckptkit.system import lock
 from ckptkit.verify import manifest
-from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
+from ckptkit.verify.verdict import QUIET_SECONDS as QUIET_SECONDS
+from ckptkit.verify.verdict import WHOLE, Reading
 from ckptkit.verify.verdict import verify as verify_checkpoint
 
 if TYPE_CHECKING:
