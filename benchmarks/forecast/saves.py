@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.forecast.kinds import Kind
 from ckptkit.forecast import models as families
-from ckptkit.forecast.checkpoint_size import SHARD_BYTES, Save, TrainingSetup, save
+from ckptkit.forecast.checkpoint_size import SHARD_BYTES, SaveSize, TrainingSetup, save
 from ckptkit.forecast.lora import Lora
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
@@ -16,7 +16,7 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 class Compared(NamedTuple):
     """A prediction and the apparent bytes of what was saved, in bytes."""
 
-    predicted: Save
+    predicted: SaveSize
     files: dict[str, int]
 
     @property

@@ -29,7 +29,7 @@ from ckptkit.formats.torch_records import Archive, parts, placed
 from ckptkit.formats.values import KINDS, Values
 from ckptkit.formats.zero_tail import ZeroTail
 from ckptkit.model.checkpoint import Checkpoint, File
-from ckptkit.policy.keep import rules
+from ckptkit.policy import rules
 from ckptkit.verify import manifest
 from ckptkit.verify.agreement import across_findings
 from ckptkit.verify.facts import Parts, Seen
