@@ -9,6 +9,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ckptkit.version import __version__
+
 if TYPE_CHECKING:
     from ckptkit.api import latest, monitor, pin, plan, preflight, prune, recover, report, scan, strip, unpin, verify
     from ckptkit.errors import CkptkitError, LockHeld, MassDelete, NoIntactCheckpoint, NoSuchRun, UsageError
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from ckptkit.guard.lightning import lightning_guard
     from ckptkit.policy.rules import Range, Rules
 
-__version__ = "0.2.0"
 __all__ = [
     "CkptkitError",
     "LockHeld",
@@ -26,6 +27,7 @@ __all__ = [
     "Range",
     "Rules",
     "UsageError",
+    "__version__",
     "guard",
     "latest",
     "lightning_guard",

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ckptkit import __version__, calling
+from ckptkit import calling
 from ckptkit.cli.output import Output, stop
 from ckptkit.errors import CkptkitError, DiskError, UsageError
+from ckptkit.version import __version__
 
 VERBS = {
     "prune": "delete what the rules release, keep the newest intact, tell what it freed",

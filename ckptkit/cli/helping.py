@@ -117,9 +117,9 @@ def pages() -> list[Page]:
 
 def shared() -> dict[str, str]:
     """{path below a prefix's share/: text} of what an installation puts there: man pages and completions."""
-    from ckptkit import __version__
     from ckptkit.cli import VERBS
     from ckptkit.manual import roff, shells
+    from ckptkit.version import __version__
 
     calling.spelled("ckptkit")  # not as the build calls us
     all_pages = pages()

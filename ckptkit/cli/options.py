@@ -103,7 +103,7 @@ class Parser(argparse.ArgumentParser):
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from ckptkit import __version__
+        from ckptkit.version import __version__
 
         stop(0, f"ckptkit {__version__}")
 

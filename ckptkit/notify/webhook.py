@@ -61,7 +61,7 @@ def _ask(url: str, body: bytes | None = None) -> None:
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
-    from ckptkit import __version__
+    from ckptkit.version import __version__
 
     headers = {"User-Agent": f"ckptkit/{__version__}"} | ({"Content-Type": "application/json"} if body else {})
     try:

@@ -10,6 +10,7 @@ from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
 from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
+from ckptkit.runs.strip_part import strip_part
 from ckptkit.system import lock, processes, volumes
 from ckptkit.units import human
 from ckptkit.verify import manifest
@@ -44,11 +45,9 @@ def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
 
 def _finish(run_fd: int, leftover: Leftover, made: Plan, pauses: list[float]) -> list[Failure]:
     """What a killed sweep left: a checkpoint under its aside name, or within one that it was stripping."""
-    from ckptkit.ops.strip import part_of
-
     inside = os.path.dirname(leftover.name)
     for decision in made.decisions if inside else ():
-        if decision.checkpoint.name == inside and (part := part_of(decision.checkpoint)):
+        if decision.checkpoint.name == inside and (part := strip_part(decision.checkpoint)):
             return strip(run_fd, decision.checkpoint, part, pauses)
     return delete.remove_leftover(run_fd, leftover, pauses)
 

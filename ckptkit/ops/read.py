@@ -17,6 +17,7 @@ from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
 from ckptkit.runs import discover, pins, trackers
+from ckptkit.runs.strip_part import strip_leftovers
 from ckptkit.system import lock
 from ckptkit.verify import manifest
 from ckptkit.verify.verdict import QUIET_SECONDS as QUIET_SECONDS
@@ -244,9 +245,7 @@ def plan(
     decide = partial(decide, protected=held, writer=writer, now=moment(now))
     made = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
-        from ckptkit.ops.strip import leftovers
-
-        made = made._replace(leftovers=(*made.leftovers, *leftovers(made, held, moment(now) - quiet)))
+        made = made._replace(leftovers=(*made.leftovers, *strip_leftovers(made, held, moment(now) - quiet)))
     return made
 
 

@@ -1,62 +1,23 @@
 """strip: old checkpoints become weights-only, under the run's lock, while a newer one can be resumed from."""
 
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ckptkit import config, delete, layouts
+from ckptkit import config, delete
 from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
-from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Leftover
-from ckptkit.model.plan import Failure, Outcome, Part, Plan, Strip, StripPlan
+from ckptkit.model.checkpoint import Judged
+from ckptkit.model.plan import Failure, Outcome, Strip, StripPlan
+from ckptkit.ops import execute
 from ckptkit.ops.read import in_use, judge, moment, require_intact, scan
 from ckptkit.policy import strip as strip_policy
 from ckptkit.policy.lineage import diverged_names, stale_names
 from ckptkit.runs import discover, pins
+from ckptkit.runs.strip_part import is_untouched, strip_part
 from ckptkit.system import lock
 from ckptkit.units import count, human, printable
 from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
-
-
-def part_of(checkpoint: Checkpoint) -> Part | None:
-    """Given a checkpoint, return the part that strip removes, or None if there is none, or no model would be left.
-
-    The smallest file takes the mark's name, the largest goes first: where one of them resists, most is freed all the
-    same, and what stays as the mark is small. The mark lies beside the marker, not in a directory that goes empty.
-    """
-    layout = layouts.by_name(checkpoint.layout)
-    names = frozenset(file.name for file in checkpoint.files)
-    begun = layout.mark(names)
-    going = sorted((f for f in checkpoint.files if layout.only_continues(f.name)), key=lambda f: f.apparent_bytes)
-    beside = (file for file in going if "/" not in file.name)
-    first = [file for file in checkpoint.files if file.name == begun] if begun else [*beside][:1]
-    if not first or not layout.weights(names - {file.name for file in going}):
-        return None
-    mark = begun or layouts.STRIPPED + first[0].name
-    # Of an earlier strip that another save wrote over.
-    others = [file for file in checkpoint.files if file.name.startswith(layouts.STRIPPED) and file.name != mark]
-    files = (*first, *(file for file in reversed(going) if file not in first), *others)
-    return Part(files, mark, discover.allocated(checkpoint, files), bool(begun))
-
-
-def leftovers(made: Plan, held: Container[str], before: float) -> list[Leftover]:
-    """Given a plan, return what killed strips left in those that it keeps, but in nothing that is held.
-
-    before: seconds since the epoch; where a file is younger, somebody may be saving there again.
-    """
-    return [
-        Leftover(os.path.join(decision.checkpoint.path, part.mark), f"{decision.checkpoint.name}/{part.mark}",
-                 part.allocated_bytes)
-        for decision in made.decisions
-        if decision.action == "keep" and decision.checkpoint.name not in held and standing(decision.checkpoint, before)
-        and (part := part_of(decision.checkpoint)) and part.begun
-    ]  # fmt: skip
-
-
-def standing(checkpoint: Checkpoint, before: float) -> bool:
-    """Whether nobody has written a file of it since."""
-    return all(f.modified_at <= before for f in checkpoint.files if not f.name.startswith(OURS))
-
 
 DEFAULT_KEEP = 1
 
@@ -141,9 +102,9 @@ def _plan(
 
     def planned(reading: Reading, held: Mapping[str, str]) -> StripPlan:
         judged = judge(scan(run), now, quiet=quiet, reading=reading)
-        parts = {j.checkpoint.name: part for j in judged if (part := part_of(j.checkpoint))}
+        parts = {j.checkpoint.name: part for j in judged if (part := strip_part(j.checkpoint))}
         begun = [j.checkpoint for j in judged if (part := parts.get(j.checkpoint.name)) and part.begun]
-        busy = {c.name: "somebody may be saving there again" for c in begun if not standing(c, now - quiet)}
+        busy = {c.name: "somebody may be saving there again" for c in begun if not is_untouched(c, now - quiet)}
         unsafe = _unsafe(judged) if reading.pickles else {}
         return strip_policy.plan(run, judged, parts, keep, {**held, **busy}, only, unsafe)
 
@@ -186,8 +147,6 @@ def _too_many(made: StripPlan, keep: int | None, yes: bool, only: str | None) ->
 def _executed(run_fd: int, made: StripPlan) -> Outcome:
     if not made.strips:
         return Outcome()
-    from ckptkit.ops import execute
-
     pauses = list(delete.RETRY_SECONDS)
     before = execute.volume_status(run_fd)
     for floor in made.floors if any(d.verdict.resumable for d in made.strips) else ():
@@ -208,8 +167,6 @@ def _account(
     done: Sequence[Strip],
     failures: Sequence[Failure],
 ) -> Outcome:
-    from ckptkit.ops import execute
-
     expected = sum(d.part.allocated_bytes for d in done if d.part)
     paths = [d.checkpoint.path for d in done]
     told = execute.with_holders(made.run, failures)

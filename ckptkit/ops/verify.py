@@ -180,7 +180,7 @@ def _versions() -> Mapping[str, str]:
     """Of the programs in this process: in the guard's, those that wrote the checkpoint."""
     import sys
 
-    from ckptkit import __version__
+    from ckptkit.version import __version__
 
     names = ("torch", "transformers", "peft", "safetensors", "accelerate", "bitsandbytes", "unsloth")
     loaded = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 
-from ckptkit import __version__
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eater, Eaters, Volume
 from ckptkit.model.plan import Decision, Plan
@@ -15,6 +14,7 @@ from ckptkit.render.pieces import bar, bars, paths, section, soft, table, text
 from ckptkit.render.tables import what
 from ckptkit.render.text import verdict_words
 from ckptkit.units import age, count, human, percent
+from ckptkit.version import __version__
 
 LIGHT = """color-scheme: light; --page: #fff; --card: #f6f8fa; --line: #d0d7de; --text: #1f2328; --soft: #59636e;
   --red: #c62828; --yellow: #8a5d00; --green: #1a7f37; --blue: #0969da; --track: #e3e8ee;"""
