@@ -17,10 +17,10 @@ class Shared(BuildHookInterface):
         """Add share/man/man1/ckptkit.1 and its like to the wheel."""
         sys.path.insert(0, self.root)
         sys.dont_write_bytecode = True
-        from ckptkit.cli import helping
+        from ckptkit.cli import help_pages
 
         self.folder = tempfile.TemporaryDirectory()
-        for name, text in helping.shared().items():
+        for name, text in help_pages.shared().items():
             file = Path(self.folder.name, name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import ckptkit as kit
-from ckptkit import cli
+from ckptkit.cli import main
+from ckptkit.cli.verbs import VERBS
 from ckptkit.policy.mass_delete import from_json
 from ckptkit.policy.rules import Best, Range
 from tests.faults.trials import SEED
@@ -309,7 +310,7 @@ METRICS = {"x", "-1", "0", "nan", "inf", "1e3", "1_0", "٣", "2..", "..2", "5..2
 def typed(*words):
     """The exit code of a command in this process."""
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        main(words)
     return ended.value.code
 
 
@@ -345,7 +346,7 @@ def test_nonsense_in_the_environment_exits_2_and_changes_nothing(stage, verb, ca
 
 def test_unreadable_words_end_every_verb_without_a_traceback(stage, capsys):
     before = stage.look()
-    for verb in cli.VERBS:
+    for verb in VERBS:
         for words in ((), ("--bogus",), ("",), ("x", "--json", "--bogus"), (stage.run, "--keep-last"), ("\udcff",)):
             code = typed(verb, *words, *(("--once",) if verb == "monitor" else ()))
             said = capsys.readouterr()

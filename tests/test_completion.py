@@ -67,7 +67,7 @@ def test_stranger_of_its_name_gets_no_flag_of_ours(scripts, beside):
 
 
 def test_installed_script_names_no_checkout(tmp_path):
-    from ckptkit.cli import VERBS
+    from ckptkit.cli.verbs import VERBS
     from ckptkit.manual import shells
 
     for shell in SHELLS:

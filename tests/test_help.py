@@ -6,18 +6,23 @@ import sys
 
 import pytest
 
-from ckptkit.cli import VERBS, helping
+from ckptkit.cli import help_pages
+from ckptkit.cli.verbs import VERBS
 from ckptkit.manual import layout
 from tests.support.runs import CHECKOUT, tree
 
 PAGE = """
 import sys
 from ckptkit import calling
-from ckptkit.cli import VERBS, helping, load
+from ckptkit.cli import help_pages
+from ckptkit.cli.verbs import VERBS, load
 from ckptkit.manual import page
 calling.spelled("ckptkit")
 verb = sys.argv[1]
-print(page.text(helping.facts(load(verb).parser(verb)), helping.columns()) if verb else helping.overview(VERBS))
+if verb:
+    print(page.text(help_pages.facts(load(verb).parser(verb)), help_pages.columns()))
+else:
+    print(help_pages.overview(VERBS))
 """
 
 
@@ -53,7 +58,7 @@ def test_help_is_as_wide_as_columns_says_between_40_and_110(ckptkit, given, fits
 
 
 def test_help_lists_every_verb_by_when_one_needs_it_and_ends_in_three_lines(ckptkit):
-    grouped = [verb for verbs in helping.GROUPS.values() for verb in verbs]
+    grouped = [verb for verbs in help_pages.GROUPS.values() for verb in verbs]
     assert {*VERBS} <= {*grouped} and len(grouped) == len({*grouped})
     shown = ckptkit("--help").out
     assert all(f"  {verb} " in shown for verb in VERBS)
@@ -105,7 +110,7 @@ def test_sweep_loads_neither_help_nor_guesses(run_of):
     command = [sys.executable, "-X", "importtime", "-m", "ckptkit", "prune", run_of({100: "intact"})]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     loaded = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if "|" in line}
-    extra = {"ckptkit.cli.helping", "ckptkit.cli.suggesting", "ckptkit.manual", "difflib", "shutil", "textwrap"}
+    extra = {"ckptkit.cli.help_pages", "ckptkit.cli.suggest", "ckptkit.manual", "difflib", "shutil", "textwrap"}
     assert "ckptkit.cli.options" in loaded and not loaded & extra
 
 

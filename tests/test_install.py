@@ -120,7 +120,7 @@ def test_wheel_holds_the_package_its_licence_its_pages_and_nothing_else(built, s
     rest = {name.split("/", 1)[1] for name in listed - package_files}
     shared = {name for name in rest if name.startswith("data/")}
     assert rest - shared == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
-    from ckptkit.cli import VERBS
+    from ckptkit.cli.verbs import VERBS
 
     pages = {f"data/share/man/man1/ckptkit{verb}.1" for verb in ("", *(f"-{verb}" for verb in VERBS))}
     assert shared == pages | {

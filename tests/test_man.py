@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ckptkit.cli import VERBS
+from ckptkit.cli.verbs import VERBS
 from tests.support.runs import CHECKOUT
 
 
@@ -15,8 +15,8 @@ def pages(tmp_path_factory):
     """A folder with the pages, as a build writes them."""
     folder = tmp_path_factory.mktemp("share")
     code = (
-        "import sys; from pathlib import Path; from ckptkit.cli import helping\n"
-        "for name, text in helping.shared().items():\n"
+        "import sys; from pathlib import Path; from ckptkit.cli import help_pages\n"
+        "for name, text in help_pages.shared().items():\n"
         "    file = Path(sys.argv[1], name); file.parent.mkdir(parents=True, exist_ok=True); file.write_text(text)"
     )
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}

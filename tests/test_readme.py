@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.cli import VERBS
+from ckptkit.cli.verbs import VERBS
 from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parent.parent

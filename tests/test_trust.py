@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit import cli
+from ckptkit.cli import main
 from ckptkit.ops import read
 from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.support.runs import tree
@@ -41,7 +41,7 @@ def trusted(monkeypatch):
         given.clear()
         monkeypatch.setattr(read, "verify_checkpoint", noting)
         with pytest.raises(SystemExit):
-            cli.main([*words, "-q"])
+            main([*words, "-q"])
         return given
 
     return call

@@ -1,4 +1,4 @@
-"""The command line: the only room that reads arguments, prints and exits. One module a verb, loaded when typed."""
+"""The command line: the only room that reads arguments, prints and exits. A file a verb."""
 
 from __future__ import annotations
 
@@ -6,31 +6,13 @@ import fcntl
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ckptkit import calling
 from ckptkit.cli.output import Output, stop
+from ckptkit.cli.verbs import VERBS, load
 from ckptkit.errors import CkptkitError, DiskError, UsageError
 from ckptkit.version import __version__
-
-VERBS = {
-    "prune": "delete what the rules release, keep the newest intact, tell what it freed",
-    "strip": "make old checkpoints weights-only, the newest can still be resumed from",
-    "verify": "tell an intact checkpoint from a torn, corrupt or unreadable one",
-    "latest": "print the newest intact resumable checkpoint",
-    "diskreport": "show what fills the disk, each run's checkpoints, and flags with the command that helps",
-    "plan": "size a training on a volume before it runs: the peak, the step at which it dies, what fits",
-    "preflight": "go or no-go before a training (re)starts",
-    "recover": "after a crash: what happened, what to free, what to resume from",
-    "move": "copy a run's checkpoints to another volume or box, newest first, each proved; resume there",
-    "monitor": "watch a volume and the runs on it, warn once per change, and record",
-    "cron": "prune, watch and verify by itself: by cron, systemd timers or tmux",
-    "discard": "delete one checkpoint that you name in full, also one that nobody can judge",
-    "pin": "never delete this checkpoint, whatever the rules say",
-    "unpin": "let the rules decide about this checkpoint again",
-    "completion": "print the script that completes verbs and flags in bash, zsh or fish",
-}
-MODULES = {"unpin": "pin"}  # where it is not the verb's own name
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -71,13 +53,6 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
-def load(verb: str) -> Any:
-    """The module of a verb: `parser(verb)`, `run(options, output)`."""
-    from importlib import import_module
-
-    return import_module(f"ckptkit.cli.{MODULES.get(verb, verb)}")
-
-
 def _run(verb: str, arguments: Sequence[str], output: Output) -> int:
     module = load(verb)
     options = module.parser(verb).parse_args(arguments)
@@ -88,13 +63,13 @@ def _run(verb: str, arguments: Sequence[str], output: Output) -> int:
 
 def _without_verb(typed: str, arguments: Sequence[str]) -> NoReturn:
     """Show the verbs or the version, or say which verb was meant."""
-    from ckptkit.cli import helping, suggesting
+    from ckptkit.cli import help_pages, suggest
 
     if typed == "--version":
         stop(0, f"ckptkit {__version__}")
     if typed in ("", "-h", "--help"):
-        stop(0 if typed else 2, helping.overview(VERBS))
+        stop(0 if typed else 2, help_pages.overview(VERBS))
     output = Output("ckptkit", json="--json" in arguments)
     what = "no such flag" if typed[0] == "-" else "no such verb"
-    meant = suggesting.ask(suggesting.first(typed, VERBS))
+    meant = suggest.ask(suggest.first(typed, VERBS))
     output.finish(output.error(UsageError(f"{what}: {typed!r}{meant}; see {calling.program()} --help")))

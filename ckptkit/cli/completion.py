@@ -27,9 +27,10 @@ def parser(verb: str) -> flags.Parser:
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Print it; in a checkout it completes bin/'s scripts too."""
-    from ckptkit.cli import VERBS, helping
+    from ckptkit.cli import help_pages
+    from ckptkit.cli.verbs import VERBS
 
-    text = shells.script(options.shell, helping.pages(), VERBS, calling.scripts())
+    text = shells.script(options.shell, help_pages.pages(), VERBS, calling.scripts())
     output.result(text.rstrip("\n"))
     output.document({"shell": options.shell, "script": text})
     return 0

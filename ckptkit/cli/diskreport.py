@@ -113,7 +113,7 @@ def _progress(depth: int, output: Output) -> "Iterator[Any]":
     if not depth or not output.shows_progress():
         yield None
         return
-    from ckptkit.cli.progress import spinner
+    from ckptkit.cli.terminal import spinner
 
     with spinner() as told:
         yield told

@@ -105,7 +105,7 @@ def _drawn(output: Output) -> Iterator[object]:
     if not output.shows_progress() or not sys.stdout.isatty():
         yield None
         return
-    from ckptkit.cli.live import live
+    from ckptkit.cli.terminal import live
 
     with live(output.use_colour()) as draw:
         yield draw

@@ -4,7 +4,7 @@ import argparse
 from contextlib import nullcontext
 
 from ckptkit.cli import options as flags
-from ckptkit.cli import progress
+from ckptkit.cli import terminal
 from ckptkit.cli.output import Output
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.plan import Moved
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     shown = output.shows_progress() and not options.dry_run
     remote = options.dest.startswith("ssh:")
     size = bytes_at(options.run) if shown and not remote else 0
-    with progress.bar(size) if size else nullcontext() as told:
+    with terminal.bar(size) if size else nullcontext() as told:
         place = destination(
             options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
             trust=trust, told=told or (lambda count: None), lock_timeout=options.lock_timeout,

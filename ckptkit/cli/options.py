@@ -75,26 +75,26 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The page of this verb."""
-        from ckptkit.cli import helping
+        from ckptkit.cli import help_pages
         from ckptkit.manual import page
 
-        return page.text(helping.facts(self), helping.columns())
+        return page.text(help_pages.facts(self), help_pages.columns())
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            from ckptkit.cli import suggesting
+            from ckptkit.cli import suggest
 
             known = [str(choice) for choice in action.choices]
-            meant = suggesting.ask(suggesting.close(str(value), known)) or f"; it is one of {', '.join(known)}"
+            meant = suggest.ask(suggest.close(str(value), known)) or f"; it is one of {', '.join(known)}"
             name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
             self.error(f"{name} has no choice {value!r}{meant}")
 
     def _no_such_flag(self, word: str) -> NoReturn:
-        from ckptkit.cli import suggesting
+        from ckptkit.cli import suggest
 
         shown = [name for action in self._actions if action.help != argparse.SUPPRESS for name in action.option_strings]
         name = word.split("=", 1)[0]
-        self.error(f"no such flag: {name}{suggesting.ask(suggesting.flag(name, shown))}")
+        self.error(f"no such flag: {name}{suggest.ask(suggest.flag(name, shown))}")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """A page that nobody reads to its end is no fault; one that a full disk refuses is."""

@@ -161,7 +161,7 @@ def _progress(options: argparse.Namespace, level: str, output: Output) -> Iterat
     if level == "quick" or not output.shows_progress():
         yield None
         return
-    from ckptkit.cli.progress import bar
+    from ckptkit.cli.terminal import bar
 
     with bar(sum(bytes_at(path) for path in options.paths)) as told:
         yield told

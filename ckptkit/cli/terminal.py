@@ -1,9 +1,44 @@
-"""A bar on the terminal while gigabytes are read: bytes, rate, time left. A line while a volume is walked."""
+"""What moves on a terminal while a person waits: a page drawn at each look, a bar, a line. All need rich."""
 
+from __future__ import annotations
+
+import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ckptkit.units import human, printable
+
+if TYPE_CHECKING:
+    from ckptkit.model.events import Alert
+    from ckptkit.ops.monitor import Tick
+
+    Draw = Callable[[Tick, dict[str, str]], None]
+
+
+@contextmanager
+def live(colour: bool) -> Iterator[Draw | None]:
+    """Yield a function that draws a look and {mount: its state in a word}; None without rich. Restores the terminal."""
+    from ckptkit.render import monitor
+
+    try:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+    except ImportError:
+        yield None
+        return
+    alerts: deque[Alert] = deque(maxlen=monitor.LAST_ALERTS)
+    with Live(console=Console(no_color=not colour), auto_refresh=False) as shown:
+
+        def draw(tick: Tick, conditions: dict[str, str]) -> None:
+            alerts.extend(tick.alerts)
+            width = shutil.get_terminal_size((120, 40)).columns
+            page = monitor.page(tick.sight, conditions, tick.trail, list(alerts), colour, width)
+            shown.update(Text.from_ansi(page), refresh=True)
+
+        yield draw
 
 
 @contextmanager

@@ -7,14 +7,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ckptkit import calling
+from ckptkit.cli.verbs import VERBS, load
 from ckptkit.manual import page
 from ckptkit.manual.facts import Example, Flag, Group, Page, examples
-
-if TYPE_CHECKING:
-    from ckptkit.cli.options import Parser
 
 NARROWEST, WIDEST, PIPE = 40, 110, 80  # columns
 GROUPS = {
@@ -30,6 +28,17 @@ LINES = (
     ("{prune} RUN --dry-run", "what would be deleted, and why; touches nothing"),
     ("ckptkit.guard(trainer)", "the line in a training script that prevents it"),
 )
+
+
+class Parser(Protocol):
+    """What a page needs of a verb's parser."""
+
+    verb: str
+    examples: str
+    exits: tuple[tuple[int, str], ...]
+    common: argparse._ArgumentGroup
+    description: str | None
+    _action_groups: list[argparse._ArgumentGroup]
 
 
 def columns() -> int:
@@ -65,8 +74,6 @@ def named(command: str, verbs: Iterable[str]) -> str:
 
 def facts(parser: Parser) -> Page:
     """What a verb's parser knows, as the pages tell it."""
-    from ckptkit.cli import VERBS
-
     groups = [Group(_title(group), _flags(group, True)) for group in _ordered(parser)]
     return Page(
         verb=parser.verb,
@@ -110,14 +117,11 @@ def _value(action: argparse.Action, choices: tuple[str, ...]) -> str:
 
 def pages() -> list[Page]:
     """The facts of every verb, each with its own module loaded."""
-    from ckptkit.cli import VERBS, load
-
     return [facts(load(verb).parser(verb)) for verb in VERBS]
 
 
 def shared() -> dict[str, str]:
     """{path below a prefix's share/: text} of what an installation puts there: man pages and completions."""
-    from ckptkit.cli import VERBS
     from ckptkit.manual import roff, shells
     from ckptkit.version import __version__
 
