@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
-from ckptkit.guard import held_writes, ranks, writers
+from ckptkit.guard import ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
 from ckptkit.system.timeout import Patience
 
@@ -186,7 +186,7 @@ class Faults:
         FSDP gathers the optimizer once rank 0 has written the model, DeepSpeed has barriers between its files: a rank
         that raised in between would leave the others in them, and gloo ends all of them then.
         """
-        return held_writes.held_back(self._held, self.hold)
+        return writers.held_back(self._held, self.hold)
 
 
 @contextmanager

@@ -7,14 +7,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import Trainer, TrainerCallback
 
 from ckptkit.guard import ranks
-
-if TYPE_CHECKING:
-    from ckptkit.guard.guard import Guard
 
 SHARE = 0.5  # of the time that is left, in steps, until ranks look at the clock together again
 
@@ -74,21 +71,26 @@ class StateBefore(NamedTuple):
 
 
 class GuardCallback(TrainerCallback):
-    """best: before this step was evaluated. The Trainer names a step as the best before it is saved."""
+    """best: before this step was evaluated. The Trainer names a step as the best before it is saved.
 
-    def __init__(self, guard: "Guard") -> None:
-        self.guard = guard
+    clock: None where steps alone say when to save.
+    """
+
+    def __init__(self, began: Callable[[int], None], ended: Callable[[], None]) -> None:
+        """began: called with the step at which training begins. ended: as it ends, before the best model is loaded."""
+        self._began, self._ended = began, ended
         self.best = Best(None, None, None)
+        self.clock: Clock | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The state's step is where training resumes."""
         self.best = Best.of(state)
-        self.guard.began(state.global_step)
+        self._began(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the evaluation and the save of this step."""
         self.best = Best.of(state)
-        clock = self.guard.clock
+        clock = self.clock
         if clock is not None:
             at_the_end = state.global_step >= state.max_steps or control.should_training_stop
             control.should_save = clock.is_due(state.global_step) or at_the_end or control.should_save
@@ -100,13 +102,13 @@ class GuardCallback(TrainerCallback):
         it, or an evaluation decided that the step is none to save (save_strategy="best").
         """
         self.best = Best.of(state)
-        clock = self.guard.clock
+        clock = self.clock
         if clock is not None and control.should_training_stop and clock.saved_step != state.global_step:
             control.should_save = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The best model is loaded after this, and the process may exit: nothing may be under way."""
-        self.guard.wait()
+        self._ended()
 
 
 class Clock:

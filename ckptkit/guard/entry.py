@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.guard.guard import Guard
 from ckptkit.guard.loop import LoopGuard
 from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, Settings
 from ckptkit.policy import rules
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
+
+if TYPE_CHECKING:
+    from ckptkit.guard.guard import Guard
 
 DEFAULT_KEEP_LAST = 2
 LONGEST_TIMEOUT = 1e9  # seconds: some thirty years, and nothing that counts with it overflows
@@ -29,7 +31,7 @@ def guard(
     trainer: Any, keep_last: int | None = None, *, keep_every: int | None = None, keep_best: str | None = None,
     on_full: str = "skip", on_full_timeout: float = 300.0, trust: Sequence[str] = (),
     save_every: str | float | None = None, keep_trials: str = "all"
-) -> Guard: ...  # fmt: skip
+) -> "Guard": ...  # fmt: skip
 
 
 def guard(
@@ -43,7 +45,7 @@ def guard(
     trust: Sequence[str] = (),
     save_every: str | float | None = None,
     keep_trials: str = "all",
-) -> Guard | LoopGuard:
+) -> "Guard | LoopGuard":
     """Guard the checkpoints of a `transformers.Trainer` (or a child of it) from now on, or those of one's own loop.
 
     trainer: before its train() is called. Called again on the same trainer, the same guard is returned, with the
@@ -84,8 +86,10 @@ def guard(
     return _of_a_trainer(trainer, settings)
 
 
-def _of_a_trainer(trainer: Any, settings: Settings) -> Guard:
+def _of_a_trainer(trainer: Any, settings: Settings) -> "Guard":
     """The one guard of a Trainer: the one that it has, with these settings, or a new one."""
+    from ckptkit.guard.guard import Guard  # it needs transformers, and a loop of one's own does not
+
     made: Guard | None = getattr(trainer, "_ckptkit_guard", None)
     if made is not None:
         made.change(settings)

@@ -2,83 +2,91 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckptkit import forecast
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
-from ckptkit.guard.room import LOCK_SECONDS, existing, short, warn
+from ckptkit.guard.room import LOCK_SECONDS, Room, existing, short, warn
+from ckptkit.guard.slots import Slots
 from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
 from ckptkit.system import lock
-from ckptkit.system.timeout import StandsStill
+from ckptkit.system.timeout import Patience, StandsStill
 from ckptkit.system.volumes import available_bytes
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from ckptkit.guard.guard import Guard
+class FinalModel:
+    """Writes it.
 
-
-def save_model(guard: "Guard", directory: str) -> bool:
-    """Given the guard and where the model should be, write it; on every rank, whether it is there and whole.
-
-    directory: its real path. Of what else lies in it nothing is touched but an earlier model's weights.
+    leads: whether this rank looks after a disk. patience: for how long a rank that is alone may stand still.
     """
-    guard.wait()
-    need = forecast.first_save_bytes(*guard.slots.model_bytes(), 0)
-    is_new = _first(guard, lambda: not os.path.lexists(directory))
-    reason = (
-        _first(guard, partial(_admit, guard, directory, need))
-        or _write(guard, os.path.join(directory, DRAFT), need)
-        or _first(guard, partial(_put_in_place, directory))
-    )
-    if reason:
-        _first(guard, partial(_give_up, directory, is_new, reason))
-    return not reason
 
+    def __init__(self, trainer: Any, room: Room, slots: Slots, patience: Patience, leads: bool) -> None:
+        self.trainer, self.room, self.slots, self.patience, self.leads = trainer, room, slots, patience, leads
 
-def _first(guard: "Guard", question: "Callable[[], Any]") -> Any:
-    """Ask each rank that looks after a disk; the first answer that says anything, on every rank."""
-    answers = ranks.ask(question, guard.leads)
-    return next((answer for answer in answers if answer), answers[0])
+    def write(self, directory: str) -> bool:
+        """Given where the model should be, write it; on every rank, whether it is there and whole.
 
+        directory: its real path. Of what else lies in it nothing is touched but an earlier model's weights.
+        """
+        need = forecast.first_save_bytes(*self.slots.model_bytes(), 0)
+        is_new = self._first(lambda: not os.path.lexists(directory))
+        reason = (
+            self._first(partial(self._admit, directory, need))
+            or self._attempts(os.path.join(directory, DRAFT), need)
+            or self._first(partial(_put_in_place, directory))
+        )
+        if reason:
+            self._first(partial(_give_up, directory, is_new, reason))
+        return not reason
 
-def _admit(guard: "Guard", directory: str, need: int) -> str:
-    """Make room and the directory; why not, or ""."""
-    try:
-        place = existing(directory)
-        free = available_bytes(place)
-        if free < need and os.stat(place).st_dev == os.stat(existing(guard.room.run)).st_dev:
-            waits = guard.settings.on_full_timeout if guard.settings.on_full == "wait" else 0.0
-            free = guard.room.make(need, time.monotonic() + waits)
-        if free < need:
-            return short(place, need, free)
-        os.makedirs(directory, exist_ok=True)
-        remove_draft(os.path.join(directory, DRAFT))
-    except OSError as error:
-        return str(error)
-    return ""
+    def _first(self, question: Callable[[], Any]) -> Any:
+        """Ask each rank that looks after a disk; the first answer that says anything, on every rank."""
+        answers = ranks.ask(question, self.leads)
+        return next((answer for answer in answers if answer), answers[0])
 
+    def _admit(self, directory: str, need: int) -> str:
+        """Make room and the directory; why not, or ""."""
+        try:
+            place, settings = existing(directory), self.room.settings
+            free = available_bytes(place)
+            if free < need and os.stat(place).st_dev == os.stat(existing(self.room.run)).st_dev:
+                waits = settings.on_full_timeout if settings.on_full == "wait" else 0.0
+                free = self.room.make(need, time.monotonic() + waits)
+            if free < need:
+                return short(place, need, free)
+            os.makedirs(directory, exist_ok=True)
+            remove_draft(os.path.join(directory, DRAFT))
+        except OSError as error:
+            return str(error)
+        return ""
 
-def _write(guard: "Guard", draft: str, need: int) -> str:
-    """Write the draft, once more after making room; why it could not be, or "". Every rank takes part."""
-    fault: str | None = ""
-    for _ in range(2):
-        with ExitStack() as held:
-            if locked := _first(guard, partial(_lock, guard.room.run, held)):
-                return str(locked)
-            try:
-                fault = attempt(guard.trainer, partial(guard.trainer.save_model, draft), False, guard.disk.patience)
-            except StandsStill as error:
-                return str(error)
-        if not fault:
-            return ""
-        _first(guard, partial(_clear_up, guard, draft, fault, need))
-    return str(fault)
+    def _attempts(self, draft: str, need: int) -> str:
+        """Write the draft, once more after making room; why it could not be, or "". Every rank takes part."""
+        fault: str | None = ""
+        for _ in range(2):
+            with ExitStack() as held:
+                if locked := self._first(partial(_lock, self.room.run, held)):
+                    return str(locked)
+                try:
+                    fault = attempt(self.trainer, partial(self.trainer.save_model, draft), False, self.patience)
+                except StandsStill as error:
+                    return str(error)
+            if not fault:
+                return ""
+            self._first(partial(self._clear_up, draft, fault, need))
+        return str(fault)
+
+    def _clear_up(self, draft: str, fault: str, need: int) -> None:
+        warn(f"writing {draft} failed: {fault}")
+        with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
+            remove_draft(draft)
+            self.room.make(need)
 
 
 def _lock(run: str, held: ExitStack) -> str:
@@ -89,13 +97,6 @@ def _lock(run: str, held: ExitStack) -> str:
     except LockHeld as error:
         return str(error)
     return ""
-
-
-def _clear_up(guard: "Guard", draft: str, fault: str, need: int) -> None:
-    warn(f"writing {draft} failed: {fault}")
-    with suppress(CkptkitError, OSError):  # the second attempt says what the disk says
-        remove_draft(draft)
-        guard.room.make(need)
 
 
 def _put_in_place(directory: str) -> str:

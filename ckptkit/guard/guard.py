@@ -13,8 +13,11 @@ from typing import Any
 
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld
-from ckptkit.guard import last_look, marks, ranks
-from ckptkit.guard.hold import Hold
+from ckptkit.guard import ranks, rotation
+from ckptkit.guard.attempt import attempt
+from ckptkit.guard.callback import Clock, GuardCallback, StateBefore, log
+from ckptkit.guard.claim import Hold, mark, unmark
+from ckptkit.guard.final_model import FinalModel
 from ckptkit.guard.keeper import Keeper
 from ckptkit.guard.resuming import newest
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
@@ -33,16 +36,14 @@ class Guard(Keeper):
     """Made by `ckptkit.guard(trainer)`; see there."""
 
     def __init__(self, trainer: Any, settings: Settings) -> None:
-        from ckptkit.guard.callback import Clock, GuardCallback
-
         super().__init__(trainer.args.output_dir, settings)
         self.trainer, self.claims = trainer, dict[str, Hold]()
         self.rotation = Rotation(trainer, self.room)
         self.slots = Slots(trainer, self.room)
         self.trials = Trials(self.room)
         self.shares = self._saving = self._left_nothing = False
-        self.clock = Clock(settings.save_every) if settings.save_every else None
-        self.callback = GuardCallback(self)
+        self.callback = GuardCallback(self.began, self.wait)
+        self._set_clock(settings)
         self._began_at = 0
         self._original_save: Callable[..., Any] = trainer._save_checkpoint
         self._original_train: Callable[..., Any] = trainer.train
@@ -64,16 +65,17 @@ class Guard(Keeper):
 
     def change(self, settings: Settings) -> None:
         """Go on with other settings: a cell of a notebook was run again."""
-        from ckptkit.guard.callback import Clock
-
         if settings == self.settings:
             return
         self.settings = self.room.settings = settings
         self.disk.set(settings)
-        self.clock = Clock(settings.save_every) if settings.save_every else None
+        self._set_clock(settings)
         self.rotation.set(self.leads)
         if self.main:
             self.rotation.announce()
+
+    def _set_clock(self, settings: Settings) -> None:
+        self.callback.clock = Clock(settings.save_every) if settings.save_every else None
 
     @property
     def main(self) -> bool:
@@ -87,9 +89,9 @@ class Guard(Keeper):
 
     def save_model(self, directory: str) -> bool:
         """Write the final model, room made first; whether it is there and its weights are whole."""
-        from ckptkit.guard.final_model import save_model
-
-        return save_model(self, os.path.realpath(arguments.text("directory", os.fspath(directory))))
+        writer = FinalModel(self.trainer, self.room, self.slots, self.disk.patience, self.leads)
+        self.wait()
+        return writer.write(os.path.realpath(arguments.text("directory", os.fspath(directory))))
 
     # --- instead of Trainer.train ---------------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ class Guard(Keeper):
             if self.leads:
                 self.disk.quietly(partial(self.trials.begin, trial, best))
             args, kwargs = self._resumed(args, kwargs)
-            with self.rotation.in_force(), last_look.forgiven(self.trainer, self.disk.patience):
+            with self.rotation.in_force(), rotation.forgiven(self.trainer, self.disk.patience):
                 return self._original_train(*args, **kwargs)
         finally:
             if os.getpid() == process:  # else a fork of it, which shares our locks
@@ -151,8 +153,8 @@ class Guard(Keeper):
     def began(self, step: int) -> None:
         """Training begins at `step`: the checkpoint that it resumed from stays until a newer one is intact."""
         self.slots.stopped, self._began_at = False, step
-        if self.clock:
-            self.clock.began(step)
+        if self.callback.clock:
+            self.callback.clock.began(step)
         if not self.leads:
             return
         name = f"checkpoint-{step}"
@@ -189,8 +191,8 @@ class Guard(Keeper):
             slot = self._agreed(partial(choose, self.slots.choose))
         if slot.writes:
             slot = self._write(name, slot, until, save)
-        if self.clock:
-            self.clock.began(step)
+        if self.callback.clock:
+            self.callback.clock.began(step)
         self._tell(name, slot, time.monotonic() - began)
         if slot.action == "stop":
             self.slots.stopped = self.trainer.control.should_training_stop = True
@@ -217,8 +219,6 @@ class Guard(Keeper):
 
     def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
         """Write it, and try again after making room if a disk was in the way; what became of what was decided."""
-        from ckptkit.guard.callback import StateBefore
-
         before, tries = StateBefore.of(self.trainer.state), 0
         while slot.writes:
             undo = partial(before.put_back, self.trainer.state)
@@ -237,8 +237,6 @@ class Guard(Keeper):
         self, name: str, slot: Slot, save: Callable[[], Any], undo: Callable[[], object], late: Callable[[], object]
     ) -> str:
         """One attempt, the run's lock held; "" or the disk's word. undo, late: as in `attempt`."""
-        from ckptkit.guard.attempt import attempt
-
         self._left_nothing = False
         with ExitStack() as held:
             if not all(ranks.ask(partial(self._begin, name, held), self.leads)):
@@ -260,7 +258,7 @@ class Guard(Keeper):
     def _complete(self, name: str) -> str:
         """Take the mark back; "" or the disk's word. One that is gone is not complete, but for a Trainer's own ways."""
         try:
-            self.disk.patience.call(partial(marks.unmark, self.room.path(name)))
+            self.disk.patience.call(partial(unmark, self.room.path(name)))
         except TimeoutError as error:
             return self.disk.hung(str(error))
         except OSError as error:
@@ -285,7 +283,7 @@ class Guard(Keeper):
             held.enter_context(lock.hold(self.room.run, LOCK_SECONDS))
         path = self.room.path(name)
         if os.path.isdir(path) or not self._own_way or ranks.together():
-            marks.mark(path)
+            mark(path)
 
     def _after_failure(self, name: str, slot: Slot, fault: str, until: float, tries: int) -> Slot:
         """Remove what a failed save left, make room, and say whether, and what, to try once more."""
@@ -313,7 +311,7 @@ class Guard(Keeper):
         """The Trainer's, which may send all of the checkpoint to the Hub; its files are complete by then."""
         if self.leads:
             with suppress(OSError):  # it is tried again once the save is through
-                marks.unmark(folder)
+                unmark(folder)
         try:
             return self._original_push(folder, *args, **kwargs)
         except Exception as error:
@@ -354,8 +352,6 @@ class Guard(Keeper):
 
     def _log(self, stall: float) -> None:
         """The scalars, in the training thread: they show up where its losses do."""
-        from ckptkit.guard.callback import log
-
         logs = {"ckpt/stall_seconds": round(stall, 4)}
         if self.leads and not self.disk.hangs:
             self.disk.quietly(lambda: logs.update(self.room.figures()))

@@ -7,12 +7,13 @@ from contextlib import suppress
 from functools import partial
 
 from ckptkit.errors import CkptkitError
+from ckptkit.guard import ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded import Bounded
-from ckptkit.guard.hold import Hold
+from ckptkit.guard.claim import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
 from ckptkit.guard.settings import Settings
-from ckptkit.guard.slots import Slots
+from ckptkit.guard.slots import LoopSlots, Slots
 from ckptkit.ops.record import record_save
 from ckptkit.runs import discover
 from ckptkit.units import count, printable
@@ -80,6 +81,37 @@ class Keeper:
         self.room.source = {}
         with suppress(OSError):
             self.source.take(self.room.path(name))
+
+
+class LoopKeeper(Keeper):
+    """Of a loop without a Trainer: what its guard and each of its saves know of each other."""
+
+    def __init__(self, run: str, settings: Settings) -> None:
+        super().__init__(run, settings)
+        self.slots: LoopSlots = LoopSlots(self.room)
+        self.anew()
+
+    def anew(self) -> None:
+        """The next save is the first of a training, however many there were in this process."""
+        self._begun, self._saved_last = False, -1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank looks after the disk."""
+        return ranks.number() == 0
+
+    def begin(self, step: int) -> None:
+        """Training goes on from this step: what lies above it is an earlier one's. Once."""
+        if self.leads and not self._begun:
+            self.disk.quietly(lambda: self.room.begin(step, self.settings.explicit))
+        self._begun = True
+
+    def begin_save(self, step: int) -> None:
+        """The first one of a training, or one below the last: a training that began again in this process."""
+        if step < self._saved_last:
+            self.anew()
+        self.begin(max(0, step - 1))
+        self._saved_last = step
 
 
 def _record(path: str, kind: str, seconds: float) -> None:

@@ -4,21 +4,16 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from ckptkit import forecast
-from ckptkit.errors import CkptkitError
-from ckptkit.guard import ranks
-from ckptkit.guard.hold import Hold
-from ckptkit.guard.keeper import Keeper
+from ckptkit.guard.claim import Hold
+from ckptkit.guard.keeper import LoopKeeper
 from ckptkit.guard.resuming import newest, step_of
-from ckptkit.guard.room import Room, inform
+from ckptkit.guard.room import inform
 from ckptkit.guard.rotation import bound
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import Settings
-from ckptkit.guard.slots import MAY_SUFFICE, Slots
-from ckptkit.ops.read import scan
 
 
-class LoopGuard(Keeper):
+class LoopGuard(LoopKeeper):
     """Made by `ckptkit.guard("out/checkpoints")`; see there.
 
     With several ranks, rank 0 looks after the disk, and every rank makes the guard and calls it alike.
@@ -26,19 +21,13 @@ class LoopGuard(Keeper):
 
     def __init__(self, run: str, settings: Settings) -> None:
         super().__init__(run, settings)
-        self.slots: LoopSlots = LoopSlots(self.room)
         self._claim = Hold()
         self.closed = False
-        self._anew()
-
-    def _anew(self) -> None:
-        """The next save is the first of a training, however many there were in this process."""
-        self._begun, self._saved_last = False, -1
 
     def open(self) -> None:
         """Claim the run for this training, and say how many checkpoints there will be. Raises LockHeld."""
         self.closed = False
-        self._anew()
+        self.anew()
         if not self.leads:
             return
         with suppress(OSError):  # a full disk has no room for the directory: it is tried again at the first save
@@ -50,35 +39,17 @@ class LoopGuard(Keeper):
         self.settings = self.room.settings = settings
         self.disk.set(settings)
 
-    @property
-    def leads(self) -> bool:
-        """Whether this rank looks after the disk."""
-        return ranks.number() == 0
-
     def latest(self) -> str | None:
         """The newest checkpoint to go on from, None on a first run; it stays until a newer one is intact.
 
         Raises NoIntactCheckpoint if there are some, but none of them will do. Every rank must call it.
         """
         path = newest(self.room, self.leads, False)
-        self._anew()
+        self.anew()
         if self.leads and path:
             self._went_on_from(os.path.basename(path))
         self.begin(max(0, step_of(path)))
         return path
-
-    def begin(self, step: int) -> None:
-        """Training goes on from this step: what lies above it is an earlier one's. Once."""
-        if self.leads and not self._begun:
-            self.disk.quietly(lambda: self.room.begin(step, self.settings.explicit))
-        self._begun = True
-
-    def begin_save(self, step: int) -> None:
-        """The first one of a training, or one below the last: a training that began again in this process."""
-        if step < self._saved_last:
-            self._anew()
-        self.begin(max(0, step - 1))
-        self._saved_last = step
 
     def saving(self, step: int, path: "str | os.PathLike[str] | None" = None, *, alone: bool = False) -> Saving:
         """Guard what the `with` writes: `with guard.saving(step) as path: accelerator.save_state(path)`.
@@ -113,43 +84,10 @@ class LoopGuard(Keeper):
         self.source.release()
         self._claim.release()
         self.closed = True
-        self._anew()
+        self.anew()
 
     def __enter__(self) -> "LoopGuard":
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.close()
-
-
-class LoopSlots(Slots):
-    """What a save of a loop takes is known from the ones before it: of the first one nobody knows, and it is tried."""
-
-    def __init__(self, room: Room) -> None:
-        super().__init__(None, room)
-        self.broken_off = 0  # bytes that one needs at least: there were so many for one that failed
-
-    def need(self) -> int:
-        """Bytes that a save needs for certain."""
-        last = self.last_bytes or self._largest()
-        return max(forecast.next_save_bytes(last) if last else 0, self.broken_off)
-
-    def least(self) -> int:
-        """Bytes below which none can fit."""
-        return int(MAY_SUFFICE * self.last_bytes)
-
-    def weights_fit(self) -> bool:
-        """A loop is not asked for its weights alone."""
-        return False
-
-    def _largest(self) -> int:
-        """Of those that an earlier training left, 0 if there are none."""
-        with suppress(CkptkitError, OSError):
-            return max(c.allocated_bytes for c in scan(self.room.run).checkpoints)
-        return 0
-
-    def _may_be_smaller_than(self, free: int) -> bool:
-        return False
-
-    def _asked_by_a_person(self) -> bool:
-        return True

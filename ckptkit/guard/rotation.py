@@ -1,16 +1,22 @@
 """Who rotates: the guard where it can judge what this Trainer writes, else the Trainer itself, as without us."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.guard.settings import Settings
+from ckptkit.guard.storage_errors import told
+from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import Verdict
+from ckptkit.system.timeout import Patience
 from ckptkit.units import human
 
 UNJUDGED = "the guard can't judge what this Trainer saves"
+
 TELLS_NOTHING = frozenset({"unreadable", "changed"})  # findings of the moment: the disk's, or of who else is at work
+
 IN_A_ROW = 2  # saves without a fault that are not intact
 
 
@@ -152,3 +158,32 @@ def _rotate(trainer: Any, run: str) -> None:
         best_model_checkpoint=trainer.state.best_model_checkpoint,
         use_mtime=True,
     )
+
+
+@contextmanager
+def forgiven(trainer: Any, patience: Patience) -> Iterator[None]:
+    """Meanwhile the Trainer's list of checkpoints is empty where the disk refuses it, or does not answer in time.
+
+    It uses the list only for its own rotation, which then deletes nothing. In transformers 4 it is a method, in 5 a
+    function.
+    """
+    from transformers import trainer as module
+
+    is_method = hasattr(trainer, "_sorted_checkpoints")
+    holder, name = (trainer, "_sorted_checkpoints") if is_method else (module, "sort_checkpoints")
+    if not hasattr(holder, name):
+        yield
+        return
+    with replaced(holder, partial(_forgiving, patience), name):
+        yield
+
+
+def _forgiving(patience: Patience, original: Callable[..., Any]) -> Callable[..., Any]:
+    def listed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return patience.call(partial(original, *args, **kwargs))
+        except OSError as error:
+            warn(f"the Trainer can't list its checkpoints: {told(error)}")
+            return []
+
+    return listed

@@ -10,21 +10,20 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld, UsageError
-from ckptkit.guard import marks, ranks
+from ckptkit.guard import ranks
 from ckptkit.guard.attempt import Faults
+from ckptkit.guard.claim import as_made, mark, unmark
+from ckptkit.guard.keeper import LoopKeeper
 from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.slots import Slot, strictest
 from ckptkit.guard.storage_errors import ENDS, broke_off, is_storage_error, told
 from ckptkit.runs import discover
 from ckptkit.system import lock
-
-if TYPE_CHECKING:
-    from ckptkit.guard.loop import LoopGuard
 
 ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 
@@ -37,7 +36,7 @@ class Saving:
 
     def __init__(
         self,
-        guard: "LoopGuard",
+        guard: LoopKeeper,
         step: int,
         path: "str | os.PathLike[str] | None" = None,
         alone: bool = False,
@@ -166,7 +165,7 @@ class Saving:
         """Keep sweeps and our own threads out; what is made in the run meanwhile is marked as under way."""
         self._faults, self._held = Faults(), ExitStack()
         room = self.guard.room
-        self._held.enter_context(marks.as_made(room.run, is_checkpoint))
+        self._held.enter_context(as_made(room.run, is_checkpoint))
         if not self.alone and ranks.together():
             self._held.enter_context(self._faults.writes_held_back())
         if self.leads and room.turn.acquire(timeout=self.guard.disk.patience.seconds):
@@ -183,7 +182,7 @@ class Saving:
             self._held.enter_context(lock.hold(room.run, LOCK_SECONDS))
         self._before = frozenset(os.listdir(room.run))
         if os.path.isdir(self.path):
-            marks.mark(self.path)
+            mark(self.path)
 
     # --- after it -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +212,7 @@ class Saving:
             self.path = self.guard.room.path(new[0])
         try:
             if os.path.isdir(self.path):
-                self.guard.disk.patience.call(partial(marks.unmark, self.path))
+                self.guard.disk.patience.call(partial(unmark, self.path))
         except TimeoutError as hanging:
             return self.guard.disk.hung(str(hanging))
         except OSError as refused:
@@ -259,7 +258,7 @@ class Saving:
         self.path = room.path(new[0])
         if os.path.isdir(self.path):
             with suppress(OSError):
-                marks.unmark(self.path)
+                unmark(self.path)
         return room.sound(self.name)
 
     def _remove(self) -> None:

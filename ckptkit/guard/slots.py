@@ -15,6 +15,7 @@ from ckptkit.errors import CkptkitError
 from ckptkit.guard import save_size
 from ckptkit.guard.room import Room, short, warn
 from ckptkit.guard.settings import Settings
+from ckptkit.ops.read import scan
 
 WRITES = ("save", "weights-only")
 # A save is tried where the bytes may suffice: one that fails is cleaned up and costs seconds, one refused is lost.
@@ -189,3 +190,36 @@ class Slots:
                 warn(f"the size of the next save can't be measured before it is written: {error!r}")
             self._unmeasured = True
             return 0
+
+
+class LoopSlots(Slots):
+    """What a save of a loop takes is known from the ones before it: of the first one nobody knows, and it is tried."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(None, room)
+        self.broken_off = 0  # bytes that one needs at least: there were so many for one that failed
+
+    def need(self) -> int:
+        """Bytes that a save needs for certain."""
+        last = self.last_bytes or self._largest()
+        return max(forecast.next_save_bytes(last) if last else 0, self.broken_off)
+
+    def least(self) -> int:
+        """Bytes below which none can fit."""
+        return int(MAY_SUFFICE * self.last_bytes)
+
+    def weights_fit(self) -> bool:
+        """A loop is not asked for its weights alone."""
+        return False
+
+    def _largest(self) -> int:
+        """Of those that an earlier training left, 0 if there are none."""
+        with suppress(CkptkitError, OSError):
+            return max(c.allocated_bytes for c in scan(self.room.run).checkpoints)
+        return 0
+
+    def _may_be_smaller_than(self, free: int) -> bool:
+        return False
+
+    def _asked_by_a_person(self) -> bool:
+        return True

@@ -4,10 +4,12 @@ import builtins
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager, suppress
 from types import MethodDescriptorType
-from typing import Any
+from typing import IO, Any
+
+from ckptkit.guard.storage_errors import is_storage_error
 
 Save = Callable[..., Any]
 
@@ -29,6 +31,7 @@ class _Dispatch:
 
 
 _turn = threading.Lock()
+
 _installed: dict[tuple[Any, str], tuple[_Dispatch, Save]] = {}  # trainings in several threads replace the same one
 
 
@@ -114,3 +117,70 @@ def _tokenizer(_: Save) -> Save:
             file.write(tokenizer.to_str(pretty=pretty).encode())
 
     return save
+
+
+Hold = Callable[[BaseException], None]
+
+
+@contextmanager
+def held_back(held: Sized, hold: Hold) -> Iterator[None]:
+    """In this thread, give `hold` what they are refused, and write nothing more once `held` has something."""
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(replaced(torch, lambda original: _holding(original, held, hold)))
+        # accelerate makes the directory of FSDP's shards on rank 0 alone, and the others gather without it.
+        stack.enter_context(replaced(os, lambda original: _holding(original, held, hold), "makedirs"))
+        engine = sys.modules.get("deepspeed.runtime.engine")  # a training with DeepSpeed has imported it
+        if engine:
+            # Rank 0 alone writes `latest` and copies its script, and then all ranks meet in a barrier.
+            stack.enter_context(replaced(engine, lambda original: _opening(original, held, hold), "open"))
+            stack.enter_context(replaced(engine, lambda original: _holding(original, held, hold), "copyfile"))
+        yield
+
+
+def _holding(original: Save, held: Sized, hold: Hold) -> Save:
+    def write(*args: Any, **kwargs: Any) -> Any:
+        if held:
+            return None
+        try:
+            return original(*args, **kwargs)
+        except Exception as error:
+            if not is_storage_error(error):
+                raise
+            hold(error)
+            return None
+
+    return write
+
+
+def _opening(original: Save, held: Sized, hold: Hold) -> Save:
+    def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        return _File(original, (path, mode, *args), kwargs, held, hold) if "w" in mode else original(path, mode)
+
+    return opened
+
+
+class _File:
+    """A small text file that is written in a `with`: what the disk refuses of it is held."""
+
+    def __init__(self, original: Save, args: Any, kwargs: Any, held: Sized, hold: Hold) -> None:
+        self._write = _holding(self._whole, held, hold)
+        self._open: Callable[[], IO[Any]] = lambda: original(*args, **kwargs)
+        self._parts: list[Any] = []
+
+    def __enter__(self) -> "_File":
+        return self
+
+    def write(self, part: Any) -> int:
+        self._parts.append(part)
+        return len(part)
+
+    def __exit__(self, *raised: object) -> None:
+        if raised[0] is None:
+            self._write()
+
+    def _whole(self) -> None:
+        with self._open() as file:
+            for part in self._parts:
+                file.write(part)

@@ -15,7 +15,7 @@ def left(run):
 
 def timed(trainer, guard, seconds_per_step):
     """Let the guard's clock go by the Trainer's steps."""
-    guard.clock = Clock(guard.settings.save_every, lambda: trainer.state.global_step * seconds_per_step)
+    guard.callback.clock = Clock(guard.settings.save_every, lambda: trainer.state.global_step * seconds_per_step)
 
 
 def test_saves_by_the_clock_instead_of_by_steps_and_the_last_step(tmp_path, watch):

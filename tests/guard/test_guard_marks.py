@@ -10,7 +10,7 @@ import pytest
 
 import ckptkit
 from ckptkit.errors import UsageError
-from ckptkit.guard import marks
+from ckptkit.guard import claim
 from ckptkit.model.checkpoint import SAVING
 from ckptkit.ops.pin import pin
 from ckptkit.ops.prune import discard
@@ -95,7 +95,7 @@ def test_nothing_of_the_mark_is_sent_to_the_hub(tmp_path):
 def test_mark_that_can_not_be_made_stops_no_save(disk):
     volume = disk(1 << 20, inodes=2)
     os.mkdir(os.path.join(volume, "run"))
-    marks.mark(os.path.join(volume, "run", "checkpoint-10"))
+    claim.mark(os.path.join(volume, "run", "checkpoint-10"))
     assert os.listdir(os.path.join(volume, "run")) == []
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import ckptkit
-from ckptkit.guard import marks
+from ckptkit.guard import claim
 
 MiB, SLACK = 1 << 20, 48 << 10
 JUDGED = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
@@ -239,7 +239,7 @@ def test_true_takes_a_marked_one_only_where_the_save_over_it_wrote_nothing_yet(t
     run = str(tmp_path / "run")
     writer(run, "strange", max_steps=10).train()
     aged(run)
-    marks.mark(f"{run}/checkpoint-10")
+    claim.mark(f"{run}/checkpoint-10")
     if overwritten:
         os.utime(f"{run}/checkpoint-10/parts/moments.part")
     trainer = writer(run, "strange", max_steps=20)

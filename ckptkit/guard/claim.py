@@ -1,15 +1,48 @@
-"""The guard's own mark in a checkpoint that it has begun to save and not finished.
-
-What a kill leaves of it is told from another program's files by that.
-"""
+"""What other processes see of a training and of a save under way: an open descriptor, a claim, a mark."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ckptkit.errors import LockHeld
 from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import SAVING
+from ckptkit.ops.start import note_start
+from ckptkit.system import lock
+
+
+class Hold:
+    """Holds at most one directory. Forked children, such as the data loader's workers, let go of it at once."""
+
+    def __init__(self) -> None:
+        self._fd: int | None = None
+        os.register_at_fork(after_in_child=self.release)
+
+    def take(self, path: str) -> int:
+        """Hold this directory instead of the last; returns its descriptor."""
+        self.release()
+        self._fd = fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return fd
+
+    def claim(self, run: str) -> None:
+        """Hold this run, made if it is not there yet, against every other training. Raises LockHeld, OSError."""
+        os.makedirs(run, exist_ok=True)
+        fd = self.take(run)
+        try:
+            lock.claim(fd, run, time.time())
+        except LockHeld:
+            self.release()
+            raise
+        note_start(run)
+
+    def release(self) -> None:
+        """Hold nothing."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            with suppress(OSError):  # a disk that went away: the descriptor is gone all the same (close(2))
+                os.close(fd)
 
 
 def mark(path: str) -> None:
