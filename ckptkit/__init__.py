@@ -5,10 +5,10 @@ The names load on first use: `python -m ckptkit prune` must not pay for what a n
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import ckptkit.guard
+import ckptkit.verify  # noqa: F401 - see below
 from ckptkit.version import __version__
 
 if TYPE_CHECKING:
@@ -45,24 +45,19 @@ __all__ = [
 ]
 
 
+ERRORS = ("CkptkitError", "LockHeld", "MassDelete", "NoIntactCheckpoint", "NoSuchRun", "UsageError")
+HOMES = dict.fromkeys(ERRORS, "errors") | {
+    "Range": "policy.rules", "Rules": "policy.rules", "guard": "guard.entry", "lightning_guard": "guard.lightning",
+}  # fmt: skip
+
+# Two rooms have names of public functions. Loading a room puts it here under its name, once: now, and out again, so
+# that `ckptkit.verify` stays the function whatever is imported later.
+del guard, verify
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'ckptkit' has no attribute {name!r}")
     from importlib import import_module
 
-    elsewhere = {"guard": "ckptkit.guard.entry", "lightning_guard": "ckptkit.guard.lightning"}
-    room = {**elsewhere, "Range": "ckptkit.policy.rules", "Rules": "ckptkit.policy.rules"}.get(name, "ckptkit.api")
-    if name[0].isupper() and room == "ckptkit.api":
-        room = "ckptkit.errors"
-    return getattr(import_module(room), name)
-
-
-class _Package(ModuleType):
-    """Importing the room `ckptkit.report` would put it in the place of the function of that name, for good."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+    return getattr(import_module(f"ckptkit.{HOMES.get(name, 'api')}"), name)
