@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ckptkit.guard
 import ckptkit.verify  # noqa: F401 - see below
-from ckptkit.version import __version__
+from ckptkit.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ckptkit.api import latest, monitor, pin, plan, preflight, prune, recover, report, scan, strip, unpin, verify
@@ -27,7 +27,6 @@ __all__ = [
     "Range",
     "Rules",
     "UsageError",
-    "__version__",
     "guard",
     "latest",
     "lightning_guard",
