@@ -36,14 +36,14 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 TRUST = "must be a name with dots that begins with a package, such as pkg.module.Class or pkg.*"
 
 
-class Setting(NamedTuple):
+class WrittenValue(NamedTuple):
     """A value as it was written, and where."""
 
     text: str
     origin: str
 
 
-DEFAULTS = {"keep_last": Setting("2", "the default")}
+DEFAULTS = {"keep_last": WrittenValue("2", "the default")}
 
 
 Flags = Mapping[str, str | Sequence[str] | None]
@@ -98,13 +98,13 @@ def parse_trust(text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _settings(run: str, flags: Flags, environ: Mapping[str, str], file: str | None) -> dict[str, Setting]:
+def _settings(run: str, flags: Flags, environ: Mapping[str, str], file: str | None) -> dict[str, WrittenValue]:
     settings = _from_file(os.path.join(run, FILE) if file is None else file, required=file is not None)
     settings.update(_from_environment(environ))
     typed = {
         key: text if isinstance(text, str) else ",".join(text) for key, text in flags.items() if text or text == ""
     }
-    return settings | {key: Setting(text, option(key)) for key, text in typed.items()}
+    return settings | {key: WrittenValue(text, option(key)) for key, text in typed.items()}
 
 
 def option(key: str) -> str:
@@ -112,7 +112,7 @@ def option(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def _from_file(path: str, required: bool) -> dict[str, Setting]:
+def _from_file(path: str, required: bool) -> dict[str, WrittenValue]:
     try:
         raw = _typed_file(path) if required else files.content(path, follow=True)
     except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +127,7 @@ def _from_file(path: str, required: bool) -> dict[str, Setting]:
     table = _toml(path, raw)
     _require_known(f"{path}: ", table, PARSERS)
     try:
-        return {key: Setting(_written(path, key, value), path) for key, value in table.items() if value != []}
+        return {key: WrittenValue(_written(path, key, value), path) for key, value in table.items() if value != []}
     except ValueError:  # a hexadecimal number of thousands of digits has no text
         raise UsageError(f"{path}: a number is too long; correct or remove it; nothing was changed") from None
 
@@ -181,11 +181,11 @@ def _quoted(raw: bytes, error: str) -> str:
     return f'text needs quotes: {bare[1]} = "{bare[2]}"' if bare else "correct or remove it"
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
+def _from_environment(environ: Mapping[str, str]) -> dict[str, WrittenValue]:
     names = {PREFIX + key.upper(): key for key in PARSERS}
     ours = [name for name in environ if name.startswith(PREFIX) and not _is_no_setting(name.removeprefix(PREFIX))]
     _require_known("", ours, names)
-    return {names[name]: Setting(environ[name], name) for name in ours}
+    return {names[name]: WrittenValue(environ[name], name) for name in ours}
 
 
 def _is_no_setting(name: str) -> bool:
@@ -205,7 +205,7 @@ def _require_known(where: str, names: Iterable[str], known: Iterable[str]) -> No
             raise UsageError(f"{where}unknown setting {arguments.shown(name)}: {hint}known: {', '.join(settings)}")
 
 
-def _parse(key: str, setting: Setting, volume_bytes: int) -> Any:
+def _parse(key: str, setting: WrittenValue, volume_bytes: int) -> Any:
     try:
         value = PARSERS[key](setting.text)
     except ValueError as error:

@@ -7,7 +7,7 @@ import pytest
 
 import ckptkit as kit
 from ckptkit.guard.keeper import Keeper
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from tests.support.runs import names
 
 NINE = dict.fromkeys(range(100, 900, 100), "intact") | {900: "torn"}
@@ -80,7 +80,7 @@ def test_rules_can_be_typed_as_they_are_shown(rules, words):
 
 
 def test_guard_says_its_run_and_what_it_keeps(tmp_path):
-    keeper = Keeper(str(tmp_path), Settings(kit.Rules(3), 3, True, "skip", 0.0))
+    keeper = Keeper(str(tmp_path), GuardSettings(kit.Rules(3), 3, True, "skip", 0.0))
     assert repr(keeper) == f"<Keeper {tmp_path}: keeps the newest 3>"
     keeper.skipped = 2
     assert repr(keeper) == f"<Keeper {tmp_path}: keeps the newest 3, 2 saves skipped>"

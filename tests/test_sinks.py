@@ -17,7 +17,7 @@ from ckptkit.errors import UsageError
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.notify import prometheus
-from ckptkit.notify.command import Command
+from ckptkit.notify.command import CommandSink
 from ckptkit.notify.prometheus import Textfile
 from ckptkit.notify.webhook import Ping, Webhook
 from ckptkit.ops.monitor import Telling, Tick
@@ -47,7 +47,7 @@ def tick(*alerts):
 def test_command_gets_json_and_variables_and_no_shell_sees_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = "import os, sys; open('got', 'w').write(sys.stdin.read() + '\\0' + os.environ['CKPTKIT_ALERT_MESSAGE'])"
-    Command(f'{sys.executable} -c "{script}" $(touch pwned) ; touch pwned').alert(ALERT, DOCUMENT)
+    CommandSink(f'{sys.executable} -c "{script}" $(touch pwned) ; touch pwned').alert(ALERT, DOCUMENT)
     document, message = Path("got").read_text().split("\0")
     assert json.loads(document) == DOCUMENT and message == ALERT.message
     assert json.loads(document)["state"] == "raised"
@@ -56,7 +56,7 @@ def test_command_gets_json_and_variables_and_no_shell_sees_a_name(tmp_path, monk
 
 def test_command_whose_alert_names_what_is_no_text(tmp_path):
     odd = ALERT._replace(subject=os.fsdecode(b"/\xff"))
-    Command(f"{sys.executable} -c 'import json, sys; json.load(sys.stdin)'").alert(odd, documents.alert(odd))
+    CommandSink(f"{sys.executable} -c 'import json, sys; json.load(sys.stdin)'").alert(odd, documents.alert(odd))
 
 
 def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
@@ -66,7 +66,7 @@ def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     script.chmod(0o755)
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="did not end within 0.5 s"):
-        Command(str(script), seconds=0.5).alert(ALERT, DOCUMENT)
+        CommandSink(str(script), seconds=0.5).alert(ALERT, DOCUMENT)
     assert time.monotonic() - began < 3
     time.sleep(3.2)
     assert not mark.exists()
@@ -75,15 +75,15 @@ def test_command_that_hangs_is_ended_with_all_that_it_started(tmp_path):
 @pytest.mark.parametrize("text, fault", [("false", RuntimeError), ("/nowhere/program", FileNotFoundError)])
 def test_command_that_fails_is_told(text, fault):
     with pytest.raises(fault):
-        Command(text).alert(ALERT, DOCUMENT)
+        CommandSink(text).alert(ALERT, DOCUMENT)
 
 
 @pytest.mark.parametrize("text", ["cat >> /tmp/alerts", "jq . | mail me", "date; cat", "cat 2>&1", "a && b"])
 def test_what_only_a_shell_understands_is_refused_with_what_to_type(text):
     with pytest.raises(UsageError, match="without a shell") as told:
-        Command(text)
+        CommandSink(text)
     flag, typed = shlex.split(str(told.value).partition("type ")[2])
-    assert flag == "--exec" and Command(typed).words == ["sh", "-c", text]
+    assert flag == "--exec" and CommandSink(typed).words == ["sh", "-c", text]
 
 
 # --- --webhook, --ping, --apprise -----------------------------------------------------------------------------------

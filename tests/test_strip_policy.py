@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptkit.model.checkpoint import Checkpoint, File, Finding, Judged, TrainerState, Verdict
-from ckptkit.model.plan import Part
+from ckptkit.model.plan import StripPart
 from ckptkit.policy.strip import plan
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
@@ -20,7 +20,7 @@ def judged(step, state="intact", resumable=True):
 
 
 def made(entries, keep=1, protected=(), only=None):
-    parts = {j.checkpoint.name: Part((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
+    parts = {j.checkpoint.name: StripPart((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
     return plan("/run", entries, parts, keep, dict.fromkeys(protected, "pinned"), only)
 
 
@@ -72,7 +72,7 @@ def test_of_one_that_was_named_the_others_stay():
 
 def test_one_that_no_resume_takes_stays_whole_and_is_no_reason_to_strip_another():
     entries = [judged(step) for step in (100, 200, 300)]
-    parts = {j.checkpoint.name: Part((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
+    parts = {j.checkpoint.name: StripPart((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
     found = plan("/run", entries, parts, 1, {}, unsafe={"checkpoint-300": "a pickle in it is refused"})
     assert [(d.checkpoint.step, d.action, *d.reasons) for d in found.decisions] == [
         (100, "strip", "newer ones can be resumed from"),

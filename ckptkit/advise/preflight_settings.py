@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckptkit.calling import command
 from ckptkit.forecast import budget, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
-from ckptkit.model.advice import Check, Cleanup, Script
+from ckptkit.model.advice import Check, Cleanup, ScriptReport
 from ckptkit.model.events import Outlook
 from ckptkit.model.preflight import Facts
 
@@ -53,7 +53,7 @@ def config(facts: Facts) -> Iterator[Check]:
         yield _against_the_volume(facts, how, facts.sizes, told)
 
 
-def _against_the_volume(facts: Facts, how: budget.Saving, sizes: list[int], told: str) -> Check:
+def _against_the_volume(facts: Facts, how: budget.SaveSchedule, sizes: list[int], told: str) -> Check:
     standing = budget.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
     guarded, alone = (
         budget.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
@@ -70,7 +70,7 @@ def _against_the_volume(facts: Facts, how: budget.Saving, sizes: list[int], told
     return Check("go", "config", f"{told}: the volume peaks at {most}")
 
 
-def _full(seen: Outlook, how: budget.Saving) -> str:
+def _full(seen: Outlook, how: budget.SaveSchedule) -> str:
     return f"the volume is full at step {seen.full_step}" if how.every else "the volume will be full"
 
 
@@ -93,7 +93,7 @@ def cleanup(facts: Facts) -> Iterator[Check]:
         yield Check("go", "cleanup", told)
 
 
-def _deleting(facts: Facts, script: Script, place: Cleanup) -> Check:
+def _deleting(facts: Facts, script: ScriptReport, place: Cleanup) -> Check:
     told = f"{script.path}:{place.line} deletes checkpoints"
     mend = f"remove that {'callback' if place.in_class else 'code'}: {_guard(facts)} does it"
     fix = f"sed -n {max(1, place.line - 5)},{place.line + 5}p {shlex.quote(script.path)}"

@@ -12,7 +12,7 @@ from typing import Protocol
 from ckptkit import calling
 from ckptkit.cli.verbs import VERBS, load
 from ckptkit.manual import page
-from ckptkit.manual.facts import Example, Flag, Group, Page, examples
+from ckptkit.manual.facts import Example, Group, Option, VerbPage, examples
 
 NARROWEST, WIDEST, PIPE = 40, 110, 80  # columns
 GROUPS = {
@@ -30,7 +30,7 @@ LINES = (
 )
 
 
-class Parser(Protocol):
+class HelpSource(Protocol):
     """What a page needs of a verb's parser."""
 
     verb: str
@@ -72,10 +72,10 @@ def named(command: str, verbs: Iterable[str]) -> str:
     return command
 
 
-def facts(parser: Parser) -> Page:
+def facts(parser: HelpSource) -> VerbPage:
     """What a verb's parser knows, as the pages tell it."""
     groups = [Group(_title(group), _flags(group, True)) for group in _ordered(parser)]
-    return Page(
+    return VerbPage(
         verb=parser.verb,
         command=calling.command(parser.verb),
         summary=VERBS[parser.verb],
@@ -87,7 +87,7 @@ def facts(parser: Parser) -> Page:
     )
 
 
-def _ordered(parser: Parser) -> list[argparse._ArgumentGroup]:
+def _ordered(parser: HelpSource) -> list[argparse._ArgumentGroup]:
     """The groups of a parser, those flags that all verbs take last."""
     return sorted(parser._action_groups, key=lambda group: group is parser.common)
 
@@ -96,16 +96,16 @@ def _title(group: argparse._ArgumentGroup) -> str:
     return {"options": "flags"}.get(group.title or "", group.title or "")
 
 
-def _flags(group: argparse._ArgumentGroup, flags: bool) -> tuple[Flag, ...]:
+def _flags(group: argparse._ArgumentGroup, flags: bool) -> tuple[Option, ...]:
     """The flags of a group, or its arguments."""
     actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
     return tuple(_flag(action) for action in actions if bool(action.option_strings) is flags)
 
 
-def _flag(action: argparse.Action) -> Flag:
+def _flag(action: argparse.Action) -> Option:
     choices = tuple(map(str, action.choices or ()))
     known = {"default": action.default, "prog": "", "type": "", "choices": ", ".join(choices)}
-    return Flag(tuple(action.option_strings), _value(action, choices), choices, (action.help or "") % known)
+    return Option(tuple(action.option_strings), _value(action, choices), choices, (action.help or "") % known)
 
 
 def _value(action: argparse.Action, choices: tuple[str, ...]) -> str:
@@ -115,7 +115,7 @@ def _value(action: argparse.Action, choices: tuple[str, ...]) -> str:
     return "" if action.nargs == 0 else forms.get(str(action.nargs), one)
 
 
-def pages() -> list[Page]:
+def pages() -> list[VerbPage]:
     """The facts of every verb, each with its own module loaded."""
     return [facts(load(verb).parser(verb)) for verb in VERBS]
 

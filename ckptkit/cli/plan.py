@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return 0 if fits else 5
 
 
-def _parts(options: argparse.Namespace, steps: planning.Steps) -> planning.Parts:
+def _parts(options: argparse.Namespace, steps: planning.Steps) -> planning.CheckpointBytes:
     if options.full and options.lora_rank:
         raise UsageError(f"--full and --lora-rank can't be combined; see {command('plan', '--help')}")
     if options.run:

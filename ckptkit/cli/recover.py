@@ -69,7 +69,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     if not options.run:
         return _diagnose(options, output)
     rules = rules_for(options.run, flags.typed_rules(options), options.config)
-    page = Page(options, output, rules)
+    page = RecoverPage(options, output, rules)
     try:
         done = ops_recover(
             options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=page.asks(), wait=page.waits,
@@ -114,7 +114,7 @@ def _typed(options: argparse.Namespace) -> list[str]:
     return words
 
 
-class Page:
+class RecoverPage:
     """What a person reads while a run is recovered: one page, and with -v every step in between."""
 
     def __init__(self, options: argparse.Namespace, output: Output, rules: Any) -> None:

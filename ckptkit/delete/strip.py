@@ -6,11 +6,11 @@ from contextlib import contextmanager, suppress
 
 from ckptkit.delete.checkpoint import ANOTHER, DIRECTORY, Removal, first_of, in_words, opened
 from ckptkit.model.checkpoint import OURS, Checkpoint
-from ckptkit.model.plan import Failure, Part
+from ckptkit.model.plan import Failure, StripPart
 
 
 def strip_checkpoint(
-    run_fd: int, checkpoint: Checkpoint, part: Part, forget: Callable[[], None], pauses: list[float]
+    run_fd: int, checkpoint: Checkpoint, part: StripPart, forget: Callable[[], None], pauses: list[float]
 ) -> list[Failure]:
     """Given the locked run's descriptor and the part of a checkpoint that goes, remove that; [] means it is gone.
 
@@ -36,7 +36,7 @@ def strip_checkpoint(
         return [Failure(checkpoint.path, in_words(error))]
 
 
-def _strip(fd: int, path: str, part: Part, forget: Callable[[], None], pauses: list[float]) -> list[Failure]:
+def _strip(fd: int, path: str, part: StripPart, forget: Callable[[], None], pauses: list[float]) -> list[Failure]:
     removal, (first, *others) = Removal(pauses), [file.name for file in part.files]
 
     def remove(name: str) -> Iterator[Failure]:
@@ -81,7 +81,7 @@ def _folder(fd: int, name: str) -> Iterator[int]:
         os.close(folder)
 
 
-def _changed(fd: int, part: Part) -> bool:
+def _changed(fd: int, part: StripPart) -> bool:
     for file in part.files:
         with suppress(FileNotFoundError):  # gone is gone
             with _folder(fd, file.name) as folder:

@@ -10,7 +10,7 @@ from ckptkit.errors import UsageError
 from ckptkit.forecast.volume_full import outlook
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
-from ckptkit.model.training_plan import Peak, Setting
+from ckptkit.model.training_plan import Peak, SaveSettings
 
 BOUNDLESS = 1 << 62
 
@@ -29,15 +29,15 @@ class VolumeSize(NamedTuple):
     other_bytes: int
 
 
-def setting(volume: VolumeSize, save_bytes: int, save_steps: int, limit: int, max_steps: int) -> Setting:
+def setting(volume: VolumeSize, save_bytes: int, save_steps: int, limit: int, max_steps: int) -> SaveSettings:
     """Given bytes and steps, return what the three ways of pruning come to."""
     course = (volume, save_bytes, save_steps, max_steps)
-    return Setting(
+    return SaveSettings(
         save_steps, limit, _peak(*course, max(FLOOR, limit), 0), _peak(*course, limit, 1), _peak(*course, None, 0)
     )
 
 
-def others(volume: VolumeSize, save_bytes: int, save_steps: int, max_steps: int) -> tuple[Setting, ...]:
+def others(volume: VolumeSize, save_bytes: int, save_steps: int, max_steps: int) -> tuple[SaveSettings, ...]:
     """Given the same, return the settings near it that fit with the guard."""
     every = sorted({max(1, round(save_steps * share)) for share in SHARES})
     found = (setting(volume, save_bytes, steps, limit, max_steps) for steps in every for limit in LIMITS)
@@ -62,7 +62,7 @@ NO_SAVES = ("no", "none", "false")
 BY_EPOCH = ("epoch", "best")
 
 
-class Saving(NamedTuple):
+class SaveSchedule(NamedTuple):
     """every: steps between two saves, 0 if only the training knows (epochs). limit None: all stay.
 
     max_steps: 0 if not known. saves: whether it saves at all.
@@ -81,7 +81,7 @@ class Standing(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def saving(settings: Mapping[str, Any]) -> Saving:
+def saving(settings: Mapping[str, Any]) -> SaveSchedule:
     """Given the Trainer's settings by name, return how it saves. Raises UsageError for what is no number."""
     limit, max_steps = _number(settings, "save_total_limit", 0), max(0, int(_number(settings, "max_steps", 0)))
     every = _number(settings, "save_steps", 500)  # the Trainer's own default
@@ -90,7 +90,7 @@ def saving(settings: Mapping[str, Any]) -> Saving:
     strategy = str(getattr(value := settings.get("save_strategy", "steps"), "value", value)).lower()
     if strategy in BY_EPOCH:
         every = 0
-    return Saving(max(0, int(every)), int(limit) if limit > 0 else None, max_steps, strategy not in NO_SAVES)
+    return SaveSchedule(max(0, int(every)), int(limit) if limit > 0 else None, max_steps, strategy not in NO_SAVES)
 
 
 def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
@@ -104,7 +104,7 @@ def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
     return found
 
 
-def ahead(volume: Volume, standing: Standing, how: Saving, save_bytes: int, guarded: bool) -> Outlook:
+def ahead(volume: Volume, standing: Standing, how: SaveSchedule, save_bytes: int, guarded: bool) -> Outlook:
     """Given all that, return when the volume is full, or its peak. guarded: by the guard, else by the Trainer alone.
 
     More checkpoints than the limit count as gone: whatever prunes, prunes them before it saves the next.

@@ -20,7 +20,7 @@ SMALLEST_8BIT = 4096
 QMAP_BYTES = 256 * 4
 
 
-class Optimizer(NamedTuple):
+class OptimizerRecipe(NamedTuple):
     """moments: tensors as large as the parameter; item: bytes of a number in them, 0: as in the parameter."""
 
     moments: int
@@ -30,31 +30,31 @@ class Optimizer(NamedTuple):
 
 
 OPTIMIZERS = {
-    "adamw_torch": Optimizer(2, step=True),
-    "adamw_torch_fused": Optimizer(2, step=True),
-    "adamw_bnb_8bit": Optimizer(2, 1),
-    "adamw_8bit": Optimizer(2, 1),
-    "paged_adamw_8bit": Optimizer(2, 1),
-    "paged_adamw_32bit": Optimizer(2, 4),
-    "lion_32bit": Optimizer(1, 4),
-    "lion_8bit": Optimizer(1, 1),
-    "paged_lion_32bit": Optimizer(1, 4),
-    "paged_lion_8bit": Optimizer(1, 1),
-    "adafactor": Optimizer(0, factored=True),
-    "sgd": Optimizer(0),
-    "sgd_momentum": Optimizer(1),  # the Trainer's sgd with optim_args="momentum=0.9"
+    "adamw_torch": OptimizerRecipe(2, step=True),
+    "adamw_torch_fused": OptimizerRecipe(2, step=True),
+    "adamw_bnb_8bit": OptimizerRecipe(2, 1),
+    "adamw_8bit": OptimizerRecipe(2, 1),
+    "paged_adamw_8bit": OptimizerRecipe(2, 1),
+    "paged_adamw_32bit": OptimizerRecipe(2, 4),
+    "lion_32bit": OptimizerRecipe(1, 4),
+    "lion_8bit": OptimizerRecipe(1, 1),
+    "paged_lion_32bit": OptimizerRecipe(1, 4),
+    "paged_lion_8bit": OptimizerRecipe(1, 1),
+    "adafactor": OptimizerRecipe(0, factored=True),
+    "sgd": OptimizerRecipe(0),
+    "sgd_momentum": OptimizerRecipe(1),  # the Trainer's sgd with optim_args="momentum=0.9"
 }
 ALIASES = {"adamw": "adamw_torch", "lion": "lion_32bit", "adamw_paged_8bit": "paged_adamw_8bit"}
 
 
-class State(NamedTuple):
+class OptimizerBytes(NamedTuple):
     """What optimizer.pt holds: the bytes of each storage, and how many tensors point into them."""
 
     storages: tuple[int, ...]
     tensors: int
 
 
-def named(name: str) -> Optimizer:
+def named(name: str) -> OptimizerRecipe:
     """Given a name, return the optimizer. Raises UsageError."""
     found = OPTIMIZERS.get(ALIASES.get(name, name))
     if found is None:
@@ -62,15 +62,15 @@ def named(name: str) -> Optimizer:
     return found
 
 
-def state(trained: Sequence[Shape], optimizer: Optimizer) -> State:
+def state(trained: Sequence[Shape], optimizer: OptimizerRecipe) -> OptimizerBytes:
     """Given the parameters that are trained, return the state after the first step."""
     storages = [size for shape in trained for size in _of(shape, optimizer)]
     eight = any(_in_8bit(shape, optimizer) for shape in trained)
     maps = [QMAP_BYTES] * optimizer.moments if eight else []
-    return State((*storages, *maps), len(storages) + len(maps))
+    return OptimizerBytes((*storages, *maps), len(storages) + len(maps))
 
 
-def _of(shape: Shape, optimizer: Optimizer) -> list[int]:
+def _of(shape: Shape, optimizer: OptimizerRecipe) -> list[int]:
     """Bytes of each tensor kept for one parameter."""
     if optimizer.factored:
         return _factored(shape)
@@ -81,7 +81,7 @@ def _of(shape: Shape, optimizer: Optimizer) -> list[int]:
     return steps + [shape.numel * item] * optimizer.moments
 
 
-def _in_8bit(shape: Shape, optimizer: Optimizer) -> bool:
+def _in_8bit(shape: Shape, optimizer: OptimizerRecipe) -> bool:
     return optimizer.item == 1 and shape.numel >= SMALLEST_8BIT and shape.kind != "embedding"
 
 

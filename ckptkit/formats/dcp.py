@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import Fault, pickles
-from ckptkit.formats.inert import OPAQUE, Call, Global
+from ckptkit.formats.inert import OPAQUE, Global, InertCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ END = b"PK\5\6"  # of an archive's last record, 22 bytes before its end where it
 END_BYTES = 22
 
 
-class Item(NamedTuple):
+class ShardItem(NamedTuple):
     """Where one item lies in its shard, in bytes."""
 
     begin: int
@@ -35,7 +35,7 @@ class Shards(NamedTuple):
     plain: whether the items are archives of torch.save, and not transformed by somebody's own writer.
     """
 
-    items: Mapping[str, tuple[Item, ...]]
+    items: Mapping[str, tuple[ShardItem, ...]]
     keys: frozenset[str]
     plain: bool = True
 
@@ -80,7 +80,7 @@ def _shards(value: Any) -> Shards:
     stored, keys = state.get("storage_data"), state.get("state_dict_metadata")
     if type(stored) is not dict or type(keys) is not dict:
         raise _NoMetadataError("is a pickle, and not of torch.distributed.checkpoint")
-    items: dict[str, list[Item]] = {}
+    items: dict[str, list[ShardItem]] = {}
     plain = True
     for name, item, is_plain in map(_stored, stored.values()):
         items.setdefault(name, []).append(item)
@@ -89,18 +89,18 @@ def _shards(value: Any) -> Shards:
     return Shards(ordered, frozenset(key for key in keys if isinstance(key, str)), plain)
 
 
-def _stored(info: Any) -> tuple[str, Item, bool]:
-    state = info.state if isinstance(info, Call) and type(info.state) is dict else {}
+def _stored(info: Any) -> tuple[str, ShardItem, bool]:
+    state = info.state if isinstance(info, InertCall) and type(info.state) is dict else {}
     name, offset, length = (state.get(key) for key in ("relative_path", "offset", "length"))
     if type(name) is not str or type(offset) is not int or type(length) is not int or offset < 0 or length < 0:
         raise _NoMetadataError("does not say where each item lies")
     if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
         raise _NoMetadataError(f"names a shard outside of its directory: {name[:99]!r}")
-    return name, Item(offset, offset + length), not state.get("transform_descriptors")
+    return name, ShardItem(offset, offset + length), not state.get("transform_descriptors")
 
 
 def _is_of(value: Any, name: str) -> bool:
-    return type(value) is Call and type(value.function) is Global and value.function.name == name
+    return type(value) is InertCall and type(value.function) is Global and value.function.name == name
 
 
 def shard_faults(file: BinaryIO, size: int) -> list[Fault]:
@@ -122,7 +122,7 @@ def shard_faults(file: BinaryIO, size: int) -> list[Fault]:
 class Slice:
     """A part of an open file as a file of its own, for who reads an archive."""
 
-    def __init__(self, file: BinaryIO, item: Item) -> None:
+    def __init__(self, file: BinaryIO, item: ShardItem) -> None:
         self._file, self._item = file, item
         self._at = 0
 
@@ -139,7 +139,7 @@ class Slice:
         return raw
 
 
-def archives(file: BinaryIO, items: tuple[Item, ...]) -> Iterator[tuple[Item, Slice]]:
+def archives(file: BinaryIO, items: tuple[ShardItem, ...]) -> Iterator[tuple[ShardItem, Slice]]:
     """Given an open shard, yield each of its items that is an archive of torch.save, with a file of it."""
     for item in items:
         part = Slice(file, item)

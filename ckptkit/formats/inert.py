@@ -21,7 +21,7 @@ class Global:
         self.name = name
 
 
-class Call:
+class InertCall:
     """What `function(*arguments)` would have made, then given `state`. It was never called."""
 
     __slots__ = ("arguments", "function", "state")

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ckptkit.formats import Fault
-from ckptkit.formats.inert import Call, Global
+from ckptkit.formats.inert import Global, InertCall
 
 # States of their parameter's own shape: Adam, AdamW, Lion; SGD, Muon; RMSprop.
 FULL = frozenset({"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"})
@@ -34,7 +34,7 @@ MOST_DIMENSIONS = 64  # torch's own bound
 Shape = tuple[int, ...]
 
 
-class Optimizer(NamedTuple):
+class OptimizerFacts(NamedTuple):
     """What an optimizer's state_dict says: how many parameters it has, and each state's shapes by name.
 
     A shape is None where the value is no plain tensor: a number, a subclass, a quantised one.
@@ -44,7 +44,7 @@ class Optimizer(NamedTuple):
     states: dict[int, dict[str, Shape | None]]
 
 
-def states(value: Any) -> Optimizer | None:
+def states(value: Any) -> OptimizerFacts | None:
     """Given the inert value of optimizer.pt's pickle, return what it says; None if it is no torch.optim state_dict."""
     if type(value) is not dict or type(value.get("state")) is not dict or type(value.get("param_groups")) is not list:
         return None
@@ -61,12 +61,12 @@ def states(value: Any) -> Optimizer | None:
     if any(type(id_) is not int for id_ in (*ids, *value["state"])) or len(set(ids)) != len(ids):
         return None
     shapes = {id_: {name: _shape(v) for name, v in state.items()} for id_, state in value["state"].items()}
-    return Optimizer(len(ids), shapes)
+    return OptimizerFacts(len(ids), shapes)
 
 
 def _shape(value: Any) -> Shape | None:
     """Given a tensor's inert value, `_rebuild_tensor_v2(storage, offset, size, stride, ...)`, return its size."""
-    if type(value) is not Call or type(value.function) is not Global or value.function.name not in REBUILD:
+    if type(value) is not InertCall or type(value.function) is not Global or value.function.name not in REBUILD:
         return None
     arguments = value.arguments
     if type(arguments) is not tuple or len(arguments) < 4 or type(arguments[2]) is not tuple:
@@ -75,7 +75,7 @@ def _shape(value: Any) -> Shape | None:
     return arguments[2] if plain else None
 
 
-def faults(optimizer: Optimizer, trainable_shapes: Sequence[Shape]) -> list[Fault]:
+def faults(optimizer: OptimizerFacts, trainable_shapes: Sequence[Shape]) -> list[Fault]:
     """Given an optimizer and the shapes of the trained tensors in the weights' file, return what can't be right.
 
     Says nothing where it is in doubt: see the top of this file.

@@ -11,8 +11,8 @@ from ckptkit.formats.inert import (
     OPAQUE,
     Arguments,
     Broken,
-    Call,
     Global,
+    InertCall,
     Opaque,
     Persistent,
     is_plain,
@@ -145,13 +145,13 @@ class Machine(Arguments):
         elif known.is_allowed(name) and not known.may_call(name, arguments):
             self.unsure(f"calls {name}, with arguments that no pickler gives it")
         empty = name == "collections.OrderedDict" and arguments == ()
-        self.push({} if empty else Call(function, arguments), 90)
+        self.push({} if empty else InertCall(function, arguments), 90)
 
     def push_new(self, class_: Any, arguments: Any, keywords: Any = None) -> None:
         """An empty instance: only `__new__` runs. In torch's legacy files the class may be a persistent one."""
         if type(class_) not in (Global, Persistent):
             self.unsure("makes an instance of a value that is not a class")
-        self.push(Call(class_, (arguments, keywords) if keywords else arguments), 90)
+        self.push(InertCall(class_, (arguments, keywords) if keywords else arguments), 90)
 
     def inst(self, arguments: list[Any]) -> None:
         self.push_global(self.line().decode(), self.line().decode())
@@ -175,7 +175,7 @@ class Machine(Arguments):
     def build(self, state: Any) -> None:
         if type(target := self.top()) in (Global, Persistent):
             self.unsure("sets attributes of a global")
-        if type(target) is Call:
+        if type(target) is InertCall:
             target.state = state
 
     def put(self, key: int) -> None:

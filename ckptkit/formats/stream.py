@@ -17,7 +17,7 @@ LONGEST_SLEEP = 0.5
 MOST_FAULTS = 100  # of one file: what is wrong with it is plain by then
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     """Somebody who looks at the bytes as they pass, and says what is wrong at the end."""
 
     def feed(self, chunk: memoryview) -> None:
@@ -46,24 +46,24 @@ class Pace:
                 ahead = self._read / self.max_rate - (time.monotonic() - self._began)
 
 
-class Part(NamedTuple):
+class Span(NamedTuple):
     """The bytes from `begin` to before `end` of a file, and what makes the sink for them."""
 
     begin: int
     end: int
-    make: Callable[[], Sink]
+    make: Callable[[], ByteSink]
 
 
-class Parts:
+class SpanSink:
     """A sink that hands each part of a file to a sink of its own, which lives no longer than its part passes.
 
     Parts come in file order and do not overlap; a hundred thousand of them cost no more memory than one.
     """
 
-    def __init__(self, parts: Iterable[Part]) -> None:
+    def __init__(self, parts: Iterable[Span]) -> None:
         self._parts = iter(parts)
-        self._part: Part | None = next(self._parts, None)
-        self._sink: Sink | None = None
+        self._part: Span | None = next(self._parts, None)
+        self._sink: ByteSink | None = None
         self._faults: list[Fault] = []
         self._at = 0
 
@@ -91,7 +91,7 @@ class Parts:
         return self._faults
 
 
-def read_all(file: BinaryIO, sinks: Iterable[Sink], pace: Pace) -> int:
+def read_all(file: BinaryIO, sinks: Iterable[ByteSink], pace: Pace) -> int:
     """Given an open file, feed all of it to each sink; returns the bytes that it has. Raises OSError.
 
     Holes are not read: the kernel would fill the page cache with their zeros.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from ckptkit.formats import Fault
-from ckptkit.formats.inert import OPAQUE, Call, Global, Persistent
+from ckptkit.formats.inert import OPAQUE, Global, InertCall, Persistent
 from ckptkit.formats.pickles import LARGEST_BYTES, Scan, scan, scan_stream
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -133,7 +133,7 @@ def _persistent_ids(value: Any) -> Iterator[Any]:
         if type(one) is Persistent:
             yield one.id
         for part in _parts(one):
-            if type(part) in (dict, list, tuple, Call, Persistent) and id(part) not in seen:
+            if type(part) in (dict, list, tuple, InertCall, Persistent) and id(part) not in seen:
                 seen.add(id(part))
                 waiting.append(part)
 
@@ -141,7 +141,7 @@ def _persistent_ids(value: Any) -> Iterator[Any]:
 def _parts(value: Any) -> list[Any]:
     if type(value) is dict:
         return list(value.values())
-    if type(value) is Call:
+    if type(value) is InertCall:
         return [value.function, value.arguments, value.state]
     return list(value) if type(value) in (list, tuple) else []
 

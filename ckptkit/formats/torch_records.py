@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import NAMES_TOO_MUCH, Fault, pickles
 from ckptkit.formats.crc import crc32
-from ckptkit.formats.inert import Call, Persistent
-from ckptkit.formats.stream import Part
+from ckptkit.formats.inert import InertCall, Persistent
+from ckptkit.formats.stream import Span
 from ckptkit.formats.torch_zip import LOCAL, NOTHING, SIZES_FOLLOW, ZIP, Directory, Record
 from ckptkit.formats.values import Values
 
@@ -107,14 +107,14 @@ class Archive:
 def _keys_below(value: Any, name: str) -> set[str]:
     """The keys of the storages that the tensors of one entry of a dict lie in."""
     table = value.get(name) if type(value) is dict else None
-    calls = [found for found in table.values() if type(found) is Call] if type(table) is dict else []
+    calls = [found for found in table.values() if type(found) is InertCall] if type(table) is dict else []
     ids = [call.arguments[0].id for call in calls if call.arguments and type(call.arguments[0]) is Persistent]
     return {id_[2] for id_ in ids if type(id_) is tuple and len(id_) > 2 and type(id_[2]) is str}
 
 
-def parts(places: Iterable[Placed], archive: Archive) -> Iterator[Part]:
+def parts(places: Iterable[Placed], archive: Archive) -> Iterator[Span]:
     """Given the places, yield what looks at each as the file passes: CRC-32, the pickle's opcodes, perhaps values."""
-    return (Part(p.begin, p.end, partial(RecordSink, p.record, archive)) for p in places)
+    return (Span(p.begin, p.end, partial(RecordSink, p.record, archive)) for p in places)
 
 
 class RecordSink:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from ckptkit.formats import pickles
-from ckptkit.formats.inert import Call, Global
+from ckptkit.formats.inert import Global, InertCall
 from ckptkit.formats.torch_records import PICKLE, placed
 from ckptkit.formats.torch_zip import read
 
@@ -32,14 +32,14 @@ def content(file: BinaryIO, size: int) -> tuple[str, dict[str, Any]]:
         return "", {}
     file.seek(pickled.begin)
     value = pickles.scan(file.read(pickled.record.size)).value
-    if type(value) is not Call or type(value.function) is not Global:
+    if type(value) is not InertCall or type(value.function) is not Global:
         return "", {}
     return value.function.name, value.state if type(value.state) is dict else {}
 
 
 def _plain(value: Any) -> Any:
     """Of an enumeration, such as save_strategy, its text: "SaveStrategy('epoch')", or its name from Python 3.11 on."""
-    if type(value) is not Call or type(value.function) is not Global or type(value.arguments) is not tuple:
+    if type(value) is not InertCall or type(value.function) is not Global or type(value.arguments) is not tuple:
         return value
     if value.function.name == "builtins.getattr" and len(value.arguments) == 2:
         name = value.arguments[1]

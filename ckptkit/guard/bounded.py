@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ckptkit.errors import CkptkitError
 from ckptkit.guard.room import Room, warn
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import Slot
 from ckptkit.system.timeout import Patience
 
@@ -22,7 +22,7 @@ class Bounded:
         self.set(room.settings)
         self.patience = Patience(self.longest)
 
-    def set(self, settings: Settings) -> None:
+    def set(self, settings: GuardSettings) -> None:
         """Go on with these."""
         self.longest = LONGEST_SECONDS + (settings.on_full_timeout if settings.on_full == "wait" else 0)
 

@@ -16,7 +16,7 @@ from ckptkit.guard import ranks
 SHARE = 0.5  # of the time that is left, in steps, until ranks look at the clock together again
 
 
-class Best(NamedTuple):
+class BestInState(NamedTuple):
     """What the Trainer's state says of the best checkpoint."""
 
     metric: float | None
@@ -24,7 +24,7 @@ class Best(NamedTuple):
     checkpoint: str | None
 
     @classmethod
-    def of(cls, state: Any) -> "Best":
+    def of(cls, state: Any) -> "BestInState":
         """As it is now. `best_global_step` came with transformers 4.51."""
         return cls(state.best_metric, getattr(state, "best_global_step", None), state.best_model_checkpoint)
 
@@ -54,14 +54,14 @@ class StateBefore(NamedTuple):
     exported: the states of the callbacks, of which `_save_checkpoint` appends each again to a list.
     """
 
-    best: Best
+    best: BestInState
     exported: dict[str, Any]
 
     @classmethod
     def of(cls, state: Any) -> "StateBefore":
         """As it is now."""
         exported = getattr(state, "stateful_callbacks", None) or {}
-        return cls(Best.of(state), {k: list(v) if isinstance(v, list) else v for k, v in exported.items()})
+        return cls(BestInState.of(state), {k: list(v) if isinstance(v, list) else v for k, v in exported.items()})
 
     def put_back(self, state: Any) -> None:
         """Make the state say this again."""
@@ -79,17 +79,17 @@ class GuardCallback(TrainerCallback):
     def __init__(self, began: Callable[[int], None], ended: Callable[[], None]) -> None:
         """began: called with the step at which training begins. ended: as it ends, before the best model is loaded."""
         self._began, self._ended = began, ended
-        self.best = Best(None, None, None)
+        self.best = BestInState(None, None, None)
         self.clock: Clock | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The state's step is where training resumes."""
-        self.best = Best.of(state)
+        self.best = BestInState.of(state)
         self._began(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Before the evaluation and the save of this step."""
-        self.best = Best.of(state)
+        self.best = BestInState.of(state)
         clock = self.clock
         if clock is not None:
             at_the_end = state.global_step >= state.max_steps or control.should_training_stop
@@ -101,7 +101,7 @@ class GuardCallback(TrainerCallback):
         Training that ends passes here too: the last chance to save its last step, where a callback after this one ended
         it, or an evaluation decided that the step is none to save (save_strategy="best").
         """
-        self.best = Best.of(state)
+        self.best = BestInState.of(state)
         clock = self.clock
         if clock is not None and control.should_training_stop and clock.saved_step != state.global_step:
             control.should_save = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.loop import LoopGuard
-from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, Settings
+from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, GuardSettings
 from ckptkit.policy import rules
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
@@ -79,14 +79,14 @@ def guard(
     arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
     timeout = _timeout(on_full_timeout)
     limit, explicit = _keep_last(trainer, keep_last)
-    settings = Settings(
+    settings = GuardSettings(
         Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout,
         _trusted(trainer.args.output_dir, trust), _interval(save_every), keep_trials,
     )  # fmt: skip
     return _of_a_trainer(trainer, settings)
 
 
-def _of_a_trainer(trainer: Any, settings: Settings) -> "Guard":
+def _of_a_trainer(trainer: Any, settings: GuardSettings) -> "Guard":
     """The one guard of a Trainer: the one that it has, with these settings, or a new one."""
     from ckptkit.guard.guard import Guard  # it needs transformers, and a loop of one's own does not
 
@@ -124,7 +124,7 @@ def settings_of_a_loop(
     on_full_timeout: Any,
     trust: Any,
     best: str = "pin the best one instead: ckptkit.pin(path)",
-) -> Settings:
+) -> GuardSettings:
     """Given what was asked for without a Trainer, return it checked. Raises UsageError.
 
     best: what to do instead of keep_best: where nobody measured its metric, nothing would ever be deleted.
@@ -135,7 +135,7 @@ def settings_of_a_loop(
     timeout = _timeout(on_full_timeout)
     limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
     asked = Rules(limit, None, keep_every)
-    return Settings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
+    return GuardSettings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
 
 
 def _require_unset(**given: bool) -> None:

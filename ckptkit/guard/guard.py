@@ -22,7 +22,7 @@ from ckptkit.guard.keeper import Keeper
 from ckptkit.guard.resuming import newest
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.rotation import Rotation
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.guard.trials import Trials, watched
@@ -35,7 +35,7 @@ ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 class Guard(Keeper):
     """Made by `ckptkit.guard(trainer)`; see there."""
 
-    def __init__(self, trainer: Any, settings: Settings) -> None:
+    def __init__(self, trainer: Any, settings: GuardSettings) -> None:
         super().__init__(trainer.args.output_dir, settings)
         self.trainer, self.claims = trainer, dict[str, Hold]()
         self.rotation = Rotation(trainer, self.room)
@@ -63,7 +63,7 @@ class Guard(Keeper):
         if self.main:
             self.rotation.announce()
 
-    def change(self, settings: Settings) -> None:
+    def change(self, settings: GuardSettings) -> None:
         """Go on with other settings: a cell of a notebook was run again."""
         if settings == self.settings:
             return
@@ -74,7 +74,7 @@ class Guard(Keeper):
         if self.main:
             self.rotation.announce()
 
-    def _set_clock(self, settings: Settings) -> None:
+    def _set_clock(self, settings: GuardSettings) -> None:
         self.callback.clock = Clock(settings.save_every) if settings.save_every else None
 
     @property

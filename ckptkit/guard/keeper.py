@@ -12,7 +12,7 @@ from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded import Bounded
 from ckptkit.guard.claim import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import LoopSlots, Slots
 from ckptkit.ops.record import record_save
 from ckptkit.runs import discover
@@ -24,7 +24,7 @@ class Keeper:
 
     slots: Slots
 
-    def __init__(self, run: str, settings: Settings) -> None:
+    def __init__(self, run: str, settings: GuardSettings) -> None:
         self.settings = settings
         self.follow_ups = FollowUps()
         self.source = Hold()
@@ -86,7 +86,7 @@ class Keeper:
 class LoopKeeper(Keeper):
     """Of a loop without a Trainer: what its guard and each of its saves know of each other."""
 
-    def __init__(self, run: str, settings: Settings) -> None:
+    def __init__(self, run: str, settings: GuardSettings) -> None:
         super().__init__(run, settings)
         self.slots: LoopSlots = LoopSlots(self.room)
         self.anew()

@@ -16,7 +16,7 @@ from ckptkit.guard.loop import LoopGuard
 from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import warn
 from ckptkit.guard.saving import Saving
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.runs import discover
 
 if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
@@ -39,7 +39,7 @@ KNOWN = (
 class LightningGuard(Callback):
     """Made by `ckptkit.lightning_guard()`; see there. skipped: saves that were not written."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self._guards: dict[str, LoopGuard] = {}
         self._saving: Saving | None = None

@@ -10,7 +10,7 @@ from ckptkit.guard.resuming import newest, step_of
 from ckptkit.guard.room import inform
 from ckptkit.guard.rotation import bound
 from ckptkit.guard.saving import Saving
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 
 
 class LoopGuard(LoopKeeper):
@@ -19,7 +19,7 @@ class LoopGuard(LoopKeeper):
     With several ranks, rank 0 looks after the disk, and every rank makes the guard and calls it alike.
     """
 
-    def __init__(self, run: str, settings: Settings) -> None:
+    def __init__(self, run: str, settings: GuardSettings) -> None:
         super().__init__(run, settings)
         self._claim = Hold()
         self.closed = False
@@ -34,7 +34,7 @@ class LoopGuard(LoopKeeper):
             self._claim.claim(self.room.run)
         inform(f"guarding {self.room.run}: {bound(self.settings, None)}; on_full={self.settings.on_full}")
 
-    def change(self, settings: Settings) -> None:
+    def change(self, settings: GuardSettings) -> None:
         """Go on with other settings: a cell of a notebook was run again."""
         self.settings = self.room.settings = settings
         self.disk.set(settings)

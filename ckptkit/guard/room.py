@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.plan import Outcome, Plan
 from ckptkit.ops.discard import set_aside as ops_set_aside
@@ -46,7 +46,7 @@ class Room:
     there, so that of our own threads only one does. known: names of the checkpoints that were there at the last look.
     """
 
-    def __init__(self, run: str, settings: Settings) -> None:
+    def __init__(self, run: str, settings: GuardSettings) -> None:
         self.run, self.settings = run, settings
         self.rotates = True
         self.turn = threading.RLock()

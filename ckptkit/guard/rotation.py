@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from ckptkit.guard.room import Room, inform, warn
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.storage_errors import told
 from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import Verdict
@@ -128,7 +128,7 @@ class Rotation:
             inform(f"{human(self.room.available())} available")
 
 
-def bound(settings: Settings, best: Any) -> str:
+def bound(settings: GuardSettings, best: Any) -> str:
     """How many checkpoints there will be, for a person. best: what says which is the best one, if anything does."""
     at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
     more = ["the best one"] if best else []

@@ -9,7 +9,7 @@ ON_FULL_OF_A_LOOP = ("skip", "wait", "raise")
 KEEP_TRIALS = ("all", "best")
 
 
-class Settings(NamedTuple):
+class GuardSettings(NamedTuple):
     """rules: with `keep_last` as the range. explicit: whether a person chose keep_last.
 
     on_full: one of ON_FULL, without a Trainer of ON_FULL_OF_A_LOOP; on_full_timeout: seconds to wait. trust: patterns

@@ -14,7 +14,7 @@ from ckptkit import forecast
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import save_size
 from ckptkit.guard.room import Room, short, warn
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.ops.read import scan
 
 WRITES = ("save", "weights-only")
@@ -64,7 +64,7 @@ class Slots:
         self.stopped = self._unmeasured = False
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> GuardSettings:
         return self.room.settings
 
     def choose(self, name: str, until: float, secured: Callable[[], None] | None, over: bool = False) -> Slot:

@@ -16,7 +16,7 @@ from ckptkit.ops.read import judge, scan
 from ckptkit.render import text
 
 
-class Best(NamedTuple):
+class BestTrial(NamedTuple):
     """number: of the best trial so far; None while none is known, and why nobody can know it, "" if it may come."""
 
     number: int | None
@@ -36,17 +36,17 @@ class Trials:
     def _wanted(self) -> bool:
         return self.room.settings.keep_trials == "best"
 
-    def best_so_far(self, trial: Any) -> Best:
+    def best_so_far(self, trial: Any) -> BestTrial:
         """Given the trial that begins, return the best of those that ended, as rank 0 knows it: the study is there.
 
         Every rank must call it.
         """
         if trial is None or not self._wanted:
-            return Best(None)
-        best: Best = ranks.decide(lambda: _of_study(getattr(trial, "study", None)))
+            return BestTrial(None)
+        best: BestTrial = ranks.decide(lambda: _of_study(getattr(trial, "study", None)))
         return best
 
-    def begin(self, trial: Any, best: Best) -> None:
+    def begin(self, trial: Any, best: BestTrial) -> None:
         """A trial begins, None where there is no search: the ones before it have ended."""
         self._current = getattr(trial, "number", None)
         if trial is None:
@@ -104,17 +104,17 @@ class Trials:
         self._told.add(line)
 
 
-def _of_study(study: Any) -> Best:
+def _of_study(study: Any) -> BestTrial:
     if study is None:
-        return Best(None, "keep_trials='best' needs Optuna, whose trials know which is the best")
+        return BestTrial(None, "keep_trials='best' needs Optuna, whose trials know which is the best")
     try:
         if len(study.directions) > 1:
-            return Best(None, f"a search for {len(study.directions)} goals has no single best trial")
-        return Best(int(study.best_trial.number))
+            return BestTrial(None, f"a search for {len(study.directions)} goals has no single best trial")
+        return BestTrial(int(study.best_trial.number))
     except ValueError:  # none has ended, or none meets its constraints
-        return Best(None)
+        return BestTrial(None)
     except Exception as error:  # noqa: BLE001 - a study may lie in a database: training does not depend on it
-        return Best(None, f"the study does not tell which is the best ({error})")
+        return BestTrial(None, f"the study does not tell which is the best ({error})")
 
 
 def watched(search: Callable[..., Any], ended: Callable[[int | None], object]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Flag(NamedTuple):
+class Option(NamedTuple):
     """A flag or an argument."""
 
     names: tuple[str, ...]  # ("-n", "--dry-run"); none: an argument
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     """Flags that belong together, below a title."""
 
     title: str
-    flags: tuple[Flag, ...]
+    flags: tuple[Option, ...]
 
 
 class Example(NamedTuple):
@@ -45,20 +45,20 @@ class Example(NamedTuple):
     comment: str
 
 
-class Page(NamedTuple):
+class VerbPage(NamedTuple):
     """All that is told of a verb."""
 
     verb: str
     command: str  # the verb as the person calls it
     summary: str  # half a line, as in the list of verbs
     description: str
-    arguments: tuple[Flag, ...]
+    arguments: tuple[Option, ...]
     groups: tuple[Group, ...]
     examples: tuple[Example, ...]
     exits: tuple[tuple[int, str], ...]
 
     @property
-    def flags(self) -> tuple[Flag, ...]:
+    def flags(self) -> tuple[Option, ...]:
         """Those of all groups."""
         return tuple(flag for group in self.groups for flag in group.flags)
 

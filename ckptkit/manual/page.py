@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.facts import Page
+from ckptkit.manual.facts import VerbPage
 from ckptkit.manual.layout import commands, filled, folded, listed
 
 
-def usage(page: Page, columns: int) -> str:
+def usage(page: VerbPage, columns: int) -> str:
     """The one line above all others."""
     words = " ".join([page.command, *(flag.value for flag in page.arguments), "[FLAGS]"])
     return folded(f"usage: {words}", columns, indent="", mark="")
 
 
-def text(page: Page, columns: int) -> str:
+def text(page: VerbPage, columns: int) -> str:
     """The whole help of a verb: what it is, commands to copy, then each flag."""
     parts = [usage(page, columns), filled(page.description, columns)]
     if page.examples:

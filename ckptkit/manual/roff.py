@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.facts import Flag, Page
+from ckptkit.manual.facts import Option, VerbPage
 
 KEEPS = "Keeps fine-tuning runs alive on small disks: deletes only what the rules release, resumes from what is intact."
 
 
-def verb_page(page: Page, version: str, verbs: Iterable[str]) -> str:
+def verb_page(page: VerbPage, version: str, verbs: Iterable[str]) -> str:
     """The page ckptkit-VERB(1). verbs: all of them, for SEE ALSO."""
     name = f"ckptkit-{page.verb}"
     lines = [*_head(name, version, page.summary), ".SH SYNOPSIS", ".B " + _text(page.command)]
@@ -46,7 +46,7 @@ def _head(name: str, version: str, summary: str) -> list[str]:
     return [title, ".SH NAME", _filled(f"{name} - {summary}")]
 
 
-def _section(title: str, flags: Sequence[Flag]) -> list[str]:
+def _section(title: str, flags: Sequence[Option]) -> list[str]:
     """Flags below a title; what it says in brackets is a sentence of its own."""
     name, bracket, rest = title.partition(" (")
     lines = [f".SH {_text(name.upper())}", *([_filled(bracket.strip() + rest)] if rest else [])] if flags else []

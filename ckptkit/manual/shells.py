@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.facts import Flag, Page
+from ckptkit.manual.facts import Option, VerbPage
 
 NAMES = ("bash", "zsh", "fish")
 
 
-def script(shell: str, pages: Sequence[Page], verbs: Mapping[str, str], scripts: str = "") -> str:
+def script(shell: str, pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str = "") -> str:
     """The text that a shell reads once. shell: one of NAMES. scripts: the directory of bin/'s scripts, "" without."""
     return {"bash": bash, "zsh": zsh, "fish": fish}[shell](pages, verbs, scripts)
 
@@ -76,7 +76,7 @@ complete -o bashdefault -o default -F _ckptkit_script @NAMES@
 """
 
 
-def bash(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
+def bash(pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str) -> str:
     """For bash, with or without the package bash-completion."""
     lines, values = [], []
     for page in pages:
@@ -90,7 +90,7 @@ def bash(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
     return _filled(BASH + (BASH_SCRIPTS if scripts else ""), **words, SCRIPTS=_quoted(scripts))
 
 
-def _bash_value(flags: Sequence[Flag]) -> str:
+def _bash_value(flags: Sequence[Option]) -> str:
     """What completes the value of a flag, or the first argument."""
     takes = flags[0].takes if flags else ""
     return f"choices:{' '.join(flags[0].choices)}" if takes == "choices" else takes
@@ -143,7 +143,7 @@ fi
 ZSH_END_SCRIPTS = "compdef _ckptkit_command ckptkit\ncompdef _ckptkit_script @NAMES@\n"
 
 
-def zsh(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
+def zsh(pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str) -> str:
     """For zsh: a file _ckptkit in $fpath, or eval after compinit."""
     lines = []
     for page in pages:
@@ -156,7 +156,7 @@ def zsh(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
     return text + _filled(ZSH_SCRIPTS + ZSH_END_SCRIPTS, NAMES=" ".join(verbs), SCRIPTS=_quoted(scripts))
 
 
-def _zsh_flag(flag: Flag) -> str:
+def _zsh_flag(flag: Option) -> str:
     """`'(-n --dry-run)'{-n,--dry-run}'[help]'`, with what its value is; any flag may be repeated."""
     value = f":value:{_zsh_value(flag)}" if flag.value else ""
     text = _quoted(f"[{_plain(flag.help)}]{value}")
@@ -164,12 +164,12 @@ def _zsh_flag(flag: Flag) -> str:
     return f"'*'{names[0]}{text}" if len(names) == 1 else f"'*'{{{','.join(names)}}}{text}"
 
 
-def _zsh_argument(flag: Flag) -> str:
+def _zsh_argument(flag: Option) -> str:
     many = "*" if "..." in flag.value else ""
     return _quoted(f"{many}:{_plain(flag.value)}:{_zsh_value(flag)}")
 
 
-def _zsh_value(flag: Flag) -> str:
+def _zsh_value(flag: Option) -> str:
     if flag.choices:
         return f"({' '.join(flag.choices)})"
     return {"directory": "_files -/", "file": "_files"}.get(flag.takes, " ")
@@ -202,7 +202,7 @@ end
 """
 
 
-def fish(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
+def fish(pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str) -> str:
     """For fish 3."""
     lines = [f"complete -c ckptkit -n __fish_use_subcommand -a {name} -d {_fish(what)}" for name, what in verbs.items()]
     lines.append(f"complete -c ckptkit -n '__fish_seen_subcommand_from help' -a {_fish(' '.join(verbs))}")
@@ -217,7 +217,7 @@ def fish(pages: Sequence[Page], verbs: Mapping[str, str], scripts: str) -> str:
     return text + _filled(FISH_SCRIPTS, VERBS="\n".join(lines), SCRIPTS=_fish(scripts))
 
 
-def _fish_verb(page: Page, start: str) -> Iterable[str]:
+def _fish_verb(page: VerbPage, start: str) -> Iterable[str]:
     for flag in page.flags:
         names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in flag.names)
         yield f"{start} {names}{_fish_value(flag)} -d {_fish(flag.help)}"
@@ -226,7 +226,7 @@ def _fish_verb(page: Page, start: str) -> Iterable[str]:
         yield start + (_fish_value(argument).replace(" -x", " -f", 1).replace(" -r", "", 1) or " -f")
 
 
-def _fish_value(flag: Flag) -> str:
+def _fish_value(flag: Option) -> str:
     if not flag.value:
         return ""
     if flag.choices:

@@ -46,7 +46,7 @@ class Cleanup(NamedTuple):
     in_class: bool
 
 
-class Script(NamedTuple):
+class ScriptReport(NamedTuple):
     """A training's own script that was looked at. path: as named. fault: why it could not be read, or ""."""
 
     path: str

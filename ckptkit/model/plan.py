@@ -81,7 +81,7 @@ class Outcome(NamedTuple):
 StripAction = Literal["strip", "keep", "leave"]
 
 
-class Part(NamedTuple):
+class StripPart(NamedTuple):
     """What of one checkpoint only continues training. `files`: first the one that takes the mark's name, or has it.
 
     allocated_bytes: what removing them gives back. begun: a strip began already, so it is weights-only.
@@ -100,7 +100,7 @@ class Strip(NamedTuple):
     verdict: Verdict
     action: StripAction
     reasons: tuple[str, ...]
-    part: Part | None = None
+    part: StripPart | None = None
 
     def __repr__(self) -> str:
         return printable(f"<Strip {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
@@ -141,7 +141,7 @@ class StripPlan(NamedTuple):
 Step = Literal["copy", "compare", "wait", "skip"]
 
 
-class Item(NamedTuple):
+class MoveItem(NamedTuple):
     """One checkpoint of the run and what `move` does with it.
 
     step: `copy`; `compare`, where one of that name is at DEST already; `wait`, where it does not fit; `skip`.
@@ -168,18 +168,18 @@ class MovePlan(NamedTuple):
     folder: str
     host: str
     proof: str
-    items: tuple[Item, ...]
+    items: tuple[MoveItem, ...]
     belongings: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     need_bytes: int = 0
     available_bytes: int = 0
 
     @property
-    def copies(self) -> tuple[Item, ...]:
+    def copies(self) -> tuple[MoveItem, ...]:
         return tuple(item for item in self.items if item.step in ("copy", "compare"))
 
     @property
-    def waiting(self) -> tuple[Item, ...]:
+    def waiting(self) -> tuple[MoveItem, ...]:
         return tuple(item for item in self.items if item.step == "wait")
 
     @property

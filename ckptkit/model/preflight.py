@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ckptkit.model.advice import Script
+from ckptkit.model.advice import ScriptReport
 from ckptkit.model.disk import Volume, Worker
 from ckptkit.model.plan import Plan
 
@@ -67,7 +67,7 @@ class Facts(NamedTuple):
     keep_last: int
     settings: Mapping[str, Any] | None
     origin: str
-    scripts: tuple[Script, ...]
+    scripts: tuple[ScriptReport, ...]
     probe: str | None
     trainings: tuple[Worker, ...]
     watcher: str

@@ -16,7 +16,7 @@ class Peak(NamedTuple):
         return self.full_step is None
 
 
-class Setting(NamedTuple):
+class SaveSettings(NamedTuple):
     """One choice of save_steps and save_total_limit: with the guard, with the Trainer alone, and if deletion fails."""
 
     save_steps: int
@@ -41,8 +41,8 @@ class Sizing(NamedTuple):
     volume_bytes: int
     other_bytes: int
     saves: int
-    asked: Setting
-    others: tuple[Setting, ...]
+    asked: SaveSettings
+    others: tuple[SaveSettings, ...]
 
     @property
     def checkpoint_bytes(self) -> int:

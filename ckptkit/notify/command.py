@@ -13,12 +13,12 @@ from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert
-from ckptkit.notify.sink import WHOLE_SECONDS, Sink
+from ckptkit.notify.sink import WHOLE_SECONDS, AlertSink
 
 OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell
 
 
-class Command(Sink):
+class CommandSink(AlertSink):
     """The alert's JSON on stdin and its parts in CKPTKIT_ALERT_*; a name in it is data, never a word of a command."""
 
     def __init__(self, text: str, seconds: float = WHOLE_SECONDS) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit.model.events import Sight
-from ckptkit.notify.sink import Sink
+from ckptkit.notify.sink import AlertSink
 from ckptkit.units import printable
 
 Rows = list[tuple[tuple[str, ...], float | None]]
@@ -96,7 +96,7 @@ def _escaped(value: str) -> str:
     return re.sub(r'([\\"])', r"\\\1", text).replace("\n", "\\n")
 
 
-class Textfile(Sink):
+class Textfile(AlertSink):
     """Replaced whole at each look, so that no collector reads half of it; readable by the collector's user."""
 
     def __init__(self, path: str, render: Callable[[Sight, Mapping[tuple[str, str], int]], str]) -> None:

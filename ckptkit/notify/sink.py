@@ -11,7 +11,7 @@ ANSWER_SECONDS = 5.0  # for which a host may be silent
 WHOLE_SECONDS = 20.0  # for which all of one delivery may last, name look-up and retries included
 
 
-class Sink:
+class AlertSink:
     """Takes alerts as they come, and every look. `name` says which one it is in a message: no secret of an address."""
 
     name = ""

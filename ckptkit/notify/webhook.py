@@ -12,7 +12,7 @@ from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert, Sight
-from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, Sink
+from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, AlertSink
 from ckptkit.system.timeout import Patience
 
 TRIES = 3
@@ -20,7 +20,7 @@ TRIES = 3
 PAUSE_SECONDS = 1.0
 
 
-class Webhook(Sink):
+class Webhook(AlertSink):
     """POST, with retries; anything but a 2xx answer is a failure."""
 
     def __init__(self, url: str, rest: Callable[[float], None] = time.sleep) -> None:
@@ -34,7 +34,7 @@ class Webhook(Sink):
         self._patience.call(lambda: _insist(lambda: _ask(self.url, body), self.rest))
 
 
-class Ping(Sink):
+class Ping(AlertSink):
     """GET the URL after each look, and URL/fail after one that could see nothing."""
 
     def __init__(self, url: str) -> None:
@@ -93,7 +93,7 @@ def _host(url: str) -> str:
 KINDS = {"red": "failure", "yellow": "warning", "green": "success"}
 
 
-class Chat(Sink):
+class Chat(AlertSink):
     """One message an alert, to all addresses."""
 
     name = "--apprise"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ckptkit import delete, layouts
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
-from ckptkit.model.plan import Decision, Failure, Outcome, Part, Plan, Strip
+from ckptkit.model.plan import Decision, Failure, Outcome, Plan, Strip, StripPart
 from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
@@ -52,7 +52,7 @@ def _finish(run_fd: int, leftover: Leftover, made: Plan, pauses: list[float]) ->
     return delete.remove_leftover(run_fd, leftover, pauses)
 
 
-def strip(run_fd: int, checkpoint: Checkpoint, part: Part, pauses: list[float]) -> list[Failure]:
+def strip(run_fd: int, checkpoint: Checkpoint, part: StripPart, pauses: list[float]) -> list[Failure]:
     """Given the locked run and the part of a checkpoint that goes, make it weights-only, its manifest too."""
     layout = layouts.by_name(checkpoint.layout)
 

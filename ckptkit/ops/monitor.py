@@ -19,7 +19,7 @@ from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Save, Sight, VolumeSight
 from ckptkit.model.plan import Decision, Plan
 from ckptkit.notify import prometheus
-from ckptkit.notify.sink import Sink
+from ckptkit.notify.sink import AlertSink
 from ckptkit.ops import record
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.diskreport import default_rules
@@ -226,13 +226,13 @@ def sinks(
     apprise: Sequence[str] = (),
     prom: str | None = None,
     ping: str | None = None,
-) -> list[Sink]:
+) -> list[AlertSink]:
     """Given what was asked for, return the sinks, each loaded only if it was. Raises UsageError for a bad one."""
-    made: list[Sink] = []
+    made: list[AlertSink] = []
     if command is not None:
-        from ckptkit.notify.command import Command
+        from ckptkit.notify.command import CommandSink
 
-        made.append(Command(command))
+        made.append(CommandSink(command))
     if webhook is not None or ping is not None:
         from ckptkit.notify.webhook import Ping, Webhook
 
@@ -252,7 +252,7 @@ def sinks(
 class Telling:
     """Hands alerts and looks to the sinks. One that fails is told once, and again only after it worked meanwhile."""
 
-    def __init__(self, sinks: Iterable[Sink], complain: Callable[[str], None]) -> None:
+    def __init__(self, sinks: Iterable[AlertSink], complain: Callable[[str], None]) -> None:
         """complain: takes a line about a sink that fails."""
         self.sinks, self.complain = list(sinks), complain
         self._failing: set[str] = set()
@@ -261,7 +261,7 @@ class Telling:
         """Whether every sink took all of it."""
         return sum(self._to(sink, tick) for sink in self.sinks) == len(self.sinks)
 
-    def _to(self, sink: Sink, tick: Tick) -> bool:
+    def _to(self, sink: AlertSink, tick: Tick) -> bool:
         try:
             for alert in tick.alerts:
                 sink.alert(alert, json.alert(alert))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
-from ckptkit.model.plan import Decision, Failure, Item, Moved, MovePlan, Outcome, Plan
+from ckptkit.model.plan import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, Plan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.move_here import Here, NotCopied
 from ckptkit.ops.move_there import There
@@ -121,7 +121,7 @@ def _require_run(run: str) -> None:
         raise NoSuchRun(nearby.no_checkpoint(run, below))
 
 
-def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Iterator[Item]:
+def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Iterator[MoveItem]:
     """What is copied, in that order, and then what is not, with the reason."""
     if not (found := discover.scan(run)).checkpoints:
         return
@@ -132,13 +132,13 @@ def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> I
     order = [decisions[j.checkpoint.name] for j in reversed(in_line(intact))]
     kept = [d for d in order if d.action != "delete" or d.checkpoint.name == newest]
     kept.sort(key=lambda d: (d.checkpoint.name != newest, not d.verdict.resumable))
-    yield from (Item(d.checkpoint, d.verdict, "copy", "; ".join(d.reasons)) for d in kept)
+    yield from (MoveItem(d.checkpoint, d.verdict, "copy", "; ".join(d.reasons)) for d in kept)
     released = [d for d in order if d not in kept]
-    yield from (Item(d.checkpoint, d.verdict, "skip", "no rule keeps it") for d in released)
+    yield from (MoveItem(d.checkpoint, d.verdict, "skip", "no rule keeps it") for d in released)
     for decision in reversed(decisions.values()):
         if not decision.verdict.intact:
             why = first_finding(decision) if decision.verdict.findings else ""
-            yield Item(decision.checkpoint, decision.verdict, "skip", f"{decision.verdict.state}: {why}")
+            yield MoveItem(decision.checkpoint, decision.verdict, "skip", f"{decision.verdict.state}: {why}")
 
 
 def _widest(rules: Rules) -> Range | None:
@@ -154,7 +154,7 @@ def _newest(run: str, now: float | None, trust: Sequence[str]) -> str:
         return ""
 
 
-def _admitted(items: Iterable[Item], there: Mapping[str, str], place: Place, available: int) -> Iterator[Item]:
+def _admitted(items: Iterable[MoveItem], there: Mapping[str, str], place: Place, available: int) -> Iterator[MoveItem]:
     """Newest first, as many as fit; where the first does not, none."""
     refused = False
     for number, item in enumerate(items):
@@ -169,7 +169,7 @@ def _admitted(items: Iterable[Item], there: Mapping[str, str], place: Place, ava
         yield item
 
 
-def _why_none(items: Sequence[Item]) -> str:
+def _why_none(items: Sequence[MoveItem]) -> str:
     return "".join(f"; {item.checkpoint.name} is {item.why}" for item in items[:3])
 
 
@@ -211,7 +211,7 @@ def _copied(made: MovePlan, place: Place, tell: Callable[[str, Checkpoint], None
     return moved._replace(failures=(*moved.failures, *failed))
 
 
-def _one(moved: Moved, item: Item, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
+def _one(moved: Moved, item: MoveItem, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
     name, there = item.checkpoint.name, item.step == "compare"
     tell("compare" if there else "copy", item.checkpoint)
     try:
@@ -225,7 +225,7 @@ def _one(moved: Moved, item: Item, place: Place, tell: Callable[[str, Checkpoint
     return moved._replace(there=(*moved.there, name)) if there else moved._replace(copied=(*moved.copied, name))
 
 
-def _resumable(moved: Moved) -> list[Item]:
+def _resumable(moved: Moved) -> list[MoveItem]:
     """What is proved at DEST and can be resumed from, the newest first."""
     proved = [item for item in moved.plan.items if item.checkpoint.name in moved.proved]
     return [item for item in proved if item.verdict.resumable and not item.verdict.refused]

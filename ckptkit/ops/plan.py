@@ -188,7 +188,7 @@ class How(NamedTuple):
     gpus: int
 
 
-class Parts(NamedTuple):
+class CheckpointBytes(NamedTuple):
     """One checkpoint, in bytes as the volume counts them, and where that comes from."""
 
     basis: str
@@ -212,7 +212,7 @@ def typed_size(flag: str, text: str | None) -> int | None:
         raise UsageError(f"--{flag} {text!r}: {error}") from None
 
 
-def predicted(model: str | None, params: str | None, dtype: str | None, how: How, steps: Steps) -> Parts:
+def predicted(model: str | None, params: str | None, dtype: str | None, how: How, steps: Steps) -> CheckpointBytes:
     """Given a model's path or its number of parameters, return its last and largest checkpoint. Raises UsageError."""
     found: Described = by_path(model, dtype) if model else by_count(str(params), dtype)
     lines = steps.max_steps // steps.logging_steps
@@ -222,10 +222,10 @@ def predicted(model: str | None, params: str | None, dtype: str | None, how: How
     weights, state = (
         sum(checkpoint_size.rounded(size) for _, size in part) for part in (saved.weights, saved.optimizer)
     )
-    return Parts(found.basis, found.approximate, weights, state, saved.allocated_bytes - weights - state)
+    return CheckpointBytes(found.basis, found.approximate, weights, state, saved.allocated_bytes - weights - state)
 
 
-def measured(run: str) -> Parts:
+def measured(run: str) -> CheckpointBytes:
     """Given a run, return its newest intact checkpoint. Raises NoSuchRun, NoIntactCheckpoint."""
     intact = in_line([j for j in judge(scan(run)) if j.verdict.intact])
     if not intact:
@@ -234,7 +234,7 @@ def measured(run: str) -> Parts:
     checkpoint = intact[-1].checkpoint
     weights, state = (_named(checkpoint, stems) for stems in (WEIGHTS, STATE))
     rest = checkpoint.allocated_bytes - weights - state
-    return Parts(f"{checkpoint.path}, as it stands", False, weights, state, rest)
+    return CheckpointBytes(f"{checkpoint.path}, as it stands", False, weights, state, rest)
 
 
 def volume_at(path: str, size: int | None, other: int | None, run: str | None = None) -> budget.VolumeSize:
@@ -247,7 +247,7 @@ def volume_at(path: str, size: int | None, other: int | None, run: str | None = 
     return budget.VolumeSize(found.total_bytes - found.reserved_bytes, used if other is None else other)
 
 
-def size_up(parts: Parts, volume: budget.VolumeSize, steps: Steps) -> Sizing:
+def size_up(parts: CheckpointBytes, volume: budget.VolumeSize, steps: Steps) -> Sizing:
     """Given a checkpoint, a volume and the steps, return what it comes to, and what else would fit."""
     if volume.other_bytes >= volume.total_bytes:
         raise UsageError("the other data alone fill the volume; check --other and --volume")

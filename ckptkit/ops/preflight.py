@@ -16,7 +16,7 @@ from ckptkit.advise.preflight_disk import PROBE_BYTES
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
-from ckptkit.model.advice import Check, Script
+from ckptkit.model.advice import Check, ScriptReport
 from ckptkit.model.disk import Worker
 from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
@@ -131,7 +131,7 @@ def preflight(
     skip_unknown: bool = False,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
-    scripts: tuple[Script, ...] = (),
+    scripts: tuple[ScriptReport, ...] = (),
     config: str = "",
     afterwards: Callable[[Facts], Facts] = lambda facts: facts,
 ) -> tuple[Check, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ckptkit import scripts as reading
 from ckptkit.errors import UsageError
-from ckptkit.model.advice import Script
+from ckptkit.model.advice import ScriptReport
 from ckptkit.system import files
 
 LARGEST_BYTES = 1 << 20
@@ -18,7 +18,9 @@ def is_script(file: str) -> bool:
     return file.endswith(reading.SUFFIXES)
 
 
-def scripts(named: Sequence[str], config: str = "", settings: Mapping[str, Any] | None = None) -> tuple[Script, ...]:
+def scripts(
+    named: Sequence[str], config: str = "", settings: Mapping[str, Any] | None = None
+) -> tuple[ScriptReport, ...]:
     """Given the scripts that a person names, return where each of them deletes checkpoints. Raises UsageError.
 
     config: a training's own file: itself, if it is a script; else those that its settings name.
@@ -27,7 +29,7 @@ def scripts(named: Sequence[str], config: str = "", settings: Mapping[str, Any] 
     if config and is_script(config):
         asked.append((config, "--config"))
     asked += [(path, "") for path in _named_in(settings or {}, os.path.dirname(config))]
-    seen: dict[str, Script] = {}
+    seen: dict[str, ScriptReport] = {}
     for path, flag in asked:
         real = os.path.realpath(path)
         if real not in seen:
@@ -35,7 +37,7 @@ def scripts(named: Sequence[str], config: str = "", settings: Mapping[str, Any] 
     return tuple(seen.values())
 
 
-def _script(path: str, flag: str) -> Script:
+def _script(path: str, flag: str) -> ScriptReport:
     """Look at one script. flag: what a person named it with: then one that can't be read is a UsageError."""
     try:
         raw = files.content(path, follow=True, largest=LARGEST_BYTES)
@@ -43,11 +45,11 @@ def _script(path: str, flag: str) -> Script:
         reason = getattr(error, "strerror", None) or str(error)
         if flag:
             raise UsageError(f"{flag} {path!r}: {reason}") from None
-        return Script(path, reason, ())
+        return ScriptReport(path, reason, ())
     try:
-        return Script(path, "", reading.places(path, raw.decode("utf-8-sig", "replace")))
+        return ScriptReport(path, "", reading.places(path, raw.decode("utf-8-sig", "replace")))
     except reading.NoScriptError as error:
-        return Script(path, str(error), ())
+        return ScriptReport(path, str(error), ())
 
 
 def _named_in(settings: Mapping[str, Any], directory: str) -> Iterator[str]:

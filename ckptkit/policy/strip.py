@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.plan import Part, Strip, StripPlan
+from ckptkit.model.plan import Strip, StripPart, StripPlan
 from ckptkit.policy.keep import BEING_WRITTEN, UNJUDGED, first_finding
 from ckptkit.policy.lineage import in_line, kind_of
 
@@ -17,7 +17,7 @@ ONE_PIECE = "its weights lie in the same files as what continues training"
 def plan(
     run: str,
     judged: Sequence[Judged],
-    parts: Mapping[str, Part],
+    parts: Mapping[str, StripPart],
     keep: int,
     protected: Mapping[str, str],
     only: str | None = None,
@@ -42,7 +42,7 @@ def plan(
 
 
 def _decide(
-    judged: Judged, part: Part | None, kept: Mapping[str, str], protected: Mapping[str, str], only: str | None
+    judged: Judged, part: StripPart | None, kept: Mapping[str, str], protected: Mapping[str, str], only: str | None
 ) -> Strip:
     name, verdict = judged.checkpoint.name, judged.verdict
     if not verdict.intact:

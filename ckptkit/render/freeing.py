@@ -13,7 +13,7 @@ DEBRIS = ("torn-save", "core-dump", "leftover", "hf-hub-incomplete")  # kinds of
 SMALLEST_BYTES = 10**6  # of a file that was deleted and is open: less is not why a disk is full
 
 
-class Saving(NamedTuple):
+class WayToFree(NamedTuple):
     """One way: what, on which volume, the bytes, and the command, "" where there are several."""
 
     what: str
@@ -22,7 +22,7 @@ class Saving(NamedTuple):
     command: str = ""
 
 
-def savings(box: Box) -> list[Saving]:
+def savings(box: Box) -> list[WayToFree]:
     """Given what was found, return each way to free something, largest first. No byte is counted twice."""
     ways = [*_checkpoints(box), *_caches(box), *_open(box)]
     return sorted((way for way in ways if way.bytes), key=lambda way: (-way.bytes, way.what))
@@ -37,15 +37,15 @@ def sentence(box: Box) -> str:
     return f"{total} could be freed: {', '.join(told)}" if ways else ""
 
 
-def _checkpoints(box: Box) -> Iterator[Saving]:
+def _checkpoints(box: Box) -> Iterator[WayToFree]:
     for made in box.plans:
         gone = sum(decision.checkpoint.allocated_bytes for decision in made.deletions)
         command = command_of("prune", made.run, "--dry-run")
         name = f" of {os.path.basename(made.run)}" if len(box.plans) > 1 else ""
         prune = f"prune {count(len(made.deletions), 'checkpoint')}{name}"
-        yield Saving(prune, _mount_of(made.run, box), gone, command)
+        yield WayToFree(prune, _mount_of(made.run, box), gone, command)
         left = made.expected_freed_bytes - gone
-        yield Saving(f"leftovers of a killed sweep{name}", _mount_of(made.run, box), left, command)
+        yield WayToFree(f"leftovers of a killed sweep{name}", _mount_of(made.run, box), left, command)
 
 
 def _mount_of(path: str, box: Box) -> str:
@@ -54,7 +54,7 @@ def _mount_of(path: str, box: Box) -> str:
     return max(above, key=len, default="")
 
 
-def _caches(box: Box) -> Iterator[Saving]:
+def _caches(box: Box) -> Iterator[WayToFree]:
     """One for each volume and sort; what lies in another one of them, or in what prune takes, counts there."""
     taken = [decision.checkpoint.path for made in box.plans for decision in made.deletions]
     taken += [left.path for made in box.plans for left in made.leftovers]
@@ -63,7 +63,7 @@ def _caches(box: Box) -> Iterator[Saving]:
     for words, sort in (("caches", False), ("leftovers of torn saves, downloads and crashes", True)):
         for mount in dict.fromkeys(cache.mount for cache in alone):
             here = [c for c in alone if c.mount == mount and (c.kind in DEBRIS) == sort]
-            yield Saving(words, mount, sum(c.allocated_bytes for c in here), _only(here))
+            yield WayToFree(words, mount, sum(c.allocated_bytes for c in here), _only(here))
 
 
 def _within(path: str, places: Sequence[str]) -> bool:
@@ -74,9 +74,9 @@ def _only(caches: Sequence[Cache]) -> str:
     return caches[0].command if len(caches) == 1 else ""
 
 
-def _open(box: Box) -> Iterator[Saving]:
+def _open(box: Box) -> Iterator[WayToFree]:
     for mount in dict.fromkeys(file.mount for file in box.open_deleted):
         here = [file for file in box.open_deleted if file.mount == mount]
         size = sum(file.allocated_bytes for file in here)
         command = here[0].command if len(here) == 1 else ""
-        yield Saving("deleted files that are still open", mount, size if size >= SMALLEST_BYTES else 0, command)
+        yield WayToFree("deleted files that are still open", mount, size if size >= SMALLEST_BYTES else 0, command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.model.plan import Item, Moved, MovePlan
+from ckptkit.model.plan import Moved, MoveItem, MovePlan
 from ckptkit.render.text import table, verdict_words
 from ckptkit.units import count, human, printable
 
@@ -31,7 +31,7 @@ def plan(made: MovePlan, dry_run: bool) -> str:
     return "\n".join(lines)
 
 
-def _row(item: Item) -> tuple[str, ...]:
+def _row(item: MoveItem) -> tuple[str, ...]:
     checkpoint, verdict, step, why, _ = item
     why = {"compare": "is there already: compared only", "wait": "does not fit there"}.get(step, why)
     state = verdict_words(verdict)
@@ -138,7 +138,7 @@ def document(moved: Moved) -> Document:
     }
 
 
-def _item(item: Item, moved: Moved) -> Document:
+def _item(item: MoveItem, moved: Moved) -> Document:
     checkpoint, verdict, step, why, need = item
     return {
         "name": checkpoint.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ckptkit.model.training_plan import Peak, Setting, Sizing
+from ckptkit.model.training_plan import Peak, SaveSettings, Sizing
 from ckptkit.render.text import table
 from ckptkit.units import human, percent, printable
 
@@ -64,7 +64,7 @@ def document(made: Sizing, max_steps: int, price: Price) -> dict[str, Any]:
     }
 
 
-def _ways(asked: Setting) -> tuple[tuple[str, Peak], ...]:
+def _ways(asked: SaveSettings) -> tuple[tuple[str, Peak], ...]:
     return (
         ("with the guard", asked.guard),
         ("the Trainer alone", asked.trainer),
@@ -104,7 +104,7 @@ def _dollars(size: int, price: Price) -> str:
     return f"${hour:.3f} per hour, ${hour * price.hours:.2f} for {price.hours:g} h"
 
 
-def _setting(setting: Setting) -> dict[str, Any]:
+def _setting(setting: SaveSettings) -> dict[str, Any]:
     ways = ("guard", setting.guard), ("trainer", setting.trainer), ("trainer_deletion_failing", setting.failing)
     peaks = {name: {"peak_bytes": p.used_bytes, "fits": p.fits, "full_step": p.full_step} for name, p in ways}
     return {"save_steps": setting.save_steps, "save_total_limit": setting.limit, **peaks}

@@ -5,11 +5,11 @@ from collections.abc import Container
 
 from ckptkit import layouts
 from ckptkit.model.checkpoint import OURS, Checkpoint, Leftover
-from ckptkit.model.plan import Part, Plan
+from ckptkit.model.plan import Plan, StripPart
 from ckptkit.runs.discover import allocated
 
 
-def strip_part(checkpoint: Checkpoint) -> Part | None:
+def strip_part(checkpoint: Checkpoint) -> StripPart | None:
     """Given a checkpoint, return the part that strip removes, or None if there is none, or no model would be left.
 
     The smallest file takes the mark's name, the largest goes first: where one of them resists, most is freed all the
@@ -27,7 +27,7 @@ def strip_part(checkpoint: Checkpoint) -> Part | None:
     # Of an earlier strip that another save wrote over.
     others = [file for file in checkpoint.files if file.name.startswith(layouts.STRIPPED) and file.name != mark]
     files = (*first, *(file for file in reversed(going) if file not in first), *others)
-    return Part(files, mark, allocated(checkpoint, files), bool(begun))
+    return StripPart(files, mark, allocated(checkpoint, files), bool(begun))
 
 
 def strip_leftovers(made: Plan, held: Container[str], before: float) -> list[Leftover]:

@@ -45,7 +45,7 @@ COMPARES = re.compile(r"-(lt|le|gt|ge|eq|ne)\b|[<>]=?")
 def places(text: str) -> tuple[Cleanup, ...]:
     """Given a script, return where it deletes checkpoints and by which order, by line."""
     found: dict[int, str] = {}
-    script, every = Script(), list(words.commands(text))
+    script, every = ShellReader(), list(words.commands(text))
     for at, command in enumerate(every):
         reads = READS.match(command.stages[0])
         for order in script.feed(reads[1], _fed_by(every, at)) if reads else script.read(command.stages):
@@ -64,7 +64,7 @@ def is_rm(command: str) -> bool:
     return bool(RM.search(f" {command} "))
 
 
-def _fed_by(commands: Sequence[words.Command], at: int) -> str:
+def _fed_by(commands: Sequence[words.Pipeline], at: int) -> str:
     """What a loop reads that no pipe leads to: it stands behind its `done`."""
     depth = 0
     for command in commands[at : at + MOST_IN_A_LOOP]:
@@ -75,7 +75,7 @@ def _fed_by(commands: Sequence[words.Command], at: int) -> str:
     return ""
 
 
-class Script:
+class ShellReader:
     """Reads a script's commands one after the other. names: what its variables hold; tests: what spares or chooses."""
 
     def __init__(self) -> None:

@@ -13,20 +13,20 @@ LONGEST = 20_000  # characters of a command that a person wrote
 HERE = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 
 
-class Command(NamedTuple):
+class Pipeline(NamedTuple):
     """The stages of one pipe, and the line that it begins in."""
 
     line: int
     stages: tuple[str, ...]
 
 
-def commands(text: str, line: int = 1) -> Iterator[Command]:
+def commands(text: str, line: int = 1) -> Iterator[Pipeline]:
     """Given a script, yield its commands in their order. line: that of its first one."""
     for number, pipe in _pieces(_without_documents(text), line):
         if sum(map(len, pipe)) <= LONGEST:
             stages = tuple(stage for stage in map(_bare, pipe) if stage)
             if stages:
-                yield Command(number, stages)
+                yield Pipeline(number, stages)
 
 
 def _without_documents(text: str) -> str:

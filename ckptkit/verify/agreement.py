@@ -9,7 +9,7 @@ from typing import Any
 from ckptkit.formats.safetensors import Tensor
 from ckptkit.layouts import Layout, Weights
 from ckptkit.model.checkpoint import Checkpoint, Finding
-from ckptkit.verify.facts import Parts, Seen
+from ckptkit.verify.facts import CheckpointParts, Seen
 from ckptkit.verify.seen import ROUTER
 
 INDEXES = (".safetensors.index.json", ".bin.index.json")
@@ -18,7 +18,7 @@ WITH_WEIGHTS = ("Transformer", "StaticEmbedding", "Dense", "LSTM")
 LORA = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 
 
-def across_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+def across_findings(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """Given a checkpoint and what each file tells, yield where they contradict one another."""
     seen = parts.seen
     for weights in parts.weights:
@@ -135,7 +135,7 @@ def _config(seen: dict[str, Seen]) -> Iterator[Finding]:
         yield Finding("config.json", "config-mismatch", f"says {count} layers, and layer {lost[0]} has no weights")
 
 
-def _modules(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+def _modules(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """The modules that sentence-transformers' router names, each with the weights that its kind has."""
     table = parts.seen[ROUTER].table if ROUTER in parts.seen else None
     types = table.get("types") if isinstance(table, Mapping) else None
@@ -153,7 +153,7 @@ def _numbers(name: str) -> Iterator[tuple[str, str]]:
         yield f"{head}.layers", number
 
 
-def _optimizer(layout: Layout, parts: Parts) -> Iterator[Finding]:
+def _optimizer(layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """The optimizer's state against what is trained, where all of both was read."""
     seen = parts.seen
     # The Trainer's alone: Accelerate's may be of another model than the first, FSDP's is keyed otherwise.

@@ -24,7 +24,7 @@ MOST_HOLES = 16 << 30  # bytes; even zeros that need no reading take their time 
 class Looking(NamedTuple):
     """Who looks at the file as it passes, and what was wrong before it began."""
 
-    sinks: list[stream.Sink]
+    sinks: list[stream.ByteSink]
     faults: list[Fault]
     archive: Archive | None = None
     together: Together | None = None
@@ -80,7 +80,7 @@ def _looking(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Readi
         only = "state_dict" if name.endswith(".ckpt") else ""
         archive = Archive(values=level == "deep", trust=reading.trust, only=only)
         faults, places = placed(file, seen.records)
-        return Looking([stream.Parts(parts(places, archive))], faults, archive)
+        return Looking([stream.SpanSink(parts(places, archive))], faults, archive)
     if seen.size and _is_legacy(file, name):
         return Looking([], torch_legacy.faults(file, seen.size, full=True, trust=reading.trust)[0])
     return Looking([], [])
@@ -89,7 +89,7 @@ def _looking(file: BinaryIO, name: str, seen: Seen, level: Level, reading: Readi
 def _at_pieces(file: BinaryIO, seen: Seen, level: Level, reading: Reading) -> Looking:
     """A shard of torch.distributed.checkpoint: an archive after the other, each looked at as one of torch.save."""
     faults: list[Fault] = []
-    found: list[stream.Part] = []
+    found: list[stream.Span] = []
     for item, part in dcp.archives(file, seen.pieces):
         archive_file = cast("BinaryIO", part)  # it has what is asked of it: seek and read
         told, _, records = torch_zip.read(archive_file, item.end - item.begin)
@@ -97,7 +97,7 @@ def _at_pieces(file: BinaryIO, seen: Seen, level: Level, reading: Reading) -> Lo
         faults += [*told, *more]
         archive = Archive(values=level == "deep", trust=reading.trust)
         found += [p._replace(begin=p.begin + item.begin, end=p.end + item.begin) for p in parts(places, archive)]
-    return Looking([stream.Parts(found)], faults)
+    return Looking([stream.SpanSink(found)], faults)
 
 
 def _is_legacy(file: BinaryIO, name: str) -> bool:
@@ -111,11 +111,11 @@ def _is_legacy(file: BinaryIO, name: str) -> bool:
 def _at_tensors(seen: Seen, level: Level, reading: Reading) -> Looking:
     assert seen.header
     tensors = [t for t in seen.header.tensors if t.end > t.begin]
-    sinks: list[stream.Sink] = [ZeroTail([t.begin for t in tensors])]
+    sinks: list[stream.ByteSink] = [ZeroTail([t.begin for t in tensors])]
     if level == "deep" or reading.values:
         together, names = Together(level == "deep"), {t.name for t in tensors}
-        each = (stream.Part(t.begin, t.end, partial(TensorValues, t.name, _dtype(t, names), together)) for t in tensors)
-        return Looking([*sinks, stream.Parts(each), together], [], together=together)
+        each = (stream.Span(t.begin, t.end, partial(TensorValues, t.name, _dtype(t, names), together)) for t in tensors)
+        return Looking([*sinks, stream.SpanSink(each), together], [], together=together)
     return Looking(sinks, [])
 
 

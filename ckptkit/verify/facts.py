@@ -60,7 +60,7 @@ class Seen(NamedTuple):
         return any(code not in HINTS for code, _ in self.faults)
 
 
-class Parts(NamedTuple):
+class CheckpointParts(NamedTuple):
     """The files that a layout asks a checkpoint for, each with what it tells; others are bystanders, and not opened.
 
     weights: the models that a resume loads, () if there is none. needed: names without which it can't be resumed from

@@ -15,13 +15,13 @@ from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
 from ckptkit.system import files
-from ckptkit.verify.facts import Parts
+from ckptkit.verify.facts import CheckpointParts
 
 TWO_WRITERS = "two programs wrote here"
 SHOWN = 3  # names of what was found, so that a person knows what it is
 
 
-class Settings(NamedTuple):
+class SettingsFacts(NamedTuple):
     """What the file of settings tells: the class that it holds, how many ranks there are, who keeps whose files."""
 
     made_by: str = ""
@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     each_node: bool = False
 
 
-def name_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+def name_findings(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """Given a checkpoint and what its parts tell, yield what its names say against it."""
     names = frozenset(file.name for file in checkpoint.files)
     yield from _debris(layout, names)
@@ -48,7 +48,9 @@ def _debris(layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
 # --- the marker is there ----------------------------------------------------------------------------------------------
 
 
-def _finished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+def _finished(
+    checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: CheckpointParts
+) -> Iterator[Finding]:
     yield from _marked(checkpoint, layout)
     gaps = layout.resume_gaps(names)
     # One that resumes as the Trainer alone writes it is the Trainer's, whatever else lies in it.
@@ -90,12 +92,12 @@ def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Fin
 
 
 def _ranks_lost(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Iterator[Finding]:
-    settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else Settings()
+    settings = _settings(checkpoint, layout, names) if layout.rank_files(names) else SettingsFacts()
     for name in layout.ranks_lost(names, settings.world, settings.each_node):
         yield Finding(name, "missing", "is missing, and the other ranks' files say that this rank saved too")
 
 
-def _weights_missing(layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+def _weights_missing(layout: Layout, names: frozenset[str], parts: CheckpointParts) -> Iterator[Finding]:
     if not parts.weights:
         yield Finding(
             "", "no-weights", f"holds none of the weights that ckptkit knows: {', '.join(_weight_names(layout))}"
@@ -113,7 +115,9 @@ def _weight_names(layout: Layout) -> list[str]:
 # --- it is not --------------------------------------------------------------------------------------------------------
 
 
-def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> Iterator[Finding]:
+def _unfinished(
+    checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: CheckpointParts
+) -> Iterator[Finding]:
     mark = next((name for name in layout.incomplete if name in names), None)
     if mark:
         yield Finding(layout.marker, "missing", layout.unmarked)
@@ -134,7 +138,7 @@ def _unfinished(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], p
         yield Finding("", "not-recognized", _not_recognized(layout, names))
 
 
-def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: Parts) -> bool:
+def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], parts: CheckpointParts) -> bool:
     """Whether anything shows that this layout's writer was at work here, and did not come to its end.
 
     A file that is cut, empty or zeroed does; one in another format shows that somebody else wrote it.
@@ -161,26 +165,26 @@ def _not_recognized(layout: Layout, names: frozenset[str]) -> str:
 # --- the settings -----------------------------------------------------------------------------------------------------
 
 
-def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> Settings:
+def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> SettingsFacts:
     """What the settings' pickle tells, followed and never loaded; nothing where it can't be read."""
     name = next((name for name in layout.settings if name in names), None)
     if name is None:
-        return Settings()
+        return SettingsFacts()
     from ckptkit.formats import training_args
 
     try:
         with files.opened(os.path.join(checkpoint.folder, name)) as file:
             made_by, values = training_args.content(file, os.fstat(file.fileno()).st_size)
     except OSError:
-        return Settings()
-    return Settings(made_by, _world(values), values.get("save_on_each_node") is True)
+        return SettingsFacts()
+    return SettingsFacts(made_by, _world(values), values.get("save_on_each_node") is True)
 
 
 def _world(values: dict[str, Any]) -> int:
     """How many ranks trained: accelerate's state, which `TrainingArguments` carries (`accelerate/state.py`)."""
-    from ckptkit.formats.inert import Call
+    from ckptkit.formats.inert import InertCall
 
     shared = values.get("distributed_state")
-    state = shared.state if type(shared) is Call else None
+    state = shared.state if type(shared) is InertCall else None
     count = state.get("num_processes") if type(state) is dict else 0
     return count if type(count) is int and 0 < count < 100_000 else 0

@@ -13,7 +13,7 @@ from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, FileDigest, Finding, Level, Manifest, Verdict
 from ckptkit.system import files as careful
-from ckptkit.verify.facts import Parts, Seen
+from ckptkit.verify.facts import CheckpointParts, Seen
 
 FILE = f"{OURS}manifest.json"
 
@@ -137,7 +137,7 @@ def of_another_save(checkpoint: Checkpoint, layout: Layout, seen: Mapping[str, S
 
 
 def manifest_findings(
-    checkpoint: Checkpoint, layout: Layout, parts: Parts, manifest: Manifest, level: Level
+    checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts, manifest: Manifest, level: Level
 ) -> Iterator[Finding]:
     """Given what the files tell and their manifest, yield what changed since it was written."""
     sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
@@ -162,7 +162,7 @@ def _gone(name: str, layout: Layout) -> Finding:
     return Finding(name, "missing", told)
 
 
-def _bystanders(sizes: Mapping[str, int], parts: Parts, manifest: Manifest) -> Iterator[Finding]:
+def _bystanders(sizes: Mapping[str, int], parts: CheckpointParts, manifest: Manifest) -> Iterator[Finding]:
     """Files that nobody asks for are told by their size alone: they are not opened."""
     others = ((n, known) for n, known in manifest.files.items() if n not in parts.seen)
     changed = [n for n, known in others if (n in sizes or not known.digests) and sizes.get(n) != known.size]

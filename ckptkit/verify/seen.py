@@ -11,7 +11,7 @@ from ckptkit.formats.bounded import TooLargeError
 from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model.checkpoint import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
 from ckptkit.system import files as careful
-from ckptkit.verify.facts import LONGEST_TAG, SHARDED, TAG, Parts, Reading, Seen
+from ckptkit.verify.facts import LONGEST_TAG, SHARDED, TAG, CheckpointParts, Reading, Seen
 
 LARGEST_JSON_BYTES = 100_000_000
 
@@ -22,7 +22,9 @@ PARSED = (".safetensors.index.json", ".bin.index.json", "adapter_config.json", "
 ENDS = 64  # bytes of a JSON document's start and end that tell whether it is cut
 
 
-def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Reading, manifest: Manifest | None) -> Parts:
+def examine(
+    checkpoint: Checkpoint, layout: Layout, level: Level, reading: Reading, manifest: Manifest | None
+) -> CheckpointParts:
     """Given a checkpoint, return what each file that its layout asks for tells. Raises nothing."""
     known: Mapping[str, FileDigest] = manifest.files if manifest else {}
     files = {file.name: file for file in checkpoint.files}
@@ -40,7 +42,7 @@ def examine(checkpoint: Checkpoint, layout: Layout, level: Level, reading: Readi
         seen |= look([ROUTER])
     optional = [n for n in files if n not in needed and fits(layout.optional, n)]
     seen |= look(optional)
-    return Parts(dict(sorted(seen.items())), weights, needed)
+    return CheckpointParts(dict(sorted(seen.items())), weights, needed)
 
 
 Pieces = Mapping[str, "Any"]  # {shard: where its items lie}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.model.checkpoint import Checkpoint, Finding
 from ckptkit.system import files
-from ckptkit.verify.facts import SHARDED, TAG, Parts
+from ckptkit.verify.facts import SHARDED, TAG, CheckpointParts
 
 if TYPE_CHECKING:
     from ckptkit.formats.dcp import Shards
@@ -24,7 +24,7 @@ MOST_TOLD = 20  # of a thousand ranks whose disk was full
 SAME_MOMENT = 1.0  # seconds: a file that was copied with its times is older than it is here by more
 
 
-def shard_findings(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> Iterator[Finding]:
+def shard_findings(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """Given a checkpoint and what each file tells, yield where shards are not what their index promises."""
     sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
     for name, seen in parts.seen.items():

@@ -13,7 +13,7 @@ from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.facts import WHOLE, Parts, Reading, Seen
+from ckptkit.verify.facts import WHOLE, CheckpointParts, Reading, Seen
 from ckptkit.verify.files import name_findings, strange_findings
 from ckptkit.verify.seen import examine
 from ckptkit.verify.sharded import shard_findings
@@ -120,7 +120,7 @@ def weights_findings(checkpoint: Checkpoint) -> tuple[Finding, ...]:
 def _findings(
     checkpoint: Checkpoint,
     layout: Layout,
-    parts: Parts,
+    parts: CheckpointParts,
     level: Level,
     manifest: Manifest | None,
     promised: Iterable[str],
@@ -149,7 +149,7 @@ def _findings(
     return tuple(_decisive_first(found)), manifest
 
 
-def _told(checkpoint: Checkpoint, layout: Layout, parts: Parts) -> list[Finding]:
+def _told(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> list[Finding]:
     """What stat could not tell, and what is wrong with each file; of bystanders nothing but a mount."""
     finished = layout.single or any(file.name == layout.marker for file in checkpoint.files)
     found = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
@@ -212,7 +212,7 @@ def _weights_intact(state: State, findings: Iterable[Finding], layout: Layout) -
     return all(f.code in HINTS or layout.for_resume_only(f.file) for f in findings)
 
 
-def _nonfinite(parts: Parts, manifest: Manifest | None) -> tuple[str, ...] | None:
+def _nonfinite(parts: CheckpointParts, manifest: Manifest | None) -> tuple[str, ...] | None:
     """Names of weights with NaN or Inf: as looked at just now, else as the manifest of this save has them."""
     looked: dict[str, Seen] = {n: s for n, s in parts.seen.items() if s.header}
     if looked and all(seen.nonfinite is not None for seen in looked.values()):

@@ -9,10 +9,10 @@ def guard(run: str) -> str:
     from ckptkit.guard.after_save import FollowUp, FollowUps
     from ckptkit.guard.keeper import _record
     from ckptkit.guard.room import Room
-    from ckptkit.guard.settings import Settings
+    from ckptkit.guard.settings import GuardSettings
     from ckptkit.policy.keep import Range, Rules
 
-    room = Room(run, Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0))
+    room = Room(run, GuardSettings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0))
     record = partial(_record, room.path("checkpoint-500"), "save", 0.1)
     follow_ups = FollowUps()
     follow_ups.start(FollowUp(room, "checkpoint-500", lambda: None, record))

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from ckptkit.formats.digests import Digests
-from ckptkit.formats.stream import CHUNK_BYTES, Pace, Part, Parts, hole_bytes, read_all
+from ckptkit.formats.stream import CHUNK_BYTES, Pace, Span, SpanSink, hole_bytes, read_all
 
 
 class Kept:
@@ -40,7 +40,9 @@ def test_parts_get_their_bytes_wherever_chunks_end(tmp_path):
     content = os.urandom(2 * CHUNK_BYTES + 1000)
     edges = [(0, 5), (5, 9), (100, CHUNK_BYTES), (CHUNK_BYTES, CHUNK_BYTES + 1), (CHUNK_BYTES + 3, len(content))]
     sinks = [Kept() for _ in edges]
-    parts = Parts([Part(begin, end, lambda sink=sink: sink) for (begin, end), sink in zip(edges, sinks, strict=True)])
+    parts = SpanSink(
+        [Span(begin, end, lambda sink=sink: sink) for (begin, end), sink in zip(edges, sinks, strict=True)]
+    )
     with written(tmp_path / "file", content) as file:
         read_all(file, [parts], Pace())
     assert [sink.bytes for sink in sinks] == [content[begin:end] for begin, end in edges]

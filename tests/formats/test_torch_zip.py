@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 
 from ckptkit.formats import TORN
-from ckptkit.formats.stream import Parts
+from ckptkit.formats.stream import SpanSink
 from ckptkit.formats.torch_records import Archive, RecordSink, parts, placed, placed_pickle
 from ckptkit.formats.torch_zip import faults, read
 
@@ -32,7 +32,7 @@ def in_records(raw):
     """The faults that reading every record tells."""
     file = io.BytesIO(raw)
     told, places = placed(file, read(file, len(raw))[2])
-    sink = Parts(parts(places, Archive()))
+    sink = SpanSink(parts(places, Archive()))
     sink.feed(memoryview(raw))
     return told + sink.faults()
 

@@ -32,7 +32,7 @@ from ckptkit.model.checkpoint import Checkpoint, File
 from ckptkit.policy import rules
 from ckptkit.verify import manifest
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.facts import Parts, Seen
+from ckptkit.verify.facts import CheckpointParts, Seen
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 
@@ -65,7 +65,7 @@ def archive(data: bytes) -> None:
     told, places = placed(file, records)
     if places:
         found = _same_in_any_pieces(
-            lambda: stream.Parts(parts(places, Archive(values=True))), data, 1 + len(data) % 4093
+            lambda: stream.SpanSink(parts(places, Archive(values=True))), data, 1 + len(data) % 4093
         )
         if not told + found and any(zlib.crc32(data[p.begin : p.end]) != p.record.crc for p in places):
             raise AssertionError("a record's CRC-32 is wrong, and nothing is told")
@@ -118,7 +118,7 @@ def across(data: bytes) -> None:
         seen = {name: _seen(name, content) for name, content in files.items()}
         there = ELSEWHERE._replace(files=tuple(File(name, 1, 1, 1.0) for name in seen))
         for weights in layouts.LAYOUTS[0].weights(frozenset(seen)) or [()]:
-            tuple(across_findings(there, layouts.LAYOUTS[0], Parts(seen, weights, frozenset(seen))))
+            tuple(across_findings(there, layouts.LAYOUTS[0], CheckpointParts(seen, weights, frozenset(seen))))
 
 
 def _seen(name: str, content: Any) -> Seen:

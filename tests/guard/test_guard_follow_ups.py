@@ -11,11 +11,11 @@ from ckptkit.guard import after_save
 from ckptkit.guard import room as rooms
 from ckptkit.guard.after_save import FollowUp, FollowUps, make_durable
 from ckptkit.guard.room import DURABLE, Room
-from ckptkit.guard.settings import Settings
+from ckptkit.guard.settings import GuardSettings
 from ckptkit.ops.read import plan, scan
 from ckptkit.policy.keep import Range, Rules
 
-SETTINGS = Settings(Rules(keep_last=Range(9, 9)), 9, True, "skip", 0.0)
+SETTINGS = GuardSettings(Rules(keep_last=Range(9, 9)), 9, True, "skip", 0.0)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_waiting_ends_at_its_limit_and_the_work_goes_on(run):
 
 def test_room_waits_for_the_last_save_also_where_the_one_before_becomes_durable_at_that_very_moment(run, monkeypatch):
     """A save had begun beside two, of which one was to go: it stayed, and nothing was waited for."""
-    settings = Settings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0)
+    settings = GuardSettings(Rules(keep_last=Range(2, 2)), 2, True, "skip", 0.0)
     room, planned = Room(run, settings), plan
 
     def meanwhile(*args, **kwargs):
