@@ -45,8 +45,8 @@ from ckptkit.policy.rules import Rules
 if TYPE_CHECKING:
     from ckptkit.model.advice import Check
     from ckptkit.model.checkpoint import Judged, Level, Run
+    from ckptkit.model.decision import Plan
     from ckptkit.model.events import Alert, Outlook, Sample
-    from ckptkit.model.plan import Plan
     from ckptkit.ops.diskreport import Report
     from ckptkit.ops.latest import Latest
     from ckptkit.ops.monitor import Monitor

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ckptkit import arguments
 from ckptkit.errors import UnreadableRun, UsageError
 from ckptkit.policy.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 FILE = "ckptkit.toml"
 # The disk's word, not a fault of the file: nobody has to correct it.
@@ -114,7 +114,7 @@ def option(key: str) -> str:
 
 def _from_file(path: str, required: bool) -> dict[str, WrittenValue]:
     try:
-        raw = _typed_file(path) if required else files.content(path, follow=True)
+        raw = _typed_file(path) if required else small_files.content(path, follow=True)
     except (FileNotFoundError, NotADirectoryError):
         if required:
             raise UsageError(f"--config {path!r}: no such file") from None
@@ -156,7 +156,7 @@ def _must(key: str) -> str:
 def _typed_file(path: str) -> bytes:
     """What a person typed as --config may be a pipe, such as <(...)."""
     with open(path, "rb") as file:
-        return file.read(files.LARGEST_BYTES)
+        return file.read(small_files.LARGEST_BYTES)
 
 
 def _toml(path: str, raw: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from ckptkit.cli import help_pages
 from ckptkit.cli.verbs import VERBS
-from ckptkit.manual import layout
+from ckptkit.manual.columns import WORD
 from tests.support.runs import CHECKOUT, tree
 
 PAGE = """
@@ -44,7 +44,7 @@ def test_help_fits_the_terminal_and_folds_no_word(ckptkit, verb, columns):
     """As on a terminal, where a short name is typed."""
     shown, wide = page_of(verb, columns), page_of(verb, 110)
     lines = [line.removesuffix(" \\") for line in shown.splitlines()]
-    long = [line for line in lines if len(line) > columns and len(layout.WORD.findall(line)) > 1]
+    long = [line for line in lines if len(line) > columns and len(WORD.findall(line)) > 1]
     assert long == []
     assert "bin/" not in wide, "EXAMPLES name a verb as {verb}"
     assert shown.replace(" \\\n", " ").split() == wide.replace(" \\\n", " ").split(), "the same words"

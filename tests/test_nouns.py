@@ -9,8 +9,8 @@ import pytest
 
 import ckptkit
 from ckptkit.model.checkpoint import Finding, Verdict
+from ckptkit.model.decision import Outcome
 from ckptkit.model.disk import Volume
-from ckptkit.model.plan import Outcome
 from ckptkit.policy.rules import Best, Range, Rules
 
 

@@ -8,7 +8,7 @@ from ckptkit import calling
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, TrainerState, Verdict
-from ckptkit.model.plan import Plan, Writer
+from ckptkit.model.decision import Plan, Writer
 from ckptkit.policy.keep import Best, Range, Rules, plan
 from ckptkit.policy.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 

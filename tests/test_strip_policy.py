@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptkit.model.checkpoint import Checkpoint, File, Finding, Judged, TrainerState, Verdict
-from ckptkit.model.plan import StripPart
+from ckptkit.model.decision import StripPart
 from ckptkit.policy.strip import plan
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")

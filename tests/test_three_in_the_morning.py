@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.model.plan import Plan
+from ckptkit.model.decision import Plan
 from ckptkit.ops.pin import pin
 from ckptkit.ops.read import rules_for, scan
 from ckptkit.ops.recover import recover, young

@@ -11,7 +11,7 @@ import pytest
 
 from ckptkit.calling import command
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.ops.discard import set_aside
 from ckptkit.ops.pin import pin
 from ckptkit.ops.preflight import newer_unknown

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ckptkit.advise.preflight import Facts
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Volume
-from ckptkit.model.plan import Plan
 
 
 def afterwards(facts: Facts, done: Plan, aside: Collection[str] = ()) -> Facts:

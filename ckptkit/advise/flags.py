@@ -11,8 +11,8 @@ from statistics import median
 from ckptkit.advise import levels
 from ckptkit.calling import absolutely, command
 from ckptkit.model.advice import Flag
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
-from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.units import age, count, human, percent

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
-from ckptkit.model.plan import Outcome, Plan
+from ckptkit.model.decision import Outcome, Plan
 from ckptkit.ops.prune import Pruned, is_news
 from ckptkit.ops.read import unread
 from ckptkit.render import text

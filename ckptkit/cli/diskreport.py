@@ -1,20 +1,24 @@
-"""ckptkit diskreport."""
+"""ckptkit diskreport, and with --since or --audit what was recorded of the past."""
 
 import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ckptkit.cli import audit
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.ops.diskreport import Report, report
+from ckptkit.ops.monitor import duration
 from ckptkit.ops.read import rules_for, trust_for
+from ckptkit.ops.record import deletions, samples
+from ckptkit.render import audit, charts
 from ckptkit.units import printable
 
+AUDIT_DAYS = "3650d"  # without --since
 EXAMPLES = """\
   {diskreport}                            the runs below this directory, and what fills their disk
   {diskreport} RUN --no-eaters            fast: does not look for the largest directories and files
@@ -48,14 +52,14 @@ def parser(verb: str) -> argparse.ArgumentParser:
     made.add_argument("--top", type=flags.count, default=10, metavar="N", help=top)
     made.add_argument("--html", metavar="FILE", help="write the report to this file too, as a page for a browser")
     flags.add_rules(made)
-    audit.add(made)
+    _add_the_past(made)
     return made
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
     """Report. Flags are no failure; a run that can't be read is: it is named, and the exit code is 2."""
-    if audit.asked_for(options):
-        return audit.run(options, output, columns())
+    if options.audit or options.since:
+        return _tell_the_past(options, output)
     typed = flags.typed_rules(options)
     # Cron asks every few minutes and only wants what is red: no walk over a volume for that.
     depth = 0 if options.no_eaters or output.quiet else options.depth
@@ -117,3 +121,27 @@ def _progress(depth: int, output: Output) -> "Iterator[Any]":
 
     with spinner() as told:
         yield told
+
+
+def _add_the_past(made: argparse.ArgumentParser) -> None:
+    """Add the flags; with one of them the report is about the past."""
+    group = made.add_argument_group("the past (as monitor, prune and the guard recorded it)")
+    group.add_argument("--since", metavar="DURATION", help="show how full the disk was over the last 24h, 7d, ...")
+    audited = "list each deletion: when, by whom, why and how large (--since limits it)"
+    group.add_argument("--audit", action="store_true", help=audited)
+
+
+def _tell_the_past(options: argparse.Namespace, output: Output) -> int:
+    """Show the past, also of paths that are gone. Exit 3 if the history can't be read."""
+    since = time.time() - duration("since", options.since or AUDIT_DAYS)
+    if options.audit:
+        gone, fault = deletions(options.paths, since)
+        page, document = audit.page(gone), audit.document(gone)
+    else:
+        taken, fault = samples(options.paths, since)
+        page, document = charts.page(taken, since, columns()), charts.document(taken, since)
+    if fault:
+        output.message(printable(fault))
+    output.result(page)
+    output.document(document | {"errors": [{"message": fault}] if fault else []})
+    return 3 if fault else 0

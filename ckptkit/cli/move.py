@@ -7,7 +7,7 @@ from ckptkit.cli import options as flags
 from ckptkit.cli import terminal
 from ckptkit.cli.output import Output
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.plan import Moved
+from ckptkit.model.decision import Moved
 from ckptkit.ops.move import destination
 from ckptkit.ops.move import move as ops_move
 from ckptkit.ops.read import bytes_at, rules_for, trust_for

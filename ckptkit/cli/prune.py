@@ -7,7 +7,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.model.plan import Plan
+from ckptkit.model.decision import Plan
 from ckptkit.ops.prune import Pruned, prune
 from ckptkit.ops.read import find_runs, rules_for, trust_for, unnamed
 from ckptkit.render import text

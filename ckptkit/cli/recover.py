@@ -12,7 +12,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
-from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.ops.crash_log import Diagnosis, diagnosed
 from ckptkit.ops.diskreport import Report
 from ckptkit.ops.latest import Latest

@@ -5,7 +5,7 @@ import argparse
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.model.plan import StripPlan
+from ckptkit.model.decision import StripPlan
 from ckptkit.ops.read import trust_for
 from ckptkit.ops.strip import Stripped, keep_resumable
 from ckptkit.ops.strip import strip as ops_strip

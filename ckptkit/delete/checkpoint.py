@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 
 from ckptkit.model.checkpoint import ASIDE, DEEPEST, Checkpoint, Leftover
-from ckptkit.model.plan import Failure
+from ckptkit.model.decision import Failure
 
 GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS of a 64-bit Linux, ioctl_iflags(2)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 from ckptkit.delete.checkpoint import ANOTHER, DIRECTORY, Removal, first_of, in_words, opened
 from ckptkit.model.checkpoint import OURS, Checkpoint
-from ckptkit.model.plan import Failure, StripPart
+from ckptkit.model.decision import Failure, StripPart
 
 
 def strip_checkpoint(

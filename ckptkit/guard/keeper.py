@@ -9,7 +9,7 @@ from functools import partial
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
-from ckptkit.guard.bounded import Bounded
+from ckptkit.guard.bounded_disk import Bounded
 from ckptkit.guard.claim import Hold
 from ckptkit.guard.room import SOURCE, Room, warn
 from ckptkit.guard.settings import GuardSettings

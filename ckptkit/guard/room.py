@@ -13,7 +13,7 @@ from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
-from ckptkit.model.plan import Outcome, Plan
+from ckptkit.model.decision import Outcome, Plan
 from ckptkit.ops.discard import set_aside as ops_set_aside
 from ckptkit.ops.execute import settled_available_bytes
 from ckptkit.ops.preflight import preflight

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ckptkit.history.remembered import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
-from ckptkit.system import files
+from ckptkit.system import small_files
 from ckptkit.system.timeout import Patience
 
 Event = Sample | Save | Deletion | Damage | Alert
@@ -96,7 +96,7 @@ def _path() -> str:
 
 
 def _write(path: str, events: Sequence[Event]) -> None:
-    files.ensure_directory(os.path.dirname(path))
+    small_files.ensure_directory(os.path.dirname(path))
     with _opened(path) as db, db:  # the inner one commits, or rolls back
         db.execute("BEGIN IMMEDIATE")
         _prepare(db)

@@ -9,7 +9,7 @@ import zlib
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 # For a user without a home. Whatever is tried below it fails with ENOTDIR, and is forgotten like on any other disk.
 NOWHERE = "/dev/null/ckptkit"
@@ -192,7 +192,7 @@ def replace_file(path: str, content: dict[str, Any]) -> str:
     """Given a path and JSON values, put them there in one step. Returns "" or why that failed."""
     temporary = f"{path}.{os.getpid()}"
     try:
-        files.ensure_directory(os.path.dirname(path))
+        small_files.ensure_directory(os.path.dirname(path))
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(content, file)
         os.replace(temporary, path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.facts import VerbPage
-from ckptkit.manual.layout import commands, filled, folded, listed
+from ckptkit.manual.columns import commands, filled, folded, listed
+from ckptkit.manual.contents import VerbPage
 
 
 def usage(page: VerbPage, columns: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.facts import Option, VerbPage
+from ckptkit.manual.contents import Option, VerbPage
 
 NAMES = ("bash", "zsh", "fish")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.model.advice import ScriptReport
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Volume, Worker
-from ckptkit.model.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

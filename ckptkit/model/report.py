@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from ckptkit.model.advice import Flag
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
 from ckptkit.model.events import Outlook, Sample
-from ckptkit.model.plan import Plan
 
 
 class Trail(NamedTuple):

@@ -15,7 +15,7 @@ from ckptkit.model.advice import Cause
 from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.start import start_of
 from ckptkit.runs import discover
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 HEAD_BYTES = 1 << 16  # where a log shows the command
 TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
@@ -103,7 +103,7 @@ def _is_run(named: str, run: str) -> bool:
 
 def _read(log: str) -> tuple[str, str]:
     """The log's beginning and its end, as text. Raises OSError."""
-    with files.opened(log, follow=True) as file:
+    with small_files.opened(log, follow=True) as file:
         head = file.read(HEAD_BYTES)
         file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
         return head.decode("utf-8", "replace"), file.read(TAIL_BYTES).decode("utf-8", "replace")

@@ -17,7 +17,7 @@ from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
 from ckptkit.schedulers import cron, crontab, systemd, tmux
-from ckptkit.schedulers.calls import processes
+from ckptkit.schedulers.box_tools import processes
 
 WAYS = ("cron", "systemd", "tmux")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
-from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.ops.execute import execute
 from ckptkit.ops.prune import Pruned
 from ckptkit.ops.read import in_use, judge, moment

@@ -9,8 +9,8 @@ from ckptkit import config
 from ckptkit.advise import flags
 from ckptkit.errors import CkptkitError
 from ckptkit.model.advice import Flag
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Eaters, Volume
-from ckptkit.model.plan import Plan
 from ckptkit.model.report import Box, Trail
 from ckptkit.ops import outlook
 from ckptkit.ops.at_work import with_guards

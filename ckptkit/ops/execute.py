@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ckptkit import delete, layouts
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
-from ckptkit.model.plan import Decision, Failure, Outcome, Plan, Strip, StripPart
+from ckptkit.model.decision import Decision, Failure, Outcome, Plan, Strip, StripPart
 from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of

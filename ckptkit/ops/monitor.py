@@ -15,9 +15,9 @@ from ckptkit import arguments, forecast
 from ckptkit.advise import levels
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.history import records
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Save, Sight, VolumeSight
-from ckptkit.model.plan import Decision, Plan
 from ckptkit.notify import prometheus
 from ckptkit.notify.sink import AlertSink
 from ckptkit.ops import record

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
-from ckptkit.model.plan import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, Plan
+from ckptkit.model.decision import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, Plan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.move_here import Here, NotCopied
 from ckptkit.ops.move_there import There

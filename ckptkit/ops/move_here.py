@@ -13,7 +13,7 @@ from contextlib import suppress
 from ckptkit import calling, delete, layouts
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS, Checkpoint, Leftover, Run
-from ckptkit.model.plan import Failure
+from ckptkit.model.decision import Failure
 from ckptkit.ops.latest import latest
 from ckptkit.ops.read import judge
 from ckptkit.policy.keep import first_finding

@@ -9,7 +9,7 @@ from shlex import join, quote
 from ckptkit import layouts
 from ckptkit.errors import NoSuchRun, RemoteFailed, UsageError
 from ckptkit.model.checkpoint import MOVING, Checkpoint
-from ckptkit.model.plan import Failure
+from ckptkit.model.decision import Failure
 from ckptkit.ops.move_here import MEMORY, NotCopied
 from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding

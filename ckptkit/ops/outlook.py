@@ -8,9 +8,9 @@ from ckptkit import config
 from ckptkit.errors import CkptkitError
 from ckptkit.forecast import volume_full
 from ckptkit.history import records
+from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
-from ckptkit.model.plan import Plan
 from ckptkit.model.report import Trail
 from ckptkit.ops import record
 from ckptkit.policy.keep import Rules

@@ -19,7 +19,7 @@ from ckptkit.ops.read import judge, scan
 from ckptkit.policy import rules
 from ckptkit.policy.lineage import in_line
 from ckptkit.runs import discover
-from ckptkit.system import files, volumes
+from ckptkit.system import small_files, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,7 +137,7 @@ def _files(folder: str, file: str) -> list[str]:
 def _header(path: str, dtype: str | None) -> list[Shape]:
     """The shapes of one file; the header alone is read."""
     try:
-        with files.opened(path, follow=True) as file:
+        with small_files.opened(path, follow=True) as file:
             faults, _, header = safetensors.read(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         told = "give the directory with config.json, or --params"
@@ -153,7 +153,7 @@ def _header(path: str, dtype: str | None) -> list[Shape]:
 def _json(path: str) -> dict[str, Any] | None:
     """The object in a JSON file, None if there is no file. Raises UsageError."""
     try:
-        with files.opened(path, follow=True) as file:
+        with small_files.opened(path, follow=True) as file:
             content = bounded.loads(file.read(LARGEST_JSON))
     except FileNotFoundError:
         return None

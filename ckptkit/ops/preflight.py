@@ -17,8 +17,8 @@ from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageErr
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.advice import Check, ScriptReport
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Worker
-from ckptkit.model.plan import Decision, Plan
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.cron import root_of, watcher
 from ckptkit.ops.latest import latest
@@ -27,7 +27,7 @@ from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import kind_of
 from ckptkit.render import text
 from ckptkit.runs import discover, nearby, trackers
-from ckptkit.system import files, volumes
+from ckptkit.system import small_files, volumes
 from ckptkit.system.processes import ancestors, command_of
 from ckptkit.system.trainings import session_of
 
@@ -297,7 +297,7 @@ def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
     if checkpoint is None:
         return None
     with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged
-        with files.opened(os.path.join(checkpoint, "training_args.bin")) as file:
+        with small_files.opened(os.path.join(checkpoint, "training_args.bin")) as file:
             found = training_args.settings(file, os.fstat(file.fileno()).st_size)
         budget.saving(found)
         return found or None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ckptkit import history
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
-from ckptkit.model.plan import Decision, Outcome, Plan
+from ckptkit.model.decision import Decision, Outcome, Plan
 from ckptkit.ops.read import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import DEFAULT_RULES, Rules

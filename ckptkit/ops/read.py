@@ -12,7 +12,7 @@ from ckptkit import config, layouts
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
-from ckptkit.model.plan import Decision, Plan, Writer
+from ckptkit.model.decision import Decision, Plan, Writer
 from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
@@ -25,7 +25,7 @@ from ckptkit.verify.verdict import WHOLE, Reading
 from ckptkit.verify.verdict import verify as verify_checkpoint
 
 if TYPE_CHECKING:
-    from ckptkit.model.plan import Strip, StripPlan
+    from ckptkit.model.decision import Strip, StripPlan
 
 
 def rules_for(

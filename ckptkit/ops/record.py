@@ -9,9 +9,9 @@ from ckptkit.errors import CkptkitError
 from ckptkit.history import records
 from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
+from ckptkit.model.decision import Outcome, Plan, StripPlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Damage, Deletion, Sample, Save
-from ckptkit.model.plan import Outcome, Plan, StripPlan
 from ckptkit.runs import discover
 from ckptkit.system import volumes
 

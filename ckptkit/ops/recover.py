@@ -9,7 +9,7 @@ from ckptkit.advise.afterwards import afterwards
 from ckptkit.advise.preflight import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.advice import Check
-from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.ops import discard
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.crash_log import Diagnosis, diagnosed, log_of

@@ -7,7 +7,7 @@ from typing import Any
 from ckptkit import scripts as reading
 from ckptkit.errors import UsageError
 from ckptkit.model.advice import ScriptReport
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 LARGEST_BYTES = 1 << 20
 MOST_NAMED = 50  # scripts in one file of settings
@@ -40,7 +40,7 @@ def scripts(
 def _script(path: str, flag: str) -> ScriptReport:
     """Look at one script. flag: what a person named it with: then one that can't be read is a UsageError."""
     try:
-        raw = files.content(path, follow=True, largest=LARGEST_BYTES)
+        raw = small_files.content(path, follow=True, largest=LARGEST_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if flag:

@@ -12,7 +12,7 @@ from ckptkit.advise import restart
 from ckptkit.history.remembered import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 SCRIPT_BYTES = 1 << 20
 
@@ -78,7 +78,7 @@ def _shown(head: str) -> Start | None:
 def _script(start: Start) -> str:
     """Its text; "" where it can't be read any more."""
     path = os.path.join(start.directory or os.getcwd(), restart.script_of(start.words))
-    with suppress(OSError), files.opened(path, follow=True) as file:
+    with suppress(OSError), small_files.opened(path, follow=True) as file:
         return file.read(SCRIPT_BYTES).decode("utf-8", "replace")
     return ""
 

@@ -8,7 +8,7 @@ from ckptkit import config, delete
 from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.plan import Failure, Outcome, Strip, StripPlan
+from ckptkit.model.decision import Failure, Outcome, Strip, StripPlan
 from ckptkit.ops import execute
 from ckptkit.ops.read import in_use, judge, moment, require_intact, scan
 from ckptkit.policy import strip as strip_policy

@@ -11,7 +11,7 @@ from ckptkit import config, delete, history, layouts
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
 from ckptkit.formats.stream import Pace
 from ckptkit.model.checkpoint import ASIDE, Finding, Judged, Leftover
-from ckptkit.model.plan import Failure
+from ckptkit.model.decision import Failure
 from ckptkit.policy import rules
 from ckptkit.runs import discover
 from ckptkit.system import lock

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ckptkit.calling import command
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
-from ckptkit.model.plan import Decision, Plan, Writer
+from ckptkit.model.decision import Decision, Plan, Writer
 from ckptkit.policy.lineage import (
     diverged_names,
     in_line,
@@ -25,7 +25,7 @@ from ckptkit.policy.lineage import (
 from ckptkit.policy.rules import DEFAULT_RULES, Best, Range, Rules
 
 if TYPE_CHECKING:
-    from ckptkit.model.plan import Strip
+    from ckptkit.model.decision import Strip
 
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
 Kept = dict[str, str]

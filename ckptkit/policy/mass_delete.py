@@ -11,7 +11,7 @@ from typing import Any
 from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.plan import Decision, Plan
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.policy.keep import Best, Range, Rules
 from ckptkit.policy.lineage import in_line, kind_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.plan import Strip, StripPart, StripPlan
+from ckptkit.model.decision import Strip, StripPart, StripPlan
 from ckptkit.policy.keep import BEING_WRITTEN, UNJUDGED, first_finding
 from ckptkit.policy.lineage import in_line, kind_of
 

@@ -5,8 +5,8 @@ The standard library alone draws it: at 3 a.m. a box has nothing else.
 
 from collections.abc import Iterator
 
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Volume
-from ckptkit.model.plan import Decision, Plan
 from ckptkit.model.report import Box
 from ckptkit.render import freeing, outlook, plain
 from ckptkit.render.tables import GAP, Section, sections, table, wrapped

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ckptkit.calling import command
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.events import Outlook, Sample
-from ckptkit.model.plan import Decision, Plan
 from ckptkit.render.json import Document, iso
 from ckptkit.render.pieces import text
 from ckptkit.render.text import table

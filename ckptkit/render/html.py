@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 
 from ckptkit.model.advice import Flag
+from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Cache, Eater, Eaters, Volume
-from ckptkit.model.plan import Decision, Plan
 from ckptkit.model.report import Box, Trail
 from ckptkit.render import charts, freeing, tables
 from ckptkit.render.json import iso

@@ -4,9 +4,9 @@ from typing import Any
 
 from ckptkit.model.advice import Flag
 from ckptkit.model.checkpoint import Judged, Verdict
+from ckptkit.model.decision import Decision, Failure, Outcome, Plan
 from ckptkit.model.disk import Eaters, Training, Volume
 from ckptkit.model.events import Alert
-from ckptkit.model.plan import Decision, Failure, Outcome, Plan
 from ckptkit.model.report import Box, Trail
 from ckptkit.render import outlook
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.model.plan import Moved, MoveItem, MovePlan
+from ckptkit.model.decision import Moved, MoveItem, MovePlan
 from ckptkit.render.text import table, verdict_words
 from ckptkit.units import count, human, printable
 

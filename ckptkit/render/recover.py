@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from ckptkit.model.advice import Cause, Check, Flag
+from ckptkit.model.decision import Decision, Outcome, Plan
 from ckptkit.model.disk import Volume
-from ckptkit.model.plan import Decision, Outcome, Plan
 from ckptkit.model.report import Box
 from ckptkit.render import text
 from ckptkit.units import count, human, percent, printable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptkit.model.plan import Outcome, Strip, StripPlan
+from ckptkit.model.decision import Outcome, Strip, StripPlan
 from ckptkit.render.text import table
 from ckptkit.units import count, human, printable
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit.model.advice import Check
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.model.plan import Decision, Outcome, Plan
+from ckptkit.model.decision import Decision, Outcome, Plan
 from ckptkit.units import age, count, human, printable
 
 

@@ -6,7 +6,7 @@ Not inside the checkpoint: a file added there changes its mtime, by which the Tr
 import os
 
 from ckptkit.errors import UsageError
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 FILE = ".ckptkit-pins"
 
@@ -15,7 +15,7 @@ def read(run: str) -> frozenset[str]:
     """Given a run, return the pinned names. Raises UsageError if they can't be read: nobody may guess them empty."""
     path = os.path.join(run, FILE)
     try:
-        return frozenset(line for line in files.content(path).decode().splitlines() if line)
+        return frozenset(line for line in small_files.content(path).decode().splitlines() if line)
     except FileNotFoundError:
         return frozenset()
     except (OSError, UnicodeDecodeError) as error:
@@ -28,6 +28,6 @@ def write(run: str, names: frozenset[str]) -> None:
     """Given a run and the names to pin from now on, replace the list whole. Raises OSError; then the old one stands."""
     fd = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        files.replace(fd, FILE, "".join(f"{name}\n" for name in sorted(names)).encode())
+        small_files.replace(fd, FILE, "".join(f"{name}\n" for name in sorted(names)).encode())
     finally:
         os.close(fd)

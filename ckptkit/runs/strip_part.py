@@ -5,7 +5,7 @@ from collections.abc import Container
 
 from ckptkit import layouts
 from ckptkit.model.checkpoint import OURS, Checkpoint, Leftover
-from ckptkit.model.plan import Plan, StripPart
+from ckptkit.model.decision import Plan, StripPart
 from ckptkit.runs.discover import allocated
 
 

@@ -9,7 +9,7 @@ import os
 import re
 
 from ckptkit.model.checkpoint import Run
-from ckptkit.system import files
+from ckptkit.system import small_files
 
 FILES = ("latest", "latest_checkpointed_iteration.txt")
 LARGEST_BYTES = 4096
@@ -47,7 +47,9 @@ def _texts(run: str) -> list[tuple[str, str]]:
     found = []
     for name in FILES:
         try:
-            text = files.content(os.path.join(run, name), largest=LARGEST_BYTES).decode("utf-8", "replace").strip()
+            text = (
+                small_files.content(os.path.join(run, name), largest=LARGEST_BYTES).decode("utf-8", "replace").strip()
+            )
         except OSError:  # not there, a link, a directory: nothing of a framework's
             continue
         found += [(name, text)] if text else []

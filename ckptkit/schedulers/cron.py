@@ -11,7 +11,7 @@ from contextlib import suppress
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
 from ckptkit.schedulers import crontab
-from ckptkit.schedulers.calls import as_root, call, installing
+from ckptkit.schedulers.box_tools import as_root, call, installing
 
 DAEMONS = ("cron", "crond", "fcron")
 MOST_LINES = 3  # of what crontab says

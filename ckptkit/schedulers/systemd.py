@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
-from ckptkit.schedulers.calls import call
-from ckptkit.system import files
+from ckptkit.schedulers.box_tools import call
+from ckptkit.system import small_files
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 MARK = "# ckptkit: RUNS "
@@ -70,7 +70,7 @@ def _write(made: Mapping[str, str]) -> None:
         fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name, text in made.items():
-                files.replace(fd, name, os.fsencode(text))
+                small_files.replace(fd, name, os.fsencode(text))
         finally:
             os.close(fd)
     except OSError as error:

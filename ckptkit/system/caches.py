@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ckptkit.calling import command
 from ckptkit.model.checkpoint import ASIDE
 from ckptkit.model.disk import Cache
-from ckptkit.system import files
+from ckptkit.system import small_files
 from ckptkit.system.usage import size_of
 from ckptkit.system.volumes import mount_of
 
@@ -131,7 +131,7 @@ def _cores(folder: str) -> Iterator[Place]:
 
 def _is_core(path: str) -> bool:
     try:
-        with files.opened(path) as file:
+        with small_files.opened(path) as file:
             head = file.read(ELF_TYPE.stop)
     except OSError:
         return False

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, pairwise
 
+from ckptkit.model.decision import Writer
 from ckptkit.model.disk import OpenFile
-from ckptkit.model.plan import Writer
 
 NO_DISK = ("/memfd:", "/SYSV", "/dev/zero", "/i915", "/[aio]")  # memory that the kernel shows as a deleted file
 

@@ -14,7 +14,7 @@ from ckptkit import layouts
 from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
-from ckptkit.system import files
+from ckptkit.system import small_files
 from ckptkit.verify.facts import CheckpointParts
 
 TWO_WRITERS = "two programs wrote here"
@@ -173,7 +173,7 @@ def _settings(checkpoint: Checkpoint, layout: Layout, names: frozenset[str]) -> 
     from ckptkit.formats import training_args
 
     try:
-        with files.opened(os.path.join(checkpoint.folder, name)) as file:
+        with small_files.opened(os.path.join(checkpoint.folder, name)) as file:
             made_by, values = training_args.content(file, os.fstat(file.fileno()).st_size)
     except OSError:
         return SettingsFacts()

@@ -12,7 +12,7 @@ from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, FileDigest, Finding, Level, Manifest, Verdict
-from ckptkit.system import files as careful
+from ckptkit.system import small_files as careful
 from ckptkit.verify.facts import CheckpointParts, Seen
 
 FILE = f"{OURS}manifest.json"

@@ -10,7 +10,7 @@ from ckptkit.formats import Fault, bounded, safetensors, torch_zip, trainer_stat
 from ckptkit.formats.bounded import TooLargeError
 from ckptkit.layouts import Layout, Weights, fits
 from ckptkit.model.checkpoint import Checkpoint, File, FileDigest, Level, Manifest, TrainerState
-from ckptkit.system import files as careful
+from ckptkit.system import small_files as careful
 from ckptkit.verify.facts import LONGEST_TAG, SHARDED, TAG, CheckpointParts, Reading, Seen
 
 LARGEST_JSON_BYTES = 100_000_000

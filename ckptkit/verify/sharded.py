@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptkit.model.checkpoint import Checkpoint, Finding
-from ckptkit.system import files
+from ckptkit.system import small_files
 from ckptkit.verify.facts import SHARDED, TAG, CheckpointParts
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def _written_over(checkpoint: Checkpoint, index: str, shards: Sequence[str]) -> 
     """Shards that were written again after the index that names them, where the file system shows it."""
     times = {file.name: file.modified_at for file in checkpoint.files}
     later = [name for name in shards if times.get(name, 0.0) > times[index]]
-    born = files.born_at(os.path.join(checkpoint.path, index)) if later else None
+    born = small_files.born_at(os.path.join(checkpoint.path, index)) if later else None
     for name in later[:MOST_TOLD]:
-        shard_born = files.born_at(os.path.join(checkpoint.path, name))
+        shard_born = small_files.born_at(os.path.join(checkpoint.path, name))
         if born and shard_born and _again(times[index], born, times[name], shard_born):
             told = f"was written after {index}: a save into this directory broke off, or somebody copied or touched it"
             yield Finding(name, "perhaps-mixed", told)

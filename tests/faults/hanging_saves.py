@@ -40,7 +40,7 @@ def drawn(right: Known, rng: random.Random, every: bool) -> Iterator[Refusal]:
 
 def shorten_bounds() -> None:
     """So that a test can wait for them."""
-    bounded = importlib.import_module("ckptkit.guard.bounded")
+    bounded = importlib.import_module("ckptkit.guard.bounded_disk")
     for name, seconds in SHORT_BOUNDS.items():
         assert hasattr(bounded, name)
         setattr(bounded, name, seconds)

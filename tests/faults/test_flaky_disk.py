@@ -220,10 +220,10 @@ def test_a_disk_that_hangs_costs_saves_and_not_the_training(disk, tally, monkeyp
     import tiny
 
     import ckptkit
-    from ckptkit.guard import bounded
+    from ckptkit.guard import bounded_disk
 
-    monkeypatch.setattr(bounded, "LONGEST_SECONDS", 10.0)
-    monkeypatch.setattr(bounded, "STILL_HANGING_SECONDS", 0.5)
+    monkeypatch.setattr(bounded_disk, "LONGEST_SECONDS", 10.0)
+    monkeypatch.setattr(bounded_disk, "STILL_HANGING_SECONDS", 0.5)
     run = f"{disk.path}/run"
     trainer = tiny.trainer(run, max_steps=60)
     guard = ckptkit.guard(trainer, 2)

@@ -63,7 +63,7 @@ MUTANTS = {
         "        aside = checkpoint.name\n",
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[prune]", whole=True),
     "pins written in place": Mutant(
-        "system/files.py", '    temporary = f"{name}.tmp"\n', "    temporary = name\n",
+        "system/small_files.py", '    temporary = f"{name}.tmp"\n', "    temporary = name\n",
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[pin]", often=True),
     "error of any call swallowed": Mutant(
         "delete/checkpoint.py",
@@ -80,16 +80,17 @@ MUTANTS = {
         "runs/pins.py", "    except FileNotFoundError:\n", "    except OSError:\n",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "written through a link": Mutant(
-        "system/files.py",
+        "system/small_files.py",
         "os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC", "os.O_WRONLY | os.O_CREAT | os.O_TRUNC",
         f"{ATTACKS}_link_swapped_in_before_any_call_reaches_nothing_outside[pin-pins-hard link]"),
     "temporary name trusted": Mutant(
-        "system/files.py", "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644,",
+        "system/small_files.py",
+        "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644,",
         "    os.link(name, temporary, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)\n"
         "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644,",
         f"{ATTACKS}_pins_and_manifests_write_through_no_link[hard link]"),
     "special file opened": Mutant(
-        "system/files.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
+        "system/small_files.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "two dots accepted": Mutant(
         "verify/manifest.py", "        if name in parts.seen:\n",
