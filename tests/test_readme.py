@@ -20,9 +20,9 @@ ELSEWHERE = {
     "pip install .": "tests/test_install.py",
     "bin/train": "tests/test_train.py",
     "bin/test": ".ci/run",
-    "ckptkit cron --install RUNS": "tests/test_cron.py",
-    "ckptkit cron --show": "tests/test_cron.py",
-    "ckptkit cron --remove": "tests/test_cron.py",
+    "ckptkit cron --install RUNS": "tests/schedulers/test_cron.py",
+    "ckptkit cron --show": "tests/schedulers/test_cron.py",
+    "ckptkit cron --remove": "tests/schedulers/test_cron.py",
 }
 QUOTED = ["SafetensorError: Error while serializing: I/O error: No space left on device (os error 28)"]  # no command
 
@@ -88,11 +88,11 @@ def test_the_lines_of_3_am_do_their_part_one_after_the_other(person):
 
 @pytest.mark.mounts
 def test_the_lines_of_moving_do_their_part_on_a_second_volume(person, mount):
-    """Those to another box: tests/test_move_ssh.py."""
+    """Those to another box: tests/ops/test_move_ssh.py."""
     second = mount("ext4", megabytes=16)
     lines = fenced_lines((CHECKOUT / "docs/moving.md").read_text())
     here = [line for line in lines if "ssh:" not in line and not line.startswith(("#", "mv "))]
-    assert len(here) >= 4 and "--ssh-command" in (CHECKOUT / "tests/test_move_ssh.py").read_text()
+    assert len(here) >= 4 and "--ssh-command" in (CHECKOUT / "tests/ops/test_move_ssh.py").read_text()
     for line in here:
         done = person(line.replace("/mnt/second", second).replace("DEST", f"{second}/DEST"))
         assert done.returncode == 0, (line, done.stdout, done.stderr)

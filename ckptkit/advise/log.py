@@ -1,7 +1,7 @@
 """PURE: what ended a training, from the tail of its log. A full disk has five faces, and none of them says "full disk".
 
 Sources of the words: safetensors 0.4 to 0.8 (its error changed its text and its module), torch's zip writer (it names
-no errno), transformers' resume, the kernel's errno texts; docs of each were run, see tests/test_diagnose.py.
+no errno), transformers' resume, the kernel's errno texts; docs of each were run, see tests/advise/test_diagnose.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Leftover
 from ckptkit.policy.keep import Best, Range, Rules
-from tests.test_policy import NOW, SIZE, judged, made, steps
+from tests.policy.test_policy import NOW, SIZE, judged, made, steps
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 MUTANT = bool(os.environ.get("CKPTKIT_MUTANT"))  # broken on purpose: it ends at the first example that shows it

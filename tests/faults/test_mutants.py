@@ -53,11 +53,11 @@ MUTANTS = {
     "oldest kept": Mutant("policy/keep.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
     "deleted before verified": Mutant(
         "ops/execute.py", "    _survivors_still_intact(made)\n", "",
-        "tests/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
+        "tests/ops/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
         "delete/checkpoint.py",
         "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
-        "tests/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
+        "tests/delete/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
     "removed under its own name": Mutant(
         "delete/checkpoint.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n",
         "        aside = checkpoint.name\n",
@@ -71,7 +71,7 @@ MUTANTS = {
         f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
     "unreadable one no failure": Mutant(
         "cli/acting.py", "    return 3 if left else 0\n", "    return 0\n",
-        "tests/test_cli.py::test_one_that_can_not_be_read_is_left_alone_told_and_no_success[prune]", often=True),
+        "tests/cli/test_cli.py::test_one_that_can_not_be_read_is_left_alone_told_and_no_success[prune]", often=True),
     "symlink followed by the removal": Mutant(
         "delete/checkpoint.py", "            yield from self.attempt(path, lambda: os.unlink(name, dir_fd=fd))\n",
         "            yield from self.attempt(path, lambda: os.unlink(os.path.realpath(path)))\n",

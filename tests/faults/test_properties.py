@@ -27,8 +27,8 @@ from tests.faults.drawn import (
     hold,
     plan_of,
 )
+from tests.policy.test_policy import NOW, SIZE, judged, made, reasons, steps
 from tests.support.runs import make_run, tree
-from tests.test_policy import NOW, SIZE, judged, made, reasons, steps
 
 # --- one plan -------------------------------------------------------------------------------------------------------
 

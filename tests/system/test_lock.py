@@ -14,7 +14,7 @@ from ckptkit.system import lock
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import names, tree
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 HOLD = """
 import sys, time

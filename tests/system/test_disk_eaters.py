@@ -12,7 +12,7 @@ from ckptkit.system import usage
 
 MB = 1 << 20
 WALKS = {"du": usage.walk_with_du, "python": usage.walk}
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(params=WALKS)

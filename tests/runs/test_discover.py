@@ -13,7 +13,7 @@ import pytest
 from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.runs import discover
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 STRAY = ("checkpoint-", "checkpoint-best", "checkpoint-500.bak", "checkpoint-07", "checkpoint-5 ", "checkpoint-5\n",
          "checkpoint--5", "checkpoint-٥", "checkpoint-1e3", "checkpoint-5\x1b[m", "checkpoint-" + "9" * 30)  # fmt: skip
 OTHER = ("Checkpoint-5", "xcheckpoint-5", "\ncheckpoint-5", "runs", "final", "ckptkit.toml")

@@ -153,7 +153,7 @@ def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(run_of, ckptkit
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     code += f"print([j.verdict.state for j in read.judge(read.scan({run!r}))])\n"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['unknown', 'unknown', 'unknown']", done.stderr
 
 

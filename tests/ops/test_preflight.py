@@ -17,7 +17,7 @@ from ckptkit.policy.keep import DEFAULT_RULES, Range, Rules
 from tests.support.runs import make_run, names, tree
 from tests.support.waiting import wait_for
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 TWO = {100: "intact", 200: "intact"}
 
 

@@ -14,7 +14,7 @@ from ckptkit.ops.scripts import scripts
 from ckptkit.policy.keep import DEFAULT_RULES
 from tests.scripts.texts import text_of
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 CALLBACK = text_of("python", "names", "the_issue")
 LINE = next(number for number, line in enumerate(CALLBACK.splitlines(), 1) if "rmtree" in line)
 FIX = "remove that callback: ckptkit.guard(trainer, keep_last=2) does it"

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.replay.scenario import OTHER_USER
 from tests.support.bare import bare
 
-BIN = Path(__file__).resolve().parent.parent / "bin"
+BIN = Path(__file__).resolve().parents[2] / "bin"
 
 
 def test_python_that_is_not_there_is_one_line(tmp_path):

@@ -15,7 +15,7 @@ from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.ops.prune import discard, prune
 from tests.support.runs import make_run, names
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 NOW = 1_800_000_000.0
 

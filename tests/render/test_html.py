@@ -21,7 +21,7 @@ from ckptkit.ops.diskreport import report as ops_report
 from ckptkit.render import board, html
 from tests.support.runs import make_run
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
             "--enable-logging=stderr")  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.runs import tree
 
-BIN = Path(__file__).resolve().parent.parent / "bin"
+BIN = Path(__file__).resolve().parents[2] / "bin"
 CHANGING = "unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,truncate,ftruncate,link,linkat,symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,utimensat,creat,setxattr,fsetxattr,mknod,mknodat"  # noqa: E501
 
 

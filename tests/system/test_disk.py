@@ -193,6 +193,6 @@ def test_anothers_processes_are_no_error_to_an_ordinary_user(tmp_path):
     code += f"print(len(open_files({str(tmp_path)!r})))"
     if os.geteuid():
         code = code.replace("os.setuid(65534)", "None")
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=False)
     assert done.stdout == "0\n", done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.runs import make_run, names
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE = (CHECKOUT / "crontab.example").read_text()
 LINES = [line for line in EXAMPLE.splitlines() if re.match(r"[*0-9]", line)]
 # cron looks once a minute, and its first look may be a minute away; a sweep leaves alone what the verify of the same

@@ -12,13 +12,13 @@ import pytest
 
 from tests.support.runs import make_run, names, tree
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 VERBS = (
     "prune", "strip", "verify", "latest", "diskreport", "plan", "preflight", "recover", "monitor", "pin", "unpin",
     "discard", "cron", "move",
 )  # fmt: skip
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
 def one_line(called):

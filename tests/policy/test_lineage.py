@@ -19,8 +19,8 @@ from ckptkit.ops.read import plan as ops_plan
 from ckptkit.ops.read import verify as ops_verify
 from ckptkit.policy.keep import Best, Range, Rules, plan
 from ckptkit.policy.lineage import diverged_names, kind_of, newest_by_time, one_history, stale_names
+from tests.policy.test_policy import NOW, judged
 from tests.support.runs import make_run
-from tests.test_policy import NOW, judged
 
 # In the order of names 1000 comes first, 900 last: a copy in that order has the newest times on a lower step.
 STEPS = (100, 200, 900, 1000, 1100)
@@ -226,7 +226,7 @@ def judging(monkeypatch, **changes):
         change = dict(changes.get(checkpoint.name.replace("-", "_"), {}))
         refused = change.pop("refused", None)
         if refused and reading.pickles and not set(refused) <= set(reading.trust):
-            from tests.test_policy import REFUSED
+            from tests.policy.test_policy import REFUSED
 
             change["findings"] = (*verdict.findings, *REFUSED)
         return verdict._replace(**change)

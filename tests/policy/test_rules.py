@@ -16,7 +16,7 @@ from ckptkit.errors import UsageError
 from ckptkit.policy.mass_delete import from_json
 from ckptkit.policy.rules import Best, Range, Rules
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 WHOLE = "must be a whole number above 0, or None to leave the rule out"
 SECONDS = "must be a number of seconds above 0, or text such as '2d'"
 BYTES = "must be a whole number of bytes above 0, or text such as '20G'"

@@ -27,7 +27,7 @@ from ckptkit.ops.prune import prune
 from ckptkit.ops.read import scan
 from tests.support.runs import make_run, restep, set_age
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 NOW = 1_800_000_000.0
 
