@@ -3,9 +3,12 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from ckptkit.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ckptkit"
@@ -92,6 +95,19 @@ def test_no_import_goes_round_in_a_circle():
         for leaf in leaves:
             del graph[leaf]
     assert not graph
+
+
+# One name of a file for what several rooms do about it: a verb, a framework, and the checkpoint itself.
+FRAMEWORKS = {"dcp", "lightning"}
+SHARED = set(VERBS) | FRAMEWORKS | {"checkpoint", "outlook"}
+
+
+def test_no_name_of_a_class_or_a_file_stands_for_two_things():
+    classes, files = Counter(), Counter(file.stem for file in FILES if file.stem != "__init__")
+    for file in FILES:
+        classes.update(node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef))
+    assert [name for name, times in classes.items() if times > 1] == []
+    assert {name for name, times in files.items() if times > 1} - SHARED == set()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
-from ckptkit.ops.diskreport import Report, report
+from ckptkit.ops.diskreport import Report, report, write_page
 from ckptkit.ops.monitor import duration
 from ckptkit.ops.read import rules_for, trust_for
 from ckptkit.ops.record import deletions, samples
@@ -80,11 +80,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 
 def _write(found: Report, path: str, output: Output) -> int:
-    from ckptkit.cli import page
     from ckptkit.render import html
 
     try:
-        page.write(path, html.page(found))
+        write_page(path, html.page(found))
     except OSError as error:
         output.message(printable(f"can't write {path}: {error.strerror}; the file is unchanged"))
         return 3

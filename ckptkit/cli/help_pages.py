@@ -12,7 +12,7 @@ from typing import Protocol
 from ckptkit import calling
 from ckptkit.cli.verbs import VERBS, load
 from ckptkit.manual import page
-from ckptkit.manual.contents import Example, Group, Option, VerbPage, examples
+from ckptkit.manual.verb_facts import Example, Group, Option, VerbPage, examples
 
 NARROWEST, WIDEST, PIPE = 40, 110, 80  # columns
 GROUPS = {

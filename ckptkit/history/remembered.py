@@ -190,14 +190,10 @@ def _plain(value: Any) -> Any:
 
 def replace_file(path: str, content: dict[str, Any]) -> str:
     """Given a path and JSON values, put them there in one step. Returns "" or why that failed."""
-    temporary = f"{path}.{os.getpid()}"
     try:
         small_files.ensure_directory(os.path.dirname(path))
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(content, file)
-        os.replace(temporary, path)
+        small_files.replace_at(path, json.dumps(content).encode(), durable=False)
     except OSError as error:
-        _forget(temporary)
         return error.strerror or str(error)
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ckptkit.manual.columns import commands, filled, folded, listed
-from ckptkit.manual.contents import VerbPage
+from ckptkit.manual.verb_facts import VerbPage
 
 
 def usage(page: VerbPage, columns: int) -> str:

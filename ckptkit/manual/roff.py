@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.contents import Option, VerbPage
+from ckptkit.manual.verb_facts import Option, VerbPage
 
 KEEPS = "Keeps fine-tuning runs alive on small disks: deletes only what the rules release, resumes from what is intact."
 

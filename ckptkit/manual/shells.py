@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ckptkit.manual.contents import Option, VerbPage
+from ckptkit.manual.verb_facts import Option, VerbPage
 
 NAMES = ("bash", "zsh", "fish")
 

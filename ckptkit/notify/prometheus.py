@@ -3,11 +3,11 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit.model.events import Sight
 from ckptkit.notify.sink import AlertSink
+from ckptkit.system import small_files
 from ckptkit.units import printable
 
 Rows = list[tuple[tuple[str, ...], float | None]]
@@ -106,13 +106,5 @@ class Textfile(AlertSink):
 
     def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
         """Raises OSError; then the file is the one of the look before."""
-        temporary = f"{self.path}.{os.getpid()}"  # does not end in .prom, so no collector takes it
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(self.render(sight, standing))
-                os.fchmod(file.fileno(), 0o644)
-            os.replace(temporary, self.path)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        # Its temporary name does not end in .prom, so no collector takes that one.
+        small_files.replace_at(self.path, self.render(sight, standing).encode(), durable=False, mode=0o644)

@@ -17,7 +17,7 @@ from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.read import plan, trust_for
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
-from ckptkit.system import caches, quota, trainings, unlinked, usage, volumes
+from ckptkit.system import caches, quota, small_files, trainings, unlinked, usage, volumes
 from ckptkit.system.processes import environment, working_directory
 from ckptkit.units import count, printable
 
@@ -157,6 +157,11 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
         yield from flags.of_training(training, found.at)
     for trail in found.trails:
         yield from flags.of_trail(trail, found.at)
+
+
+def write_page(path: str, page: str) -> None:
+    """Put the text of a page into a file, whole or not at all. Raises OSError; then what was there still is."""
+    small_files.replace_at(path, page.encode())
 
 
 def _room_on(volume: Volume, found: Report) -> str:

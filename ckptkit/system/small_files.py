@@ -64,12 +64,25 @@ def ensure_directory(path: str) -> None:
             raise
 
 
-def replace(directory_fd: int, name: str, raw: bytes) -> None:
-    """Put a file of that name there, durably, whole or not at all. Raises OSError; then what was there still is.
+def replace_at(path: str, raw: bytes, durable: bool = True, mode: int | None = None) -> None:
+    """As `replace`, for a path that several processes may write at once: each has a temporary name of its own."""
+    directory, name = os.path.split(os.path.abspath(path))
+    directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        replace(directory_fd, name, raw, f"{name}.{os.getpid()}.tmp", durable, mode)
+    finally:
+        os.close(directory_fd)
 
-    Its temporary name may be taken: by what a killed writer left, or by a link that somebody else laid there.
+
+def replace(
+    directory_fd: int, name: str, raw: bytes, temporary: str = "", durable: bool = True, mode: int | None = None
+) -> None:
+    """Put a file of that name there, whole or not at all. Raises OSError; then what was there still is.
+
+    temporary: its name until then, default `NAME.tmp`. It may be taken: by what a killed writer left, or by a link that
+    somebody else laid there. durable: survives a crash of the box. mode: permissions, whatever the umask; None: by it.
     """
-    temporary = f"{name}.tmp"
+    temporary = temporary or f"{name}.tmp"
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=directory_fd)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=directory_fd)
@@ -77,7 +90,10 @@ def replace(directory_fd: int, name: str, raw: bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(raw)
             file.flush()
-            os.fsync(fd)
+            if mode is not None:
+                os.fchmod(fd, mode)
+            if durable:
+                os.fsync(fd)
         os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
     except OSError:
         with suppress(OSError):

@@ -41,8 +41,7 @@ MUTANTS = {
         "policy/lineage.py", "key=lambda j: (j.checkpoint.name not in stale, j.checkpoint.step, ",
         "key=lambda j: (j.checkpoint.step, ", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
     "clock believed": Mutant(
-        "policy/lineage.py", "saved_at(newer) > saved_at(older) and one_history(newer, older) is False",
-        "saved_at(newer) > saved_at(older)",
+        "policy/lineage.py", "return newer.verdict.written_in_order and saved_at(newer)", "return saved_at(newer)",
         f"{PLANS}_clock_jumps_change_nothing_for_count_rules"),
     "range below its low end": Mutant(
         "policy/keep.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
@@ -97,11 +96,11 @@ MUTANTS = {
         '        if ".." in name:\n            continue\n        if name in parts.seen:\n',
         f"{ATTACKS}_lying_manifest_touches_nothing_and_makes_nothing_outside_count[quick]", often=True),
     "names printed raw": Mutant(
-        "render/text.py",
+        "units.py",
         'c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name', "name",
         f"{NAMES}_no_hostile_name_reaches_the_terminal"),
     "nested without end": Mutant(
-        "model.py", "DEEPEST = 64", "DEEPEST = 10**6",
+        "model/checkpoint.py", "DEEPEST = 64", "DEEPEST = 10**6",
         f"{ATTACKS}_directories_nested_without_end_are_told_and_break_nothing"),
 }  # fmt: skip
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"

@@ -122,7 +122,7 @@ def second_is_refused(run, first, tally):
     tally.ran("races: second guards refused")
 
 
-UNLOCKED = ("lock.py", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "")
+UNLOCKED = ("system/lock.py", "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "")
 
 
 def collide(real, tmp_path, command, environment):
