@@ -12,12 +12,12 @@ from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
-from ckptkit.guard.room import LOCK_SECONDS, Room, existing, short, warn
+from ckptkit.guard.room import LOCK_SECONDS, Room, short, warn
 from ckptkit.guard.slots import Slots
 from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
 from ckptkit.system import lock
 from ckptkit.system.timeout import Patience, StandsStill
-from ckptkit.system.volumes import available_bytes
+from ckptkit.system.volumes import available_bytes, nearest_directory
 
 
 class FinalModel:
@@ -53,9 +53,9 @@ class FinalModel:
     def _admit(self, directory: str, need: int) -> str:
         """Make room and the directory; why not, or ""."""
         try:
-            place, settings = existing(directory), self.room.settings
+            place, settings = nearest_directory(directory), self.room.settings
             free = available_bytes(place)
-            if free < need and os.stat(place).st_dev == os.stat(existing(self.room.run)).st_dev:
+            if free < need and os.stat(place).st_dev == os.stat(nearest_directory(self.room.run)).st_dev:
                 waits = settings.on_full_timeout if settings.on_full == "wait" else 0.0
                 free = self.room.make(need, time.monotonic() + waits)
             if free < need:

@@ -26,7 +26,7 @@ from ckptkit.ops.record import deletions
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.render import text
 from ckptkit.runs import discover
-from ckptkit.system.volumes import available_bytes, free_bytes, volume
+from ckptkit.system.volumes import available_bytes, free_bytes, nearest_directory, volume
 from ckptkit.units import human
 
 WHO = "the guard"  # in the history
@@ -99,7 +99,7 @@ class Room:
             last = time.monotonic() >= until
             # What was deleted a moment ago, by us or by a neighbour, may not show yet: a save is worth the wait.
             if free < need and (deleted or (last and self._gives_back_late())):
-                free = settled_available_bytes(existing(self.run), need)
+                free = settled_available_bytes(nearest_directory(self.run), need)
             if free >= need or last:
                 return max(free, self.usable())
             time.sleep(POLL_SECONDS)
@@ -205,16 +205,16 @@ class Room:
         return bool(gone or (plan.leftovers and not outcome.failures))
 
     def _gives_back_late(self) -> bool:
-        return volume(existing(self.run)).filesystem in GIVES_BACK_LATE
+        return volume(nearest_directory(self.run)).filesystem in GIVES_BACK_LATE
 
     def available(self) -> int:
         """Bytes available where the run lies or will lie. Raises OSError."""
-        return available_bytes(existing(self.run))
+        return available_bytes(nearest_directory(self.run))
 
     def usable(self) -> int:
         """Bytes that a save by this user may really use: root writes into the reserve too. 0 where nobody knows."""
         try:
-            return free_bytes(existing(self.run)) if os.geteuid() == 0 else self.available()
+            return free_bytes(nearest_directory(self.run)) if os.geteuid() == 0 else self.available()
         except OSError:
             return 0
 
@@ -374,13 +374,6 @@ def short(path: str, need: int, free: int) -> str:
     have = f"{human(free)} are available"
     told = f"{path}: the save needs {human(need)}, {have} without deleting the last intact checkpoint"
     return f"{told}; what fills the disk: {command('diskreport', path)}"
-
-
-def existing(path: str) -> str:
-    """The path, or the nearest directory above it that is there already."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path) or "."
-    return path
 
 
 def warn(line: str) -> None:

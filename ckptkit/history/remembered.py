@@ -7,6 +7,7 @@ import os
 import sys
 import zlib
 from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ckptkit.system import small_files
@@ -53,25 +54,12 @@ def _user() -> str:
 
 
 def _via() -> str:
-    if any(name in CRON for name in _ancestors()):
+    from ckptkit.system import processes
+
+    parents = islice(processes.ancestors("self"), GENERATIONS)
+    if any(processes.command_of(pid) in CRON for pid in parents):
         return "cron"
     return "a terminal" if any(os.isatty(fd) for fd in (0, 1, 2)) else ""
-
-
-def _ancestors() -> list[str]:
-    """Names of the parents, nearest first."""
-    names: list[str] = []
-    process = os.getppid()
-    try:
-        while process > 0 and len(names) < GENERATIONS:
-            with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-                # pid (name) state parent ...: the name may hold blanks and brackets (proc(5))
-                before, _, after = file.read().rpartition(")")
-            names.append(before.partition("(")[2])
-            process = int(after.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    return names
 
 
 class Start(NamedTuple):

@@ -5,7 +5,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ckptkit import config
 from ckptkit.advise import flags
 from ckptkit.errors import CkptkitError
 from ckptkit.model.advice import Flag
@@ -14,7 +13,7 @@ from ckptkit.model.disk import Eaters, Volume
 from ckptkit.model.report import Box, Trail
 from ckptkit.ops import outlook
 from ckptkit.ops.at_work import with_guards
-from ckptkit.ops.read import plan, trust_for
+from ckptkit.ops.read import plan, rules_for, trust_for
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
 from ckptkit.system import caches, quota, small_files, trainings, unlinked, usage, volumes
@@ -45,7 +44,7 @@ class Report(Box):
 
 def report(
     paths: str | Sequence[str] = (".",),
-    rules_of: Callable[[str], Rules] = lambda run: default_rules(run),
+    rules_of: Callable[[str], Rules] = lambda run: rules_for(run, {}),
     now: float | None = None,
     *,
     depth: int = 0,
@@ -86,12 +85,6 @@ def report(
     order = ("red", "yellow", "green")
     raised = sorted(_flags(found, planned), key=lambda flag: order.index(flag.level))
     return found._replace(flags=tuple(raised))
-
-
-def default_rules(run: str) -> Rules:
-    """Given a run, return the rules that hold without flags."""
-    status = os.statvfs(run)
-    return config.rules(run, {}, os.environ, status.f_blocks * status.f_frsize)
 
 
 def _volumes(paths: Sequence[str]) -> tuple[Volume, ...]:

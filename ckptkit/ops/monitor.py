@@ -22,9 +22,8 @@ from ckptkit.notify import prometheus
 from ckptkit.notify.sink import AlertSink
 from ckptkit.ops import record
 from ckptkit.ops.at_work import at_work
-from ckptkit.ops.diskreport import default_rules
 from ckptkit.ops.outlook import foreseen, last_step
-from ckptkit.ops.read import plan
+from ckptkit.ops.read import plan, rules_for
 from ckptkit.policy import keep, rules
 from ckptkit.render import json
 from ckptkit.runs import discover
@@ -71,7 +70,7 @@ def _with_outlook(runs: Iterable[RunSight], samples_of: SamplesOf, outlook: Outl
 
 
 def _run(run: str, volume: Volume, now: float) -> RunSight:
-    made = plan(run, default_rules(run), now=now)
+    made = plan(run, rules_for(run, {}), now=now)
     if not made.decisions:
         raise NoSuchRun(f"{run!r} holds no checkpoint any more")
     newest = max(made.decisions, key=lambda d: d.checkpoint.modified_at)

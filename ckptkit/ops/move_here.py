@@ -63,7 +63,7 @@ class Here:
             again = calling.again(dest, f"ssh:{dest}")
             fix = f"; fix: {again}" if again else ""
             raise UsageError(f"DEST {dest!r}: another box is written ssh:HOST:PATH{fix}")
-        self._place = _existing(self.folder)
+        self._place = volumes.nearest_directory(self.folder, os.path.lexists)
         if not os.path.isdir(self._place):
             raise UsageError(f"DEST {dest!r}: {self._place} is a file: name a directory on another volume")
         if _one_volume(run, self._place):
@@ -289,13 +289,6 @@ class Here:
         draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
         local.file(source, draft, self._told)
         os.replace(draft, copy)
-
-
-def _existing(path: str) -> str:
-    """The nearest part of a path that is there."""
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def _one_volume(run: str, place: str) -> bool:

@@ -170,7 +170,7 @@ def facts(
     Raises UsageError, NoSuchRun.
     """
     run = _run(path)
-    place = _existing(run)
+    place = volumes.nearest_directory(run)
     newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
     made = _plan(run, rules, now, trust)
     own = settings is not None
@@ -266,12 +266,6 @@ def newer_unknown(made: Plan | None) -> tuple[Decision, ...]:
         d for d in unknown if not intact or d.checkpoint.step > intact.get(kind_of(d.checkpoint), d.checkpoint.step)
     ]
     return tuple(sorted(newer, key=lambda d: d.checkpoint.step, reverse=True))
-
-
-def _existing(path: str) -> str:
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Plan | None:

@@ -18,7 +18,7 @@ from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
 from ckptkit.runs import discover, pins, trackers
 from ckptkit.runs.strip_part import strip_leftovers
-from ckptkit.system import lock
+from ckptkit.system import lock, volumes
 from ckptkit.verify import manifest
 from ckptkit.verify.verdict import QUIET_SECONDS as QUIET_SECONDS
 from ckptkit.verify.verdict import WHOLE, Reading
@@ -36,18 +36,14 @@ def rules_for(
     asked: {rule: value or None} from Python, which beats all.
     """
     path = discover.run_directory(run)
-    status = os.statvfs(path)
-    return config.rules(path, flags, os.environ, status.f_blocks * status.f_frsize, file, asked)
+    return config.rules(path, flags, os.environ, volumes.total_bytes(path), file, asked)
 
 
 def rules_where(run: str, flags: Mapping[str, str | None], file: str | None = None) -> Rules:
     """As `rules_for`, also where the run will only be. Raises UsageError."""
     discover.refuse_empty(run)
-    path = place = os.path.realpath(run)
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    return config.rules(path, flags, os.environ, status.f_blocks * status.f_frsize, file)
+    path = os.path.realpath(run)
+    return config.rules(path, flags, os.environ, volumes.total_bytes(volumes.nearest_directory(path)), file)
 
 
 def trust_for(run: str, typed: Sequence[str], file: str | None = None) -> tuple[str, ...]:
@@ -281,8 +277,6 @@ def judge_again(checkpoint: Checkpoint, level: Level, now: float | None = None, 
 
 
 def _available_bytes(run: str) -> int:
-    from ckptkit.system import volumes  # loaded where it is asked: a sweep with nothing to do starts every ten minutes
-
     return volumes.available_bytes(run)
 
 

@@ -1,6 +1,7 @@
 """Volumes as the kernel tells them: statvfs and /proc/self/mountinfo. Changes nothing."""
 
 import os
+from collections.abc import Callable
 
 from ckptkit.model.disk import Volume
 
@@ -22,6 +23,19 @@ def volume(path: str) -> Volume:
         free_inodes=status.f_ffree,
         read_only=bool(status.f_flag & os.ST_RDONLY),
     )
+
+
+def nearest_directory(path: str, is_there: Callable[[str], bool] = os.path.isdir) -> str:
+    """The path, or the nearest directory above it that is there already. is_there: os.path.lexists: or a file, a link."""
+    while not is_there(path):
+        path = os.path.dirname(path) or "."
+    return path
+
+
+def total_bytes(path: str) -> int:
+    """Given any existing path, return the size of its volume. Raises OSError."""
+    status = os.statvfs(path)
+    return status.f_blocks * status.f_frsize
 
 
 def available_bytes(path: str) -> int:
