@@ -26,7 +26,7 @@ def volume(path: str) -> Volume:
 
 
 def nearest_directory(path: str, is_there: Callable[[str], bool] = os.path.isdir) -> str:
-    """The path, or the nearest directory above it that is there already. is_there: os.path.lexists: or a file, a link."""
+    """The path, or the nearest directory above it that is there already. is_there: lexists, for a file or link too."""
     while not is_there(path):
         path = os.path.dirname(path) or "."
     return path
