@@ -10,6 +10,7 @@ from statistics import median
 
 from ckptkit.advise import levels
 from ckptkit.calling import absolutely, command
+from ckptkit.model import thresholds
 from ckptkit.model.advice import Flag
 from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
@@ -17,13 +18,7 @@ from ckptkit.model.report import Trail
 from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.units import age, count, human, percent
 
-NOTICED, WARM, HOT, CRITICAL = 0.50, 0.60, 0.80, 0.90  # of a volume's bytes or inodes
 NAMED = 10  # leftovers in a message
-OUTLIER = 1.5  # times the median size of the run's checkpoints
-OPEN_DELETED_BYTES, OPEN_DELETED = 10**9, 0.02  # held by processes, on one volume; whichever is less
-CACHES = 0.05  # of a volume
-FULL_SOON, FULL_IN_SIGHT = 86_400, 7 * 86_400  # seconds until the volume is full, as it grows now
-SILENT_SECONDS = 900  # a training logs every few steps; its log should not stand still for longer
 LOST = ("overlay", "aufs")  # a container's own root
 MEMORY = ("tmpfs", "ramfs")
 
@@ -41,18 +36,10 @@ def of_volume(volume: Volume, fix: str = "") -> Iterator[Flag]:
 
 
 def _used(fraction: float, what: str, code: str, words: str, command: str) -> Flag:
-    message = f"{what} {percent(fraction)} {words}"
-    if fraction > CRITICAL:
-        return Flag("red", f"{code}-critical", f"{message}: the next save may fail", command)
-    if fraction > HOT:
-        return Flag("yellow", f"{code}-high", f"{message}: make room before the next save", command)
-    if fraction > WARM:
-        return Flag(
-            "yellow", f"{code}-filling", f"{message}: it is filling up (up to {percent(WARM)} is good)", command
-        )
-    if fraction > NOTICED:
-        return Flag("green", f"{code}-noticed", f"{message}: keep an eye on it")
-    return Flag("green", f"{code}-ok", message)
+    message, rung = f"{what} {percent(fraction)} {words}", thresholds.rung_of(fraction, thresholds.USED)
+    if rung is None:
+        return Flag("green", f"{code}-ok", message)
+    return Flag(rung.level, f"{code}-{rung.name}", f"{message}: {rung.words}", "" if rung.level == "green" else command)
 
 
 def of_quota(quota: Quota) -> Iterator[Flag]:
@@ -95,7 +82,7 @@ def of_caches(caches: Sequence[Cache], volumes: Sequence[Volume]) -> Iterator[Fl
         here = [cache for cache in caches if cache.mount == volume.mount]
         # A broken-off download lies inside its repository.
         size = sum(cache.allocated_bytes for cache in here if cache.kind != "hf-hub-incomplete")
-        if size > CACHES * volume.total_bytes:
+        if size > thresholds.CACHES_SHARE * volume.total_bytes:
             share = f"{human(size)}, {percent(size / volume.total_bytes)} of it"
             message = f"{volume.mount}: caches take {share}, most of it {here[0].path}"
             yield Flag("yellow", "caches", message, here[0].command)
@@ -109,7 +96,7 @@ def of_open_deleted(files: Sequence[OpenDeleted], volumes: Sequence[Volume]) -> 
     for volume in volumes:
         here = [file for file in files if file.mount == volume.mount]
         size = sum(file.allocated_bytes for file in here)
-        if size > min(OPEN_DELETED_BYTES, OPEN_DELETED * volume.total_bytes):
+        if size > min(thresholds.OPEN_DELETED_BYTES, thresholds.OPEN_DELETED_SHARE * volume.total_bytes):
             most = here[0]
             held = f"the largest is {most.path}, held by {most.process} (pid {most.pid})"
             message = f"{volume.mount}: deleted files that are still open take {human(size)}; {held}"
@@ -132,7 +119,7 @@ def of_training(found: Training, now: float) -> Iterator[Flag]:
     if found.log_deleted:
         copy = f"cp /proc/{found.pid}/fd/1 train.log"
         yield Flag("yellow", "log-deleted", f"{who} writes to {found.log}, which was deleted; copy it", copy)
-    elif found.log_written_at is not None and now - found.log_written_at > SILENT_SECONDS:
+    elif found.log_written_at is not None and now - found.log_written_at > thresholds.SILENT_LOG_SECONDS:
         message = f"{who} has written nothing to {found.log} for {age(now - found.log_written_at)}: it may hang"
         yield Flag("yellow", "log-silent", message, f"tail {shlex.quote(found.log)}; py-spy dump --pid {found.pid}")
 
@@ -144,8 +131,8 @@ def of_trail(trail: Trail, now: float) -> Iterator[Flag]:
         return
     look = command("diskreport", trail.mount)
     rate = levels.growth(trail.samples)
-    if rate is not None and rate > levels.GROWTH:
-        limit = f"more than {human(levels.GROWTH)}"
+    if rate is not None and rate > thresholds.GROWTH_BYTES:
+        limit = f"more than {human(thresholds.GROWTH_BYTES)}"
         yield Flag("yellow", "fast-growth", f"{trail.mount} grew by {human(rate)} in the last hour, {limit}", look)
     between = levels.steady(trail.samples)
     if between is not None and levels.is_healthy(*between):
@@ -157,11 +144,12 @@ def _full_in_sight(trail: Trail, now: float) -> Iterator[Flag]:
     if trail.outlook is None or trail.outlook.full_at is None:
         return
     left = trail.outlook.full_at - now
-    if left < FULL_IN_SIGHT:
+    rung = thresholds.rung_of(-left, thresholds.FULL)
+    if rung:
         step = f", at step {trail.outlook.full_step:,}" if trail.outlook.full_step is not None else ""
         when = "is full now" if left <= 0 else f"will be full in {age(left)}{step}, if it grows as it does now"
         fix = command("prune", trail.run, "--dry-run")
-        yield Flag("red" if left < FULL_SOON else "yellow", "growth", f"{trail.run}: {trail.mount} {when}", fix)
+        yield Flag(rung.level, "growth", f"{trail.run}: {trail.mount} {when}", fix)
 
 
 def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
@@ -206,7 +194,7 @@ def _outliers(plan: Plan) -> Iterator[Flag]:
         alike = [d.checkpoint for d in plan.intact if d.verdict.resumable == resumable]
         usual = median(checkpoint.apparent_bytes for checkpoint in alike) if len(alike) >= 3 else 0
         for checkpoint in alike if usual else ():
-            if checkpoint.apparent_bytes > OUTLIER * usual:
+            if checkpoint.apparent_bytes > thresholds.OUTLIER_TIMES * usual:
                 times = f"{checkpoint.apparent_bytes / usual:.1f} times as large as the others"
                 message = f"{checkpoint.path} is {human(checkpoint.apparent_bytes)}, {times}: see what else is in it"
                 yield Flag("yellow", "outlier", message, f"ls -laS {shlex.quote(checkpoint.path)}")

@@ -12,58 +12,53 @@ from typing import NamedTuple
 from ckptkit.calling import command
 from ckptkit.model.checkpoint import Severity
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Sight, VolumeSight
+from ckptkit.model.thresholds import (
+    DAY,
+    FULL,
+    GROWTH_BYTES,
+    HEADROOM,
+    HEALTHY_SHARES,
+    HOUR,
+    LATE_INTERVALS,
+    STEADY_SHARES,
+    USED,
+    Rung,
+)
 from ckptkit.units import age, count, human, percent, saves
 
-HOUR = 3600.0
-GROWTH = 5e9  # bytes an hour
 SHORTEST_TREND = HOUR / 2  # of samples from which a growth is told
 MOST_SAMPLES = 60  # for the slopes between all pairs of them
-LATE = 3  # intervals without a save
 SHORTEST_INTERVAL = 60.0  # copied checkpoints have times within one second of one another
-ASLEEP = 86_400.0  # a run that nobody saved to for longer, and for ten intervals, is not being trained
-STABLE = 0.05  # of the volume: less movement than that
-STABLE_SECONDS = 6 * HOUR  # for so long, or since it is watched
-HEALTHY = (0.30, 0.40)
+ASLEEP = DAY  # a run that nobody saved to for longer, and for ten intervals, is not being trained
+STEADY_SECONDS = 6 * HOUR  # for so long, or since it is watched
 PACE_SAVES = 2.0  # below so much headroom the monitor looks more often
 SHORTEST_WAIT = 5.0  # seconds
 
 
 class Ladder(NamedTuple):
-    """thresholds, rising, each with its level and its words; band: how far below one it is given up."""
+    """rungs, rising; well: what is said once it stands on none; band: how far below one it is given up."""
 
-    thresholds: tuple[float, ...]
-    levels: tuple[Severity, ...]
-    words: tuple[str, ...]
+    rungs: tuple[Rung, ...]
     well: str
     band: float = 0.0
 
 
+def _single(level: Severity, words: str, well: str, above: float = 0.0, band: float = 0.0) -> Ladder:
+    return Ladder((Rung(above, level, "", words),), well, band)
+
+
 LADDERS = {
-    "used": Ladder(
-        (0.50, 0.60, 0.80, 0.90),
-        ("yellow", "yellow", "red", "red"),
-        ("above 50 %", "above 60 %", "above 80 %", "above 90 %, so the next save may fail"),
-        "below 50 % again",
-        0.02,
-    ),
-    "inodes": Ladder((0.80, 0.90), ("yellow", "red"), ("above 80 %", "above 90 %"), "below 80 % again", 0.02),
-    "read-only": Ladder((0,), ("red",), ("no save can succeed",), "it can be written again"),
-    "growth": Ladder((GROWTH,), ("yellow",), ("more than 5 GB an hour",), "less than 5 GB an hour again", 1e9),
-    # Of the saves that fit, with a minus: fewer are worse.
-    "headroom": Ladder(
-        (-2.0, -1.0),
-        ("yellow", "red"),
-        ("make room soon", "the next save will fail"),
-        "that is enough again",
-        0.2,
-    ),
-    "count": Ladder((0,), ("yellow",), ("nothing prunes here",), "no more than the rules keep"),
-    "no-save": Ladder((LATE,), ("yellow",), ("training hangs, has died, or is done",), "it saves again"),
-    "damaged": Ladder((0,), ("red",), ("training can't resume from it",), "training can resume from it"),
-    # Hours until the volume is full, with a minus: fewer are worse.
-    "full-soon": Ladder((-24.0, -2.0), ("yellow", "red"), ("make room today", "make room now"), "", 1.0),
-    "unreadable": Ladder((0,), ("yellow",), ("it is not watched",), "it is watched again"),
-}  # fmt: skip
+    "used": Ladder(USED, "below 50 % again", 0.02),
+    "inodes": Ladder(USED, "below 50 % again", 0.02),
+    "read-only": _single("red", "no save can succeed", "it can be written again"),
+    "growth": _single("yellow", "more than 5 GB an hour", "less than 5 GB an hour again", GROWTH_BYTES, 1e9),
+    "headroom": Ladder(HEADROOM, "that is enough again", 0.2),
+    "count": _single("red", "nothing prunes here", "no more than the rules keep"),
+    "no-save": _single("yellow", "training hangs, has died, or is done", "it saves again", LATE_INTERVALS),
+    "damaged": _single("red", "training can't resume from it", "training can resume from it"),
+    "full-soon": Ladder(FULL, "", HOUR),
+    "unreadable": _single("yellow", "it is not watched", "it is watched again"),
+}
 
 
 class Gauge(NamedTuple):
@@ -89,17 +84,17 @@ def judge(sight: Sight, standing: Mapping[tuple[str, str], int]) -> tuple[Alert,
 
 def rung(ladder: Ladder, value: float, before: int) -> int:
     """Given a value and the rung it stood on, return the one it stands on now."""
-    up = sum(value > threshold for threshold in ladder.thresholds)
-    down = sum(value > threshold - ladder.band for threshold in ladder.thresholds)
+    up = sum(value > rung.above for rung in ladder.rungs)
+    down = sum(value > rung.above - ladder.band for rung in ladder.rungs)
     return max(up, min(before, down))
 
 
 def alert(at: float, gauge: Gauge, rung: int) -> Alert:
     """Given a gauge and the rung that it stands on now, return how that is told."""
     ladder = LADDERS[gauge.code]
-    level: Severity = ladder.levels[rung - 1] if rung else "green"
-    message = ": ".join(filter(None, [gauge.message, ladder.words[rung - 1] if rung else ladder.well]))
-    return Alert(at, gauge.subject, gauge.code, rung, level, message, gauge.command if rung else "")
+    stands = ladder.rungs[rung - 1] if rung else Rung(0, "green", "", ladder.well)
+    message = ": ".join(filter(None, [gauge.message, stands.words]))
+    return Alert(at, gauge.subject, gauge.code, rung, stands.level, message, gauge.command if rung else "")
 
 
 def gauges(sight: Sight) -> Iterator[Gauge]:
@@ -142,8 +137,8 @@ def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
     yield Gauge(run, "damaged", damaged, newest, verify)
     if seen.outlook is not None:
         full_at = seen.outlook.full_at
-        hours = float("inf") if full_at is None else (full_at - now) / HOUR
-        yield Gauge(run, "full-soon", -hours, f"{run}: {_full(seen.outlook, seen.sample, now)}", prune)
+        left = float("inf") if full_at is None else full_at - now
+        yield Gauge(run, "full-soon", -left, f"{run}: {_full(seen.outlook, seen.sample, now)}", prune)
 
 
 def _full(seen: Outlook, last: Sample, now: float) -> str:
@@ -197,14 +192,14 @@ def steady(samples: Sequence[Sample]) -> tuple[float, float] | None:
 
     None if that is more apart than a steady volume moves, or too little was seen.
     """
-    last = [s for s in samples if s.at > samples[-1].at - STABLE_SECONDS]
+    last = [s for s in samples if s.at > samples[-1].at - STEADY_SECONDS]
     used = [s.used_bytes / (s.used_bytes + s.available_bytes) for s in last if s.used_bytes + s.available_bytes]
-    return (min(used), max(used)) if len(used) >= 3 and max(used) - min(used) <= STABLE else None
+    return (min(used), max(used)) if len(used) >= 3 and max(used) - min(used) <= STEADY_SHARES else None
 
 
 def is_healthy(least: float, most: float) -> bool:
     """Whether a volume that was used so much wants nothing."""
-    return HEALTHY[0] <= least and most <= HEALTHY[1]
+    return HEALTHY_SHARES[0] <= least and most <= HEALTHY_SHARES[1]
 
 
 def wait(every: float, sight: Sight) -> float:

@@ -13,12 +13,11 @@ from ckptkit.advise.preflight_disk import fits_next
 from ckptkit.calling import command
 from ckptkit.model.advice import Check
 from ckptkit.model.preflight import Facts, Place, Session
+from ckptkit.model.thresholds import CLOCK_SECONDS
 from ckptkit.units import age, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-CLOCK_SECONDS = 120.0
 
 
 def checkpoints(facts: Facts) -> Iterator[Check]:

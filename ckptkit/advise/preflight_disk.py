@@ -9,17 +9,13 @@ from ckptkit.calling import command
 from ckptkit.forecast import next_save_bytes
 from ckptkit.model.advice import Check
 from ckptkit.model.preflight import Facts, Place
+from ckptkit.model.thresholds import CRITICAL, DOCKERS_SHM_BYTES, FEWEST_INODES, LOW_BYTES, NO_BYTES
 from ckptkit.units import human, percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CRITICAL = 0.90
-FEWEST_INODES = 200  # a save makes about a dozen files
-LOW_BYTES = 1_000_000_000  # of another volume, where a cache or temporary files go
-NO_BYTES = 50_000_000
 PROBE_BYTES = 1 << 16  # of the file that is written to see whether one can be
-DOCKERS_SHM_BYTES = 68_000_000  # 64 MiB is what a container gets where nobody asked for more
 SHM = "/dev/shm"
 
 

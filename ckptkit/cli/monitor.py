@@ -28,10 +28,10 @@ EXAMPLES = """\
   {monitor} --prom /var/lib/node_exporter/ckptkit.prom --ping https://hc-ping.com/UUID /workspace"""
 WORDS = """\
 Watch a volume and the runs on it: warn, and record how full it is. Deletes nothing. Warns once when something goes
-wrong, and once when it is well again: the volume is more than 50, 60, 80 or 90 % full; more than 80 or 90 % of its
-inodes are used; it grows by more than 5 GB an hour; it will be full within a day; there is room for less than two
-saves, or one; there are more checkpoints than the rules keep; the newest one is damaged; there was no save for three
-times the usual interval."""
+wrong, and once when it is well again: more than 50, 60, 80 or 90 % of the volume, or of its inodes, are used; it grows
+by more than 5 GB an hour; it will be full within a week, a day, two hours; there is room for less than two saves, or
+one; there are more checkpoints than the rules keep; the newest one is damaged; there was no save for three times the
+usual interval."""
 
 SLICE_SECONDS = 1.0  # for so long, at most, it waits on after a signal that came just before
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 from ckptkit.calling import command
 from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.thresholds import CRITICAL, WARM
 from ckptkit.render.json import Document, iso
 from ckptkit.render.pieces import text
 from ckptkit.render.text import table
@@ -19,7 +20,7 @@ TONES = {"intact": "green", "incomplete": "red", "corrupt": "red", "in_progress"
 
 STRETCHED = 'viewBox="0 0 100 100" preserveAspectRatio="none" role="img"'
 
-MARKS = (0.60, 0.90)
+MARKS = (WARM, CRITICAL)
 
 
 def timeline(made: Plan) -> str:

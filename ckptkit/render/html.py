@@ -7,6 +7,7 @@ from ckptkit.model.advice import Flag
 from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Cache, Eater, Eaters, Volume
 from ckptkit.model.report import Box, Trail
+from ckptkit.model.thresholds import CRITICAL, USED, WARM, rung_of
 from ckptkit.render import charts, freeing, tables
 from ckptkit.render.json import iso
 from ckptkit.render.outlook import of_trail
@@ -101,7 +102,7 @@ WORDS = {"red": "RED", "yellow": "YELLOW", "green": "ok"}
 
 ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}
 
-MARKS = (0.60, 0.90)
+MARKS = (WARM, CRITICAL)
 
 
 def page(box: Box) -> str:
@@ -159,7 +160,8 @@ def _flag(flag: Flag) -> str:
 
 
 def _volume(v: Volume) -> str:
-    tone = "red" if v.used_fraction > MARKS[1] else "yellow" if v.used_fraction > MARKS[0] else "green"
+    rung = rung_of(v.used_fraction, USED)
+    tone = rung.level if rung else "green"
     inodes = f"{percent(v.inodes_used_fraction)} of inodes used" if v.total_inodes else "no inode limit"
     reserve = f"{human(v.reserved_bytes)} reserved for root" if v.reserved_bytes else ""
     facts = [inodes, reserve, f"{v.filesystem} on {v.device}", "READ-ONLY" if v.read_only else ""]

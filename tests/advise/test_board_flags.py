@@ -12,6 +12,7 @@ import pytest
 
 from ckptkit.advise import flags
 from ckptkit.calling import command
+from ckptkit.model import thresholds
 from ckptkit.model.disk import Eaters
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
@@ -140,7 +141,7 @@ def test_torn_save_and_core_dump_rise_and_their_commands_clear_them(place):
 def test_much_that_is_deleted_but_open_rises_and_clears_when_it_is_closed(mount, real, tmp_path):
     volume = mount("tmpfs", "size=1g", at=tmp_path / "volume")
     run = make_run(real, f"{volume}/run", {100: "intact"})
-    much = int(flags.OPEN_DELETED * (1 << 30))
+    much = int(thresholds.OPEN_DELETED_SHARE * (1 << 30))
     with open(f"{volume}/log", "wb") as file:
         os.posix_fallocate(file.fileno(), 0, much - MB)
         os.unlink(f"{volume}/log")
@@ -218,7 +219,7 @@ def test_training_is_green_its_silent_log_and_deleted_log_yellow(place, train, t
         process = train(log)
     wait_for(lambda: (tmp_path / "out.log").stat().st_size)
     assert about_training(place) == {"training": "green"}
-    os.utime(tmp_path / "out.log", (time.time() - flags.SILENT_SECONDS - 60,) * 2)
+    os.utime(tmp_path / "out.log", (time.time() - thresholds.SILENT_LOG_SECONDS - 60,) * 2)
     assert about_training(place) == {"training": "green", "log-silent": "yellow"}
     os.utime(tmp_path / "out.log")
     assert about_training(place) == {"training": "green"}

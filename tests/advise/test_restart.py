@@ -94,7 +94,7 @@ def test_where_the_script_shows_no_such_flag_the_line_says_which_part_to_replace
 
 SCRIPT = """
 import sys
-from ckptkit.guard.hold import Hold
+from ckptkit.guard.claim import Hold
 Hold().claim(sys.argv[1])
 """
 
