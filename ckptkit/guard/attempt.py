@@ -13,12 +13,13 @@ from typing import Any
 
 from ckptkit.guard import ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.system.timeout import Patience
 
 
 def attempt(
-    trainer: Any,
-    save: Callable[[], Any],
+    trainer: TrainerLike,
+    save: Callable[[], object],
     weights_only: bool,
     patience: Patience,
     undo: Callable[[], object] = lambda: None,
@@ -36,8 +37,8 @@ def attempt(
 
 
 def _alone(
-    trainer: Any,
-    save: Callable[[], Any],
+    trainer: TrainerLike,
+    save: Callable[[], object],
     weights_only: bool,
     patience: Patience,
     undo: Callable[[], object],
@@ -84,7 +85,7 @@ def _take_over(context: contextvars.Context) -> None:
 _saves_in_any_thread: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()  # trainers that have saved
 
 
-def _fault_of(save: Callable[[], Any]) -> str | None:
+def _fault_of(save: Callable[[], object]) -> str | None:
     """The disk's word, with nothing left of what the failed save had open.
 
     torch's zip writer, for one, stays in a reference cycle with its file: deleted and open, it would hold more bytes
@@ -133,7 +134,7 @@ def _thread_state() -> Callable[[], Any]:
     return same
 
 
-def _together(trainer: Any, save: Callable[[], Any], weights_only: bool) -> str | None:
+def _together(trainer: TrainerLike, save: Callable[[], object], weights_only: bool) -> str | None:
     faults = Faults()
     try:
         with _weights_only(trainer, weights_only), _held_back(trainer, faults.hold), faults.writes_held_back():
@@ -190,7 +191,7 @@ class Faults:
 
 
 @contextmanager
-def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
+def _weights_only(trainer: TrainerLike, wanted: bool) -> Iterator[None]:
     before = trainer.args.save_only_model
     trainer.args.save_only_model = before or wanted
     try:
@@ -200,7 +201,7 @@ def _weights_only(trainer: Any, wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _held_back(trainer: Any, hold: Callable[[BaseException], None]) -> Iterator[None]:
+def _held_back(trainer: TrainerLike, hold: Callable[[BaseException], None]) -> Iterator[None]:
     """An error of `save_model` waits until the Trainer's barrier behind it is passed.
 
     `_save_checkpoint` puts a barrier after the weights (transformers 5.17, `trainer.py`): a rank that raised before it

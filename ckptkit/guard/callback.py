@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from transformers import Trainer, TrainerCallback
 
 from ckptkit.guard import ranks
+from ckptkit.guard.trainer_like import ArgumentsLike, ControlLike, StateLike, TrainerLike
 
 SHARE = 0.5  # of the time that is left, in steps, until ranks look at the clock together again
 
@@ -24,17 +25,17 @@ class BestInState(NamedTuple):
     checkpoint: str | None
 
     @classmethod
-    def of(cls, state: Any) -> "BestInState":
+    def of(cls, state: StateLike) -> "BestInState":
         """As it is now. `best_global_step` came with transformers 4.51."""
         return cls(state.best_metric, getattr(state, "best_global_step", None), state.best_model_checkpoint)
 
-    def put_back(self, state: Any) -> None:
+    def put_back(self, state: StateLike) -> None:
         """Make the state say this again."""
         state.best_metric, state.best_model_checkpoint = self.metric, self.checkpoint
         if hasattr(state, "best_global_step"):
             state.best_global_step = self.step
 
-    def comes_back(self, state: Any, name: str) -> float | None:
+    def comes_back(self, state: StateLike, name: str) -> float | None:
         """After the save of that name was not written: if the Trainer named it as the best before that, it is not.
 
         Else the end would load none, or the wrong one: what is the best again is the best of those that are there.
@@ -58,12 +59,12 @@ class StateBefore(NamedTuple):
     exported: dict[str, Any]
 
     @classmethod
-    def of(cls, state: Any) -> "StateBefore":
+    def of(cls, state: StateLike) -> "StateBefore":
         """As it is now."""
         exported = getattr(state, "stateful_callbacks", None) or {}
         return cls(BestInState.of(state), {k: list(v) if isinstance(v, list) else v for k, v in exported.items()})
 
-    def put_back(self, state: Any) -> None:
+    def put_back(self, state: StateLike) -> None:
         """Make the state say this again."""
         self.best.put_back(state)
         if self.exported:
@@ -82,12 +83,12 @@ class GuardCallback(TrainerCallback):
         self.best = BestInState(None, None, None)
         self.clock: Clock | None = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
         """The state's step is where training resumes."""
         self.best = BestInState.of(state)
         self._began(state.global_step)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
         """Before the evaluation and the save of this step."""
         self.best = BestInState.of(state)
         clock = self.clock
@@ -95,7 +96,7 @@ class GuardCallback(TrainerCallback):
             at_the_end = state.global_step >= state.max_steps or control.should_training_stop
             control.should_save = clock.is_due(state.global_step) or at_the_end or control.should_save
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
         """Before the evaluation and the save of this epoch.
 
         Training that ends passes here too: the last chance to save its last step, where a callback after this one ended
@@ -106,7 +107,7 @@ class GuardCallback(TrainerCallback):
         if clock is not None and control.should_training_stop and clock.saved_step != state.global_step:
             control.should_save = True
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
         """The best model is loaded after this, and the process may exit: nothing may be under way."""
         self._ended()
 
@@ -139,7 +140,7 @@ class Clock:
         return left <= 0
 
 
-def log(trainer: Any, scalars: dict[str, float]) -> None:
+def log(trainer: TrainerLike, scalars: dict[str, float]) -> None:
     """As the Trainer logs: a child's own `log` may count what it has logged. What is due at this step still is."""
     is_due = trainer.control.should_log
     with suppress(OSError):  # a log on the full disk must not end training

@@ -8,6 +8,7 @@ from ckptkit import arguments
 from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.guard.loop import LoopGuard
 from ckptkit.guard.settings import KEEP_TRIALS, ON_FULL, ON_FULL_OF_A_LOOP, GuardSettings
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.policy import rules
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
@@ -86,7 +87,7 @@ def guard(
     return _of_a_trainer(trainer, settings)
 
 
-def _of_a_trainer(trainer: Any, settings: GuardSettings) -> "Guard":
+def _of_a_trainer(trainer: TrainerLike, settings: GuardSettings) -> "Guard":
     """The one guard of a Trainer: the one that it has, with these settings, or a new one."""
     from ckptkit.guard.guard import Guard  # it needs transformers, and a loop of one's own does not
 
@@ -170,7 +171,7 @@ def _require_trainer(trainer: Any) -> None:
         pass  # a disk that can't be looked at now: it is told at each save
 
 
-def _keep_last(trainer: Any, asked: int | None) -> tuple[int, bool]:
+def _keep_last(trainer: TrainerLike, asked: int | None) -> tuple[int, bool]:
     """The limit, and whether a person chose it."""
     guard = getattr(trainer, "_ckptkit_guard", None)
     own = trainer.args.save_total_limit if guard is None else guard.rotation.limit()

@@ -13,7 +13,8 @@ from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
 from ckptkit.guard.room import LOCK_SECONDS, Room, short, warn
-from ckptkit.guard.slots import Slots
+from ckptkit.guard.slots import TrainerSlots
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
 from ckptkit.system import lock
 from ckptkit.system.timeout import Patience, StandsStill
@@ -26,7 +27,7 @@ class FinalModel:
     leads: whether this rank looks after a disk. patience: for how long a rank that is alone may stand still.
     """
 
-    def __init__(self, trainer: Any, room: Room, slots: Slots, patience: Patience, leads: bool) -> None:
+    def __init__(self, trainer: TrainerLike, room: Room, slots: TrainerSlots, patience: Patience, leads: bool) -> None:
         self.trainer, self.room, self.slots, self.patience, self.leads = trainer, room, slots, patience, leads
 
     def write(self, directory: str) -> bool:

@@ -23,8 +23,9 @@ from ckptkit.guard.resuming import newest
 from ckptkit.guard.room import LOCK_SECONDS, inform, warn
 from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import GuardSettings
-from ckptkit.guard.slots import Slot, Slots, saves_its_own_way, strictest
+from ckptkit.guard.slots import Slot, TrainerSlots, saves_its_own_way, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.trials import Trials, watched
 from ckptkit.system import lock
 from ckptkit.system.timeout import StandsStill
@@ -35,11 +36,11 @@ ATTEMPTS = 2  # of one save; with on_full="wait" as many as there is time for
 class Guard(Keeper):
     """Made by `ckptkit.guard(trainer)`; see there."""
 
-    def __init__(self, trainer: Any, settings: GuardSettings) -> None:
+    def __init__(self, trainer: TrainerLike, settings: GuardSettings) -> None:
         super().__init__(trainer.args.output_dir, settings)
         self.trainer, self.claims = trainer, dict[str, Hold]()
         self.rotation = Rotation(trainer, self.room)
-        self.slots = Slots(trainer, self.room)
+        self.slots: TrainerSlots = TrainerSlots(trainer, self.room)
         self.trials = Trials(self.room)
         self.shares = self._saving = self._left_nothing = False
         self.callback = GuardCallback(self.began, self.wait)
@@ -180,7 +181,7 @@ class Guard(Keeper):
             self.disk.patience.interrupted = False
             raise KeyboardInterrupt
 
-    def _save_once(self, trial: Any, save: Callable[[], Any]) -> None:
+    def _save_once(self, trial: Any, save: Callable[[], object]) -> None:
         began, step = time.monotonic(), self.trainer.state.global_step
         name = f"checkpoint-{step}"
         until = began + self.settings.on_full_timeout
@@ -217,7 +218,7 @@ class Guard(Keeper):
         self.room.best = self._best()
         return choose(name, until, self.secured())
 
-    def _write(self, name: str, slot: Slot, until: float, save: Callable[[], Any]) -> Slot:
+    def _write(self, name: str, slot: Slot, until: float, save: Callable[[], object]) -> Slot:
         """Write it, and try again after making room if a disk was in the way; what became of what was decided."""
         before, tries = StateBefore.of(self.trainer.state), 0
         while slot.writes:
@@ -234,7 +235,7 @@ class Guard(Keeper):
         return slot
 
     def _try(
-        self, name: str, slot: Slot, save: Callable[[], Any], undo: Callable[[], object], late: Callable[[], object]
+        self, name: str, slot: Slot, save: Callable[[], object], undo: Callable[[], object], late: Callable[[], object]
     ) -> str:
         """One attempt, the run's lock held; "" or the disk's word. undo, late: as in `attempt`."""
         self._left_nothing = False

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ckptkit.errors import CkptkitError
+
+Answer = TypeVar("Answer")
 
 
 def together() -> bool:
@@ -27,7 +29,7 @@ def number() -> int:
     return max(int(value) if (value := os.environ.get(name, "")).isdecimal() else 0 for name in names)
 
 
-def decide(question: Callable[[], Any]) -> Any:
+def decide(question: Callable[[], Answer]) -> Answer:
     """Ask rank 0 alone and return its answer on every rank; what it raises is raised on every rank.
 
     Every rank must call it, at the same point.
@@ -37,7 +39,7 @@ def decide(question: Callable[[], Any]) -> Any:
     return ask(question, not together() or dist.get_rank() == 0)[0]
 
 
-def ask(question: Callable[[], Any], asked: bool) -> list[Any]:
+def ask(question: Callable[[], Answer], asked: bool) -> list[Answer]:
     """Ask the ranks for which `asked` is true; return their answers, by rank, on every rank.
 
     What one of them raises is raised on every rank. Every rank must call it, at the same point.
@@ -51,7 +53,7 @@ def ask(question: Callable[[], Any], asked: bool) -> list[Any]:
     return [value for value, _ in answers]
 
 
-def in_turn(question: Callable[[], Any], asked: bool) -> None:
+def in_turn(question: Callable[[], object], asked: bool) -> None:
     """Ask as `ask`, but one rank after another: each sees what those before it did. Every rank must call it."""
     import torch.distributed as dist
 
@@ -60,7 +62,7 @@ def in_turn(question: Callable[[], Any], asked: bool) -> None:
             ask(question, together() and rank == dist.get_rank())
 
 
-def _answer(question: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def _answer(question: Callable[[], object]) -> tuple[Any, Exception | None]:
     try:
         return question(), None
     except CkptkitError as error:
@@ -69,7 +71,7 @@ def _answer(question: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, RuntimeError(repr(error))
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Answer) -> list[Answer]:
     """Return every rank's value, by rank, on every rank. Every rank must call it, at the same point."""
     if not together():
         return [value]

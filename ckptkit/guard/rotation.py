@@ -8,6 +8,7 @@ from typing import Any
 from ckptkit.guard.room import Room, inform, warn
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.storage_errors import told
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import Verdict
 from ckptkit.system.timeout import Patience
@@ -23,7 +24,7 @@ IN_A_ROW = 2  # saves without a fault that are not intact
 class Rotation:
     """Of one Trainer. Its first saves tell whether they can be judged; what could not be read says nothing of that."""
 
-    def __init__(self, trainer: Any, room: Room) -> None:
+    def __init__(self, trainer: TrainerLike, room: Room) -> None:
         self.trainer, self.room = trainer, room
         self.own_limit: int | None = trainer.args.save_total_limit
         self.why = ""  # the guard does not rotate, "" while it does
@@ -145,7 +146,7 @@ def _goes_on(limit: int | None) -> str:
     return "the Trainer has no save_total_limit either, so all checkpoints stay: set keep_last=2 in ckptkit.guard"
 
 
-def _rotate(trainer: Any, run: str) -> None:
+def _rotate(trainer: TrainerLike, run: str) -> None:
     """As the end of `_save_checkpoint` does: a function of transformers 5, a method of the Trainer in 4."""
     if hasattr(trainer, "_rotate_checkpoints"):
         trainer._rotate_checkpoints(use_mtime=True, output_dir=run)
@@ -161,7 +162,7 @@ def _rotate(trainer: Any, run: str) -> None:
 
 
 @contextmanager
-def forgiven(trainer: Any, patience: Patience) -> Iterator[None]:
+def forgiven(trainer: TrainerLike, patience: Patience) -> Iterator[None]:
     """Meanwhile the Trainer's list of checkpoints is empty where the disk refuses it, or does not answer in time.
 
     It uses the list only for its own rotation, which then deletes nothing. In transformers 4 it is a method, in 5 a

@@ -8,6 +8,8 @@ them asks alone.
 from collections.abc import Iterable
 from typing import Any
 
+from ckptkit.guard.trainer_like import TrainerLike
+
 ADAM_BYTES = 2 * 4  # its two moments in fp32, for each parameter that is trained
 MASTER_BYTES = 4  # DeepSpeed saves an fp32 copy of each as well
 
@@ -44,7 +46,7 @@ def optimizer_bytes(optimizer: Any, model: Any, has_stepped: bool = False) -> in
     return ADAM_BYTES * _trained(model)
 
 
-def sharded_bytes(trainer: Any) -> int:
+def sharded_bytes(trainer: TrainerLike) -> int:
     """What FSDP or DeepSpeed write beside the model and the optimizer's own state, 0 for neither."""
     if getattr(trainer, "is_deepspeed_enabled", False):
         return trained_bytes(trainer.model) + MASTER_BYTES * _trained(trainer.model)
@@ -53,7 +55,7 @@ def sharded_bytes(trainer: Any) -> int:
     return 0
 
 
-def saves_model_alone(trainer: Any) -> bool:
+def saves_model_alone(trainer: TrainerLike) -> bool:
     """Whether `save_model` writes weights that can be loaded: with sharded ones, FSDP and ZeRO-3 write none there."""
     if getattr(trainer, "is_deepspeed_enabled", False):
         zero = trainer.accelerator.state.deepspeed_plugin.deepspeed_config.get("zero_optimization", {})

@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ckptkit import forecast
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import save_size
 from ckptkit.guard.room import Room, short, warn
 from ckptkit.guard.settings import GuardSettings
+from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.ops.read import scan
 
 WRITES = ("save", "weights-only")
@@ -43,12 +44,12 @@ def strictest(slots: Sequence[Slot]) -> Slot:
     return min(slots, key=lambda slot: STRICTEST.index(slot.action))
 
 
-def saves_its_own_way(trainer: Any) -> bool:
+def saves_its_own_way(trainer: TrainerLike) -> bool:
     """Whether it may make a checkpoint's directory itself, elsewhere at first, or not at all."""
     return _overrides(trainer, ("_save_checkpoint", "save_model"))
 
 
-def _overrides(trainer: Any, names: Sequence[str]) -> bool:
+def _overrides(trainer: TrainerLike, names: Sequence[str]) -> bool:
     """Whether any of these methods is not transformers' own in its class."""
     from transformers import Trainer
 
@@ -58,10 +59,30 @@ def _overrides(trainer: Any, names: Sequence[str]) -> bool:
 class Slots:
     """Chooses, on a rank that looks after a disk. Raises TimeoutError, CkptkitError, OSError."""
 
-    def __init__(self, trainer: Any, room: Room) -> None:
-        self.trainer, self.room = trainer, room
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.last_bytes = 0  # of this training's last whole save
-        self.stopped = self._unmeasured = False
+        self.stopped = False
+
+    def need(self) -> int:
+        """Bytes that a save needs for certain: what room is made for once one has failed."""
+        raise NotImplementedError
+
+    def least(self) -> int:
+        """Bytes below which none can fit."""
+        raise NotImplementedError
+
+    def weights_fit(self) -> bool:
+        """Whether a save of the weights alone is asked for instead of none, is one that can be judged, and may fit."""
+        return False
+
+    def _may_be_smaller_than(self, free: int) -> bool:
+        """Whether a save is tried in so many bytes, though no older one goes for it."""
+        return False
+
+    def _asked_by_a_person(self) -> bool:
+        """Whether this save is one that a person called for, outside of the training's own rhythm."""
+        return True
 
     @property
     def settings(self) -> GuardSettings:
@@ -101,9 +122,6 @@ class Slots:
             return Slot("save")
         return self._with_room(self.room.foresee(self.likely(), self.least(), secured))
 
-    def _asked_by_a_person(self) -> bool:
-        return not self.trainer.is_in_train
-
     def make_again(self, until: float, tries: int, secured: Callable[[], None] | None) -> None:
         """After a save that failed: make room, and with on_full="wait" wait for it; the next attempt tells the rest.
 
@@ -118,15 +136,6 @@ class Slots:
     def given_up(self, fault: str) -> Slot:
         """After all attempts failed."""
         return Slot("stop" if self.settings.on_full == "stop" else "skip", fault)
-
-    def weights_fit(self) -> bool:
-        """Whether a save of the weights alone is asked for instead of none, is one that can be judged, and may fit.
-
-        Under FSDP with sharded weights, for one, such a save writes no weights at all.
-        """
-        wanted = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
-        wanted = wanted and self.room.rotates and save_size.saves_model_alone(self.trainer)
-        return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
     def _with_room(self, free: int) -> Slot:
         if free >= self.least() or self._may_be_smaller_than(free):
@@ -143,6 +152,14 @@ class Slots:
         """Bytes that a save will take: as many as the last one. A margin might cost a checkpoint for nothing."""
         return self.last_bytes or self.need()
 
+
+class TrainerSlots(Slots):
+    """What a Trainer's save takes is measured in memory before its first one, and known from the last one after it."""
+
+    def __init__(self, trainer: TrainerLike, room: Room) -> None:
+        super().__init__(room)
+        self.trainer, self._unmeasured = trainer, False
+
     def need(self) -> int:
         """Bytes that a save needs for certain: what room is made for once one has failed."""
         if self.last_bytes:
@@ -156,6 +173,15 @@ class Slots:
             return 0
         return int(MAY_SUFFICE * (self.last_bytes or sum(self.model_bytes()) + self._state_bytes()))
 
+    def weights_fit(self) -> bool:
+        """Whether a save of the weights alone is asked for instead of none, is one that can be judged, and may fit.
+
+        Under FSDP with sharded weights, for one, such a save writes no weights at all.
+        """
+        wanted = self.settings.on_full == "weights-only" and not self.trainer.args.save_only_model
+        wanted = wanted and self.room.rotates and save_size.saves_model_alone(self.trainer)
+        return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
+
     def _may_be_smaller_than(self, free: int) -> bool:
         """Whether a save is tried in so many bytes, though no older one goes for it.
 
@@ -166,6 +192,9 @@ class Slots:
             return False
         trained = self._measured(lambda: save_size.trained_bytes(self.trainer.model))
         return free >= int(MAY_SUFFICE * (trained + self._state_bytes()))
+
+    def _asked_by_a_person(self) -> bool:
+        return not self.trainer.is_in_train
 
     def _state_bytes(self) -> int:
         trainer = self.trainer
@@ -196,7 +225,7 @@ class LoopSlots(Slots):
     """What a save of a loop takes is known from the ones before it: of the first one nobody knows, and it is tried."""
 
     def __init__(self, room: Room) -> None:
-        super().__init__(None, room)
+        super().__init__(room)
         self.broken_off = 0  # bytes that one needs at least: there were so many for one that failed
 
     def need(self) -> int:
@@ -208,18 +237,8 @@ class LoopSlots(Slots):
         """Bytes below which none can fit."""
         return int(MAY_SUFFICE * self.last_bytes)
 
-    def weights_fit(self) -> bool:
-        """A loop is not asked for its weights alone."""
-        return False
-
     def _largest(self) -> int:
         """Of those that an earlier training left, 0 if there are none."""
         with suppress(CkptkitError, OSError):
             return max(c.allocated_bytes for c in scan(self.room.run).checkpoints)
         return 0
-
-    def _may_be_smaller_than(self, free: int) -> bool:
-        return False
-
-    def _asked_by_a_person(self) -> bool:
-        return True
