@@ -210,3 +210,12 @@ def test_public_names_check_their_types():
     command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", "--config-file", "pyproject.toml"]
     done = subprocess.run([*command, script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_parameter_of_a_public_function_is_told_in_its_docstring():
+    for name in kit.__all__:
+        public = getattr(kit, name)
+        if inspect.isclass(public) and issubclass(public, Exception):
+            continue
+        words = set(re.findall(r"\w+", inspect.getdoc(public) or ""))
+        assert set(inspect.signature(public).parameters) - words == set(), name

@@ -89,7 +89,10 @@ class Guard(Keeper):
         return bool(self.trainer.args.should_save) and not self.shares
 
     def save_model(self, directory: str) -> bool:
-        """Write the final model, room made first; whether it is there and its weights are whole."""
+        """Write the final model, room made first; whether it is there and its weights are whole.
+
+        directory: where; an earlier model's weights in it are replaced, all else there is left alone.
+        """
         writer = FinalModel(self.trainer, self.room, self.slots, self.disk.patience, self.leads)
         self.wait()
         return writer.write(os.path.realpath(arguments.text("directory", os.fspath(directory))))

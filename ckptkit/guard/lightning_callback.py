@@ -51,7 +51,9 @@ class LightningGuard(Callback):
         return sum(guard.skipped for guard in self._guards.values())
 
     def latest(self, directory: "str | os.PathLike[str]") -> str | None:
-        """The newest checkpoint there to go on from, for `fit(ckpt_path=...)`; None on a first run.
+        """The newest checkpoint to go on from, for `fit(ckpt_path=...)`; None on a first run.
+
+        directory: of a ModelCheckpoint callback.
 
         Raises NoIntactCheckpoint if there are some, but none of them will do.
         """
