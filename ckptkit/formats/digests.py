@@ -5,7 +5,6 @@ matter, is what torch's archives carry inside, and S3 checks it (`ChecksumCRC32`
 Hugging Face Hub and `sha256sum` check, at a thirtieth of the speed. docs/integrity.md has the figures.
 """
 
-import hashlib
 from collections.abc import Iterable
 
 from ckptkit.formats import Fault
@@ -20,7 +19,11 @@ class Digests:
     def __init__(self, algorithms: Iterable[str]) -> None:
         self._wanted = frozenset(algorithms) & frozenset(ALGORITHMS)
         self._crc = 0
-        self._sha = hashlib.sha256() if "sha256" in self._wanted else None
+        self._sha = None
+        if "sha256" in self._wanted:
+            import hashlib  # OpenSSL: as long to load as all that a sweep with nothing to do reads
+
+            self._sha = hashlib.sha256()
 
     def feed(self, chunk: memoryview) -> None:
         """The next bytes of the file."""
