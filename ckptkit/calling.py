@@ -123,6 +123,16 @@ def scripts() -> str:
     return os.path.realpath(SCRIPTS) if _in_checkout() else ""
 
 
+def pip_install(package: str) -> str:
+    """What puts a library beside us, whichever tool made this environment: uv's have no pip of their own."""
+    from importlib.util import find_spec
+    from shlex import join
+
+    pip = [sys.executable, "-m", "pip", "install"]
+    uv = ["uv", "pip", "install", "--python", sys.executable]
+    return join([*(pip if find_spec("pip") else uv), package])
+
+
 def _in_checkout() -> bool:
     return os.access(os.path.join(SCRIPTS, "prune"), os.X_OK)
 

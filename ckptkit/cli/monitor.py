@@ -60,7 +60,9 @@ def parser(verb: str) -> argparse.ArgumentParser:
         help="send each warning through Apprise (may be repeated; needs the extra `alerts`)",
     )
     to.add_argument(
-        "--prom", metavar="FILE", help="write each look to this file, for node_exporter's textfile collector"
+        "--prom",
+        metavar="FILE",
+        help="write each look to this file, for node_exporter's textfile collector (needs the extra `prometheus`)",
     )
     to.add_argument("--ping", metavar="URL", help="get this address after each look, URL/fail when the look failed")
     return made

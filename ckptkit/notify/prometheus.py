@@ -1,110 +1,105 @@
-"""A look as a file for Prometheus' textfile collector."""
+"""A look as a file for Prometheus' textfile collector. prometheus_client writes the format."""
 
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from ckptkit.model.events import Sight
+from ckptkit.calling import pip_install
+from ckptkit.errors import UsageError
+from ckptkit.model.disk import Volume
+from ckptkit.model.events import RunSight, Sight
 from ckptkit.notify.sink import AlertSink
 from ckptkit.system import small_files
 from ckptkit.units import printable
 
-Rows = list[tuple[tuple[str, ...], float | None]]
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
+
+# (name without the prefix, help, value; None where it is not known). All are gauges, in bytes, seconds and ratios.
+OF_VOLUME: tuple[tuple[str, str, Callable[[Volume], float]], ...] = (
+    ("volume_size_bytes", "Size of the volume.", lambda v: v.total_bytes),
+    ("volume_available_bytes", "Bytes that an ordinary user can still write.", lambda v: v.available_bytes),
+    ("volume_used_ratio", "Share of the volume that is used, as df counts it.", lambda v: v.used_fraction),
+    ("volume_inodes_used_ratio", "Share of the inodes that is used.", lambda v: v.inodes_used_fraction),
+)
+OF_RUN: tuple[tuple[str, str, Callable[[RunSight], float | None]], ...] = (
+    ("run_checkpoints", "Checkpoints of the run.", lambda r: r.sample.checkpoints),
+    ("run_checkpoint_bytes", "Bytes that the checkpoints of the run take.", lambda r: r.sample.checkpoint_bytes),
+    ("run_step", "Step of the newest checkpoint.", lambda r: r.sample.step),
+    ("run_last_save_timestamp_seconds", "When the newest checkpoint was written.", lambda r: r.last_save_at),
+    ("run_saves_that_fit", "Saves that the volume has room for.", lambda r: r.saves_that_fit),
+    ("run_newest_intact", "1 if the newest checkpoint is intact.", lambda r: r.newest == "intact"),
+)
+RUNG = "How many of the code's thresholds the subject exceeds; 0 is well."
 
 
-class Metric(NamedTuple):
-    """A family: its name without the prefix, its help, its label names, and a row of labels and value for each."""
+class LookCollector:
+    """What a registry asks for the metrics of one look.
 
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], float], ...]
+    No Gauge of the library's: where PROMETHEUS_MULTIPROC_DIR is set, as by vLLM, that would keep a file of its own.
+    """
 
+    def __init__(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
+        """standing: {(subject, code): rung}."""
+        self.sight, self.standing = sight, standing
 
-def page(sight: Sight, standing: Mapping[tuple[str, str], int]) -> str:
-    """Given a look and {(subject, code): rung}, return the file's content. All are gauges; bytes, seconds, ratios."""
-    return "".join(line for metric in metrics(sight, standing) for line in _lines(metric))
-
-
-def metrics(sight: Sight, standing: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
-    """Given a look and {(subject, code): rung}, yield the metrics that have a value."""
-    yield Metric("last_look_timestamp_seconds", "When the monitor last looked.", (), (((), sight.at),))
-    volumes = [((seen.volume.mount,), seen.volume) for seen in sight.volumes]
-    of_volume: dict[str, tuple[str, Rows]] = {
-        "volume_size_bytes": ("Size of the volume.", [(k, v.total_bytes) for k, v in volumes]),
-        "volume_available_bytes": (
-            "Bytes that an ordinary user can still write.",
-            [(k, v.available_bytes) for k, v in volumes],
-        ),
-        "volume_used_ratio": (
-            "Share of the volume that is used, as df counts it.",
-            [(k, v.used_fraction) for k, v in volumes],
-        ),
-        "volume_inodes_used_ratio": (
-            "Share of the inodes that is used.",
-            [(k, v.inodes_used_fraction) for k, v in volumes],
-        ),
-    }
-    yield from _families(of_volume, ("mount",))
-    runs = [((seen.sample.run,), seen) for seen in sight.runs]
-    of_run: dict[str, tuple[str, Rows]] = {
-        "run_checkpoints": ("Checkpoints of the run.", [(k, r.sample.checkpoints) for k, r in runs]),
-        "run_checkpoint_bytes": (
-            "Bytes that the checkpoints of the run take.",
-            [(k, r.sample.checkpoint_bytes) for k, r in runs],
-        ),
-        "run_step": ("Step of the newest checkpoint.", [(k, r.sample.step) for k, r in runs]),
-        "run_last_save_timestamp_seconds": (
-            "When the newest checkpoint was written.",
-            [(k, r.last_save_at) for k, r in runs],
-        ),
-        "run_saves_that_fit": ("Saves that the volume has room for.", [(k, r.saves_that_fit) for k, r in runs]),
-        "run_newest_intact": (
-            "1 if the newest checkpoint is intact.",
-            [(k, float(r.newest == "intact")) for k, r in runs],
-        ),
-    }
-    yield from _families(of_run, ("run",))
-    rungs = tuple((key, float(rung)) for key, rung in sorted(standing.items()))
-    yield Metric(
-        "alert_rung", "How many of the code's thresholds the subject exceeds; 0 is well.", ("subject", "code"), rungs
-    )
+    def collect(self) -> Iterator["GaugeMetricFamily"]:
+        """Yield each metric with all its rows."""
+        yield _gauge("last_look_timestamp_seconds", "When the monitor last looked.", (), [((), self.sight.at)])
+        volumes = [seen.volume for seen in self.sight.volumes]
+        for name, words, of_volume in OF_VOLUME:
+            yield _gauge(name, words, ("mount",), [((v.mount,), of_volume(v)) for v in volumes])
+        for name, words, of_run in OF_RUN:
+            yield _gauge(name, words, ("run",), [((r.sample.run,), of_run(r)) for r in self.sight.runs])
+        yield _gauge("alert_rung", RUNG, ("subject", "code"), sorted(self.standing.items()))
 
 
-def _families(of: Mapping[str, tuple[str, Rows]], labels: tuple[str, ...]) -> Iterator[Metric]:
-    for name, (words, rows) in of.items():
-        known = tuple((key, float(value)) for key, value in rows if value is not None)
-        yield Metric(name, words, labels, known)
+def _gauge(
+    name: str, words: str, labels: tuple[str, ...], rows: Iterable[tuple[tuple[str, ...], float | None]]
+) -> "GaugeMetricFamily":
+    """Given rows of (values of the labels, number), return them as one metric, without those that are not known."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    made = GaugeMetricFamily(f"ckptkit_{name}", words, labels=labels)
+    for values, number in rows:
+        if number is not None:
+            made.add_metric([*map(_label, values)], number)
+    return made
 
 
-def _lines(metric: Metric) -> Iterator[str]:
-    name = f"ckptkit_{metric.name}"
-    yield f"# HELP {name} {metric.help}\n# TYPE {name} gauge\n"
-    for values, number in metric.rows:
-        pairs = ",".join(f'{key}="{_escaped(value)}"' for key, value in zip(metric.labels, values, strict=True))
-        yield f"{name}{{{pairs}}} {number!r}\n" if pairs else f"{name} {number!r}\n"
-
-
-def _escaped(value: str) -> str:
-    """Backslash, quote and newline, as the format says; bytes that are no UTF-8 become the replacement character.
+def _label(value: str) -> str:
+    """Bytes that are no UTF-8 become the replacement character, as the format has no other; a newline may stay.
 
     Control codes become escapes, so that the file can be looked at on a terminal.
     """
     decoded = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    text = "\n".join(map(printable, decoded.split("\n")))
-    return re.sub(r'([\\"])', r"\\\1", text).replace("\n", "\\n")
+    return "\n".join(map(printable, decoded.split("\n")))
+
+
+def page(sight: Sight, standing: Mapping[tuple[str, str], int]) -> bytes:
+    """Given a look and {(subject, code): rung}, return the file's content. Raises ImportError without the library."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(LookCollector(sight, standing))
+    content: bytes = generate_latest(registry)
+    return content
 
 
 class Textfile(AlertSink):
     """Replaced whole at each look, so that no collector reads half of it; readable by the collector's user."""
 
-    def __init__(self, path: str, render: Callable[[Sight, Mapping[tuple[str, str], int]], str]) -> None:
-        """render: makes the text of a look."""
-        self.path, self.render = os.path.abspath(path), render
+    def __init__(self, path: str) -> None:
+        """Raises UsageError if prometheus_client is not there."""
+        try:
+            import prometheus_client  # noqa: F401 - told when it is typed, not at the first look
+        except ImportError:
+            needed = "--prom needs prometheus-client (the extra `prometheus`), which is not installed"
+            raise UsageError(f"{needed}; fix: {pip_install('prometheus-client')}") from None
+        self.path = os.path.abspath(path)
         self.name = f"--prom {path}"
 
     def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
         """Raises OSError; then the file is the one of the look before."""
         # Its temporary name does not end in .prom, so no collector takes that one.
-        small_files.replace_at(self.path, self.render(sight, standing).encode(), durable=False, mode=0o644)
+        small_files.replace_at(self.path, page(sight, standing), durable=False, mode=0o644)

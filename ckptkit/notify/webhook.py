@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
 from ckptkit.model.events import Alert, Sight
 from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, AlertSink
@@ -103,7 +101,8 @@ class Chat(AlertSink):
         try:
             import apprise
         except ImportError:
-            raise UsageError(f"--apprise needs Apprise, which is not installed; fix: {_installing()}") from None
+            fix = pip_install("apprise")
+            raise UsageError(f"--apprise needs Apprise, which is not installed; fix: {fix}") from None
         self._to = apprise.Apprise()
         for url in urls:
             if not self._to.add(url):
@@ -117,10 +116,3 @@ class Chat(AlertSink):
         kind = KINDS[alert.level]
         if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
             raise RuntimeError("at least one address refused it")
-
-
-def _installing() -> str:
-    """What puts it beside us, whichever tool made this environment: uv's have no pip of their own."""
-    pip = [sys.executable, "-m", "pip", "install"]
-    uv = ["uv", "pip", "install", "--python", sys.executable]
-    return shlex.join([*(pip if importlib.util.find_spec("pip") else uv), "apprise"])

@@ -18,7 +18,6 @@ from ckptkit.history import records
 from ckptkit.model.decision import Decision, Plan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Save, Sight, VolumeSight
-from ckptkit.notify import prometheus
 from ckptkit.notify.sink import AlertSink
 from ckptkit.ops import record
 from ckptkit.ops.at_work import at_work
@@ -244,7 +243,7 @@ def sinks(
     if prom is not None:
         from ckptkit.notify.prometheus import Textfile
 
-        made.append(Textfile(prom, prometheus.page))
+        made.append(Textfile(prom))
     return made
 
 

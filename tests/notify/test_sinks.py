@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -202,41 +203,77 @@ def parse(text):
     return found
 
 
+def page(*look):
+    return prometheus.page(*look).decode()
+
+
 def test_prom_page_is_valid_and_tells_what_was_seen():
-    rows = parse(prometheus.page(sight(), {("/v", "used"): 2}))
+    rows = parse(page(sight(), {("/v", "used"): 2}))
     assert rows["ckptkit_volume_size_bytes", (("mount", "/v"),)] == 1000
     assert rows["ckptkit_run_saves_that_fit", (("run", "/v/run"),)] == 2.5
-    assert rows["ckptkit_alert_rung", (("subject", "/v"), ("code", "used"))] == 2
+    assert rows["ckptkit_alert_rung", (("code", "used"), ("subject", "/v"))] == 2
     assert rows["ckptkit_last_look_timestamp_seconds", ()] == NOW
 
 
 @pytest.mark.parametrize("name", ['/a "b" \\ c\nd', "/ü€", os.fsdecode(b"/\xff"), EVIL])
 def test_prom_labels_are_escaped(name):
-    rows = parse(prometheus.page(sight(run=name), {(name, "used"): 1}))
+    rows = parse(page(sight(run=name), {(name, "used"): 1}))
     told = {dict(labels)["run"] for _, labels in rows if labels and labels[0][0] == "run"}
     assert told == {name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\x1b", "\\x1b")}
 
 
 def test_prom_page_without_a_run_or_a_volume_is_valid():
-    assert parse(prometheus.page(Sight(NOW), {})) == {("ckptkit_last_look_timestamp_seconds", ()): NOW}
+    assert parse(page(Sight(NOW), {})) == {("ckptkit_last_look_timestamp_seconds", ()): NOW}
 
 
 def test_prom_file_is_replaced_whole_and_readable_by_all(tmp_path):
     path, old = tmp_path / "ckptkit.prom", os.umask(0o077)
     try:
-        Textfile(str(path), prometheus.page).look(sight(), {})
+        Textfile(str(path)).look(sight(), {})
     finally:
         os.umask(old)
     first = path.stat()
     assert stat.S_IMODE(first.st_mode) == 0o644 and parse(path.read_text())
-    Textfile(str(path), prometheus.page).look(sight("/other"), {})
+    Textfile(str(path)).look(sight("/other"), {})
     assert path.stat().st_ino != first.st_ino and os.listdir(tmp_path) == ["ckptkit.prom"]
+
+
+def test_prom_page_keeps_every_name_help_and_digit():
+    text = page(sight(), {("/v", "used"): 2, ("/v/run", "damaged"): 0})
+    told = re.findall("# HELP ckptkit_(\\S+) ", text)
+    assert told == [
+        "last_look_timestamp_seconds", "volume_size_bytes", "volume_available_bytes", "volume_used_ratio",
+        "volume_inodes_used_ratio", "run_checkpoints", "run_checkpoint_bytes", "run_step",
+        "run_last_save_timestamp_seconds", "run_saves_that_fit", "run_newest_intact", "alert_rung",
+    ]  # fmt: skip
+    size = 123_456_789_012_345
+    large = sight()._replace(volumes=(VolumeSight(sight().volumes[0].volume._replace(total_bytes=size)),))
+    assert parse(page(large, {}))["ckptkit_volume_size_bytes", (("mount", "/v"),)] == size
+
+
+def test_prom_page_writes_no_file_where_processes_share_their_metrics(tmp_path):
+    """vLLM sets that variable, and a Gauge of the library's would write there."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    script = (
+        "from ckptkit.notify import prometheus as p; from ckptkit.model.events import Sight; p.page(Sight(1.0), {})"
+    )
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(shared)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert os.listdir(shared) == []
+
+
+def test_prom_without_its_library_is_one_line_that_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(UsageError, match="extra `prometheus`.*; fix: .*pip install.* prometheus-client$") as told:
+        ops_sinks(prom="x.prom")
+    assert "\n" not in str(told.value) and told.value.exit_code == 2
 
 
 @pytest.mark.mounts
 def test_prom_file_on_a_full_disk_stays_the_one_before(mount, fill):
     volume = mount("tmpfs", "size=1m")
-    sink = Textfile(f"{volume}/ckptkit.prom", prometheus.page)
+    sink = Textfile(f"{volume}/ckptkit.prom")
     sink.look(sight(), {})
     before = Path(volume, "ckptkit.prom").read_text()
     fill(volume)
@@ -250,10 +287,10 @@ def test_prom_file_on_a_full_disk_stays_the_one_before(mount, fill):
 
 
 def test_sink_that_fails_is_told_once_and_keeps_no_other_from_being_told(tmp_path):
-    said, page = [], tmp_path / "p.prom"
-    telling = Telling(ops_sinks(command="false", prom=str(page)), said.append)
+    said, file = [], tmp_path / "p.prom"
+    telling = Telling(ops_sinks(command="false", prom=str(file)), said.append)
     assert [telling.tell(tick(ALERT)) for _ in range(3)] == [False] * 3
-    assert len(said) == 1 and said[0].startswith("--exec false: exit code 1") and page.exists()
+    assert len(said) == 1 and said[0].startswith("--exec false: exit code 1") and file.exists()
 
 
 def test_sink_that_worked_meanwhile_is_told_of_again(tmp_path):
