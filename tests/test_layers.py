@@ -132,7 +132,7 @@ def test_ops_path_loads_nothing_heavy(words, tmp_path):
     done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "argparse" in loaded
-    assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "dataclasses"}
+    assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "jinja2", "dataclasses"}
 
 
 def test_public_names_load_on_first_use_and_are_what_they_say():

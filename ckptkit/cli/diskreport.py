@@ -60,6 +60,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
     """Report. Flags are no failure; a run that can't be read is: it is named, and the exit code is 2."""
     if options.audit or options.since:
         return _tell_the_past(options, output)
+    if options.html:
+        from ckptkit.render import html
+
+        html.environment()  # without Jinja2, say so before the walk, which may take minutes
     typed = flags.typed_rules(options)
     # Cron asks every few minutes and only wants what is red: no walk over a volume for that.
     depth = 0 if options.no_eaters or output.quiet else options.depth

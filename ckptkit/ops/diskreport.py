@@ -3,10 +3,11 @@
 import os
 import shlex
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from ckptkit.advise import flags
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import CkptkitError, UsageError
 from ckptkit.model.advice import Flag
 from ckptkit.model.decision import Plan
 from ckptkit.model.disk import Eaters, Volume
@@ -36,10 +37,15 @@ class Report(Box):
         words = [count(len(self.volumes), "volume"), count(len(self.plans), "run"), " and ".join(raised)]
         return printable(f"<Report {', '.join(filter(None, [*words, sentence(self)]))}>")
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        """The page; without Jinja2 a warning that says what to install, and a notebook shows the line of `repr`."""
         from ckptkit.render.html import fragment
 
-        return fragment(self)
+        try:
+            return fragment(self)
+        except UsageError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
 
 
 def report(

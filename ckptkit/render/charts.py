@@ -1,14 +1,14 @@
-"""Use over time, drawn: for a page as SVG, for a terminal as blocks."""
+"""Use over time, drawn: for a page as what its SVG shows, for a terminal as blocks."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from ckptkit.calling import command
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Plan
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.thresholds import CRITICAL, WARM
 from ckptkit.render.json import Document, iso
-from ckptkit.render.pieces import text
 from ckptkit.render.text import table
 from ckptkit.units import count, human, percent, printable
 
@@ -18,24 +18,33 @@ LABELS = 6  # more would run into one another on a telephone
 
 TONES = {"intact": "green", "incomplete": "red", "corrupt": "red", "in_progress": "blue", "unknown": "yellow"}
 
-STRETCHED = 'viewBox="0 0 100 100" preserveAspectRatio="none" role="img"'
-
 MARKS = (WARM, CRITICAL)
 
 
-def timeline(made: Plan) -> str:
-    """Given a run's plan, return its checkpoints on a line of time: filled ones stay, crossed ones would go."""
+class Spot(NamedTuple):
+    """A checkpoint on a line of time: how far from the left in per cent, what it is, and its step where there is room.
+
+    gone: it would be deleted.
+    """
+
+    x: float
+    tone: str
+    gone: bool
+    words: str
+    label: str
+
+
+def timeline(made: Plan) -> list[Spot]:
+    """Given a run's plan, return its checkpoints by the time they were saved."""
     places = _places([d.checkpoint.modified_at for d in made.decisions])
     every = -(-len(places) // LABELS) or 1
-    shapes = []
+    spots = []
     for index, (decision, x) in enumerate(zip(made.decisions, places, strict=True)):
-        shapes.append(_checkpoint(decision, x))
-        if (len(places) - 1 - index) % every == 0:
-            shapes.append(f'<text x="{x:.2f}%" y="52" text-anchor="middle">{decision.checkpoint.step:,}</text>')
-    line = '<line x1="0" x2="100%" y1="22" y2="22" stroke="var(--line)" stroke-width="2"/>'
-    label = f"{len(places)} checkpoints of {made.run} by the time they were saved"
-    drawn = f'<svg role="img" aria-label="{text(label)}">{line}{"".join(shapes)}</svg>'
-    return f'<div class="chart timeline">{drawn}</div>'
+        checkpoint, verdict, action, reasons = decision
+        words = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
+        label = "" if (len(places) - 1 - index) % every else f"{checkpoint.step:,}"
+        spots.append(Spot(x, TONES[verdict.state], action == "delete", words, label))
+    return spots
 
 
 def _places(moments: Sequence[float]) -> list[float]:
@@ -50,40 +59,29 @@ def _places(moments: Sequence[float]) -> list[float]:
     return [EDGE + share * (100 - 2 * EDGE) for share in shares]
 
 
-def _checkpoint(decision: Decision, x: float) -> str:
-    checkpoint, verdict, action, reasons = decision
-    words = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
-    fill = "var(--page)" if action == "delete" else "var(--tone)"
-    dot = f'<circle cx="{x:.2f}%" cy="22" r="8" fill="{fill}" stroke="var(--tone)" stroke-width="2.5"/>'
-    cross = f'<text x="{x:.2f}%" y="26.5" text-anchor="middle" style="fill:var(--tone)">×</text>'
-    inside = dot + (cross if action == "delete" else "")
-    return f'<g class="{TONES[verdict.state]}"><title>{text(words)}</title>{inside}</g>'
+class Curve(NamedTuple):
+    """A volume's use over time, as points of an SVG that is 100 wide and 100 high.
+
+    x: of its last point. ahead: the line on to when it is full, "" if it is not known to be. start, end: in words.
+    """
+
+    line: str
+    x: str
+    ahead: str
+    start: str
+    end: str
 
 
-def use(samples: Sequence[Sample], outlook: Outlook | None) -> str:
-    """Given samples of one volume, oldest first, return its use over time, and dashed on to when it is full."""
+def use(samples: Sequence[Sample], outlook: Outlook | None) -> Curve | None:
+    """Given samples of one volume, oldest first, return its use over time; None if there is no line between them."""
     if len(samples) < 2:
-        return ""
+        return None
     first, last = samples[0].at, samples[-1].at
     end = max(last, outlook.full_at or last) if outlook else last
     total, width = max(1, samples[-1].total_bytes), max(1.0, end - first)
-    points = [(100 * (s.at - first) / width, 100 - 100 * s.used_bytes / total) for s in samples]
-    line = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-    area = f'<polygon points="0,100 {line} {points[-1][0]:.2f},100" fill="var(--blue)" opacity=".18"/>'
-    drawn = _line(line, "var(--blue)", 2.5)
-    if end > last:
-        drawn += _line(f"{points[-1][0]:.2f},{points[-1][1]:.2f} 100,0", "var(--red)", 2, "5 4")
-    marks = "".join(_line(f"0,{100 - m * 100:.0f} 100,{100 - m * 100:.0f}", "var(--line)", 1, "3 3") for m in MARKS)
-    until = f"full {iso(end)}" if end > last else iso(last)
-    ends = f'<div class="ends soft"><span>{iso(first)}</span><span>{until}</span></div>'
-    inside = f'<svg {STRETCHED} aria-label="use over time">{marks}{area}{drawn}</svg>'
-    return f'<div class="chart use">{inside}</div>{ends}'
-
-
-def _line(points: str, colour: str, width: float, dashes: str = "") -> str:
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    style = f'stroke="{colour}" stroke-width="{width}"{dashed} vector-effect="non-scaling-stroke"'
-    return f'<polyline points="{points}" fill="none" {style}/>'
+    points = [f"{100 * (s.at - first) / width:.2f},{100 - 100 * s.used_bytes / total:.2f}" for s in samples]
+    ahead, until = (f"{points[-1]} 100,0", f"full {iso(end)}") if end > last else ("", iso(last))
+    return Curve(" ".join(points), points[-1].split(",")[0], ahead, iso(first), until)
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -6,12 +6,14 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import time
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
 from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
@@ -81,6 +83,16 @@ def test_page_needs_nothing_else_and_no_name_becomes_markup(found):
     assert "url(" not in page and "@import" not in page and "http" not in page.replace("http-equiv", "")
     assert "&lt;script&gt;alert(1)" in page and not re.search("[\x00-\x09\x0b-\x1f\u202e\udc80-\udcff]", page)
     page.encode("utf-8")
+
+
+def test_template_escapes_by_itself_and_takes_no_name_that_it_was_not_given():
+    written = (
+        html.environment().from_string("{{ name }} <i title='{{ name }}'>{{ name|paths }}</i>").render(name=HOSTILE)
+    )
+    assert [tag for tag, _ in Seen(written).tags if tag != "wbr"] == ["i"]
+    assert not re.search("[\x00-\x1f\u202e\udc80-\udcff]", written) and written.isprintable()
+    with pytest.raises(UndefinedError, match="'nobody' is undefined"):
+        html.environment().from_string("{{ nobody }}").render()
 
 
 def test_page_has_flags_first_then_every_section(found):
@@ -201,6 +213,40 @@ def test_html_writes_the_page_beside_the_board(run_of, ckptkit, tmp_path):
     page = (tmp_path / "out.html").read_text()
     assert page.startswith("<!doctype html>") and page.endswith("</html>\n") and "checkpoint-100" in page
     assert [p.name for p in tmp_path.glob("out*")] == ["out.html"]
+
+
+# An environment in which Jinja2 can't be imported, and which notes that somebody tried.
+NO_JINJA = 'open("tried", "w").close()\nraise ImportError("no Jinja2 here")\n'
+
+
+def test_without_jinja2_html_is_one_line_that_says_what_to_install_and_nothing_else_misses_it(
+    run_of, ckptkit, tmp_path
+):
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries/jinja2.py").write_text(NO_JINJA)
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "libraries"), str(CHECKOUT)])}
+    run, tried = run_of({100: "intact"}), tmp_path / "tried"
+    words = [
+        ("prune", run, "-n"),
+        ("verify", run),
+        ("latest", run),
+        ("strip", run, "-n"),
+        ("diskreport", run, "--no-eaters"),
+    ]
+    for verb, *more in words:
+        assert ckptkit(verb, *more, env=env).code == 0 and not tried.exists(), verb
+    called = ckptkit("diskreport", run, "--html", tmp_path / "out.html", env=env)
+    assert called.code == 2 and called.out == "" and called.err.count("\n") == 1 and tried.exists()
+    assert re.search("the page needs Jinja2, which is not installed; fix: .*pip install.* jinja2$", called.err.strip())
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_without_jinja2_a_notebook_is_warned_and_gets_the_line(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    html.environment.cache_clear()
+    with pytest.warns(UserWarning, match="needs Jinja2.*fix: "):
+        assert found._repr_html_() is None
+    assert repr(found).startswith("<Report ")
 
 
 @pytest.mark.mounts
