@@ -108,6 +108,8 @@ def test_command_works_from_elsewhere_in_a_bare_environment(sources, real, tmp_p
     assert do(*bare, "prune", "--version", cwd=elsewhere) == VERSION
     assert do(*bare, "latest", run, cwd=elsewhere) == f"{run}/checkpoint-200\n"
     assert "checkpoint-300" in do(*bare, "prune", run, "-n", cwd=elsewhere)
+    do(*bare, "diskreport", run, "--no-eaters", "--html", tmp_path / "page.html", cwd=elsewhere)
+    assert "checkpoint-200" in (tmp_path / "page.html").read_text(), "its templates came along"
     assert len(names(run)) == 3 and not list(elsewhere.iterdir())
 
 
