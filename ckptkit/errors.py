@@ -25,6 +25,14 @@ class UsageError(CkptkitError):
     exit_code = 2
 
 
+class NotInstalled(UsageError):
+    """A Python package that this needs is not there: nothing was changed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(f"this needs the Python package {package}, which is not installed; fix: pip install {package}")
+        self.package = package
+
+
 class NoIntactCheckpoint(CkptkitError):
     """Nothing here that a training could go on from, so nothing was deleted either.
 

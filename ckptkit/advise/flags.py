@@ -5,7 +5,7 @@ holds something that it should not.
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from ckptkit.advise import levels
@@ -122,6 +122,13 @@ def of_training(found: Training, now: float) -> Iterator[Flag]:
     elif found.log_written_at is not None and now - found.log_written_at > thresholds.SILENT_LOG_SECONDS:
         message = f"{who} has written nothing to {found.log} for {age(now - found.log_written_at)}: it may hang"
         yield Flag("yellow", "log-silent", message, f"tail {shlex.quote(found.log)}; py-spy dump --pid {found.pid}")
+
+
+def of_missing(left_out: Mapping[str, str]) -> Iterator[Flag]:
+    """Given {Python package that is not installed: what is left out without it}, yield that it is not shown."""
+    if left_out:
+        message = f"not shown: {' and '.join(left_out.values())}; {' and '.join(left_out)} not installed"
+        yield Flag("yellow", "not-installed", message, f"pip install {' '.join(left_out)}")
 
 
 def of_trail(trail: Trail, now: float) -> Iterator[Flag]:

@@ -115,6 +115,10 @@ def watcher(facts: Facts) -> Iterator[Check]:
     if facts.watcher:
         yield Check("go", "watch", f"watched by {facts.watcher}")
         return
+    if facts.watcher is None:
+        told = "nobody can tell who sweeps or watches: psutil or sh is not installed"
+        yield Check("warn", "watch", told, "pip install psutil sh")
+        return
     fix = command("cron", "--install", facts.above) if facts.above else command("monitor", facts.run)
     yield Check("warn", "watch", "nobody sweeps or watches while you sleep", fix)
 

@@ -108,13 +108,14 @@ class Training(NamedTuple):
 
     session: what keeps it when the connection drops: "tmux", "screen", "nohup", "detached"; "terminal" is nothing.
     "" is not known. session_lost: it began in a tmux or screen that is gone. log: where its output goes, "" if into no
-    file. guard: what its claim on the run shows, for a person, "" if it has none.
+    file. started_at: seconds since the epoch, None if nobody can tell. guard: what its claim on the run shows, for a
+    person, "" if it has none.
     """
 
     pid: int
     process: str
     command_line: str
-    started_at: float
+    started_at: float | None
     run: str = ""
     on_volume: bool = False
     session: str = "detached"

@@ -47,7 +47,8 @@ class Facts(NamedTuple):
     probe: why a file could not be written and deleted, "" if it could (None: not tried).
     trainings: each other process that is at work on the run. perhaps: processes with torch of which nothing shows where
     they write, None if there are none.
-    watcher: who looks after it (cron, a monitor), or "". above: the directory that `cron --install` takes, or "".
+    watcher: who looks after it (cron, a monitor), "" if nobody does, None if nobody can tell. above: the directory that
+    `cron --install` takes, or "".
     session: what keeps us alive after the line drops.
     dangling: {link or file in the run that names a checkpoint: what it names}, of those that name none that is there.
     places: where else a training writes. processes: how many it has, ranks and data loaders' workers, 1 if not known.
@@ -70,7 +71,7 @@ class Facts(NamedTuple):
     scripts: tuple[ScriptReport, ...]
     probe: str | None
     trainings: tuple[Worker, ...]
-    watcher: str
+    watcher: str | None
     above: str
     session: Session
     dangling: Mapping[str, str] = {}

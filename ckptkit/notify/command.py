@@ -48,7 +48,7 @@ class CommandSink(AlertSink):
             raise RuntimeError(f"exit code {process.returncode}")
 
     def _started(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        null = subprocess.DEVNULL
+        null = subprocess.DEVNULL  # not sh: its time limit ends the program alone, not what that started
         try:
             return subprocess.Popen(
                 self.words, stdin=subprocess.PIPE, stdout=null, stderr=null, env=environment, start_new_session=True

@@ -20,11 +20,10 @@ from ckptkit.system.processes import (
     environment,
     is_verb,
     other_ranks,
-    started_at,
     trains,
     writers_in,
 )
-from ckptkit.system.trainings import mention, session_of, writes_elsewhere
+from ckptkit.system.trainings import mention, session_of, started_at, writes_elsewhere
 
 
 def at_work(run: str) -> tuple[str, ...]:
@@ -101,7 +100,8 @@ def _elsewhere(run: str, pid: int) -> bool:
 
 
 def _since(pid: int) -> str:
-    return f", since {lock.minute(started_at(str(pid)))}{_where(pid)}"
+    at = started_at(str(pid))
+    return (f", since {lock.minute(at)}" if at else "") + _where(pid)
 
 
 def _where(pid: int) -> str:
@@ -160,7 +160,7 @@ def _with_guard(run: str, claim: lock.Claim, found: Sequence[Training]) -> Seque
     known = any(training.run == run and training.pid in family for training in found)
     if not known:
         name = "another container" if pid is None else command_of(str(pid))
-        found = [*found, Training(pid or claim.pid, name, "", claim.since or 0.0, run, session="")]
+        found = [*found, Training(pid or claim.pid, name, "", claim.since, run, session="")]
         family = {pid or claim.pid}
     return [
         t._replace(guard=claim.words, guarded_since=claim.since) if t.run == run and t.pid in family else t

@@ -17,7 +17,7 @@ from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
 from ckptkit.schedulers import cron, crontab, systemd, tmux
-from ckptkit.schedulers.box_tools import processes
+from ckptkit.schedulers.box_tools import processes, user
 
 WAYS = ("cron", "systemd", "tmux")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -114,7 +114,7 @@ def installed_root() -> str:
 
 
 def watcher(run: str) -> str:
-    """Who looks after a run: what prunes it by itself, else a monitor; "" if nobody does."""
+    """Who looks after a run: what prunes it by itself, else a monitor; "" if nobody does. Raises NotInstalled."""
     seen = processes()
     if cron.daemon(seen) and cron.prunes(run):
         return "cron"
@@ -258,17 +258,8 @@ def _sweep(run: str, rules: Rules, now: float | None) -> Sweep:
 
 def _place(way: str) -> str:
     if way == "cron":
-        return f"the crontab of {_user()}"
+        return f"the crontab of {user()}"
     return systemd.directory() if way == "systemd" else f"the tmux session {tmux.SESSION}"
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _installed() -> Iterator[tuple[str, str, str]]:

@@ -7,21 +7,22 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from ckptkit.advise import flags
-from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.errors import CkptkitError, NotInstalled, UsageError
 from ckptkit.model.advice import Flag
 from ckptkit.model.decision import Plan
-from ckptkit.model.disk import Eaters, Volume
+from ckptkit.model.disk import Eaters, Quota, Volume
 from ckptkit.model.report import Box, Trail
 from ckptkit.ops import outlook
 from ckptkit.ops.at_work import with_guards
 from ckptkit.ops.read import plan, rules_for, trust_for
 from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
-from ckptkit.system import caches, quota, small_files, trainings, unlinked, usage, volumes
+from ckptkit.system import caches, quota, small_files, tools, trainings, unlinked, usage, volumes
 from ckptkit.system.processes import environment, working_directory
 from ckptkit.units import count, printable
 
 DEPTH, TOP = 3, 10  # what a person can take in
+SHOWS = {"psutil": "since when a training runs", "sh": "quotas"}  # {package: what is left out without it}
 
 
 class Report(Box):
@@ -85,7 +86,7 @@ def report(
         unlinked.open_deleted(),
         with_guards(runs, [t for t in active if t.run or t.on_volume]),
         tuple(outlook.trails(volumes, planned, moment) if trails is None else trails),
-        quota.quotas(seen),
+        _quotas(seen),
         moment,
     )
     order = ("red", "yellow", "green")
@@ -139,6 +140,13 @@ def _eaten(
             yield Eaters(volume.mount, unreadable=1, first_unreadable=str(error))
 
 
+def _quotas(volumes: Sequence[Volume]) -> tuple[Quota, ...]:
+    try:
+        return quota.quotas(volumes)
+    except NotInstalled:
+        return ()  # a flag tells it
+
+
 def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
     for volume in found.volumes:
         yield from flags.of_volume(volume, _room_on(volume, found))
@@ -156,6 +164,7 @@ def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
         yield from flags.of_training(training, found.at)
     for trail in found.trails:
         yield from flags.of_trail(trail, found.at)
+    yield from flags.of_missing({package: what for package, what in SHOWS.items() if not tools.is_installed(package)})
 
 
 def write_page(path: str, page: str) -> None:

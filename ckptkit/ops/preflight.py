@@ -13,7 +13,7 @@ from typing import Any
 from ckptkit.advise import preflight as checks
 from ckptkit.advise.preflight import Facts, Place, Session
 from ckptkit.advise.preflight_disk import PROBE_BYTES
-from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, NotInstalled, UsageError
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.advice import Check, ScriptReport
@@ -194,12 +194,19 @@ def _around(run: str, place: str, settings: Mapping[str, Any] | None) -> Mapping
     return {
         "trainings": workers(run),
         "perhaps": _perhaps(run),
-        "watcher": watcher(run),
+        "watcher": _watcher(run),
         "above": root_of(run),
         "session": session(),
         "places": places(place),
         "processes": processes(settings),
     }
+
+
+def _watcher(run: str) -> str | None:
+    try:
+        return watcher(run)
+    except NotInstalled:
+        return None
 
 
 def _run(path: str) -> str:

@@ -1,15 +1,13 @@
-"""The box's own tools, called with plain words: what they said, and their exit code."""
+"""What this box is: how a package is installed, who its user is, and what runs there, as psutil tells it."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from typing import Any
 
-SECONDS = 30.0
+from ckptkit.errors import NotInstalled
+
 INSTALLERS = {  # {tool: how it installs, what it calls cron}
     "apt-get": ("apt-get update && apt-get install -y", "cron"),
     "dnf": ("dnf install -y", "cronie"),
@@ -18,28 +16,6 @@ INSTALLERS = {  # {tool: how it installs, what it calls cron}
     "zypper": ("zypper install -y", "cron"),
     "pacman": ("pacman -S --noconfirm", "cronie"),
 }
-
-
-class Called(NamedTuple):
-    """What a tool said and how it ended; 127 if it could not be started, 124 if it did not end in time."""
-
-    code: int
-    out: str
-    err: str
-
-
-def call(words: Sequence[str], given: str = "") -> Called:
-    """Run a tool, with a text on its stdin. Its words are English, and names that are no text survive."""
-    try:
-        done = subprocess.run(
-            list(words), input=os.fsencode(given), capture_output=True, check=False, timeout=SECONDS,
-            env=os.environ | {"LC_ALL": "C"},
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Called(124, "", f"{words[0]} did not end in {SECONDS:.0f} s")
-    except OSError as error:
-        return Called(127, "", f"{words[0]}: {error.strerror}")
-    return Called(done.returncode, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
 
 
 def installing(package: str) -> str:
@@ -57,9 +33,20 @@ def as_root(command: str) -> str:
 
 
 def processes() -> dict[int, list[str]]:
-    """{process id: the words that started it}, of those that can be seen."""
-    found: dict[int, list[str]] = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as command:
-            found[int(pid)] = command.read().split("\0")
-    return found
+    """{process id: the words that started it}, of those that can be seen. Raises NotInstalled."""
+    found = {process.pid: process.info["cmdline"] for process in _psutil().process_iter(["cmdline"])}
+    return {pid: words for pid, words in found.items() if words}
+
+
+def user() -> str:
+    """The name of the user that we run as, the number of one that has none. Raises NotInstalled."""
+    name: str = _psutil().Process().username()
+    return name
+
+
+def _psutil() -> Any:
+    try:
+        import psutil
+    except ImportError:
+        raise NotInstalled("psutil") from None
+    return psutil

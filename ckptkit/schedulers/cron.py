@@ -11,7 +11,8 @@ from contextlib import suppress
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
 from ckptkit.schedulers import crontab
-from ckptkit.schedulers.box_tools import as_root, call, installing
+from ckptkit.schedulers.box_tools import as_root, installing
+from ckptkit.system.tools import call
 
 DAEMONS = ("cron", "crond", "fcron")
 MOST_LINES = 3  # of what crontab says

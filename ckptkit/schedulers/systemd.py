@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
-from ckptkit.schedulers.box_tools import call
+from ckptkit.schedulers.box_tools import user
 from ckptkit.system import small_files
+from ckptkit.system.tools import call
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 MARK = "# ckptkit: RUNS "
@@ -103,11 +104,9 @@ def is_active(root: str) -> bool:
 
 def lingering() -> str:
     """What to type so that the timers of an ordinary user run while nobody is logged in; "" if they do."""
-    import pwd
-
     if os.geteuid() == 0:
         return ""
-    name = pwd.getpwuid(os.geteuid()).pw_name
+    name = user()
     return "" if os.path.exists(f"/var/lib/systemd/linger/{name}") else f"loginctl enable-linger {name}"
 
 

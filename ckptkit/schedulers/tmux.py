@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from ckptkit.errors import SchedulerError, UsageError
 from ckptkit.model.schedule import Job
-from ckptkit.schedulers.box_tools import Called, call, installing
+from ckptkit.schedulers.box_tools import installing
+from ckptkit.system.tools import Called, call
 
 SESSION = "ckptkit"
 MARK = "@ckptkit-runs"  # a user option of each window of ours: whose runs it looks after

@@ -287,6 +287,7 @@ def run(words: Sequence[str], script: str = "", shown: bool = False) -> Done:
     """
     environment = os.environ | {"LC_ALL": "C"}
     try:
+        # Not sh, which reads all output itself: progress belongs on the terminal, and a full box may have no package.
         done = subprocess.run(
             words, input=script.encode("utf-8", "surrogateescape"), env=environment, check=False,
             stdout=sys.stderr.fileno() if shown else subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_end_with_us,

@@ -1,14 +1,14 @@
 """Which processes hold files open, and which may write in a run. Read from /proc with the standard library alone.
 
 What protects a deletion is here: a save that gathers its shards writes nothing for minutes, and looks like one that was
-torn, so before a damaged checkpoint goes, its writer is looked for. Where /proc can't be read, nobody is found.
+torn, so before a damaged checkpoint goes, its writer is looked for. Where /proc can't be read, nobody is found. psutil
+would read the same files, but what frees space must run where nothing is installed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, pairwise
@@ -296,13 +296,6 @@ def is_below(path: str, directory: str) -> bool:
 
 
 # --- /proc ----------------------------------------------------------------------------------------------------------
-def started_at(pid: str) -> float:
-    """Given a process, return since when it runs, in seconds since the epoch."""
-    # starttime counts ticks since the boot, proc(5).
-    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-    return booted + int(stat_of(pid)[19]) / os.sysconf("SC_CLK_TCK")
-
-
 def stat_of(pid: str) -> list[str]:
     """The fields behind the name, which may hold anything: state, parent, group, session, terminal, ..."""
     fields = read_all(pid, "stat").rpartition(")")[2].split()

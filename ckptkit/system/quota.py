@@ -4,12 +4,11 @@ A user's is asked of `quota` (quota-tools), which knows every file system's way,
 subvolume, and tells root alone. Project quotas of XFS and ext4 need no asking: statvfs shows them as the volume's size.
 """
 
-import os
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 
 from ckptkit.model.disk import Quota, Volume
+from ckptkit.system.tools import call
 
 COMMAND = ("quota", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device", "--quiet-refuse")
 SUBVOLUME = ("btrfs", "qgroup", "show", "-F", "-re", "--raw")
@@ -22,26 +21,15 @@ GROUP = re.compile(r"\d+/\d+\s+(\d+)\s+(\d+)\s+(\d+|none)\s+(\d+|none)\b")
 
 
 def quotas(volumes: Sequence[Volume]) -> tuple[Quota, ...]:
-    """Given volumes, return the quotas that hold there; none where nobody can tell, or nobody answers."""
+    """Given volumes, return the quotas that hold there; none where nobody can tell, or nobody answers.
+
+    Raises NotInstalled.
+    """
     mounts = {volume.mount for volume in volumes}
-    users = (quota for quota in _told(_said(COMMAND)) if quota.mount in mounts)
+    said = call(COMMAND, seconds=SECONDS).out  # also when it failed: it does where a quota is exceeded
+    users = (quota for quota in _told(said) if quota.mount in mounts)
     subvolumes = (quota for volume in volumes if volume.filesystem == "btrfs" for quota in _subvolume(volume))
     return (*users, *subvolumes)
-
-
-def _said(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,  # it fails where a quota is exceeded, which is when it matters
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return os.fsdecode(done.stdout)
 
 
 def _told(said: str) -> Iterator[Quota]:
@@ -54,7 +42,7 @@ def _told(said: str) -> Iterator[Quota]:
 
 def _subvolume(volume: Volume) -> Iterator[Quota]:
     """The limits of all groups that the subvolume of a path counts into."""
-    for line in _said((*SUBVOLUME, volume.path)).splitlines():
+    for line in call((*SUBVOLUME, volume.path), seconds=SECONDS).out.splitlines():
         if match := GROUP.match(line):
             for used, limit in ((match[1], match[3]), (match[2], match[4])):  # what it refers to, what is its own alone
                 if limit != "none":

@@ -1,4 +1,8 @@
-"""Which processes train, on what, and whether they outlive the connection that started them."""
+"""Which processes train, on what, and whether they outlive the connection that started them.
+
+Who trains is told as for a deletion, by `processes`. psutil does not tell a deleted log, an ignored SIGHUP, or a
+terminal of another container's, so these are read from /proc too.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,6 @@ from ckptkit.system.processes import (
     named,
     parent_of,
     read_all,
-    started_at,
     stat_of,
     trains,
     working_directory,
@@ -52,6 +55,19 @@ def trainings(runs: Sequence[str], mounts: Sequence[str]) -> tuple[Training, ...
             found[int(pid)] = _training(pid, words, runs, mounts)
     heads = [t for pid, t in found.items() if not _covered(t, found.get(parent_of(str(pid))))]
     return tuple(sorted(heads, key=lambda t: (not t.run, not t.on_volume, t.pid)))
+
+
+def started_at(pid: str) -> float | None:
+    """Given a process, return since when it runs, in seconds since the epoch; None if it ended or psutil is missing."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    try:
+        started: float = psutil.Process(int(pid)).create_time()
+    except psutil.Error:
+        return None
+    return started
 
 
 def _covered(own: Training, parent: Training | None) -> bool:

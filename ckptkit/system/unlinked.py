@@ -1,4 +1,7 @@
-"""Files that were deleted while a process had them open: `du` does not see them, and the volume stays full."""
+"""Files that were deleted while a process had them open: `du` does not see them, and the volume stays full.
+
+Read from /proc: psutil leaves deleted files out.
+"""
 
 import os
 from collections.abc import Iterator

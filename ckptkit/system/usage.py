@@ -2,13 +2,13 @@
 
 import os
 import stat
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from ckptkit.errors import NotInstalled
 from ckptkit.model.disk import Eater, Eaters
+from ckptkit.system import tools
 
 BLOCK_BYTES = 512  # st_blocks counts these, whatever the file system's own block is, stat(2)
 
@@ -144,39 +144,23 @@ def _bytes(status: os.stat_result) -> int:
 
 VANISHED = "No such file or directory"
 
-CHUNK_BYTES = 1 << 16
+PIECE_BYTES = 1 << 14
 
 
 def walk_with_du(
     root: str, depth: int, smallest: int, until: float = FOREVER, told: Told | None = None
 ) -> Walked | None:
-    """As `walk`, but None where there is no `du` that can do it."""
+    """As `walk`, but None where there is no `du` that can do it, or no sh that calls it."""
     command = ("du", "-xac0", "--block-size=1", f"--threshold={smallest}", "--", root)
-    environment = {**os.environ, "LC_ALL": "C"}
+    reading, failures = _Reading(root, depth, told), _Failures()
     try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    except OSError:
+        tools.call(
+            command, "", until - time.monotonic(), _out=reading.read, _out_bufsize=PIECE_BYTES, _err=failures.read
+        )
+    except NotInstalled:
         return None
-    failures = _Failures(process.stderr)
-    watch = threading.Timer(max(0.0, min(until - time.monotonic(), threading.TIMEOUT_MAX)), process.kill)
-    watch.start()
-    try:
-        reading = _Reading(root, depth)
-        for size, path in _records(process.stdout):
-            reading.take(size, path)
-            if told and reading.total is None:
-                told(reading.seen, path)
-    finally:
-        watch.cancel()
-        process.kill()
-        process.wait()
-        failures.thread.join()
-    return _walked(reading, failures, until)
-
-
-def _walked(reading: "_Reading", failures: "_Failures", until: float) -> Walked | None:
     if reading.total is None and time.monotonic() < until:
-        return None  # it ended at once: BusyBox has no --threshold
+        return None  # there is none, or it ended at once: BusyBox has no --threshold
     total = reading.seen if reading.total is None else reading.total
     return Walked(tuple(reading.rows), total, failures.count, failures.first, reading.total is None)
 
@@ -184,15 +168,24 @@ def _walked(reading: "_Reading", failures: "_Failures", until: float) -> Walked 
 class _Reading:
     """What `du` says, as it comes: what lies in a directory stands before the directory."""
 
-    def __init__(self, root: str, depth: int) -> None:
-        self.within = os.path.join(root, "")
+    def __init__(self, root: str, depth: int, told: Told | None) -> None:
+        self._told, self._rest = told, b""
         self.deepest = root.rstrip("/").count("/") + depth
         self.rows: list[Row] = []
         self.total: int | None = None
         self.seen = 0
         self._open: list[tuple[str, int]] = []  # seen, and their parent not yet
 
-    def take(self, size: int, path: str) -> None:
+    def read(self, piece: str) -> None:
+        """The next piece: `du -0` ends each record with a NUL, so any name can stand in it."""
+        *whole, self._rest = (self._rest + os.fsencode(piece)).split(b"\0")  # a piece may end within a character
+        for record in whole:
+            size, _, path = record.partition(b"\t")
+            self._take(int(size), os.fsdecode(path))
+            if self._told and self.total is None:
+                self._told(self.seen, os.fsdecode(path))
+
+    def _take(self, size: int, path: str) -> None:
         """The next record: a file, a directory, or the grand total."""
         if path == "total":  # others begin with the root, which is absolute
             self.total = size
@@ -214,30 +207,18 @@ def _row(path: str, size: int) -> Row | None:
         return None  # deleted meanwhile
 
 
-def _records(stream: IO[bytes] | None) -> Iterator[tuple[int, str]]:
-    """(bytes, path) of each record: `du -0` ends it with a NUL, so any name can stand in it."""
-    rest = b""
-    while stream and (chunk := os.read(stream.fileno(), CHUNK_BYTES)):
-        *whole, rest = (rest + chunk).split(b"\0")
-        for record in whole:
-            size, _, path = record.partition(b"\t")
-            yield int(size), os.fsdecode(path)
-
-
 class _Failures:
-    """What `du` complains of, counted beside the reading, so that neither pipe fills."""
+    """What `du` complains of, counted."""
 
-    def __init__(self, stream: IO[bytes] | None) -> None:
-        self.count, self.first, self.stream = 0, "", stream
-        self.thread = threading.Thread(target=self._count)
-        self.thread.start()
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
 
-    def _count(self) -> None:
-        for line in self.stream or ():
-            said = os.fsdecode(line).strip()
-            if said.startswith("du: cannot ") and not said.endswith(VANISHED):
-                self.count += 1
-                self.first = self.first or said.removeprefix("du: ")
+    def read(self, line: str) -> None:
+        """The next line, behind the program's name and path."""
+        said = line.strip().partition(": ")[2]
+        if said.startswith("cannot ") and not said.endswith(VANISHED):
+            self.count += 1
+            self.first = self.first or said
 
 
 SMALLEST_SHARE = 1000  # what takes less than a thousandth of the used bytes eats nobody's disk

@@ -1,4 +1,7 @@
-"""Volumes as the kernel tells them: statvfs and /proc/self/mountinfo. Changes nothing."""
+"""Volumes as the kernel tells them: statvfs and /proc/self/mountinfo. Changes nothing.
+
+The guard decides by them before a save, so they need no psutil; which tells neither inodes nor root's reserve.
+"""
 
 import os
 from collections.abc import Callable

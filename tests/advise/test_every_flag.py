@@ -43,6 +43,7 @@ DISKREPORT = {
     "corrupt": "advise/test_flags_of_runs.py::test_damaged_one_is_red_until_prune_took_it",
     "unknown": "advise/test_flags_of_runs.py::test_one_that_cant_be_judged_is_yellow_until_it_can",
     "too-many": "advise/test_flags_of_runs.py::test_more_than_the_policy_keeps_are_red_until_prune_took_them",
+    "not-installed": "test_dependencies.py::test_report_names_what_it_leaves_out_and_what_to_install",
     "outlier": "advise/test_flags_of_runs.py::test_one_that_is_much_larger_is_yellow_until_that_is_gone",
     "leftovers": "advise/test_flags_of_runs.py::test_what_a_killed_sweep_left_is_yellow_until_the_next_one",
 }

@@ -1,0 +1,94 @@
+"""The box's own tools (crontab, tmux, systemctl, quota, du), called with plain words and without a shell, through sh.
+
+What frees space calls none of them, and needs no package.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from ckptkit.errors import NotInstalled
+
+SECONDS = 30.0
+SHORTEST_SECONDS = 0.01  # sh takes 0 for no limit
+NAMES = "ckptkit_names"  # the encoding of words: sh's own refuses a name that is no text
+
+
+class Called(NamedTuple):
+    """What a tool said and how it ended; 127 if it could not be started, 124 if it did not end in time."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(words: Sequence[str], given: str = "", seconds: float = SECONDS, **streams: Any) -> Called:
+    """Run a tool to its end, with a text on its stdin. Its words are English, and names that are no text survive.
+
+    seconds: then it is killed. streams: sh's own `_out` and `_err`, called with what comes as it comes, in a thread of
+    its own; that is not returned then. Raises NotInstalled if this Python has no sh.
+    """
+    sh = _sh()
+    try:
+        limit = min(max(seconds, SHORTEST_SECONDS), threading.TIMEOUT_MAX)
+        done = _start(words, _in=os.fsencode(given), _timeout=limit, _return_cmd=True, **streams)
+    except OSError as error:
+        return Called(127, "", f"{words[0]}: {error.strerror}")
+    except sh.TimeoutException:
+        return Called(124, "", f"{words[0]} did not end in {seconds:.0f} s")
+    except sh.ErrorReturnCode as ended:  # by a signal; any exit code is an answer
+        done = ended
+    return Called(done.exit_code, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
+
+
+def _start(words: Sequence[str], **options: Any) -> Any:
+    """Return sh's running command. options: sh's own. Raises NotInstalled, OSError and what sh says of its end."""
+    sh = _sh()
+    try:
+        return sh.Command(words[0])(
+            *words[1:],
+            _env=os.environ | {"LC_ALL": "C"},
+            _ok_code=range(256),
+            _tty_out=False,  # else the tool is given a terminal, and writes for one
+            _encoding=NAMES,
+            **options,
+        )
+    except sh.CommandNotFound:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+    except sh.ForkException:
+        raise PermissionError(errno.EACCES, "it can't be run") from None
+
+
+def is_installed(package: str) -> bool:
+    """Whether this Python can import a package."""
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
+
+
+def _sh() -> Any:
+    try:
+        import sh
+    except ImportError:
+        raise NotInstalled("sh") from None
+    return sh
+
+
+def _names(encoding: str) -> codecs.CodecInfo | None:
+    """The file system's own encoding, with which the bytes of any name come back as they were."""
+    if encoding != NAMES:
+        return None
+    return codecs.CodecInfo(
+        lambda text, _="": (os.fsencode(text), len(text)), lambda raw, _="": (os.fsdecode(bytes(raw)), len(raw))
+    )
+
+
+codecs.register(_names)
