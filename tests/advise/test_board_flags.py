@@ -159,7 +159,7 @@ def test_directories_that_cant_be_read_are_told_and_clear(place, monkeypatch):
     volume = str(closed.parent)
     # As nobody: root reads everything. The walk runs from inside, for nobody can't pass through pytest's folders.
     code = f"""
-import json, os
+import json, os, sh  # nobody may not read the packages of this Python
 from ckptkit.advise import flags
 from ckptkit.model.disk import Eaters; from ckptkit.model.report import Trail
 from ckptkit.system import usage as du

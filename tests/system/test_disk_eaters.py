@@ -102,7 +102,7 @@ def test_unreadable_directories_are_counted_and_told(mount):
     for name in ("a", "b"):
         os.chmod(f"{root}/{name}", 0o700)
     code = f"""
-import os, sh  # nobody may not read this Python's packages
+import os, sh  # nobody may not read the packages of this Python
 from ckptkit.system import usage as du, usage as walking
 os.chdir({root!r})  # nobody may not even pass through pytest's folders
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
