@@ -92,6 +92,20 @@ def test_command_frees_the_bytes_of_a_log_under_its_writer_and_ends_a_reader(tmp
     assert held_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("mode, empties", [(os.O_WRONLY, True), (os.O_RDWR, False), (os.O_RDONLY, False)])
+def test_only_a_file_that_nobody_reads_back_is_emptied_under_its_process(tmp_path, mode, empties):
+    """A database or a memory map is open for reading and writing: emptied, it would break what holds it."""
+    path = tmp_path / "held"
+    path.write_bytes(b"\1" * MB)
+    fd = os.open(path, mode)
+    try:
+        path.unlink()
+        (found,) = held_in(tmp_path)
+        assert found.command == (f"truncate -s 0 /proc/{os.getpid()}/fd/{fd}" if empties else f"kill {os.getpid()}")
+    finally:
+        os.close(fd)
+
+
 def test_file_that_two_hold_counts_once_and_one_with_another_name_left_not_at_all(tmp_path, start):
     path = tmp_path / "file"
     path.write_bytes(b"\1" * MB)
