@@ -13,7 +13,8 @@ from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 README = (CHECKOUT / "README.md").read_text()
-PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+DECISIONS = sorted((CHECKOUT / "docs/decisions").glob("*.md"))
+PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md")), *DECISIONS]
 # Lines that take a machine, a network or minutes, and the test that runs each.
 ELSEWHERE = {
     "git clone <this repository> ckptkit && cd ckptkit": "tests/test_install.py",
@@ -152,7 +153,12 @@ def anchors(page):
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def of_docs(page):
+    """A page's path, as a test is called."""
+    return str(page.relative_to(CHECKOUT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_docs)
 def test_links_lead_to_what_is_there(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, anchor = target.partition("#")
@@ -163,10 +169,26 @@ def test_links_lead_to_what_is_there(page):
         assert not anchor or anchor in anchors(leads_to.read_text()), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=of_docs)
 def test_tests_and_files_that_a_page_names_are_there(page):
     for name in re.findall(r"`((?:tests|benchmarks|examples|docs|bin)/[\w./-]+)`", page.read_text()):
         assert (CHECKOUT / name).exists() or "VERB" in name, name
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=of_docs)
+def test_a_decision_is_in_the_index_has_its_five_parts_and_names_code_and_tests_that_are_there(page):
+    text, index = page.read_text(), (page.parent / "README.md").read_text()
+    if page.name == "README.md":
+        assert set(re.findall(r"\]\(([^)]+)\)", text)) == {p.name for p in DECISIONS} - {page.name}
+        return
+    assert f"]({page.name})" in index and 15 <= text.count("\n") <= 40
+    heads = re.findall(r"(?m)^## (.*)$", text)
+    assert (heads[0], heads[1], heads[-1]) == ("The question", "What was considered", "What would change our mind")
+    assert heads[2] in ("What was seen", "What was measured") and "What was decided" in heads
+    for file, test in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text):
+        assert f"def {test}(" in (CHECKOUT / file).read_text(), test
+    for file in re.findall(r"`([a-z_]+/[a-z_0-9]+\.py)`", text):
+        assert (CHECKOUT / "ckptkit" / file).exists() or (CHECKOUT / file).exists(), file
 
 
 def test_a_registry_of_another_project_is_never_named():
