@@ -170,8 +170,10 @@ def test_growth_is_the_slope_of_the_last_hour():
     assert growth(samples(*[0] * 20, *range(0, 700, 100))) == pytest.approx(600)
 
 
-def test_growth_of_a_saw_without_a_trend_is_small():
-    saw = [3 * GB if i % 2 else 0 for i in range(60)]
+@pytest.mark.parametrize("teeth", [2, 3])
+def test_growth_of_a_saw_without_a_trend_is_small(teeth):
+    """Of two, every other sample is looked at, which are all alike; of three each kind of them."""
+    saw = [3 * GB if i % teeth == 1 else 0 for i in range(60)]
     assert abs(growth(samples(*saw, apart=60.0, total=100 * GB))) < 0.5 * GB
 
 

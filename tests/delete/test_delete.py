@@ -87,6 +87,21 @@ def test_directory_that_refuses_gets_its_name_back_whole(mount, real):
 
 
 @pytest.mark.mounts
+def test_one_whose_every_file_refuses_gets_its_name_back_whole(mount, real):
+    """Its directory can be renamed, and nothing in it removed."""
+    run = make_run(real, os.path.join(mount("ext4"), "run"), THREE)
+    files = [str(path) for path in Path(run, "checkpoint-100").iterdir()]
+    subprocess.run(["chattr", "+i", *files], check=True)
+    try:
+        outcome = prune(run).outcome
+    finally:
+        subprocess.run(["chattr", "-R", "-f", "-i", run], check=False)
+    assert outcome.failures[0].path.startswith(f"{run}/checkpoint-100/") and "more)" in outcome.failures[0].error
+    assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
+    assert all(j.verdict.intact for j in judge(scan(run)))
+
+
+@pytest.mark.mounts
 def test_read_only_volume_deletes_nothing_and_says_so(mount, real):
     point = mount("ext4")
     run = make_run(real, os.path.join(point, "run"), THREE)

@@ -57,6 +57,10 @@ def test_file_cut_anywhere_is_noticed_and_is_torn(raw):
     assert {code for end in ends if end >= 4 for code in found(raw[:end])} <= TORN
 
 
+def test_a_byte_behind_the_end_is_noticed(raw):
+    assert found(raw + b"\1") == ["bad-directory"]
+
+
 def test_file_whose_end_never_reached_the_disk_is_noticed(raw):
     """A delayed allocation that was lost: the right size, and zeros from some block on."""
     for keep in (512, 1024, len(raw) // 2, len(raw) - 100):

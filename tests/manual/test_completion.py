@@ -47,7 +47,7 @@ def test_tab_completes(scripts, tmp_path, shell, typed, got):
 @pytest.fixture
 def beside(tmp_path):
     """A folder with a link to the checkout's bin/, and a stranger's program of one of its names."""
-    (tmp_path / "prune").write_text("#!/bin/sh\nexit 77\n")
+    (tmp_path / "prune").write_text('#!/bin/sh\n[ "$*" = --keep-la ] && exit 77\nexit 78\n')
     (tmp_path / "prune").chmod(0o755)
     (tmp_path / "bin").symlink_to(CHECKOUT / "bin")
     return tmp_path

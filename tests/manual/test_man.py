@@ -47,6 +47,7 @@ def test_page_of_a_verb_tells_each_flag_example_and_exit_code_of_its_help(pages)
         "--keep-best METRIC[:min|max][=N]",
         "-n, --dry-run",
         "mass-delete guard",
+        " 0      done",
     ):
         assert told in plain
     assert str(CHECKOUT) not in plain and "ckptkit-strip(1)" in plain

@@ -158,6 +158,12 @@ ONE = {
 }
 
 
+def test_logs_of_two_kinds_say_nothing_of_one_another():
+    one, other = logged(100, {"loss": 2.0}), logged(200, {"loss": 2.1})
+    other = other._replace(checkpoint=other.checkpoint._replace(name="step-200"))
+    assert one_history(one, other) is None
+
+
 @pytest.mark.parametrize("name", ONE)
 def test_history(name):
     first, second, expected = ONE[name]

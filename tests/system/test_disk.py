@@ -68,6 +68,7 @@ def test_volume_is_what_df_says(mount, filesystem, options):
     assert (found.mount, found.filesystem, found.read_only) == (point, filesystem, False)
     free, available, block = map(int, stat_f(point, "%f %a %S"))
     assert found.reserved_bytes == (free - available) * block
+    assert (volumes.available_bytes(point), volumes.free_bytes(point)) == (available * block, free * block)
 
 
 @pytest.mark.mounts

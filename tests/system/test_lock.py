@@ -89,6 +89,27 @@ def test_child_that_outlives_the_work_does_not_keep_the_lock(tmp_path):
         child.wait()
 
 
+def test_forked_child_that_outlives_a_killed_holder_does_not_keep_the_lock(tmp_path):
+    """Such as a data loader's worker: it shares the open file, and nobody is left to unlock it."""
+    code = """
+import os, sys, time
+from ckptkit.system import lock
+with lock.hold(sys.argv[1]):
+    if not os.fork():
+        print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as parent:
+        child = int(parent.stdout.readline())  # it has begun
+        parent.kill()
+        parent.wait()
+        try:
+            assert is_free(str(tmp_path))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
 def test_every_name_of_a_run_is_one_lock(run_of, tmp_path, holder, ckptkit):
     run = run_of(THREE)
     os.symlink(run, tmp_path / "link")
