@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-# What a checkout needs beside ckptkit/ for its tests to run.
-BESIDE = ("tests", "pyproject.toml", "train.py", "bin", "README.md")
+# What a checkout needs beside ckptkit/ for the tests of any room to run.
+BESIDE = (
+    "tests", "bin", "docs", "examples", "benchmarks", "pyproject.toml", "train.py", "crontab.example", "hatch_build.py",
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+)  # fmt: skip
 UNPROVEN = re.compile(r"(ImportError|ModuleNotFoundError|SyntaxError|NameError|^E +fixture )", re.MULTILINE)
 ASSERTED = re.compile(r"^[ |E]*(AssertionError|assert |Failed: )", re.MULTILINE)
 

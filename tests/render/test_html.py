@@ -83,6 +83,8 @@ def test_page_needs_nothing_else_and_no_name_becomes_markup(found):
     assert "url(" not in page and "@import" not in page and "http" not in page.replace("http-equiv", "")
     assert "&lt;script&gt;alert(1)" in page and not re.search("[\x00-\x09\x0b-\x1f\u202e\udc80-\udcff]", page)
     page.encode("utf-8")
+    policy = [attrs["content"] for tag, attrs in seen.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
 
 
 def test_template_escapes_by_itself_and_takes_no_name_that_it_was_not_given():
