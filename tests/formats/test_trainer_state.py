@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.formats.trainer_state import parse
+from ckptkit.formats.trainer_state import BeyondStepError, parse
 
 
 def state(**content):
@@ -31,6 +31,12 @@ def test_metric_belongs_to_the_step_that_it_was_measured_at():
     log = [{"step": 4, "eval_loss": 1.0, "loss": 8.0}, {"step": 5, "loss": 2.0}, {"step": 5, "eval_accuracy": 0.5}]
     found = parse(state(log_history=log), 0.0)
     assert {k: v for k, v in found.metrics.items() if k != "step"} == {"loss": 2.0, "eval_accuracy": 0.5}
+
+
+def test_log_that_goes_beyond_the_step_is_of_another_save():
+    assert parse(state(log_history=[{"step": 5, "loss": 2.0}]), 0.0).step == 5
+    with pytest.raises(BeyondStepError, match="is of step 5, its log goes to step 6"):
+        parse(state(log_history=[{"step": 6, "loss": 2.0}, {"step": 5, "loss": 2.0}]), 0.0)
 
 
 def test_same_losses_are_one_history_and_others_another():

@@ -12,7 +12,7 @@ from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
 from ckptkit.ops.diskreport import report as ops_report
 from ckptkit.render import freeing
-from ckptkit.render.board import board
+from ckptkit.render.board import board, gauge
 from ckptkit.render.tables import table, wrapped
 from tests.support.runs import make_run
 from tests.support.terminal import on_a_terminal
@@ -148,3 +148,8 @@ def test_table_becomes_lines_where_its_last_column_has_no_room():
         [],
         ["  checkpoint-100", "    age 2 min, because the newest one", "    that is intact"],
     ]
+
+
+@pytest.mark.parametrize("share, full", [(0.0, 0), (0.02, 0), (0.5, 10), (0.99, 20), (1.0, 20), (7.0, 20)])
+def test_gauge_is_as_full_as_the_share(share, full):
+    assert gauge(share, None) == "█" * full + "░" * (20 - full)

@@ -56,6 +56,13 @@ def test_each_file_that_a_resume_needs_is_missed(run_of, kind, tmp_path):
         assert (found.state, found.resumable) == (states.get(name, "incomplete"), False), name
 
 
+@pytest.mark.parametrize("hours, state", [(1, "incomplete"), (0, "in_progress"), (-24, "incomplete")])
+def test_torn_one_is_being_written_only_if_it_is_young_and_not_if_the_clock_was_set_back_since(run_of, hours, state):
+    run = run_of({100: "torn"})
+    set_age(f"{run}/checkpoint-100", time.time(), hours * 3600)
+    assert verdict(run).state == state
+
+
 @pytest.mark.parametrize("kind", ["lora", "sharded"])
 def test_each_archive_weight_and_state_file_cut_short_is_noticed(run_of, kind, tmp_path):
     whole = run_of({100: "intact"}, kind)
