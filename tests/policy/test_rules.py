@@ -171,6 +171,11 @@ def test_unknown_variable_is_refused_with_what_was_meant(tmp_path):
         config.keep_resumable(str(tmp_path), {}, {"CKPTKIT_": "3"})
 
 
+@pytest.mark.parametrize("text, seconds", [("90s", 90), ("5m", 300), ("2h", 7200), ("2d", 172_800), ("1w", 604_800)])
+def test_durations_are_seconds_to_weeks(text, seconds):
+    assert Rules(keep_within=text).keep_within == seconds
+
+
 @pytest.mark.parametrize("name", ["PYTHON", "STATE", "SEED", "EXHAUSTIVE", "MUTANT", "REPLAY_PRIVATE", "ALERT_MESSAGE"])
 def test_variable_that_is_no_setting_passes(tmp_path, name):
     assert rules(tmp_path, environ={f"CKPTKIT_{name}": "x"}) == Rules()
