@@ -1,11 +1,13 @@
-"""Small files are replaced whole: what they hold is on the disk before it gets their name, as the kernel saw it."""
+"""Small files: what they hold is on the disk before it gets their name, as the kernel saw it; nothing else is opened."""
 
+import os
 import re
 import subprocess
 import sys
 
 import pytest
 
+from ckptkit.system import small_files
 from tests.conftest import CHECKOUT
 
 REPLACED = "import sys; from ckptkit.system import small_files; small_files.replace_at(sys.argv[1], b'new', {options})"
@@ -30,3 +32,26 @@ def test_bytes_are_durable_before_the_name_is_theirs(tmp_path, options, expected
     path.write_bytes(b"old")
     assert calls_of(path, options) == expected
     assert path.read_bytes() == b"new" and sorted(p.name for p in tmp_path.iterdir()) == ["settings", "trace"]
+
+
+def test_a_link_is_followed_only_where_a_person_may_have_meant_it(tmp_path):
+    (tmp_path / "settings").write_bytes(b"here")
+    (tmp_path / "link").symlink_to("settings")
+    assert small_files.content(str(tmp_path / "link"), follow=True) == b"here"
+    with pytest.raises(OSError, match="no regular file"):
+        small_files.content(str(tmp_path / "link"))
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_fifo_a_device_and_a_directory_are_refused_at_once(tmp_path, follow):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", "/dev/zero", tmp_path):
+        with pytest.raises(OSError, match="no regular file"):
+            small_files.content(str(path), follow=follow)
+
+
+def test_more_bytes_than_anybody_writes_are_refused(tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * 101)
+    assert len(small_files.content(str(tmp_path / "large"), largest=101)) == 101
+    with pytest.raises(OSError, match="more than 100 bytes"):
+        small_files.content(str(tmp_path / "large"), largest=100)
