@@ -1,4 +1,4 @@
-"""Small files: what they hold is on the disk before it gets their name, as the kernel saw it; nothing else is opened."""
+"""Small files: what they hold is durable before it gets their name, as the kernel saw it; nothing else is opened."""
 
 import os
 import re
