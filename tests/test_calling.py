@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptkit import calling
 from tests.support import pasting
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -36,3 +37,10 @@ def test_a_path_that_was_typed_is_told_in_full(installed, tmp_path):
     os.utime(tmp_path / "runs/a/checkpoint-5")
     text = said([sys.executable, "-m", "ckptkit", "latest", "runs"], tmp_path, PYTHONPATH=str(CHECKOUT))
     assert f"fix: {CHECKOUT}/bin/latest {tmp_path}/runs/a" in text
+
+
+def test_from_python_a_relative_path_is_told_in_full_and_other_words_stay(tmp_path, monkeypatch):
+    (tmp_path / "runs/a").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = calling.command("prune", "runs/a", "--keep-last", "2", "runs/b").split()
+    assert words[-4:] == [f"{tmp_path}/runs/a", "--keep-last", "2", "runs/b"]

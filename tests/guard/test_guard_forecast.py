@@ -71,3 +71,13 @@ def test_the_forecast_knows_what_peft_saves_besides(tmp_path, targets, whole):
 
 def test_later_saves_are_forecast_from_the_last():
     assert forecast.next_save_bytes(100 * MiB) == 102 * MiB + forecast.SMALL_FILES_BYTES
+
+
+def test_before_its_first_step_an_optimizer_is_taken_for_one_that_keeps_two_moments_of_what_is_trained():
+    import torch
+
+    model = torch.nn.Linear(100, 50)
+    model.bias.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters())
+    assert save_size.optimizer_bytes(optimizer, model) == 2 * 4 * 100 * 50
+    assert save_size.optimizer_bytes(optimizer, model, has_stepped=True) == 0

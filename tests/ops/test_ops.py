@@ -34,6 +34,13 @@ def test_what_was_freed_is_measured_and_is_what_was_expected(real, mount):
     assert pruned.outcome.notes == ()
 
 
+def test_damaged_ones_go_before_intact_ones_whatever_their_order(run_of):
+    """Should something end the sweep halfway, the most intact ones are left."""
+    run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "torn", 500: "intact"})
+    gone = [os.path.basename(path) for path in prune(run, KEEP_1, yes=True).outcome.deleted]
+    assert gone == ["checkpoint-200", "checkpoint-400", "checkpoint-100", "checkpoint-300"]
+
+
 def test_a_plan_with_nothing_to_delete_touches_nothing(run_of):
     run = run_of({100: "intact", 200: "intact"})
     before = tree(run)
