@@ -91,9 +91,10 @@ REUSED = DRAWN.map(lambda pairs: [entry(*p, logged=(1,), signs=(1 if p[0] <= 150
 TOLD_APART = JUMPED | REUSED
 RANGES = st.tuples(st.integers(1, 6), st.integers(0, 4)).map(lambda pair: Range(pair[0], sum(pair)))
 BESTS = st.builds(Best, st.sampled_from(["loss", "acc"]), st.sampled_from(["min", "max"]), st.integers(1, 3))
-COUNTED = st.builds(
-    Rules, keep_last=st.none() | RANGES, keep_best=st.none() | BESTS, keep_every=st.none() | st.integers(1, 300)
-)
+COUNTED = st.builds(  # by a function: some versions of hypothesis would draw the other rules too, -1 among them
+    lambda last, best, every: Rules(last, best, every),
+    st.none() | RANGES, st.none() | BESTS, st.none() | st.integers(1, 300),
+)  # fmt: skip
 UNTARGETED = st.builds(
     lambda rules, within: rules._replace(keep_within=within), COUNTED, st.none() | st.floats(0.1, 2000)
 )
