@@ -45,7 +45,7 @@ from ckptkit.policy.rules import Rules
 if TYPE_CHECKING:
     from ckptkit.model.advice import Check
     from ckptkit.model.checkpoint import Judged, Level, Run
-    from ckptkit.model.decision import Plan
+    from ckptkit.model.decision import PrunePlan
     from ckptkit.model.events import Alert, Outlook, Sample
     from ckptkit.ops.diskreport import Report
     from ckptkit.ops.latest import Latest
@@ -130,7 +130,7 @@ def plan(
     min_age_seconds: float = 60.0,
     now: float | None = None,
     trust: Sequence[str] | None = None,
-) -> Plan:
+) -> PrunePlan:
     """Say what `prune` would do with each checkpoint of a run, and why. Reads only.
 
     path: the run. rules, keep_last, keep_best, keep_every, keep_within, free_target, max_delete, min_age_seconds,
@@ -357,7 +357,7 @@ def unpin(path: str | os.PathLike[str]) -> str:
 
 
 def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:
-    plans: list[Plan] = []
+    plans: list[PrunePlan] = []
     try:
         done = ops_prune(run, rules, quiet=quiet, announce=plans.append, **acting)
     except MassDelete as stopped:

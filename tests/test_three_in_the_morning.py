@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.ops.pin import pin
 from ckptkit.ops.read import rules_for, scan
 from ckptkit.ops.recover import recover, young
@@ -189,7 +189,7 @@ def test_a_plan_that_is_executed_leaves_what_the_dry_run_foretold(disaster):
     rules = rules_for(run, {})
     foretold = recover(run, rules, dry_run=True)
     done = recover(run, rules)
-    assert isinstance(foretold.done, Plan) and isinstance(done.done, Plan)
+    assert isinstance(foretold.done, PrunePlan) and isinstance(done.done, PrunePlan)
     assert [d.checkpoint.name for d in foretold.done.deletions] == [d.checkpoint.name for d in done.done.deletions]
 
 

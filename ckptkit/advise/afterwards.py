@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ckptkit.advise.preflight import Facts
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Volume
 
 
-def afterwards(facts: Facts, done: Plan, aside: Collection[str] = ()) -> Facts:
+def afterwards(facts: Facts, done: PrunePlan, aside: Collection[str] = ()) -> Facts:
     """Given what was measured before a start, return what will be: after a plan, and with checkpoints set aside.
 
     done: what will be deleted. aside: paths of checkpoints that will have another name.
@@ -21,13 +21,13 @@ def afterwards(facts: Facts, done: Plan, aside: Collection[str] = ()) -> Facts:
     )
 
 
-def plan_after(made: Plan, gone: Collection[str]) -> Plan:
+def plan_after(made: PrunePlan, gone: Collection[str]) -> PrunePlan:
     """Given a run's plan and paths that will not be there, return the plan of what stays."""
     stay = tuple(d for d in made.decisions if d.checkpoint.path not in gone)
     return made._replace(decisions=stay, leftovers=(), unreached_bytes=0)
 
 
-def volume_after(volume: Volume, done: Plan) -> Volume:
+def volume_after(volume: Volume, done: PrunePlan) -> Volume:
     """Given a volume, return it with the bytes free that a plan deletes, and an inode for each file."""
     freed = done.expected_freed_bytes
     inodes = sum(len(d.checkpoint.files) + len(d.checkpoint.directories) for d in done.deletions)

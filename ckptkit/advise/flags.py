@@ -12,7 +12,7 @@ from ckptkit.advise import levels
 from ckptkit.calling import absolutely, command
 from ckptkit.model import thresholds
 from ckptkit.model.advice import Flag
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
 from ckptkit.model.report import Trail
 from ckptkit.policy.keep import Rules, first_finding
@@ -159,7 +159,7 @@ def _full_in_sight(trail: Trail, now: float) -> Iterator[Flag]:
         yield Flag(rung.level, "growth", f"{trail.run}: {trail.mount} {when}", fix)
 
 
-def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
+def of_run(plan: PrunePlan, rules: Rules) -> Iterator[Flag]:
     """Given what prune would do to a run and by which rules, yield the run's flags."""
     yield from _torn(plan)
     yield from _too_many(plan, rules)
@@ -178,7 +178,7 @@ def of_run(plan: Plan, rules: Rules) -> Iterator[Flag]:
         yield Flag("red", "no-intact", message, _verify(plan))
 
 
-def _torn(plan: Plan) -> Iterator[Flag]:
+def _torn(plan: PrunePlan) -> Iterator[Flag]:
     for decision in plan.decisions:
         if decision.verdict.damaged:
             message = f"{decision.checkpoint.path} is {decision.verdict.state}: {first_finding(decision)}"
@@ -189,14 +189,14 @@ def _torn(plan: Plan) -> Iterator[Flag]:
             yield Flag("yellow", "unknown", message, _verify(plan))
 
 
-def _too_many(plan: Plan, rules: Rules) -> Iterator[Flag]:
+def _too_many(plan: PrunePlan, rules: Rules) -> Iterator[Flag]:
     too_many = sum(decision.verdict.intact for decision in plan.deletions)
     if too_many:
         more = f"{too_many} more than the rules keep (keep-last {rules.keep_last})"
         yield Flag("red", "too-many", f"{plan.run}: {len(plan.intact)} intact checkpoints, {more}", _prune(plan))
 
 
-def _outliers(plan: Plan) -> Iterator[Flag]:
+def _outliers(plan: PrunePlan) -> Iterator[Flag]:
     for resumable in (True, False):  # a stripped one is a third of its siblings, and right so
         alike = [d.checkpoint for d in plan.intact if d.verdict.resumable == resumable]
         usual = median(checkpoint.apparent_bytes for checkpoint in alike) if len(alike) >= 3 else 0
@@ -207,9 +207,9 @@ def _outliers(plan: Plan) -> Iterator[Flag]:
                 yield Flag("yellow", "outlier", message, f"ls -laS {shlex.quote(checkpoint.path)}")
 
 
-def _prune(plan: Plan) -> str:
+def _prune(plan: PrunePlan) -> str:
     return command("prune", plan.run, "--dry-run")
 
 
-def _verify(plan: Plan) -> str:
+def _verify(plan: PrunePlan) -> str:
     return command("verify", plan.run)

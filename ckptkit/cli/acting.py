@@ -8,7 +8,7 @@ from typing import Any
 
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
-from ckptkit.model.decision import Outcome, Plan
+from ckptkit.model.decision import Outcome, PrunePlan
 from ckptkit.ops.prune import Pruned, is_news
 from ckptkit.ops.read import unread
 from ckptkit.render import text
@@ -42,10 +42,10 @@ def say_unread(decisions: Iterable[Any], output: Output) -> int:
     return 3 if left else 0
 
 
-Asks = Callable[[Plan, int], bool]
+Asks = Callable[[PrunePlan, int], bool]
 
 
-def asks(options: Namespace, output: Output, show: Callable[[Plan], None] = lambda made: None) -> Asks | None:
+def asks(options: Namespace, output: Output, show: Callable[[PrunePlan], None] = lambda made: None) -> Asks | None:
     """Who asks whether a mass deletion is meant; None where nobody is there to answer, or -y did already.
 
     show: shows the plan first.
@@ -53,7 +53,7 @@ def asks(options: Namespace, output: Output, show: Callable[[Plan], None] = lamb
     if options.yes or not output.can_ask():
         return None
 
-    def ask(made: Plan, without: int) -> bool:
+    def ask(made: PrunePlan, without: int) -> bool:
         show(made)
         going = sum(d.verdict.intact for d in made.deletions)
         room = f"Without a yes only the oldest {without} go, so that the next save fits.\n" if without else ""

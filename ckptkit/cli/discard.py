@@ -7,7 +7,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.ops.discard import discard_named
 from ckptkit.ops.prune import Pruned
 from ckptkit.ops.read import trust_for
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return 3 if done.outcome and done.outcome.failures else 0
 
 
-def _agreed(shown: Plan, output: Output) -> bool:
+def _agreed(shown: PrunePlan, output: Output) -> bool:
     """Whether a person says yes. Raises UsageError where nobody can be asked."""
     if not shown.decisions:  # what a kill left of it is no checkpoint any more
         return True

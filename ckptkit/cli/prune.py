@@ -7,7 +7,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.ops.prune import Pruned, prune
 from ckptkit.ops.read import find_runs, rules_for, trust_for, unnamed
 from ckptkit.render import text
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 
 def _prune(path: str, options: argparse.Namespace, output: Output) -> Pruned:
-    def announce(made: Plan) -> None:
+    def announce(made: PrunePlan) -> None:
         if options.dry_run or made.deletions or made.leftovers:
             output.routine(text.plan(made, options.dry_run))
 

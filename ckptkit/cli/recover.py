@@ -12,7 +12,7 @@ from ckptkit.cli import acting
 from ckptkit.cli import options as flags
 from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.ops.crash_log import Diagnosis, diagnosed
 from ckptkit.ops.diskreport import Report
 from ckptkit.ops.latest import Latest
@@ -190,10 +190,10 @@ class RecoverPage:
         told = self.diagnosis
         self.output.routine(recover.happened(found, told.causes, told.log, told.last_error))
 
-    def _say_plan(self, plan: Plan) -> None:
+    def _say_plan(self, plan: PrunePlan) -> None:
         self._detail(text.plan(plan, self.options.dry_run))
 
-    def _before_asking(self, plan: Plan) -> None:
+    def _before_asking(self, plan: PrunePlan) -> None:
         self.output.routine(recover.freed(plan, None, self._kept_by()))
 
     def _say_pruned(self, pruned: Pruned) -> None:

@@ -13,7 +13,7 @@ from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
-from ckptkit.model.decision import Outcome, Plan
+from ckptkit.model.decision import Outcome, PrunePlan
 from ckptkit.ops.discard import set_aside as ops_set_aside
 from ckptkit.ops.execute import settled_available_bytes
 from ckptkit.ops.preflight import preflight
@@ -140,7 +140,7 @@ class Room:
         if self.discard(name):
             inform(f"{self.path(name)} deleted: it might not survive a crash of the box; the next save replaces it")
 
-    def _waits(self, made: Plan | None, need: int, durable: Mapping[str, str]) -> bool:
+    def _waits(self, made: PrunePlan | None, need: int, durable: Mapping[str, str]) -> bool:
         """Whether more could go, or must, once the last save is known to be durable.
 
         durable: what was, before the plan was made. What goes by a plan that knew of none would stay a moment later,
@@ -152,14 +152,14 @@ class Room:
         first = not durable and any(d.verdict.intact for d in made.deletions)
         return short or first or self._kept_until_secured(made)
 
-    def _kept_until_secured(self, made: Plan | None) -> bool:
+    def _kept_until_secured(self, made: PrunePlan | None) -> bool:
         """Whether one stays for nothing but that a restart needs it until a newer one is durable: it takes a place
         beyond the rules'.
         """
         kept = (d.reasons for d in made.decisions if d.action == "keep") if made else ()
         return any(reasons in ((DURABLE,), (SOURCE,)) for reasons in kept)
 
-    def _plan(self, rules: Rules, need: int) -> Plan | None:
+    def _plan(self, rules: Rules, need: int) -> PrunePlan | None:
         """What would go; None where nothing can be told, or where it is not the guard that prunes."""
         if not self.rotates:
             return None

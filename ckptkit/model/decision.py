@@ -20,7 +20,7 @@ class Decision(NamedTuple):
         return printable(f"<Decision {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
 
 
-class Plan(NamedTuple):
+class PrunePlan(NamedTuple):
     """Decisions for one run, made once and executed at most once: identity is checked again before each removal.
 
     `unreached_bytes` is what the free target still lacks after all that the rules allow (0: it holds or none was set).
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 
     def __repr__(self) -> str:
         gone = f"delete {len(self.deletions)} of {count(len(self.decisions), 'checkpoint')}"
-        return printable(f"<Plan {self.run}: {gone}, {human(self.expected_freed_bytes)}>")
+        return printable(f"<PrunePlan {self.run}: {gone}, {human(self.expected_freed_bytes)}>")
 
     @property
     def deletions(self) -> tuple[Decision, ...]:

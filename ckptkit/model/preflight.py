@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.model.advice import ScriptReport
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Volume, Worker
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Facts(NamedTuple):
     run: str
     now: float
     volume: Volume
-    plan: Plan | None
+    plan: PrunePlan | None
     newest: str | None
     skipped: tuple[str, ...]
     why_none: str

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ckptkit.model.advice import Flag
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Cache, Eaters, OpenDeleted, Quota, Training, Volume
 from ckptkit.model.events import Outlook, Sample
 
@@ -27,7 +27,7 @@ class Box(NamedTuple):
     """All that diskreport found at `at`. `errors` are the runs that could not be planned, with the reason."""
 
     volumes: tuple[Volume, ...]
-    plans: tuple[Plan, ...]
+    plans: tuple[PrunePlan, ...]
     flags: tuple[Flag, ...]
     errors: tuple[tuple[str, str], ...] = ()
     eaters: tuple[Eaters, ...] = ()

@@ -26,8 +26,8 @@ class SaveSettings(NamedTuple):
     failing: Peak
 
 
-class Sizing(NamedTuple):
-    """A configuration on a volume.
+class TrainingPlan(NamedTuple):
+    """A configuration on a volume, as the verb `plan` tells it. What prune does is a `PrunePlan`.
 
     basis: where the sizes come from, in words. approximate: they are of a model like it. others: settings that fit
     with the guard. lacking_bytes: what the volume is short of for the guard, and for the Trainer alone.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.ops.execute import execute
 from ckptkit.ops.prune import Pruned
 from ckptkit.ops.read import in_use, judge, moment
@@ -62,7 +62,7 @@ def discard_named(
     *,
     now: float | None = None,
     dry_run: bool = False,
-    agreed: Plan | None = None,
+    agreed: PrunePlan | None = None,
     lock_timeout: float = 0.0,
     trust: Sequence[str] = (),
     by: str = "",
@@ -109,12 +109,12 @@ def _original(name: str) -> str:
     return re.sub(r"\.[0-9]+$", "", name.removeprefix(SET_ASIDE))
 
 
-def _plan(run: str, name: str, now: float, reading: Reading) -> Plan:
+def _plan(run: str, name: str, now: float, reading: Reading) -> PrunePlan:
     """The plan that deletes it, what a kill left of it too, and nothing else. Raises what stands against that."""
     found = discover.scan(run)
     leftovers = tuple(left for left in found.leftovers if f"{left.name}.".startswith(f"{ASIDE}{name}."))
     if leftovers and discover.is_gone(os.path.join(run, name)):
-        return Plan(run, (), leftovers)
+        return PrunePlan(run, (), leftovers)
     target = _target(run, name, now, reading)
     _require_loose(run, target, now)
     if why := trackers.named(found).get(name):
@@ -122,7 +122,7 @@ def _plan(run: str, name: str, now: float, reading: Reading) -> Plan:
     kind = kind_of(target.checkpoint._replace(name=_original(name)))
     alike = [j for j in judge(found, now, reading=reading) if kind_of(j.checkpoint) == kind]
     _require_another(target, [j for j in alike if j.checkpoint.name != name])
-    return Plan(run, (Decision(*target, "delete", (WHY,)),), leftovers)
+    return PrunePlan(run, (Decision(*target, "delete", (WHY,)),), leftovers)
 
 
 def _target(run: str, name: str, now: float, reading: Reading) -> Judged:
@@ -167,5 +167,5 @@ def _resumes(judged: Judged) -> bool:
     return judged.verdict.resumable and not judged.verdict.refused
 
 
-def _identity(made: Plan) -> list[tuple[int, int]]:
+def _identity(made: PrunePlan) -> list[tuple[int, int]]:
     return [(d.checkpoint.device, d.checkpoint.inode) for d in made.decisions]

@@ -105,7 +105,7 @@ def _volumes(paths: Sequence[str]) -> tuple[Volume, ...]:
     return tuple(found.values())
 
 
-Planned = list[tuple[Plan, Rules]]
+Planned = list[tuple[PrunePlan, Rules]]
 
 
 def _planned(

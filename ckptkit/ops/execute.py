@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ckptkit import delete, layouts
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, Verdict
-from ckptkit.model.decision import Decision, Failure, Outcome, Plan, Strip, StripPart
+from ckptkit.model.decision import Decision, Failure, Outcome, PrunePlan, Strip, StripPart
 from ckptkit.ops.read import judge_again
 from ckptkit.policy.keep import first_finding
 from ckptkit.policy.lineage import kind_of
@@ -27,7 +27,7 @@ def settled_available_bytes(path: str, wanted: int) -> int:
         return volumes.available_bytes(path)
 
 
-def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
+def execute(run_fd: int, made: PrunePlan, patient: bool, settle: bool) -> Outcome:
     """Given the locked run and its plan, remove what it says, and account for it."""
     pauses = list(delete.RETRY_SECONDS) if patient else []
     before = volume_status(run_fd)
@@ -43,7 +43,7 @@ def execute(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
     return account(run_fd, before, deleted, with_holders(made.run, failures), made, settle)
 
 
-def _finish(run_fd: int, leftover: Leftover, made: Plan, pauses: list[float]) -> list[Failure]:
+def _finish(run_fd: int, leftover: Leftover, made: PrunePlan, pauses: list[float]) -> list[Failure]:
     """What a killed sweep left: a checkpoint under its aside name, or within one that it was stripping."""
     inside = os.path.dirname(leftover.name)
     for decision in made.decisions if inside else ():
@@ -73,7 +73,7 @@ def _removed(run_fd: int, checkpoint: Checkpoint, pauses: list[float]) -> list[F
     return delete.remove_checkpoint(run_fd, checkpoint, pauses, layout.marker, witnesses)
 
 
-def _survivors_still_intact(made: Plan) -> None:
+def _survivors_still_intact(made: PrunePlan) -> None:
     """The newest one kept of each kind is read again, right before the first removal: verdicts may be minutes old."""
     kept = [d for d in made.decisions if d.action == "keep"]
     kept.sort(key=lambda d: (d.verdict.resumable, not d.verdict.refused, d.checkpoint.step))
@@ -110,7 +110,7 @@ def account(
     before: os.statvfs_result | OSError,
     deleted: Sequence[Decision],
     failures: tuple[Failure, ...],
-    made: Plan,
+    made: PrunePlan,
     settle: bool,
 ) -> Outcome:
     """As `measured`, of what is gone of a plan."""

@@ -15,7 +15,7 @@ from ckptkit import arguments, forecast
 from ckptkit.advise import levels
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.history import records
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Save, Sight, VolumeSight
 from ckptkit.notify.sink import AlertSink
@@ -89,7 +89,7 @@ def _run(run: str, volume: Volume, now: float) -> RunSight:
     )
 
 
-def _over(made: Plan, age: float) -> int | None:
+def _over(made: PrunePlan, age: float) -> int | None:
     busy = age < GRACE_SECONDS or any(d.verdict.state == "in_progress" for d in made.decisions)
     return None if busy else sum(d.verdict.intact for d in made.deletions)
 

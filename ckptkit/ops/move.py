@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
-from ckptkit.model.decision import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, Plan
+from ckptkit.model.decision import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, PrunePlan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.move_here import Here, NotCopied
 from ckptkit.ops.move_there import There
@@ -254,7 +254,7 @@ def _deleted(moved: Moved, place: Place, lock_timeout: float, by: str) -> Moved:
             _require_idle(run)
             found = discover.scan(run)
             stays = dict(_stays(moved, found, place))
-            made = Plan(run, tuple(_decisions(moved, found, stays)), found.leftovers)
+            made = PrunePlan(run, tuple(_decisions(moved, found, stays)), found.leftovers)
             outcome = (
                 execute(run_fd, made, patient=True, settle=True) if made.decisions or made.leftovers else Outcome()
             )

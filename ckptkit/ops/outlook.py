@@ -8,7 +8,7 @@ from ckptkit import config
 from ckptkit.errors import CkptkitError
 from ckptkit.forecast import volume_full
 from ckptkit.history import records
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
@@ -33,13 +33,13 @@ def foreseen(seen: Sequence[Sample], rules: Rules | None = None, last_step: int 
     return found if last_step or found.full_at else found._replace(peak_step=None)  # as far as anybody looked
 
 
-def last_step(made: Plan) -> int:
+def last_step(made: PrunePlan) -> int:
     """Given a run's plan, return the step at which its newest intact checkpoint says that training ends; 0 if none."""
     states = [decision.verdict.trainer_state for decision in made.intact]
     return states[-1].max_steps if states and states[-1] else 0
 
 
-def trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> tuple[Trail, ...]:
+def trails(volumes: Iterable[Volume], plans: Iterable[tuple[PrunePlan, Rules]], now: float) -> tuple[Trail, ...]:
     """Given what stands there now, return each volume's last day and each run's with its outlook; none without a past.
 
     Each ends with what stands there now: what a monitor saw before somebody made room is no outlook.
@@ -47,7 +47,7 @@ def trails(volumes: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: 
     return tuple(trail for trail in _trails(volumes, plans, now) if len(trail.samples) > 1)
 
 
-def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[Plan, Rules]], now: float) -> Iterator[Trail]:
+def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[PrunePlan, Rules]], now: float) -> Iterator[Trail]:
     for volume in mounted:
         yield Trail(_past(volume.mount, "", now, record.of_volume(volume, now)))
     for made, rules in plans:

@@ -14,7 +14,7 @@ from ckptkit.forecast.lora import Lora
 from ckptkit.forecast.models import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
 from ckptkit.formats import bounded, safetensors
 from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.training_plan import Sizing
+from ckptkit.model.training_plan import TrainingPlan
 from ckptkit.ops.read import judge, scan
 from ckptkit.policy import rules
 from ckptkit.policy.lineage import in_line
@@ -247,12 +247,12 @@ def volume_at(path: str, size: int | None, other: int | None, run: str | None = 
     return budget.VolumeSize(found.total_bytes - found.reserved_bytes, used if other is None else other)
 
 
-def size_up(parts: CheckpointBytes, volume: budget.VolumeSize, steps: Steps) -> Sizing:
+def size_up(parts: CheckpointBytes, volume: budget.VolumeSize, steps: Steps) -> TrainingPlan:
     """Given a checkpoint, a volume and the steps, return what it comes to, and what else would fit."""
     if volume.other_bytes >= volume.total_bytes:
         raise UsageError("the other data alone fill the volume; check --other and --volume")
     size = parts.weights + parts.optimizer + parts.rest
-    return Sizing(
+    return TrainingPlan(
         parts.basis, parts.approximate, parts.weights, parts.optimizer, parts.rest,
         volume.total_bytes, volume.other_bytes, -(-steps.max_steps // steps.save_steps),
         budget.setting(volume, size, steps.save_steps, steps.limit, steps.max_steps),

@@ -17,7 +17,7 @@ from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, NotInsta
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.advice import Check, ScriptReport
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Worker
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.cron import root_of, watcher
@@ -257,7 +257,7 @@ def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
     return settings, os.path.basename(file)
 
 
-def newer_unknown(made: Plan | None) -> tuple[Decision, ...]:
+def newer_unknown(made: PrunePlan | None) -> tuple[Decision, ...]:
     """Given a run's plan, return the unknown ones of a higher step than any intact one of their kind, newest first.
 
     Where nothing is intact, that is each of them. None (there is no run) has none.
@@ -275,7 +275,7 @@ def newer_unknown(made: Plan | None) -> tuple[Decision, ...]:
     return tuple(sorted(newer, key=lambda d: d.checkpoint.step, reverse=True))
 
 
-def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Plan | None:
+def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> PrunePlan | None:
     try:
         return plan(run, rules, now=now, trust=trust)
     except CkptkitError:

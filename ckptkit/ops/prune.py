@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ckptkit import history
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
-from ckptkit.model.decision import Decision, Outcome, Plan
+from ckptkit.model.decision import Decision, Outcome, PrunePlan
 from ckptkit.ops.read import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
@@ -25,7 +25,7 @@ class Pruned(NamedTuple):
     let through and the command that deletes it; with an outcome, the plan is what was done without a yes.
     """
 
-    plan: Plan
+    plan: PrunePlan
     outcome: Outcome | None
     stopped: str = ""
 
@@ -49,11 +49,11 @@ def prune(
     trust: Sequence[str] = (),
     dry_run: bool = False,
     yes: bool = False,
-    ask: Callable[[Plan, int], bool] | None = None,
+    ask: Callable[[PrunePlan, int], bool] | None = None,
     lock_timeout: float = 0.0,
     patient: bool = True,
     settle: bool = True,
-    announce: Callable[[Plan], None] = lambda plan: None,
+    announce: Callable[[PrunePlan], None] = lambda plan: None,
     by: str = "",
     earlier: Collection[str] = (),
     need_bytes: int = 0,
@@ -135,7 +135,7 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
         before = volume_status(run_fd)
         failures = remove(run_fd, run, target.checkpoint)
         decision = Decision(*target, "delete", ("given up by its writer",))
-        made = Plan(run, (decision,))
+        made = PrunePlan(run, (decision,))
         outcome = account(run_fd, before, [] if failures else [decision], failures, made, settle=False)
     return _recorded(made, outcome, by)
 
@@ -167,7 +167,7 @@ def _stands_in(run: str, verdict: Verdict, instead: str) -> bool:
     return any(v.intact and v.resumable >= verdict.resumable and v.refused <= verdict.refused for v in others)
 
 
-def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
+def _recorded(made: PrunePlan, outcome: Outcome, by: str) -> Outcome:
     """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
     if not outcome.deleted and not made.leftovers:
         return outcome
@@ -178,8 +178,8 @@ def _recorded(made: Plan, outcome: Outcome, by: str) -> Outcome:
 
 
 def _asked(
-    made: Plan, rules: Rules, announce: Callable[[Plan], None], ask: Callable[[Plan, int], bool]
-) -> tuple[Rules, Plan | None]:
+    made: PrunePlan, rules: Rules, announce: Callable[[PrunePlan], None], ask: Callable[[PrunePlan, int], bool]
+) -> tuple[Rules, PrunePlan | None]:
     """The rules, with as many deletions as a person agreed to, and the plan that was shown for that."""
     if rules.max_delete is not None or not _needs_a_yes(made, rules):
         return rules, None
@@ -189,13 +189,13 @@ def _asked(
     return (rules._replace(max_delete=agreed) if ask(made, without) else rules), made
 
 
-def _foretold(made: Plan, rules: Rules) -> str:
+def _foretold(made: PrunePlan, rules: Rules) -> str:
     """What the execution of a plan will ask; "" if nothing."""
     limited, stopped = let_through(made, rules)
     return mass_delete.foretold(made, limited, rules) if stopped else ""
 
 
-def let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
+def let_through(made: PrunePlan, rules: Rules) -> tuple[PrunePlan, str]:
     """Given a plan, return what of it is done without a yes, and the sentence about the rest, "" if there is none."""
     if not _needs_a_yes(made, rules):
         return made, ""
@@ -205,7 +205,7 @@ def let_through(made: Plan, rules: Rules) -> tuple[Plan, str]:
     return limited, mass_delete.sentence(limited, rules)
 
 
-def _needs_a_yes(made: Plan, rules: Rules) -> bool:
+def _needs_a_yes(made: PrunePlan, rules: Rules) -> bool:
     previous = history.recall_policy(made.run)
     agreed = None if previous is None else mass_delete.from_json(previous)
     if not mass_delete.needs_a_yes(made, rules, agreed, history.recall_room(made.run, _policy(rules))):
@@ -215,7 +215,7 @@ def _needs_a_yes(made: Plan, rules: Rules) -> bool:
     return not mass_delete.is_agreed(rules, above)
 
 
-def _missing_bytes(limited: Plan) -> int:
+def _missing_bytes(limited: PrunePlan) -> int:
     """What the next save lacks once the damaged ones are gone; it will be as large as the largest that is there."""
     from ckptkit import forecast
     from ckptkit.system import volumes
@@ -230,7 +230,7 @@ def _policy(rules: Rules) -> Rules:
     return rules._replace(max_delete=None)
 
 
-def _remembered(made: Plan, outcome: Outcome, rules: Rules, stopped: str) -> Outcome:
+def _remembered(made: PrunePlan, outcome: Outcome, rules: Rules, stopped: str) -> Outcome:
     """Keep what was agreed to, or what went without; after the deletion, when there is room for that."""
     if not stopped:
         history.remember_policy(made.run, _policy(rules))
@@ -243,7 +243,7 @@ def _remembered(made: Plan, outcome: Outcome, rules: Rules, stopped: str) -> Out
     return outcome._replace(notes=(*outcome.notes, note)) if fault else outcome
 
 
-def _executed(run_fd: int, made: Plan, patient: bool, settle: bool) -> Outcome:
+def _executed(run_fd: int, made: PrunePlan, patient: bool, settle: bool) -> Outcome:
     if not made.deletions and not made.leftovers:
         return Outcome()
     from ckptkit.ops.execute import execute

@@ -12,7 +12,7 @@ from ckptkit import config, layouts
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
-from ckptkit.model.decision import Decision, Plan, Writer
+from ckptkit.model.decision import Decision, PrunePlan, Writer
 from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
@@ -87,7 +87,7 @@ def judge(
     return tuple(j for j in judged if j.verdict.intact or not discover.is_gone(j.checkpoint.path))
 
 
-def require_intact(made: Plan | StripPlan, done: str) -> None:
+def require_intact(made: PrunePlan | StripPlan, done: str) -> None:
     """Raise NoIntactCheckpoint, which says why the newest is none, if none is and not all are still being written.
 
     done: what was not, such as "deleted".
@@ -214,7 +214,7 @@ def plan(
     trust: Sequence[str] = (),
     earlier: Collection[str] = (),
     need_bytes: int = 0,
-) -> Plan:
+) -> PrunePlan:
     """Given a run and rules, return what prune would do. Reads only.
 
     now: seconds since the epoch, default the clock's. quiet: seconds without a write after which an unfinished
@@ -246,8 +246,8 @@ def plan(
 
 
 def _relying_on_what_resumes(
-    decide: Callable[[Iterable[Judged]], Plan], look: Callable[[Run], tuple[Judged, ...]], judged: Iterable[Judged]
-) -> Plan:
+    decide: Callable[[Iterable[Judged]], PrunePlan], look: Callable[[Run], tuple[Judged, ...]], judged: Iterable[Judged]
+) -> PrunePlan:
     """The plan, made again until the pickles of all that it keeps to resume from have been followed.
 
     What a resume would refuse replaces nothing that is to go. look: judges checkpoints with their pickles followed.

@@ -9,7 +9,7 @@ from ckptkit.errors import CkptkitError
 from ckptkit.history import records
 from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
-from ckptkit.model.decision import Outcome, Plan, StripPlan
+from ckptkit.model.decision import Outcome, PrunePlan, StripPlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Damage, Deletion, Sample, Save
 from ckptkit.runs import discover
@@ -22,7 +22,7 @@ def of_volume(volume: Volume, now: float) -> Sample:
     return Sample(now, volume.mount, volume.total_bytes, used, volume.available_bytes)
 
 
-def of_run(made: Plan, volume: Volume, now: float) -> Sample:
+def of_run(made: PrunePlan, volume: Volume, now: float) -> Sample:
     """Given a run's plan, which names a checkpoint at least, and its volume, return the run as a sample."""
     checkpoints = [d.checkpoint for d in made.decisions]
     return of_volume(volume, now)._replace(
@@ -33,7 +33,7 @@ def of_run(made: Plan, volume: Volume, now: float) -> Sample:
     )
 
 
-def record_deletions(made: Plan, done: Outcome, by: str, now: float | None = None) -> str:
+def record_deletions(made: PrunePlan, done: Outcome, by: str, now: float | None = None) -> str:
     """Given an executed plan, keep what is gone because of it. Returns "" or, once a process, why that is lost."""
     at = time.time() if now is None else now
     gone = list(_gone(made, done, (at, *who(by))))
@@ -53,7 +53,7 @@ def record_strips(made: StripPlan, done: Outcome, by: str, now: float | None = N
     return records.record(*gone) if gone else ""
 
 
-def _gone(made: Plan, done: Outcome, signature: tuple[float, str, str, str, int]) -> Iterator[Deletion]:
+def _gone(made: PrunePlan, done: Outcome, signature: tuple[float, str, str, str, int]) -> Iterator[Deletion]:
     deleted = frozenset(done.deleted)
     for checkpoint, _, _, reasons in made.deletions:
         if checkpoint.path in deleted:

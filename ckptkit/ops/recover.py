@@ -9,7 +9,7 @@ from ckptkit.advise.afterwards import afterwards
 from ckptkit.advise.preflight import Facts
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.advice import Check
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.ops import discard
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.crash_log import Diagnosis, diagnosed, log_of
@@ -68,7 +68,7 @@ class Recovered(NamedTuple):
     checks: tuple[Check, ...]
     line: str
     set_aside: tuple[str, ...] = ()
-    done: Plan | None = None
+    done: PrunePlan | None = None
     going_on: GoingOn = GoingOn("", exact=False)
     diagnosis: Diagnosis = Diagnosis()
 
@@ -91,7 +91,7 @@ def recover(
     *,
     dry_run: bool = False,
     yes: bool = False,
-    ask: Callable[[Plan, int], bool] | None = None,
+    ask: Callable[[PrunePlan, int], bool] | None = None,
     lock_timeout: float = 0.0,
     set_aside: Callable[[Decision], bool] = lambda decision: False,
     skip_unknown: bool = False,
@@ -139,7 +139,7 @@ def recover(
 
 def _pruned(
     pruning: Callable[..., Pruned], rules: Rules, agreed: bool, tell: Callable[[str, object], None]
-) -> tuple[Pruned | None, Plan | None]:
+) -> tuple[Pruned | None, PrunePlan | None]:
     """What came of it, and the plan of what goes: in a dry run that is all of it only if somebody can agree to that."""
     try:
         pruned = pruning(announce=lambda plan: tell("plan", plan))
@@ -184,11 +184,11 @@ def _diagnosis(path: str, log: str) -> Diagnosis:
     return diagnosed(log, path) if log else Diagnosis()
 
 
-def _after(facts: Facts, done: Plan | None, aside: Sequence[str]) -> Facts:
+def _after(facts: Facts, done: PrunePlan | None, aside: Sequence[str]) -> Facts:
     """What was measured, as it will be after the deletions and renames of a dry run."""
     unknown = zip(newer_unknown(facts.plan), facts.unknown, strict=False)
     facts = facts._replace(unknown=tuple(told for d, told in unknown if d.checkpoint.path not in aside))
-    return afterwards(facts, done or Plan(facts.run, ()), aside)
+    return afterwards(facts, done or PrunePlan(facts.run, ()), aside)
 
 
 def _set_aside(

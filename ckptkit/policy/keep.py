@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ckptkit.calling import command
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
-from ckptkit.model.decision import Decision, Plan, Writer
+from ckptkit.model.decision import Decision, PrunePlan, Writer
 from ckptkit.policy.lineage import (
     diverged_names,
     in_line,
@@ -63,7 +63,7 @@ def plan(
     now: float = 0.0,
     earlier: Collection[str] = (),
     need_bytes: int = 0,
-) -> Plan:
+) -> PrunePlan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
     protected: {name: reason} from outside of the policy (pins, open files, a running resume).
@@ -81,7 +81,7 @@ def plan(
     def decided() -> tuple[Decision, ...]:
         return tuple(_decide(j, kinds[kind_of(j.checkpoint)][0], reasons, protected) for j in ordered)
 
-    made = Plan(run, decided())
+    made = PrunePlan(run, decided())
     # What a killed sweep left may be whole still: it goes only while something intact stands beside it.
     made = made._replace(leftovers=tuple(leftovers) if made.intact else ())
     lacking = need_bytes - available_bytes - made.expected_freed_bytes

@@ -11,7 +11,7 @@ from typing import Any
 from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.policy.keep import Best, Range, Rules
 from ckptkit.policy.lineage import in_line, kind_of
 
@@ -19,17 +19,17 @@ WAITS = "waits for a yes"
 FOR_ROOM = "the next save would not fit"
 
 
-def intact_deletions(made: Plan) -> tuple[Decision, ...]:
+def intact_deletions(made: PrunePlan) -> tuple[Decision, ...]:
     """The intact checkpoints that a plan deletes."""
     return tuple(d for d in made.deletions if d.verdict.intact)
 
 
-def waiting(made: Plan) -> tuple[Decision, ...]:
+def waiting(made: PrunePlan) -> tuple[Decision, ...]:
     """The intact checkpoints that a plan would delete, were it not for the guard."""
     return tuple(d for d in made.decisions if WAITS in d.reasons)
 
 
-def needs_a_yes(made: Plan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:
+def needs_a_yes(made: PrunePlan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:
     """Whether a plan deletes more intact checkpoints than it may unasked.
 
     More than `max_delete` where that is given; else more than half of a kind's if the policy is new or stricter than
@@ -44,7 +44,7 @@ def needs_a_yes(made: Plan, rules: Rules, previous: Rules | None, gone: int = 0)
     return any(going.count(kind) + gone > (intact.count(kind) + gone) // 2 for kind in set(going))
 
 
-def unasked(made: Plan, rules: Rules, missing: int) -> Plan:
+def unasked(made: PrunePlan, rules: Rules, missing: int) -> PrunePlan:
     """Given a plan that needs a yes, return what of it is done without one; the rest waits, and is kept.
 
     missing: bytes that the next save lacks when all damaged ones are gone; 0 or less: none.
@@ -61,7 +61,7 @@ def _unasked(decision: Decision, for_room: frozenset[str]) -> Decision:
     return decision._replace(action="keep", reasons=(*decision.reasons, WAITS))
 
 
-def _for_room(made: Plan, rules: Rules, missing: int) -> Sequence[str]:
+def _for_room(made: PrunePlan, rules: Rules, missing: int) -> Sequence[str]:
     """The oldest, just enough for one save and at most half of a kind; none if that would not make it fit either."""
     going = {d.checkpoint.name for d in intact_deletions(made)}
     intact = [kind_of(d.checkpoint) for d in made.intact]
@@ -76,7 +76,7 @@ def _for_room(made: Plan, rules: Rules, missing: int) -> Sequence[str]:
     return names if missing <= 0 else ()
 
 
-def sentence(made: Plan, rules: Rules) -> str:
+def sentence(made: PrunePlan, rules: Rules) -> str:
     """Given what is done without a yes, return what waits for one, why, and the command that deletes it."""
     count, room = len(waiting(made)), len(intact_deletions(made))
     went = f". To make room for the next save, the oldest {_many(room)} deleted" if room else ""
@@ -84,7 +84,7 @@ def sentence(made: Plan, rules: Rules) -> str:
     return f"{told}; fix: {command(made.run, rules, count)}"
 
 
-def foretold(whole: Plan, limited: Plan, rules: Rules) -> str:
+def foretold(whole: PrunePlan, limited: PrunePlan, rules: Rules) -> str:
     """Given a plan that was not executed, and what of it is done without a yes, return what its execution will ask.
 
     The command does all of it: nothing is deleted yet.
@@ -94,7 +94,7 @@ def foretold(whole: Plan, limited: Plan, rules: Rules) -> str:
     return f"{told}. Without it, {_goes(limited)}; fix: {command(whole.run, rules, count)}"
 
 
-def _goes(limited: Plan) -> str:
+def _goes(limited: PrunePlan) -> str:
     room, damaged = len(intact_deletions(limited)), any(not d.verdict.intact for d in limited.deletions)
     oldest = f"the oldest {room if room > 1 else 'one'}"
     if room:

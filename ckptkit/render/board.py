@@ -5,7 +5,7 @@ The standard library alone draws it: at 3 a.m. a box has nothing else.
 
 from collections.abc import Iterator
 
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.report import Box
 from ckptkit.render import freeing, outlook, plain
@@ -66,7 +66,7 @@ def _volume(v: Volume, colour: bool, width: int | None) -> list[str]:
     ]
 
 
-def _run(box: Box, plan: Plan, colour: bool, width: int | None) -> list[str]:
+def _run(box: Box, plan: PrunePlan, colour: bool, width: int | None) -> list[str]:
     def paint(column: str, cell: str) -> str:
         return coloured(cell, ACTIONS[cell], colour) if column == "prune" and cell in ACTIONS else cell
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from ckptkit.model.advice import Flag
 from ckptkit.model.checkpoint import Judged, Verdict
-from ckptkit.model.decision import Decision, Failure, Outcome, Plan
+from ckptkit.model.decision import Decision, Failure, Outcome, PrunePlan
 from ckptkit.model.disk import Eaters, Training, Volume
 from ckptkit.model.events import Alert
 from ckptkit.model.report import Box, Trail
@@ -20,7 +20,7 @@ def iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def pruned(made: Plan, done: Outcome | None, stopped: str = "") -> Document:
+def pruned(made: PrunePlan, done: Outcome | None, stopped: str = "") -> Document:
     """One run of `ckptkit.prune/1`."""
     return {
         "run": made.run,
@@ -120,7 +120,7 @@ def forecast(trail: Trail, now: float) -> Document:
     return place | seen._asdict() | {"full_at": full_at}
 
 
-def reported_run(made: Plan) -> Document:
+def reported_run(made: PrunePlan) -> Document:
     """One run of `ckptkit.diskreport/1`: each checkpoint with its size, age and verdict, and what prune would do."""
     checkpoints = [
         decision(d)

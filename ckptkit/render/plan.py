@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ckptkit.model.training_plan import Peak, SaveSettings, Sizing
+from ckptkit.model.training_plan import Peak, SaveSettings, TrainingPlan
 from ckptkit.render.text import table
 from ckptkit.units import human, percent, printable
 
@@ -23,8 +23,8 @@ class Price(NamedTuple):
         return size / GB * self.per_gb_hour
 
 
-def sizing(made: Sizing, max_steps: int, price: Price) -> str:
-    """Given a sizing, return the page: a checkpoint's size, three ways of pruning, what fits, what more room costs."""
+def sizing(made: TrainingPlan, max_steps: int, price: Price) -> str:
+    """Given a training plan, return the page: a checkpoint's size, three ways of pruning, what fits, what more room costs."""
     asked = made.asked
     head = f"{'about ' if made.approximate else ''}{human(made.checkpoint_bytes)} per checkpoint"
     parts = (("weights", made.weights_bytes), ("optimizer", made.optimizer_bytes), ("the rest", made.rest_bytes))
@@ -41,7 +41,7 @@ def sizing(made: Sizing, max_steps: int, price: Price) -> str:
     ])  # fmt: skip
 
 
-def document(made: Sizing, max_steps: int, price: Price) -> dict[str, Any]:
+def document(made: TrainingPlan, max_steps: int, price: Price) -> dict[str, Any]:
     """Return the content of `ckptkit.plan/1`."""
     guard, trainer = made.lacking_bytes
     return {
@@ -72,7 +72,7 @@ def _ways(asked: SaveSettings) -> tuple[tuple[str, Peak], ...]:
     )
 
 
-def _peak(peak: Peak, made: Sizing) -> str:
+def _peak(peak: Peak, made: TrainingPlan) -> str:
     return f"peak {human(peak.used_bytes)} ({percent(peak.used_bytes / made.volume_bytes)})"
 
 
@@ -80,7 +80,7 @@ def _end(peak: Peak, max_steps: int) -> str:
     return f"fits to step {max_steps:,}" if peak.fits else f"disk full at step {peak.full_step:,}"
 
 
-def _settings(made: Sizing) -> list[str]:
+def _settings(made: TrainingPlan) -> list[str]:
     if not made.others:
         return ["no settings near these fit, not even two checkpoints: take a larger volume or a smaller model"]
     rows: list[tuple[str, ...]] = [("save_steps", "limit", "with the guard", "the Trainer alone", "if deleting fails")]
@@ -91,7 +91,7 @@ def _settings(made: Sizing) -> list[str]:
     return ["settings that fit:", *table(rows)]
 
 
-def _costs(made: Sizing, price: Price) -> list[str]:
+def _costs(made: TrainingPlan, price: Price) -> list[str]:
     """What a volume that fits costs more; the price of 50 GB as an example where it fits already."""
     guard, trainer = made.lacking_bytes
     lacking = [("the guard", guard), ("the Trainer alone", trainer)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from ckptkit.model.advice import Cause, Check, Flag
-from ckptkit.model.decision import Decision, Outcome, Plan
+from ckptkit.model.decision import Decision, Outcome, PrunePlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.report import Box
 from ckptkit.render import text
@@ -57,7 +57,7 @@ def _volume(volume: Volume) -> str:
     return f"{mount} is {percent(volume.used_fraction)} used: {free} of {human(volume.total_bytes)} are free"
 
 
-def freed(made: Plan, done: Outcome | None, rules: str) -> str:
+def freed(made: PrunePlan, done: Outcome | None, rules: str) -> str:
     """Given what is deleted without a further yes, and what came of it, return what was freed.
 
     done: None in a dry run. rules: what keeps the others, such as "keep-last 2".

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit.model.advice import Check
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.model.decision import Decision, Outcome, Plan
+from ckptkit.model.decision import Decision, Outcome, PrunePlan
 from ckptkit.units import age, count, human, printable
 
 
-def plan(made: Plan, dry_run: bool) -> str:
+def plan(made: PrunePlan, dry_run: bool) -> str:
     """Given a plan, return it line by line: what happens to each checkpoint, and why."""
     rows = [_row(decision) for decision in made.decisions]
     for left in made.leftovers:
@@ -30,7 +30,7 @@ def verdict_words(verdict: Verdict) -> str:
     return "intact, refused" if verdict.refused else "intact" if verdict.resumable else "intact, weights only"
 
 
-def outcome(made: Plan, done: Outcome) -> str:
+def outcome(made: PrunePlan, done: Outcome) -> str:
     """Given a plan and what came of it, return what was deleted, and what that really freed."""
     if not made.deletions and not made.leftovers:
         head = f"{printable(made.run)}: {count(len(made.decisions), 'checkpoint')}, nothing to delete"
@@ -39,7 +39,7 @@ def outcome(made: Plan, done: Outcome) -> str:
     return "\n".join([told, *(f"  note: {printable(note)}" for note in done.notes)])
 
 
-def in_the_way(made: Plan) -> list[Decision]:
+def in_the_way(made: PrunePlan) -> list[Decision]:
     """Given a plan, return what stays although no rule asks for it: left alone for a reason, or held open."""
     return [d for d in made.decisions if d.action == "leave" or all(r.startswith("held open") for r in d.reasons)]
 

@@ -5,7 +5,7 @@ from collections.abc import Container
 
 from ckptkit import layouts
 from ckptkit.model.checkpoint import OURS, Checkpoint, Leftover
-from ckptkit.model.decision import Plan, StripPart
+from ckptkit.model.decision import PrunePlan, StripPart
 from ckptkit.runs.discover import allocated
 
 
@@ -30,7 +30,7 @@ def strip_part(checkpoint: Checkpoint) -> StripPart | None:
     return StripPart(files, mark, allocated(checkpoint, files), bool(begun))
 
 
-def strip_leftovers(made: Plan, held: Container[str], before: float) -> list[Leftover]:
+def strip_leftovers(made: PrunePlan, held: Container[str], before: float) -> list[Leftover]:
     """Given a plan, return what killed strips left in those that it keeps, but in nothing that is held.
 
     before: seconds since the epoch; where a file is younger, somebody may be saving there again.

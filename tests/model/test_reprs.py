@@ -27,7 +27,7 @@ def test_each_is_short_and_says_what_it_is(run):
         (kit.verify(run)[0], "<Judged checkpoint-100: intact, "),
         (kit.verify(run)[8].verdict, "<Verdict incomplete, "),
         (kit.latest(run), f"<Latest {run}/checkpoint-800: intact, resumable, 1 newer skipped>"),
-        (kit.plan(run), f"<Plan {run}: delete 7 of 9 checkpoints, "),
+        (kit.plan(run), f"<PrunePlan {run}: delete 7 of 9 checkpoints, "),
         (kit.plan(run).decisions[0], "<Decision checkpoint-100: delete (no rule keeps it)>"),
         (kit.prune(run, dry_run=True), f"<Pruned {run}: would delete 7 checkpoints, "),
         (kit.strip(run, dry_run=True), f"<Stripped {run}: would strip "),

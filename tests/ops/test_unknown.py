@@ -11,7 +11,7 @@ import pytest
 
 from ckptkit.calling import command
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.ops.discard import set_aside
 from ckptkit.ops.pin import pin
 from ckptkit.ops.preflight import newer_unknown
@@ -120,7 +120,7 @@ def plan_of(*checkpoints):
         step = int(name.rpartition("-")[2])
         checkpoint = Checkpoint(f"/r/{name}", name, step, layout, 0, 0, (), (), 0, 0.0)
         decisions.append(Decision(checkpoint, Verdict(state, state == "intact", "quick"), "keep", ()))
-    return Plan("/r", tuple(decisions))
+    return PrunePlan("/r", tuple(decisions))
 
 
 NEWER = {

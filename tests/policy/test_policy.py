@@ -8,7 +8,7 @@ from ckptkit import calling
 from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, TrainerState, Verdict
-from ckptkit.model.decision import Plan, Writer
+from ckptkit.model.decision import PrunePlan, Writer
 from ckptkit.policy.keep import Best, Range, Rules, plan
 from ckptkit.policy.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 
@@ -53,11 +53,11 @@ def made(entries, rules=Rules(), protected=None, available=0, leftovers=()):
     return plan("/run", entries, rules, protected or {}, available, leftovers)
 
 
-def steps(plan: Plan, action: str) -> list[int]:
+def steps(plan: PrunePlan, action: str) -> list[int]:
     return [d.checkpoint.step for d in plan.decisions if d.action == action]
 
 
-def reasons(plan: Plan, step: int) -> tuple[str, ...]:
+def reasons(plan: PrunePlan, step: int) -> tuple[str, ...]:
     return next(d.reasons for d in plan.decisions if d.checkpoint.step == step)
 
 
