@@ -177,7 +177,7 @@ def _room_on(volume: Volume, found: Report) -> str:
     from ckptkit.render.freeing import savings
 
     here = [way for way in savings(found) if way.mount == volume.mount and way.command]
-    here.sort(key=lambda way: not way.what.startswith("prune"))
+    here.sort(key=lambda way: not way.prunes)
     if here or not any(eaten.root == volume.mount for eaten in found.eaters):
         return here[0].command if here else ""
     return f"du -xh --max-depth=3 {shlex.quote(volume.mount)} | sort -h | tail -20"

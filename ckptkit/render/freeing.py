@@ -14,12 +14,16 @@ SMALLEST_BYTES = 10**6  # of a file that was deleted and is open: less is not wh
 
 
 class WayToFree(NamedTuple):
-    """One way: what, on which volume, the bytes, and the command, "" where there are several."""
+    """One way: what, on which volume, the bytes, and the command, "" where there are several.
+
+    prunes: whether it deletes checkpoints that the rules release.
+    """
 
     what: str
     mount: str
     bytes: int
     command: str = ""
+    prunes: bool = False
 
 
 def savings(box: Box) -> list[WayToFree]:
@@ -43,7 +47,7 @@ def _checkpoints(box: Box) -> Iterator[WayToFree]:
         command = command_of("prune", made.run, "--dry-run")
         name = f" of {os.path.basename(made.run)}" if len(box.plans) > 1 else ""
         prune = f"prune {count(len(made.deletions), 'checkpoint')}{name}"
-        yield WayToFree(prune, _mount_of(made.run, box), gone, command)
+        yield WayToFree(prune, _mount_of(made.run, box), gone, command, prunes=True)
         left = made.expected_freed_bytes - gone
         yield WayToFree(f"leftovers of a killed sweep{name}", _mount_of(made.run, box), left, command)
 
