@@ -9,6 +9,7 @@ from typing import Any
 from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, DiskError, MassDelete
 from ckptkit.model.decision import Outcome, PrunePlan
+from ckptkit.model.reason import reason_words
 from ckptkit.ops.prune import Pruned, is_news
 from ckptkit.ops.read import unread
 from ckptkit.render import text
@@ -38,7 +39,7 @@ def say_unread(decisions: Iterable[Any], output: Output) -> int:
     """Say of each checkpoint that was left alone because it could not be read; exit code 3 if there is one, else 0."""
     left = unread(decisions)
     for decision in left:
-        output.message(f"{decision.checkpoint.path} was left alone: {'; '.join(decision.reasons)}")
+        output.message(f"{decision.checkpoint.path} was left alone: {reason_words(decision.reasons)}")
     return 3 if left else 0
 
 

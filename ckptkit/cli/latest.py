@@ -38,12 +38,12 @@ def run(options: argparse.Namespace, output: Output) -> int:
         trust=trust_for(options.run, options.trust), allow_nonfinite=options.allow_nonfinite,
     )  # fmt: skip
     for passed in found.passed_over:
-        output.message(text.passed_over(passed.checkpoint, passed.reason))
+        output.message(text.passed_over(passed.checkpoint, passed.reason.message))
     if not found.verdict.intact:
         output.message(f"{printable(found.path)} is {found.verdict.state}: load its weights, don't resume from it")
     output.result(found.path)
     passed_over = [
-        {"path": p.checkpoint.path, "verdict": p.verdict.state, "reason": p.reason} for p in found.passed_over
+        {"path": p.checkpoint.path, "verdict": p.verdict.state, "reason": p.reason._asdict()} for p in found.passed_over
     ]
     kind = {"verdict": found.verdict.state, "resumable": found.verdict.resumable}
     output.document({"path": found.path, **kind, "passed_over": passed_over})

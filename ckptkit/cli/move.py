@@ -93,5 +93,5 @@ def _tell(moved: Moved, output: Output) -> int:
         output.message(f"nothing at {moved.plan.dest} can be resumed from")
         return 4
     failed = moved.failures or moved.stays or (moved.deleted and moved.deleted.failures)
-    held = moved.blocked or any(why.startswith("held open") for _, why in moved.stays)
+    held = moved.blocked or any(why.code == "held-open" for _, why in moved.stays)
     return 11 if held else 3 if failed else 0

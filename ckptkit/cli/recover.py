@@ -227,7 +227,7 @@ class RecoverPage:
     def _say_latest(self, found: Latest) -> None:
         for passed in found.passed_over:
             if self.output.quiet or passed.checkpoint.name not in self._told:
-                self.output.message(text.passed_over(passed.checkpoint, passed.reason))
+                self.output.message(text.passed_over(passed.checkpoint, passed.reason.message))
         self.output.routine(recover.resumes(found.checkpoint.name))
 
     def _say_checks(self, checks: tuple[Any, ...]) -> None:

@@ -25,20 +25,21 @@ LOCKED = 0x10 | 0x20  # FS_IMMUTABLE_FL, FS_APPEND_FL
 def first_of(failures: list[Failure]) -> list[Failure]:
     """One line for a directory of a hundred files that are all refused: the first, and how many more."""
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return [f._replace(error=more.join(_before_fix(f.error))) for f in failures[:1]]
+    return [f._replace(error=f.error + more) for f in failures[:1]]
 
 
-def _before_fix(error: str) -> tuple[str, str]:
-    words, mark, fix = error.partition("; fix: ")
-    return words, mark + fix
+def refused(path: str, error: OSError) -> Failure:
+    """What could not be removed and what the disk said to that, with the command that mends it where one does."""
+    locked = _locked(path) if error.errno == errno.EPERM else ""
+    if not locked:
+        return Failure(path, in_words(error))
+    root = "" if os.geteuid() == 0 else "sudo "
+    unlock = f"{root}chattr -ia {shlex.quote(locked)}"
+    return Failure(path, f"{error.strerror} (immutable or append-only)", command=unlock)
 
 
-def in_words(error: OSError, path: str = "") -> str:
-    """What the disk said, and what to do about it where that is not plain. path: what could not be removed."""
-    locked = _locked(path) if error.errno == errno.EPERM and path else ""
-    if locked:
-        root = "" if os.geteuid() == 0 else "sudo "
-        return f"{error.strerror} (immutable or append-only); fix: {root}chattr -ia {shlex.quote(locked)}"
+def in_words(error: OSError) -> str:
+    """What the disk said, and what that means where it is not plain."""
     hint = {
         errno.EPERM: " (another user's? see ls -l)",
         errno.EACCES: " (its directory can't be written by this user)",
@@ -220,7 +221,7 @@ class Removal:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
                 return  # somebody else removed it: gone is gone
-            yield Failure(path, in_words(error, path))
+            yield refused(path, error)
 
     def insist(self, action: Callable[[], None]) -> None:
         """Do it; a busy or permission error may pass (an uploader closes, NFS catches up), so try a few times more."""
@@ -258,7 +259,7 @@ def remove_checkpoint(
             return removal.file(run_fd, checkpoint.name, checkpoint.path)
         if marker and error.errno in NO_ROOM:
             return first_of(removal.in_place(run_fd, checkpoint, marker, witnesses))
-        return [Failure(checkpoint.path, in_words(error, checkpoint.path))]
+        return [refused(checkpoint.path, error)]
     if reason := not_the_same(run_fd, aside, checkpoint):  # swapped between the look and the rename
         return _give_name_back(run_fd, aside, checkpoint, [Failure(checkpoint.path, reason)])
     remove = removal.file if checkpoint.single else removal.tree
@@ -297,4 +298,7 @@ def _give_name_back(run_fd: int, aside: str, checkpoint: Checkpoint, failures: l
     except OSError as error:
         return [*failures, Failure(os.path.join(os.path.dirname(checkpoint.path), aside), in_words(error))]
     old, new = aside, checkpoint.name
-    return [Failure(f.path.replace(old, new, 1), f.error.replace(old, new, 1), f.held_by) for f in failures]
+    return [
+        Failure(f.path.replace(old, new, 1), f.error.replace(old, new, 1), f.held_by, f.command.replace(old, new, 1))
+        for f in failures
+    ]

@@ -27,6 +27,7 @@ from ckptkit.guard.slots import Slot, TrainerSlots, saves_its_own_way, strictest
 from ckptkit.guard.storage_errors import is_storage_error, told
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.trials import Trials, watched
+from ckptkit.model.reason import Reason
 from ckptkit.system import lock
 from ckptkit.system.timeout import StandsStill
 
@@ -346,9 +347,10 @@ class Guard(Keeper):
         super()._look_at(name, kind)
         self.rotation.look_at(name)
 
-    def _best(self) -> dict[str, str]:
+    def _best(self) -> dict[str, Reason]:
         best = self.trainer.state.best_model_checkpoint
-        return {os.path.basename(best): "the best so far, as the running training has it"} if best else {}
+        why = Reason("best", "the best so far, as the running training has it")
+        return {os.path.basename(best): why} if best else {}
 
     def _notice(self) -> None:
         if self.leads:

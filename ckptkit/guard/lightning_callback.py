@@ -17,6 +17,7 @@ from ckptkit.guard.resuming import is_checkpoint
 from ckptkit.guard.room import warn
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import GuardSettings
+from ckptkit.model.reason import Reason
 from ckptkit.runs import discover
 
 if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:
@@ -27,8 +28,8 @@ else:
     except ImportError:
         from pytorch_lightning import Callback, LightningModule, Trainer
 
-BEST = "the best so far, as Lightning's callback has it"
-LAST = "the last one, as Lightning's callback has it"
+BEST = Reason("best", "the best so far, as Lightning's callback has it")
+LAST = Reason("callback-last", "the last one, as Lightning's callback has it")
 # What a ModelCheckpoint knows of the files that it wrote.
 KNOWN = (
     "best_k_models", "kth_best_model_path", "kth_value", "best_model_score", "best_model_path", "current_score",
@@ -159,9 +160,9 @@ def _known(callback: Any) -> dict[str, Any]:
     return {name: dict(value) if isinstance(value, dict) else value for name, value in own.items()}
 
 
-def _protected(trainer: Trainer, run: str) -> dict[str, str]:
+def _protected(trainer: Trainer, run: str) -> dict[str, Reason]:
     """Names that no rule may take there: the best of each ModelCheckpoint, with save_top_k=K its K, and its last."""
-    found: dict[str, str] = {}
+    found: dict[str, Reason] = {}
     for callback in trainer.checkpoint_callbacks:
         last = getattr(callback, "last_model_path", "")
         found.update(dict.fromkeys((last, os.path.realpath(last)) if last else (), LAST))

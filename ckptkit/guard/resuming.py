@@ -61,7 +61,7 @@ def _intact(room: Room, models_only: bool) -> str:
             return path
         raise
     for passed in found.passed_over:
-        warn(text.passed_over(passed.checkpoint, passed.reason))
+        warn(text.passed_over(passed.checkpoint, passed.reason.message))
     return found.path
 
 

@@ -14,6 +14,7 @@ from ckptkit.errors import CkptkitError, NoSuchRun
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.decision import Outcome, PrunePlan
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.ops.discard import set_aside as ops_set_aside
 from ckptkit.ops.execute import settled_available_bytes
 from ckptkit.ops.preflight import preflight
@@ -35,8 +36,9 @@ POLL_SECONDS = 0.2
 GIVES_BACK_LATE = frozenset({"btrfs", "zfs", "bcachefs"})  # with the next transaction, up to half a minute away
 # What the guard itself can't mend, or does not see at the first save.
 TOLD_AT_START = ("volume", "inodes", "write", "headroom")
-DURABLE = "the last one known to be durable"
-SOURCE = "the running training resumed from it"
+DURABLE = Reason("durable", "the last one known to be durable")
+SOURCE = Reason("resumed-from", "the running training resumed from it")
+PREDATES = Reason("predates-guard", "was there before the guard, and keep_last was not chosen")
 
 
 class Room:
@@ -54,10 +56,10 @@ class Room:
         self._begin()
 
     def _begin(self) -> None:
-        self.predating: dict[str, str] = {}
-        self.source: dict[str, str] = {}
-        self.durable: dict[str, str] = {}
-        self.best: dict[str, str] = {}
+        self.predating: dict[str, Reason] = {}
+        self.source: dict[str, Reason] = {}
+        self.durable: dict[str, Reason] = {}
+        self.best: dict[str, Reason] = {}
         self.earlier: frozenset[str] = frozenset()  # names of those that an earlier training left
         self.not_durable = ""  # the name of one that was written and could not be made durable
         self.fault = ""  # what was told of the last one that was not intact
@@ -140,7 +142,7 @@ class Room:
         if self.discard(name):
             inform(f"{self.path(name)} deleted: it might not survive a crash of the box; the next save replaces it")
 
-    def _waits(self, made: PrunePlan | None, need: int, durable: Mapping[str, str]) -> bool:
+    def _waits(self, made: PrunePlan | None, need: int, durable: Mapping[str, Reason]) -> bool:
         """Whether more could go, or must, once the last save is known to be durable.
 
         durable: what was, before the plan was made. What goes by a plan that knew of none would stay a moment later,
@@ -156,8 +158,8 @@ class Room:
         """Whether one stays for nothing but that a restart needs it until a newer one is durable: it takes a place
         beyond the rules'.
         """
-        kept = (d.reasons for d in made.decisions if d.action == "keep") if made else ()
-        return any(reasons in ((DURABLE,), (SOURCE,)) for reasons in kept)
+        kept = (d.codes for d in made.decisions if d.action == "keep") if made else ()
+        return any(codes in ({DURABLE.code}, {SOURCE.code}) for codes in kept)
 
     def _plan(self, rules: Rules, need: int) -> PrunePlan | None:
         """What would go; None where nothing can be told, or where it is not the guard that prunes."""
@@ -197,10 +199,10 @@ class Room:
         plan, outcome = pruned.plan, pruned.outcome or Outcome()
         gone = [d for d in plan.deletions if d.checkpoint.path in outcome.deleted]
         for decision in gone:
-            inform(f"{decision.checkpoint.path} deleted: {'; '.join(decision.reasons)}")
+            inform(f"{decision.checkpoint.path} deleted: {reason_words(decision.reasons)}")
         # One of which the disk refused a file has lost its name all the same.
         self._forget(d.checkpoint.name for d in plan.deletions if not os.path.lexists(d.checkpoint.path))
-        stay = [f"{d.checkpoint.path} stays: {'; '.join(d.reasons)}" for d in text.in_the_way(plan)]
+        stay = [f"{d.checkpoint.path} stays: {reason_words(d.reasons)}" for d in text.in_the_way(plan)]
         self._tell_once([*stay, *text.failures(outcome)])
         return bool(gone or (plan.leftovers and not outcome.failures))
 
@@ -348,7 +350,7 @@ class Room:
             return
         going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
         if len(going) > len(made.intact) // 2:
-            self.predating = dict.fromkeys(going, "was there before the guard, and keep_last was not chosen")
+            self.predating = dict.fromkeys(going, PREDATES)
             warn(f"{self.run}: {len(going)} older checkpoints stay; to delete them: {command('prune', self.run, '-y')}")
 
     def _preflight(self) -> None:
@@ -358,7 +360,7 @@ class Room:
                 if check.state == "no-go" and check.code in TOLD_AT_START:
                     warn(f"{check.message}; fix: {check.command}")
 
-    def _protected(self) -> Mapping[str, str]:
+    def _protected(self) -> Mapping[str, Reason]:
         return {**self.predating, **self.best, **self.source, **self.durable}
 
     def _tell_once(self, lines: list[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ckptkit.history.remembered import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.system import small_files
 from ckptkit.system.timeout import Patience
 
@@ -180,8 +181,8 @@ def _forget_old(db: sqlite3.Connection, kept: Kept, now: float) -> None:
 
 def _stored(value: Any) -> Any:
     """As SQLite takes it: 64 bits, and bytes where a name is no text."""
-    if isinstance(value, tuple):
-        value = json.dumps(value)
+    if isinstance(value, tuple):  # reasons; a version that knew no codes takes the keys, which are the messages
+        value = json.dumps({reason_words((reason,)): reason.code for reason in value})
     if isinstance(value, int):
         return max(-(1 << 63), min(value, (1 << 63) - 1))
     if not isinstance(value, str):
@@ -222,12 +223,18 @@ def _read(path: str, read_only: bool, noun: type[T], since: float, most: int, wh
 
 def _recalled(field: str, value: Any) -> Any:
     value = os.fsdecode(value) if isinstance(value, bytes) else value
-    if field != "reasons":
-        return value
+    return _reasons(value) if field == "reasons" else value
+
+
+def _reasons(stored: str) -> tuple[Reason, ...]:
+    """As `_stored` wrote them; as versions wrote them that knew no codes, they are a list of messages."""
     try:
-        return tuple(json.loads(value))
+        known = json.loads(stored)
     except ValueError:
-        return (value,)  # it was longer than LONGEST_TEXT
+        return (Reason("", stored),)  # it was longer than LONGEST_TEXT
+    if isinstance(known, dict):
+        return tuple(Reason(code, message) for message, code in known.items())
+    return tuple(Reason("", message) for message in known)
 
 
 def _mended(path: str, write: Any) -> None:

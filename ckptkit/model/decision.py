@@ -5,19 +5,25 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from ckptkit.model.checkpoint import Action, Checkpoint, File, Leftover, Verdict
+from ckptkit.model.reason import Reason, ReasonCode, codes_of, reason_words
 from ckptkit.units import count, human, printable
 
 
 class Decision(NamedTuple):
-    """What happens to one checkpoint, and every reason for it in the user's words."""
+    """What happens to one checkpoint, and every reason for it."""
 
     checkpoint: Checkpoint
     verdict: Verdict
     action: Action
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
     def __repr__(self) -> str:
-        return printable(f"<Decision {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
+        return printable(f"<Decision {self.checkpoint.name}: {self.action} ({reason_words(self.reasons)})>")
+
+    @property
+    def codes(self) -> frozenset[ReasonCode]:
+        """Of the reasons: what decides looks at these, and never at a sentence."""
+        return codes_of(self.reasons)
 
 
 class PrunePlan(NamedTuple):
@@ -62,11 +68,15 @@ class Writer(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Something that was to be removed and was not. `held_by` names the process in the way, where one was found."""
+    """Something that was to be removed and was not. `held_by` names the process in the way, where one was found.
+
+    command: what mends it, "" where that is not known.
+    """
 
     path: str
     error: str
     held_by: str | None = None
+    command: str = ""
 
 
 class Outcome(NamedTuple):
@@ -94,16 +104,21 @@ class StripPart(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """What happens to one checkpoint, every reason for it in the user's words, and the part that goes."""
+    """What happens to one checkpoint, every reason for it, and the part that goes."""
 
     checkpoint: Checkpoint
     verdict: Verdict
     action: StripAction
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     part: StripPart | None = None
 
     def __repr__(self) -> str:
-        return printable(f"<Strip {self.checkpoint.name}: {self.action} ({'; '.join(self.reasons)})>")
+        return printable(f"<Strip {self.checkpoint.name}: {self.action} ({reason_words(self.reasons)})>")
+
+    @property
+    def codes(self) -> frozenset[ReasonCode]:
+        """Of the reasons, as a decision's."""
+        return codes_of(self.reasons)
 
 
 class StripPlan(NamedTuple):
@@ -123,7 +138,7 @@ class StripPlan(NamedTuple):
     @property
     def floors(self) -> tuple[Strip, ...]:
         """The newest intact resumable one of each kind."""
-        return tuple(d for d in self.decisions if self.floor and d.reasons == self.floor.reasons)
+        return tuple(d for d in self.decisions if "floor" in d.codes)
 
     @property
     def strips(self) -> tuple[Strip, ...]:
@@ -145,13 +160,13 @@ class MoveItem(NamedTuple):
     """One checkpoint of the run and what `move` does with it.
 
     step: `copy`; `compare`, where one of that name is at DEST already; `wait`, where it does not fit; `skip`.
-    why: the reasons for it. need_bytes: what a copy takes at DEST beyond what a broken-off one already has there.
+    need_bytes: what a copy takes at DEST beyond what a broken-off one already has there.
     """
 
     checkpoint: Checkpoint
     verdict: Verdict
     step: Step
-    why: str = ""
+    reasons: tuple[Reason, ...] = ()
     need_bytes: int = 0
 
 
@@ -192,7 +207,7 @@ class Moved(NamedTuple):
 
     copied, there: names that are proved at DEST, copied just now or before. failures: what is not there, or not
     proved. missing_bytes: what DEST still lacks. deleted: what left the source, if that was asked for.
-    stays: {name: why} of those that were to leave the source and did not. blocked: why nothing could leave it at all.
+    stays: (name, why) of those that were to leave the source and did not. blocked: why nothing could leave it at all.
     resume: what goes on from the newest one at DEST, "" if there is none. newer: where nobody here can judge what lies
     at DEST, the name of one that is newer than all that was proved, and resume_newer what goes on from that.
     """
@@ -204,7 +219,7 @@ class Moved(NamedTuple):
     failures: tuple[Failure, ...] = ()
     missing_bytes: int = 0
     deleted: Outcome | None = None
-    stays: tuple[tuple[str, str], ...] = ()
+    stays: tuple[tuple[str, Reason], ...] = ()
     blocked: str = ""
     resume: str = ""
     newer: str = ""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ckptkit.model.checkpoint import Severity
 from ckptkit.model.disk import Volume
+from ckptkit.model.reason import Reason
 
 
 class Sample(NamedTuple):
@@ -64,7 +65,7 @@ class Deletion(NamedTuple):
     run: str
     checkpoint: str
     step: int
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     expected_bytes: int
     sweep_freed_bytes: int
 

@@ -9,6 +9,7 @@ from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import ASIDE, SET_ASIDE, Judged, Run
 from ckptkit.model.decision import Decision, PrunePlan
+from ckptkit.model.reason import Reason
 from ckptkit.ops.execute import execute
 from ckptkit.ops.prune import Pruned
 from ckptkit.ops.read import in_use, judge, moment
@@ -54,7 +55,7 @@ def _free_name(run_fd: int, wanted: str) -> str:
     return name
 
 
-WHY = "a person named it"
+WHY = Reason("named", "a person named it")
 
 
 def discard_named(
@@ -118,7 +119,9 @@ def _plan(run: str, name: str, now: float, reading: Reading) -> PrunePlan:
     target = _target(run, name, now, reading)
     _require_loose(run, target, now)
     if why := trackers.named(found).get(name):
-        raise UsageError(f"{target.checkpoint.path} stays: {why}; name another one there first; nothing deleted")
+        raise UsageError(
+            f"{target.checkpoint.path} stays: {why.message}; name another one there first; nothing deleted"
+        )
     kind = kind_of(target.checkpoint._replace(name=_original(name)))
     alike = [j for j in judge(found, now, reading=reading) if kind_of(j.checkpoint) == kind]
     _require_another(target, [j for j in alike if j.checkpoint.name != name])
@@ -145,7 +148,7 @@ def _require_loose(run: str, target: Judged, now: float) -> None:
     if checkpoint.name in pins.read(run):
         raise UsageError(f"{checkpoint.path} is pinned: nothing deleted; fix: {command('unpin', checkpoint.path)}")
     if holder := in_use(run).get(checkpoint.name):
-        raise LockHeld(f"{checkpoint.path} is {holder}: nothing deleted; end that process first")
+        raise LockHeld(f"{checkpoint.path} is {holder.message}: nothing deleted; end that process first")
     silent = now - checkpoint.modified_at
     if not verdict.intact and abs(silent) < QUIET_SECONDS:
         again = f"try again in {QUIET_SECONDS - silent:.0f} s"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Verdict
+from ckptkit.model.reason import Reason, code_of
 from ckptkit.ops.read import diverged_of, judge, judge_again, scan
 from ckptkit.policy import keep
 from ckptkit.policy.lineage import in_line, newest_by_time, stale_names
@@ -24,7 +25,7 @@ class PassedOver(NamedTuple):
 
     checkpoint: Checkpoint
     verdict: Verdict
-    reason: str
+    reason: Reason
 
 
 class Latest(NamedTuple):
@@ -112,14 +113,14 @@ def _skipped_for(
     skipped = [_passed_over(j, diverged, weights_only_ok) for j in reversed(higher)]
     line = [*below, chosen]
     if later := newest_by_time(line, stale_names(line)):
-        skipped.append(PassedOver(later.checkpoint, later.verdict, "newest by time, although not by step"))
+        skipped.append(PassedOver(later.checkpoint, later.verdict, keep.NEWEST_BY_TIME))
     return tuple(skipped)
 
 
 def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> list[str]:
     """Each checkpoint and what is wrong with it; then what takes one all the same."""
     reasons = [_passed_over(j, diverged, weights_only_ok) for j in judged]
-    told = "; ".join(f"{p.checkpoint.name}: {p.reason}" for p in reasons)
+    told = "; ".join(f"{p.checkpoint.name}: {p.reason.message}" for p in reasons)
     fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
     fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
     weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
@@ -131,14 +132,15 @@ def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], wei
 def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:
     checkpoint, found = judged
     if not found.intact:
-        reason = f"{found.state}: {keep.first_finding(judged)}"
+        reason = Reason(code_of(found.state), f"{found.state}: {keep.first_finding(judged)}")
     elif not found.resumable and not weights_only_ok:
-        reason = "weights only, not resumable"
+        reason = Reason("weights-only", "weights only, not resumable")
     elif found.refused:
         finding = next(f for f in found.findings if f.code == "refused-pickle")
-        reason = f"refused: {finding.file} {finding.message}"
+        reason = Reason("refused-pickle", f"refused: {finding.file} {finding.message}")
     elif checkpoint.name in diverged:
-        reason = f"NaN or Inf in weights that were finite before: {', '.join((found.nonfinite or ())[:MOST_NAMED])}"
+        weights = ", ".join((found.nonfinite or ())[:MOST_NAMED])
+        reason = Reason("nonfinite", f"NaN or Inf in weights that were finite before: {weights}")
     else:
-        reason = "from an earlier run in this directory"
+        reason = Reason("earlier-run", "from an earlier run in this directory")
     return PassedOver(checkpoint, found, reason)

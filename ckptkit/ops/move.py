@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
 from ckptkit.model.checkpoint import OURS, Checkpoint, Judged, Run
 from ckptkit.model.decision import Decision, Failure, Moved, MoveItem, MovePlan, Outcome, PrunePlan
+from ckptkit.model.reason import Reason, code_of, reason_words
 from ckptkit.ops.latest import latest
 from ckptkit.ops.move_here import Here, NotCopied
 from ckptkit.ops.move_there import There
 from ckptkit.ops.read import in_use, plan
-from ckptkit.policy.keep import Rules, first_finding
+from ckptkit.policy.keep import RELEASED, Rules, first_finding
 from ckptkit.policy.lineage import in_line
 from ckptkit.policy.rules import Range
 from ckptkit.runs import discover, pins, trackers
@@ -132,13 +134,14 @@ def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> I
     order = [decisions[j.checkpoint.name] for j in reversed(in_line(intact))]
     kept = [d for d in order if d.action != "delete" or d.checkpoint.name == newest]
     kept.sort(key=lambda d: (d.checkpoint.name != newest, not d.verdict.resumable))
-    yield from (MoveItem(d.checkpoint, d.verdict, "copy", "; ".join(d.reasons)) for d in kept)
+    yield from (MoveItem(d.checkpoint, d.verdict, "copy", d.reasons) for d in kept)
     released = [d for d in order if d not in kept]
-    yield from (MoveItem(d.checkpoint, d.verdict, "skip", "no rule keeps it") for d in released)
+    yield from (MoveItem(d.checkpoint, d.verdict, "skip", (RELEASED,)) for d in released)
     for decision in reversed(decisions.values()):
         if not decision.verdict.intact:
             why = first_finding(decision) if decision.verdict.findings else ""
-            yield MoveItem(decision.checkpoint, decision.verdict, "skip", f"{decision.verdict.state}: {why}")
+            reason = Reason(code_of(decision.verdict.state), f"{decision.verdict.state}: {why}")
+            yield MoveItem(decision.checkpoint, decision.verdict, "skip", (reason,))
 
 
 def _widest(rules: Rules) -> Range | None:
@@ -170,7 +173,7 @@ def _admitted(items: Iterable[MoveItem], there: Mapping[str, str], place: Place,
 
 
 def _why_none(items: Sequence[MoveItem]) -> str:
-    return "".join(f"; {item.checkpoint.name} is {item.why}" for item in items[:3])
+    return "".join(f"; {item.checkpoint.name} is {reason_words(item.reasons)}" for item in items[:3])
 
 
 def _beside(run: str, checkpoints: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -275,7 +278,7 @@ def _require_idle(run: str) -> None:
         raise LockHeld(f"{run}: {writer.who} works there: nothing is deleted; run it again when it has ended")
 
 
-def _stays(moved: Moved, found: Run, place: Place) -> Iterator[tuple[str, str]]:
+def _stays(moved: Moved, found: Run, place: Place) -> Iterator[tuple[str, Reason]]:
     """(name, why) of each that is proved and stays at the source all the same."""
     pinned, named, held = pins.read(found.path), trackers.named(found), in_use(found.path)
     now = {checkpoint.name: checkpoint for checkpoint in found.checkpoints}
@@ -285,15 +288,15 @@ def _stays(moved: Moved, found: Run, place: Place) -> Iterator[tuple[str, str]]:
         if name not in moved.proved or name not in now:
             continue
         if name in pinned:
-            yield name, "it is pinned"
+            yield name, Reason("pinned", "it is pinned", command("unpin", f"{moved.plan.run}/{name}"))
         elif name in held or name in named:
             yield name, held.get(name) or named[name]
         elif _identity(now[name]) != _identity(item.checkpoint):
-            yield name, "it was changed since it was copied"
+            yield name, Reason("changed", "it was changed since it was copied")
         elif not place.still(item.checkpoint):
-            yield name, "its copy was changed since it was proved"
+            yield name, Reason("copy-changed", "its copy was changed since it was proved")
         elif name == newest and (moved.failures or moved.missing_bytes):
-            yield name, "it is the newest, and not all was copied"
+            yield name, Reason("not-all-copied", "it is the newest, and not all was copied")
 
 
 def _identity(checkpoint: Checkpoint) -> tuple[object, ...]:
@@ -304,10 +307,10 @@ def _identity(checkpoint: Checkpoint) -> tuple[object, ...]:
     )
 
 
-def _decisions(moved: Moved, found: Run, stays: Mapping[str, str]) -> Iterator[Decision]:
+def _decisions(moved: Moved, found: Run, stays: Mapping[str, Reason]) -> Iterator[Decision]:
     """Oldest first: broken off here, the newest is still at both places."""
     going = {checkpoint.name for checkpoint in found.checkpoints} & set(moved.proved) - set(stays)
-    why = (f"its copy at {moved.plan.dest} is proved",)
+    why = (Reason("moved", f"its copy at {moved.plan.dest} is proved"),)
     for item in reversed(moved.plan.items):
         if item.checkpoint.name in going:
             yield Decision(item.checkpoint, item.verdict, "delete", why)

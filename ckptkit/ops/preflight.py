@@ -290,7 +290,7 @@ def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str 
         return None, (), ""
     except NoIntactCheckpoint as error:
         return None, (), error.why
-    skipped = (f"{p.checkpoint.name} ({p.reason})" for p in found.passed_over if p.verdict.intact)
+    skipped = (f"{p.checkpoint.name} ({p.reason.message})" for p in found.passed_over if p.verdict.intact)
     return found.path, tuple(skipped), ""
 
 

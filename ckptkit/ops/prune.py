@@ -9,6 +9,7 @@ from ckptkit import history
 from ckptkit.errors import CkptkitError, LockHeld, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged, Verdict
 from ckptkit.model.decision import Decision, Outcome, PrunePlan
+from ckptkit.model.reason import Reason
 from ckptkit.ops.read import in_use, judge, plan, require_intact, scan
 from ckptkit.policy import mass_delete
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
@@ -45,7 +46,7 @@ def prune(
     *,
     now: float | None = None,
     quiet: float = QUIET_SECONDS,
-    protected: Mapping[str, str] | None = None,
+    protected: Mapping[str, Reason] | None = None,
     trust: Sequence[str] = (),
     dry_run: bool = False,
     yes: bool = False,
@@ -134,7 +135,7 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
 
         before = volume_status(run_fd)
         failures = remove(run_fd, run, target.checkpoint)
-        decision = Decision(*target, "delete", ("given up by its writer",))
+        decision = Decision(*target, "delete", (Reason("given-up", "given up by its writer"),))
         made = PrunePlan(run, (decision,))
         outcome = account(run_fd, before, [] if failures else [decision], failures, made, settle=False)
     return _recorded(made, outcome, by)
@@ -148,7 +149,7 @@ def _require_given_up(run: str, target: Judged, judged: Sequence[Judged], own: b
     if verdict.state == "unknown" and not own:
         raise UsageError(f"{path} could not be judged: left alone")
     if instead and (holder := in_use(run).get(target.checkpoint.name)):
-        raise LockHeld(f"{path} is {holder}: left alone")
+        raise LockHeld(f"{path} is {holder.message}: left alone")
     if instead and (claim := lock.claim_of(run)):
         raise LockHeld(f"{run}: {claim.sentence}: {path} is left alone")
     only = verdict.intact and sum(j.verdict.intact for j in judged) == 1

@@ -13,6 +13,7 @@ from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
 from ckptkit.model.decision import Decision, PrunePlan, Writer
+from ckptkit.model.reason import Reason
 from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
 from ckptkit.policy.lineage import diverged_names, kind_of, stale_names
@@ -26,6 +27,8 @@ from ckptkit.verify.verdict import verify as verify_checkpoint
 
 if TYPE_CHECKING:
     from ckptkit.model.decision import Strip, StripPlan
+
+PINNED = Reason("pinned", "pinned")
 
 
 def rules_for(
@@ -210,7 +213,7 @@ def plan(
     *,
     now: float | None = None,
     quiet: float = QUIET_SECONDS,
-    protected: Mapping[str, str] | None = None,
+    protected: Mapping[str, Reason] | None = None,
     trust: Sequence[str] = (),
     earlier: Collection[str] = (),
     need_bytes: int = 0,
@@ -224,7 +227,7 @@ def plan(
     """
     run = scan(path)
     judged = judge(run, now, quiet=quiet)
-    held = trackers.named(run) | dict.fromkeys(pins.read(run.path), "pinned") | dict(protected or {})
+    held = trackers.named(run) | dict.fromkeys(pins.read(run.path), PINNED) | dict(protected or {})
     available = _available_bytes(run.path) if rules.free_target or need_bytes else 0
     decide = partial(
         keep.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
@@ -286,7 +289,7 @@ def _other_writer(run: str) -> Writer | None:
     return writer_in(run, lock.claimant(run), lock.claims(run), discover.is_checkpoint_name)
 
 
-def in_use(run: str) -> dict[str, str]:
+def in_use(run: str) -> dict[str, Reason]:
     """{checkpoint's name: who has something in it open}."""
     from ckptkit.system import processes
 
@@ -294,7 +297,7 @@ def in_use(run: str) -> dict[str, str]:
     for file in processes.open_files(run):
         name = os.path.relpath(file.path, run).split(os.sep)[0]
         if not file.deleted and name != ".":
-            used[name] = f"held open by {file.holder}"
+            used[name] = Reason("held-open", f"held open by {file.holder}")
     return used
 
 

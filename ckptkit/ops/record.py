@@ -9,11 +9,14 @@ from ckptkit.errors import CkptkitError
 from ckptkit.history import records
 from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
-from ckptkit.model.decision import Outcome, PrunePlan, StripPlan
+from ckptkit.model.decision import Outcome, PrunePlan, Strip, StripPlan
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Damage, Deletion, Sample, Save
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.runs import discover
 from ckptkit.system import volumes
+
+LEFT = Reason("leftover", "left by a prune that was killed")
 
 
 def of_volume(volume: Volume, now: float) -> Sample:
@@ -45,12 +48,16 @@ def record_strips(made: StripPlan, done: Outcome, by: str, now: float | None = N
     at = time.time() if now is None else now
     signature, stripped = (at, *who(by)), frozenset(done.deleted)
     gone = [
-        Deletion(*signature, made.run, d.checkpoint.name, d.checkpoint.step,
-                 (f"stripped to its weights: {'; '.join(d.reasons)}",), d.part.allocated_bytes, done.freed_bytes)
+        Deletion(*signature, made.run, d.checkpoint.name, d.checkpoint.step, (_stripped(d),), d.part.allocated_bytes,
+                 done.freed_bytes)
         for d in made.strips
         if d.part and d.checkpoint.path in stripped
     ]  # fmt: skip
     return records.record(*gone) if gone else ""
+
+
+def _stripped(decision: Strip) -> Reason:
+    return Reason("stripped", f"stripped to its weights: {reason_words(decision.reasons)}")
 
 
 def _gone(made: PrunePlan, done: Outcome, signature: tuple[float, str, str, str, int]) -> Iterator[Deletion]:
@@ -64,7 +71,7 @@ def _gone(made: PrunePlan, done: Outcome, signature: tuple[float, str, str, str,
         top = os.path.dirname(left.path) if "/" in left.name else left.path
         if not any((failure.path + "/").startswith(top + "/") for failure in done.failures):
             name = left.name.removeprefix(ASIDE).split("/")[0]
-            what = (name, layouts.named(name)[1], ("left by a prune that was killed",), left.allocated_bytes)
+            what = (name, layouts.named(name)[1], (LEFT,), left.allocated_bytes)
             yield Deletion(*signature, made.run, *what, done.freed_bytes)
 
 

@@ -9,8 +9,9 @@ from ckptkit.calling import command
 from ckptkit.errors import MassDelete, NoIntactCheckpoint, UsageError
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.decision import Failure, Outcome, Strip, StripPlan
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.ops import execute
-from ckptkit.ops.read import in_use, judge, moment, require_intact, scan
+from ckptkit.ops.read import PINNED, in_use, judge, moment, require_intact, scan
 from ckptkit.policy import strip as strip_policy
 from ckptkit.policy.lineage import diverged_names, stale_names
 from ckptkit.runs import discover, pins
@@ -20,6 +21,9 @@ from ckptkit.units import count, human, printable
 from ckptkit.verify.verdict import QUIET_SECONDS, WHOLE, Reading
 
 DEFAULT_KEEP = 1
+BUSY = Reason("maybe-written", "somebody may be saving there again")
+DIVERGED = Reason("nonfinite", "weights in it became NaN or infinite")
+REFUSED = Reason("refused-pickle", "a pickle in it is refused")
 
 
 class Stripped(NamedTuple):
@@ -45,7 +49,7 @@ def strip(
     *,
     now: float | None = None,
     quiet: float = QUIET_SECONDS,
-    protected: Mapping[str, str] | None = None,
+    protected: Mapping[str, Reason] | None = None,
     dry_run: bool = False,
     yes: bool = False,
     lock_timeout: float = 0.0,
@@ -96,15 +100,21 @@ def _target(path: str) -> tuple[str, str | None]:
 
 
 def _plan(
-    run: str, keep: int, now: float, quiet: float, protected: Mapping[str, str], only: str | None, trust: Sequence[str]
+    run: str,
+    keep: int,
+    now: float,
+    quiet: float,
+    protected: Mapping[str, Reason],
+    only: str | None,
+    trust: Sequence[str],
 ) -> StripPlan:
-    pinned = dict.fromkeys(pins.read(run), "pinned") | dict(protected)
+    pinned = dict.fromkeys(pins.read(run), PINNED) | dict(protected)
 
-    def planned(reading: Reading, held: Mapping[str, str]) -> StripPlan:
+    def planned(reading: Reading, held: Mapping[str, Reason]) -> StripPlan:
         judged = judge(scan(run), now, quiet=quiet, reading=reading)
         parts = {j.checkpoint.name: part for j in judged if (part := strip_part(j.checkpoint))}
         begun = [j.checkpoint for j in judged if (part := parts.get(j.checkpoint.name)) and part.begun]
-        busy = {c.name: "somebody may be saving there again" for c in begun if not is_untouched(c, now - quiet)}
+        busy = {c.name: BUSY for c in begun if not is_untouched(c, now - quiet)}
         unsafe = _unsafe(judged) if reading.pickles else {}
         return strip_policy.plan(run, judged, parts, keep, {**held, **busy}, only, unsafe)
 
@@ -115,12 +125,12 @@ def _plan(
     return planned(Reading(pickles=True, trust=tuple(trust)), in_use(run) | pinned)
 
 
-def _unsafe(judged: Sequence[Judged]) -> dict[str, str]:
+def _unsafe(judged: Sequence[Judged]) -> dict[str, Reason]:
     """{name: why no resume takes it}, of the intact ones."""
     intact = [j for j in judged if j.verdict.intact]
     diverged = diverged_names(intact, stale_names(intact))
-    refused = {j.checkpoint.name: "a pickle in it is refused" for j in intact if j.verdict.refused}
-    return dict.fromkeys(diverged, "weights in it became NaN or infinite") | refused
+    refused = [j.checkpoint.name for j in intact if j.verdict.refused]
+    return dict.fromkeys(diverged, DIVERGED) | dict.fromkeys(refused, REFUSED)
 
 
 def _require(made: StripPlan, only: str | None) -> None:
@@ -129,9 +139,9 @@ def _require(made: StripPlan, only: str | None) -> None:
         require_intact(made, "stripped")
         return
     asked = next(d for d in made.decisions if d.checkpoint.name == only)
-    if asked.action == "strip" or asked.reasons == (strip_policy.ALREADY,):
+    if asked.action == "strip" or strip_policy.ALREADY.code in asked.codes:
         return
-    why = f"{asked.checkpoint.path} stays as it is: {'; '.join(asked.reasons)}"
+    why = f"{asked.checkpoint.path} stays as it is: {reason_words(asked.reasons)}"
     raise NoIntactCheckpoint(why) if asked.verdict.damaged else UsageError(why)
 
 

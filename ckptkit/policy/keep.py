@@ -13,6 +13,7 @@ from ckptkit.calling import command
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
 from ckptkit.model.decision import Decision, PrunePlan, Writer
+from ckptkit.model.reason import Reason, ReasonCode, code_of, codes_of
 from ckptkit.policy.lineage import (
     diverged_names,
     in_line,
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from ckptkit.model.decision import Strip
 
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
-Kept = dict[str, str]
-UNJUDGED = "could not be judged"
+Kept = dict[str, Reason]
+Reasons = dict[str, list[Reason]]  # {checkpoint's name: why it stays}
+RELEASED = Reason("released", "no rule keeps it")
+FROM_AN_EARLIER_RUN = Reason("earlier-run", "from an earlier run")
 BEING_WRITTEN = "not finished, and written to in the last minute; if nothing is training, try again in a minute"
-OVERRIDABLE = ("keep-last", "keep-within", "keep-every")  # for a save, in this order
-OVERRIDDEN = "room for the next save, beyond "
+OVERRIDABLE: tuple[ReasonCode, ...] = ("keep-last", "keep-within", "keep-every")  # for a save, in this order
 # Longer than any gather of shards is silent: NCCL ends a training of which a rank waits for ten minutes.
 SILENCE_SECONDS = 1800
 
@@ -56,7 +58,7 @@ def plan(
     run: str,
     judged: Sequence[Judged],
     rules: Rules,
-    protected: Mapping[str, str],
+    protected: Mapping[str, Reason],
     available_bytes: int = 0,
     leftovers: Sequence[Leftover] = (),
     writer: Writer | None = None,
@@ -108,7 +110,7 @@ def _lines(judged: Sequence[Judged], kind: tuple[str, str], earlier: frozenset[s
 
 def keep_last(line: Sequence[Judged], count: Range) -> Kept:
     """The newest `count.high`; what a free target then takes from them is decided last."""
-    return {j.checkpoint.name: f"keep-last {count}" for j in line[-count.high :]}
+    return {j.checkpoint.name: Reason("keep-last", f"keep-last {count}") for j in line[-count.high :]}
 
 
 def keep_best(line: Sequence[Judged], best: Best, stale: frozenset[str] = frozenset()) -> Kept:
@@ -121,10 +123,10 @@ def keep_best(line: Sequence[Judged], best: Best, stale: frozenset[str] = frozen
     every, names = [metrics for metrics, _ in measured], (best.metric, f"eval_{best.metric}")
     name = next((n for of in (live, every) for n in names if any(n in metrics for metrics in of)), None)
     if name is None:
-        return {j.checkpoint.name: f"keep-best {best}: not measured" for j in line}
+        return {j.checkpoint.name: Reason("keep-best", f"keep-best {best}: not measured") for j in line}
     sign, told = 1 if best.mode == "max" else -1, [j for metrics, j in measured if name in metrics]
     ranked = sorted(told, key=lambda j: (j.checkpoint.name not in stale, *_rank(j, name, sign)))
-    return {j.checkpoint.name: f"keep-best {best}" for j in ranked[-best.keep :]}
+    return {j.checkpoint.name: Reason("keep-best", f"keep-best {best}") for j in ranked[-best.keep :]}
 
 
 def _require_measured(kinds: Collection[Lines], best: Best) -> None:
@@ -138,13 +140,14 @@ def _require_measured(kinds: Collection[Lines], best: Best) -> None:
 
 def keep_every(line: Sequence[Judged], steps: int) -> Kept:
     """Those whose step is a multiple of `steps`."""
-    return {j.checkpoint.name: f"keep-every {steps}" for j in line if j.checkpoint.step % steps == 0}
+    why = Reason("keep-every", f"keep-every {steps}")
+    return {j.checkpoint.name: why for j in line if j.checkpoint.step % steps == 0}
 
 
 def keep_within(line: Sequence[Judged], seconds: float) -> Kept:
     """Those saved at most `seconds` before the newest checkpoint: a paused training loses nothing to the clock."""
-    newest = saved_at(line[-1]) if line else 0.0
-    return {j.checkpoint.name: f"keep-within {seconds:g}s" for j in line if newest - saved_at(j) <= seconds}
+    newest, why = saved_at(line[-1]) if line else 0.0, Reason("keep-within", f"keep-within {seconds:g}s")
+    return {j.checkpoint.name: why for j in line if newest - saved_at(j) <= seconds}
 
 
 def _rank(judged: Judged, metric: str, sign: int) -> tuple[float, int]:
@@ -154,6 +157,12 @@ def _rank(judged: Judged, metric: str, sign: int) -> tuple[float, int]:
 
 
 # --- what is always protected ---------------------------------------------------------------------------------------
+NEWEST = Reason("newest-intact", "newest intact")
+NEWEST_RESUMABLE = Reason("newest-resumable", "newest resumable")
+LAST_FINITE = Reason("last-finite", "the last one with finite values")
+NEWEST_BY_TIME = Reason("newest-by-time", "newest by time, although not by step")
+OTHER_HISTORY = Reason("other-history", "newest of another history in this directory")
+BEST_OF_THE_STATE = Reason("best", "best_model_checkpoint of the newest state")
 
 
 def always_kept(line: Line) -> Kept:
@@ -163,20 +172,20 @@ def always_kept(line: Line) -> Kept:
     if not line.live:
         return kept
     newest = line.live[-1]
-    kept[newest.checkpoint.name] = "newest intact"
+    kept[newest.checkpoint.name] = NEWEST
     resumable = [j for j in line.intact if j.verdict.resumable]
     if resumable:
-        kept.setdefault(resumable[-1].checkpoint.name, "newest resumable")
+        kept.setdefault(resumable[-1].checkpoint.name, NEWEST_RESUMABLE)
     for name in _last_finite(line):
-        kept.setdefault(name, "the last one with finite values")
+        kept.setdefault(name, LAST_FINITE)
     for of in (line.intact, resumable):
         if later := newest_by_time(of, line.stale):
-            kept.setdefault(later.checkpoint.name, "newest by time, although not by step")
+            kept.setdefault(later.checkpoint.name, NEWEST_BY_TIME)
         if other := newest_of_another_history(of, line.stale):
-            kept.setdefault(other.checkpoint.name, "newest of another history in this directory")
+            kept.setdefault(other.checkpoint.name, OTHER_HISTORY)
     state = newest.verdict.trainer_state
     for best in filter(None, (state.best_checkpoint, *state.also_best) if state else ()):
-        kept.setdefault(best, "best_model_checkpoint of the newest state")  # also one of another name stem
+        kept.setdefault(best, BEST_OF_THE_STATE)  # also one of another name stem
     return kept
 
 
@@ -200,7 +209,7 @@ def _last_finite(line: Line) -> list[str]:
 # --- putting it together --------------------------------------------------------------------------------------------
 
 
-def _reasons_to_keep(kinds: Collection[Lines], rules: Rules, protected: Mapping[str, str]) -> dict[str, list[str]]:
+def _reasons_to_keep(kinds: Collection[Lines], rules: Rules, protected: Mapping[str, Reason]) -> Reasons:
     """{checkpoint's name: why it stays}; of what a resume refuses, that is what would hold if it were an ordinary one,
     and of the others, what holds without it."""
     if rules.keep_best:
@@ -208,7 +217,7 @@ def _reasons_to_keep(kinds: Collection[Lines], rules: Rules, protected: Mapping[
     kept = [always_kept(line) for lines in kinds for line in lines]
     kept.append(dict(protected))
     kept += [part for lines in kinds for line in lines for part in _kept_by_rules(line, rules)]
-    reasons: dict[str, list[str]] = {}
+    reasons: Reasons = {}
     for name, reason in ((name, reason) for part in kept for name, reason in part.items()):
         if reason not in reasons.setdefault(name, []):
             reasons[name].append(reason)
@@ -225,16 +234,16 @@ def _kept_by_rules(line: Line, rules: Rules) -> Iterator[Kept]:
     if rules.keep_within:
         yield keep_within(line.intact, rules.keep_within)
     if rules.empty:
-        yield {j.checkpoint.name: "no rule releases it" for j in line.intact}
+        yield {j.checkpoint.name: Reason("no-rules", "no rule releases it") for j in line.intact}
 
 
-def _release_for_target(kinds: Collection[Lines], rules: Rules, reasons: dict[str, list[str]], missing: int) -> bool:
+def _release_for_target(kinds: Collection[Lines], rules: Rules, reasons: Reasons, missing: int) -> bool:
     """Drop the range's slack, oldest first, only until the target holds: from `high` down to `low`, never below."""
     released = False
     for judged in (j for lines in kinds for j in _slack(lines, rules)):
         if missing <= 0:
             break
-        if reasons.get(judged.checkpoint.name) == [f"keep-last {rules.keep_last}"]:
+        if codes_of(reasons.get(judged.checkpoint.name, ())) == {"keep-last"}:
             del reasons[judged.checkpoint.name]
             missing -= judged.checkpoint.allocated_bytes
             released = True
@@ -249,7 +258,7 @@ def _slack(lines: Lines, rules: Rules) -> list[Judged]:
     return [j for j in lines[0].intact if j.checkpoint.name not in newest]
 
 
-def _release_for_save(kinds: Collection[Lines], reasons: dict[str, list[str]], lacking: int) -> bool:
+def _release_for_save(kinds: Collection[Lines], reasons: Reasons, lacking: int) -> bool:
     """Override rules until the next save fits: keep-last, then keep-within, then keep-every, oldest first.
 
     What is always kept, the best and the pinned are never overridden. Nothing is, if all of it would not be enough.
@@ -260,44 +269,54 @@ def _release_for_save(kinds: Collection[Lines], reasons: dict[str, list[str]], l
         return False
     for stage, checkpoint in sorted(stages, key=lambda released: released[0]):
         if lacking > 0:
-            reasons[checkpoint.name] = [OVERRIDDEN + OVERRIDABLE[stage]]
+            beyond = f"room for the next save, beyond {OVERRIDABLE[stage]}"
+            reasons[checkpoint.name] = [Reason("overridden-for-save", beyond)]
             lacking -= checkpoint.allocated_bytes
     return True
 
 
-def _stage(reasons: Sequence[str]) -> int | None:
+def _stage(reasons: Sequence[Reason]) -> int | None:
     """When one that stays for these reasons is released for a save: the later, the stronger; None if never."""
-    stages = [next((n for n, rule in enumerate(OVERRIDABLE) if r.startswith(rule + " ")), None) for r in reasons]
-    return None if None in stages or not stages else max(stage for stage in stages if stage is not None)
+    codes = codes_of(reasons)
+    return max(map(OVERRIDABLE.index, codes)) if codes and codes <= set(OVERRIDABLE) else None
 
 
-def _decide(judged: Judged, line: Line, reasons: Mapping[str, list[str]], protected: Mapping[str, str]) -> Decision:
+def _decide(
+    judged: Judged, line: Line, reasons: Mapping[str, list[Reason]], protected: Mapping[str, Reason]
+) -> Decision:
     checkpoint, verdict = judged
     if verdict.intact:
         kept = tuple(reasons.get(checkpoint.name, ()))
         if kept:
-            action: Action = "delete" if kept[0].startswith(OVERRIDDEN) else "keep"
+            action: Action = "delete" if kept[0].code == "overridden-for-save" else "keep"
             return Decision(checkpoint, verdict, action, kept)
-        why = "from an earlier run" if checkpoint.name in line.stale else "no rule keeps it"
+        why = FROM_AN_EARLIER_RUN if checkpoint.name in line.stale else RELEASED
         return Decision(checkpoint, verdict, "delete", (why,))
     left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, line.intact))))
     if left:
         return Decision(checkpoint, verdict, "leave", left)
-    return Decision(checkpoint, verdict, "delete", (f"{verdict.state}: {first_finding(judged)}",))
+    return Decision(checkpoint, verdict, "delete", (why_not_intact(judged),))
 
 
-def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> str | None:
+def _reason_to_leave(judged: Judged, intact: Sequence[Judged]) -> Reason | None:
     """Why one that is not intact stays; None if it is damaged and something at least as resumable is there."""
     verdict = judged.verdict
-    if verdict.state == "in_progress":
-        return BEING_WRITTEN
-    if verdict.state == "unknown":
-        return f"{UNJUDGED}: {first_finding(judged)}"
+    if not verdict.damaged:
+        return why_not_intact(judged)
     if not intact:
-        return "no intact one to go on from"
+        return Reason("none-intact", "no intact one to go on from")
     if verdict.optimizer_state and not any(j.verdict.resumable and not j.verdict.refused for j in intact):
-        return "no intact one is as resumable"
+        return Reason("none-as-resumable", "no intact one is as resumable")
     return None
+
+
+def why_not_intact(judged: Judged) -> Reason:
+    """Given one that is not intact, return what its verdict says, as the reason for what happens to it."""
+    state = judged.verdict.state
+    if state == "in_progress":
+        return Reason(code_of(state), BEING_WRITTEN)
+    told = "could not be judged" if state == "unknown" else state
+    return Reason(code_of(state), f"{told}: {first_finding(judged)}")
 
 
 def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: float) -> Kept:
@@ -319,12 +338,12 @@ def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: 
     }
 
 
-def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> str:
+def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> Reason:
     """Who may be at it, how long that counts, and what a person types who knows better."""
     told = f"{verdict.state}, but {writer.who} may still be writing it"
     minutes = f"deleted after {SILENCE_SECONDS // 60:g} min without a write"
     until = "if nothing writes it" if writer.certain else f"{minutes}, or now, if nothing writes it"
-    return f"{told}; {until}; fix: {command('discard', checkpoint.path)}"
+    return Reason("maybe-written", f"{told}; {until}", command("discard", checkpoint.path))
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

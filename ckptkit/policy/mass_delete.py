@@ -12,11 +12,12 @@ from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.decision import Decision, PrunePlan
+from ckptkit.model.reason import Reason
 from ckptkit.policy.keep import Best, Range, Rules
 from ckptkit.policy.lineage import in_line, kind_of
 
-WAITS = "waits for a yes"
-FOR_ROOM = "the next save would not fit"
+WAITS = Reason("waits-for-yes", "waits for a yes")
+FOR_ROOM = Reason("for-room", "the next save would not fit")
 
 
 def intact_deletions(made: PrunePlan) -> tuple[Decision, ...]:
@@ -26,7 +27,7 @@ def intact_deletions(made: PrunePlan) -> tuple[Decision, ...]:
 
 def waiting(made: PrunePlan) -> tuple[Decision, ...]:
     """The intact checkpoints that a plan would delete, were it not for the guard."""
-    return tuple(d for d in made.decisions if WAITS in d.reasons)
+    return tuple(d for d in made.decisions if WAITS.code in d.codes)
 
 
 def needs_a_yes(made: PrunePlan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:

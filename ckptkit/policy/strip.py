@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from ckptkit.model.checkpoint import Judged
 from ckptkit.model.decision import Strip, StripPart, StripPlan
-from ckptkit.policy.keep import BEING_WRITTEN, UNJUDGED, first_finding
+from ckptkit.model.reason import Reason
+from ckptkit.policy.keep import why_not_intact
 from ckptkit.policy.lineage import in_line, kind_of
 
-ALREADY = "weights-only already"
-FLOOR = "newest intact resumable"
-ONE_PIECE = "its weights lie in the same files as what continues training"
+ALREADY = Reason("weights-only", "weights-only already")
+FLOOR = Reason("floor", "newest intact resumable")
+ONE_PIECE = Reason("one-piece", "its weights lie in the same files as what continues training")
+NOT_NAMED = Reason("not-named", "not named")
+BROKE_OFF = Reason("half-stripped", "a killed strip did not finish it")
+NEWER = Reason("newer-resumable", "newer ones can be resumed from")
 
 
 def plan(
@@ -19,9 +23,9 @@ def plan(
     judged: Sequence[Judged],
     parts: Mapping[str, StripPart],
     keep: int,
-    protected: Mapping[str, str],
+    protected: Mapping[str, Reason],
     only: str | None = None,
-    unsafe: Mapping[str, str] = {},
+    unsafe: Mapping[str, Reason] = {},
 ) -> StripPlan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
@@ -31,22 +35,26 @@ def plan(
     """
     resumable = [j for j in in_line([j for j in judged if j.verdict.intact]) if j.verdict.resumable]
     resumable = [j for j in resumable if j.checkpoint.name not in unsafe]
-    kept = dict(unsafe)
+    kept, among = dict(unsafe), Reason("keep-resumable", f"keep-resumable {keep}")
     for kind in {kind_of(j.checkpoint) for j in resumable}:
         alike = [j.checkpoint.name for j in resumable if kind_of(j.checkpoint) == kind]
-        kept |= dict.fromkeys(alike[-keep:], f"keep-resumable {keep}") | dict.fromkeys(alike[-1:], FLOOR)
+        kept |= dict.fromkeys(alike[-keep:], among) | dict.fromkeys(alike[-1:], FLOOR)
     ordered = sorted(judged, key=lambda j: j.checkpoint.step)
     decisions = tuple(_decide(j, parts.get(j.checkpoint.name), kept, protected, only) for j in ordered)
-    floor = next((d for d in reversed(decisions) if d.reasons == (FLOOR,)), None)
+    floor = next((d for d in reversed(decisions) if FLOOR.code in d.codes), None)
     return StripPlan(run, decisions, floor)
 
 
 def _decide(
-    judged: Judged, part: StripPart | None, kept: Mapping[str, str], protected: Mapping[str, str], only: str | None
+    judged: Judged,
+    part: StripPart | None,
+    kept: Mapping[str, Reason],
+    protected: Mapping[str, Reason],
+    only: str | None,
 ) -> Strip:
     name, verdict = judged.checkpoint.name, judged.verdict
     if not verdict.intact:
-        return Strip(*judged, "leave", (_why_not_intact(judged),))
+        return Strip(*judged, "leave", (why_not_intact(judged),))
     if name in kept:
         return Strip(*judged, "keep", (kept[name],))
     if part is None and verdict.resumable:
@@ -56,17 +64,8 @@ def _decide(
     if name in protected:
         return Strip(*judged, "keep", (protected[name],))
     if only not in (None, name):
-        return Strip(*judged, "keep", ("not named",))
-    why = "a killed strip did not finish it" if part.begun else "newer ones can be resumed from"
-    return Strip(*judged, "strip", (why,), part)
-
-
-def _why_not_intact(judged: Judged) -> str:
-    if judged.verdict.state == "in_progress":
-        return BEING_WRITTEN
-    if judged.verdict.state == "unknown":
-        return f"{UNJUDGED}: {first_finding(judged)}"
-    return f"{judged.verdict.state}: {first_finding(judged)}"
+        return Strip(*judged, "keep", (NOT_NAMED,))
+    return Strip(*judged, "strip", (BROKE_OFF if part.begun else NEWER,), part)
 
 
 def limit(made: StripPlan) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ckptkit.model.events import Deletion
+from ckptkit.model.reason import reason_words
 from ckptkit.render.json import Document, iso
 from ckptkit.units import human, printable
 
@@ -17,7 +18,7 @@ def _lines(gone: Deletion) -> tuple[str, str, str]:
     return (
         f"{iso(gone.at)}  {printable(gone.run)}/{printable(gone.checkpoint)}  {sizes}",
         f"    by  {printable(who(gone))}",
-        f"    why {printable('; '.join(gone.reasons))}",
+        f"    why {printable(reason_words(gone.reasons))}",
     )
 
 
@@ -28,5 +29,9 @@ def who(gone: Deletion) -> str:
 
 
 def document(deletions: Sequence[Deletion]) -> Document:
-    """Given the same, return it as JSON values."""
-    return {"deletions": [{**gone._asdict(), "at": iso(gone.at), "reasons": list(gone.reasons)} for gone in deletions]}
+    """Given deletions, oldest first, return them as JSON values."""
+    return {"deletions": [_deletion(gone) for gone in deletions]}
+
+
+def _deletion(gone: Deletion) -> Document:
+    return gone._asdict() | {"at": iso(gone.at), "reasons": [reason._asdict() for reason in gone.reasons]}

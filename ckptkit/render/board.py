@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Volume
+from ckptkit.model.reason import reason_words
 from ckptkit.model.report import Box
 from ckptkit.render import freeing, outlook, plain
 from ckptkit.render.tables import GAP, Section, sections, table, wrapped
@@ -88,7 +89,7 @@ def _section(section: Section, colour: bool, width: int | None) -> list[str]:
 def _cells(decision: Decision, now: float) -> tuple[str, ...]:
     checkpoint, verdict, action, reasons = decision
     size, old = human(checkpoint.allocated_bytes), age(now - checkpoint.modified_at)
-    return checkpoint.name, size, old, verdict_words(verdict), action, "; ".join(reasons)
+    return checkpoint.name, size, old, verdict_words(verdict), action, reason_words(reasons)
 
 
 def _title(title: str, colour: bool, width: int | None) -> list[str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ckptkit.calling import command
 from ckptkit.model.decision import Plan
 from ckptkit.model.events import Outlook, Sample
+from ckptkit.model.reason import reason_words
 from ckptkit.model.thresholds import CRITICAL, WARM
 from ckptkit.render.json import Document, iso
 from ckptkit.render.text import table

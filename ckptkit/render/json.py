@@ -45,14 +45,14 @@ def decision(made: Decision) -> Document:
         "step": checkpoint.step,
         "verdict": verdict.state,
         "action": action,
-        "reasons": list(reasons),
+        "reasons": [reason._asdict() for reason in reasons],
         "allocated_bytes": checkpoint.allocated_bytes,
     }
 
 
 def failure(failed: Failure) -> Document:
     """One thing that could not be removed."""
-    return {"path": failed.path, "error": failed.error, "held_by": failed.held_by}
+    return failed._asdict()
 
 
 def verified(judged: Judged) -> Document:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.model.decision import Moved, MoveItem, MovePlan
-from ckptkit.render.text import table, verdict_words
+from ckptkit.model.reason import reason_words
+from ckptkit.render.text import fault, finding_words, table, verdict_words
 from ckptkit.units import count, human, printable
 
 MOST_NAMED = 10
@@ -32,10 +33,11 @@ def plan(made: MovePlan, dry_run: bool) -> str:
 
 
 def _row(item: MoveItem) -> tuple[str, ...]:
-    checkpoint, verdict, step, why, _ = item
+    checkpoint, verdict, step, reasons, _ = item
+    # The state has a column of its own.
+    why = reason_words(reasons) if verdict.intact else " ".join(map(finding_words, verdict.findings[:1]))
     why = {"compare": "is there already: compared only", "wait": "does not fit there"}.get(step, why)
-    state = verdict_words(verdict)
-    return WORDS[step], checkpoint.name, human(checkpoint.apparent_bytes), state, why.removeprefix(f"{state}: ")
+    return WORDS[step], checkpoint.name, human(checkpoint.apparent_bytes), verdict_words(verdict), why
 
 
 def _named(names: Sequence[str]) -> str:
@@ -84,18 +86,15 @@ def still_there(moved: Moved) -> str:
 def complaints(moved: Moved) -> list[str]:
     """Given what came of it, return a line for each thing that is not as it was asked for, and what to do."""
     made = moved.plan
-    lines = [f"{failure.path} was not copied: {failure.error}" for failure in moved.failures]
+    lines = [f"{failure.path} was not copied: {fault(failure)}" for failure in moved.failures]
     lines += lacking(moved) if moved.missing_bytes else []
-    lines += [f"{made.run}/{name} stays: {why}{_fix(made, name, why)}" for name, why in moved.stays]
+    lines += [f"{made.run}/{name} stays: {reason_words((why,))}" for name, why in moved.stays]
     lines += [moved.blocked] if moved.blocked else []
     lines += [
-        f"can't delete {failure.path}: {failure.error}" for failure in (moved.deleted.failures if moved.deleted else ())
+        f"can't delete {failure.path}: {fault(failure)}"
+        for failure in (moved.deleted.failures if moved.deleted else ())
     ]
     return lines
-
-
-def _fix(made: MovePlan, name: str, why: str) -> str:
-    return f"; fix: {command('unpin', f'{made.run}/{name}')}" if why == "it is pinned" else ""
 
 
 def lacking(moved: Moved) -> list[str]:
@@ -129,7 +128,7 @@ def document(moved: Moved) -> Document:
         "failures": [failure(f) for f in (*moved.failures, *(deleted.failures if deleted else ()))],
         "deleted": list(deleted.deleted) if deleted else [],
         "freed_bytes": deleted.freed_bytes if deleted else 0,
-        "stays": [{"name": name, "reason": why} for name, why in moved.stays],
+        "stays": [{"name": name, "reason": why._asdict()} for name, why in moved.stays],
         "blocked": moved.blocked,
         "notes": list(deleted.notes) if deleted else [],
         "resume": moved.resume,
@@ -139,7 +138,7 @@ def document(moved: Moved) -> Document:
 
 
 def _item(item: MoveItem, moved: Moved) -> Document:
-    checkpoint, verdict, step, why, need = item
+    checkpoint, verdict, step, reasons, need = item
     return {
         "name": checkpoint.name,
         "path": checkpoint.path,
@@ -147,7 +146,7 @@ def _item(item: MoveItem, moved: Moved) -> Document:
         "verdict": verdict.state,
         "resumable": verdict.resumable,
         "action": step,
-        "reason": why,
+        "reasons": [reason._asdict() for reason in reasons],
         "bytes": checkpoint.apparent_bytes,
         "need_bytes": need,
         "proved": checkpoint.name in moved.proved,

@@ -24,7 +24,7 @@ class Price(NamedTuple):
 
 
 def sizing(made: TrainingPlan, max_steps: int, price: Price) -> str:
-    """Given a training plan, return the page: a checkpoint's size, three ways of pruning, what fits, what more room costs."""
+    """Given a training plan, return the page: a checkpoint's size, ways of pruning, what fits, what more room costs."""
     asked = made.asked
     head = f"{'about ' if made.approximate else ''}{human(made.checkpoint_bytes)} per checkpoint"
     parts = (("weights", made.weights_bytes), ("optimizer", made.optimizer_bytes), ("the rest", made.rest_bytes))

@@ -28,7 +28,7 @@ def _from_the_log(causes: Sequence[Cause], log: str, last_error: str) -> Iterato
         return
     name = f"{printable(os.path.basename(log))} says"
     for cause in causes[:1]:
-        yield f"{cause.message[:-1] if cause.message.endswith('.') else cause.message} ({name}:"
+        yield f"{cause.message.removesuffix('.')} ({name}:"
         yield f"  {_short(cause.line, COLUMNS - 5)})"
     if not causes:
         yield f"{name}: {_short(last_error, COLUMNS - 30)}" if last_error else f"{name} no error"
@@ -70,7 +70,7 @@ def freed(made: PrunePlan, done: Outcome | None, rules: str) -> str:
         refused = count(len({f.path for f in done.failures}), "deletion")
         return _section("Freed nothing", [f"the disk refused {refused}: see below", *left])
     if not gone and not made.leftovers:
-        waiting = any("waits for a yes" in d.reasons for d in made.decisions)
+        waiting = any("waits-for-yes" in d.codes for d in made.decisions)
         why = "none goes without your yes" if waiting else f"the rules ({rules}) release none"
         return _section("Nothing to free", [f"no checkpoint is damaged, and {why}"])
     size = f"about {human(made.expected_freed_bytes)}" if done is None else human(done.freed_bytes)
@@ -84,10 +84,9 @@ def freed(made: PrunePlan, done: Outcome | None, rules: str) -> str:
 
 def _left(decision: Decision) -> Iterator[str]:
     """Why a damaged one stays, and the command that deletes it, where the reason names one."""
-    why, _, fix = "; ".join(decision.reasons).partition("; fix: ")
+    why = "; ".join(reason.message for reason in decision.reasons)
     yield f"left {printable(decision.checkpoint.name)}: {printable(why)}"
-    if fix:
-        yield f"  fix: {printable(fix)}"
+    yield from (f"  fix: {printable(reason.command)}" for reason in decision.reasons if reason.command)
 
 
 def _gone(gone: Sequence[Decision], verb: str, rules: str) -> Iterator[str]:
@@ -96,7 +95,7 @@ def _gone(gone: Sequence[Decision], verb: str, rules: str) -> Iterator[str]:
         names = [f"{d.checkpoint.name} ({_state(d)})" for d in damaged]
         yield f"{verb} {_listed(names)}"
     if intact:
-        for_room = any("the next save would not fit" in d.reasons for d in intact)
+        for_room = any("for-room" in d.codes for d in intact)
         why = "so that the next save fits" if for_room else f"which no rule keeps ({rules})"
         what = f"{count(len(intact), 'older intact checkpoint')} ({_span(intact)})"
         yield f"{verb} {what}, {why}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.model.decision import Outcome, Strip, StripPlan
+from ckptkit.model.reason import reason_words
 from ckptkit.render.text import table
 from ckptkit.units import count, human, printable
 
@@ -24,7 +25,7 @@ def plan(made: StripPlan, dry_run: bool) -> str:
 
 def _why(decision: Strip) -> str:
     going = ", ".join(file.name for file in decision.part.files) if decision.part else ""
-    return "; ".join(decision.reasons) + (f" (removes {going})" if going else "")
+    return reason_words(decision.reasons) + (f" (removes {going})" if going else "")
 
 
 def outcome(made: StripPlan, done: Outcome) -> str:
@@ -61,7 +62,7 @@ def _decision(made: Strip) -> Document:
         "verdict": verdict.state,
         "resumable": verdict.resumable,
         "action": action,
-        "reasons": list(reasons),
+        "reasons": [reason._asdict() for reason in reasons],
         "files": [file.name for file in part.files] if part else [],
         "expected_freed_bytes": part.allocated_bytes if part else 0,
         "allocated_bytes": checkpoint.allocated_bytes,

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ckptkit.model.advice import Check
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Verdict
-from ckptkit.model.decision import Decision, Outcome, PrunePlan
+from ckptkit.model.decision import Decision, Failure, Outcome, PrunePlan
+from ckptkit.model.reason import reason_words
 from ckptkit.units import age, count, human, printable
 
 
@@ -20,7 +21,7 @@ def plan(made: PrunePlan, dry_run: bool) -> str:
 
 def _row(decision: Decision) -> tuple[str, ...]:
     checkpoint, verdict, action, reasons = decision
-    return action, checkpoint.name, human(checkpoint.allocated_bytes), verdict_words(verdict), "; ".join(reasons)
+    return action, checkpoint.name, human(checkpoint.allocated_bytes), verdict_words(verdict), reason_words(reasons)
 
 
 def verdict_words(verdict: Verdict) -> str:
@@ -34,23 +35,28 @@ def outcome(made: PrunePlan, done: Outcome) -> str:
     """Given a plan and what came of it, return what was deleted, and what that really freed."""
     if not made.deletions and not made.leftovers:
         head = f"{printable(made.run)}: {count(len(made.decisions), 'checkpoint')}, nothing to delete"
-        return "\n".join([head, *table([(d.checkpoint.name, "; ".join(d.reasons)) for d in in_the_way(made)])])
+        return "\n".join([head, *table([(d.checkpoint.name, reason_words(d.reasons)) for d in in_the_way(made)])])
     told = f"{printable(made.run)}: deleted {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
     return "\n".join([told, *(f"  note: {printable(note)}" for note in done.notes)])
 
 
 def in_the_way(made: PrunePlan) -> list[Decision]:
     """Given a plan, return what stays although no rule asks for it: left alone for a reason, or held open."""
-    return [d for d in made.decisions if d.action == "leave" or all(r.startswith("held open") for r in d.reasons)]
+    return [d for d in made.decisions if d.action == "leave" or d.codes == {"held-open"}]
 
 
 def failures(done: Outcome) -> list[str]:
     """Given an outcome, return one line for each thing that could not be removed."""
     return [
-        f"can't delete {printable(f.path)}: {printable(f.error)}"
+        f"can't delete {printable(f.path)}: {printable(fault(f))}"
         + (f"; held by {printable(f.held_by)}" if f.held_by else "")
         for f in done.failures
     ]
+
+
+def fault(failed: Failure) -> str:
+    """Given a failure, return why it could not be done, and what mends it."""
+    return f"{failed.error}; fix: {failed.command}" if failed.command else failed.error
 
 
 def verdicts(judged: Iterable[Judged], going_on: Callable[[Checkpoint], str] | None = None) -> str:

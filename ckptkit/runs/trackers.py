@@ -9,13 +9,14 @@ import os
 import re
 
 from ckptkit.model.checkpoint import Run
+from ckptkit.model.reason import Reason
 from ckptkit.system import small_files
 
 FILES = ("latest", "latest_checkpointed_iteration.txt")
 LARGEST_BYTES = 4096
 
 
-def named(run: Run) -> dict[str, str]:
+def named(run: Run) -> dict[str, Reason]:
     """Given a run, return {checkpoint's name: why it stays}, of each that something in the run stands for.
 
     What names nothing that is there, or anything outside of the run, says nothing here (see `dangling`).
@@ -24,7 +25,7 @@ def named(run: Run) -> dict[str, str]:
     found = {target: f"{link} points at it" for link, target in sorted(run.links.items()) if target in names}
     for file, text in _texts(run.path):
         found |= {c.name: f"{file} names it" for c in run.checkpoints if _is_meant(text, run.path, c.name, c.step)}
-    return found
+    return {name: Reason("tracked", why) for name, why in found.items()}
 
 
 def dangling(run: Run) -> dict[str, str]:

@@ -201,9 +201,10 @@ def test_prune_json_keeps_its_contract(run_of, ckptkit):
         (300, "intact", "keep"),
         (400, "intact", "keep"),
     ]
-    assert all(
-        isinstance(d["allocated_bytes"], int) and d["reasons"] and os.path.isabs(d["path"]) for d in one["decisions"]
-    )
+    assert all(isinstance(d["allocated_bytes"], int) and os.path.isabs(d["path"]) for d in one["decisions"])
+    codes = [[reason["code"] for reason in d["reasons"]] for d in one["decisions"]]
+    assert codes == [["released"], ["incomplete"], ["keep-last"], ["newest-intact", "keep-last"]]
+    assert all(reason["message"] and reason["command"] == "" for d in one["decisions"] for reason in d["reasons"])
 
 
 def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptkit):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Leftover
 from ckptkit.policy.keep import Best, Range, Rules
-from tests.policy.test_policy import NOW, SIZE, judged, made, steps
+from tests.policy.test_policy import NOW, PINNED, SIZE, judged, made, steps
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 MUTANT = bool(os.environ.get("CKPTKIT_MUTANT"))  # broken on purpose: it ends at the first example that shows it
@@ -102,4 +102,4 @@ RULES = st.builds(
     lambda rules, target: rules._replace(free_target=target), UNTARGETED, st.none() | st.integers(1, 12 * SIZE)
 )
 AVAILABLE = st.integers(0, 6 * SIZE)
-PROTECTED = st.sets(STEPS, max_size=4).map(lambda them: {f"checkpoint-{s}": "pinned" for s in them})
+PROTECTED = st.sets(STEPS, max_size=4).map(lambda them: {f"checkpoint-{s}": PINNED for s in them})

@@ -154,7 +154,7 @@ def test_leftover_of_an_open_file_is_told_and_finished_by_a_later_sweep(disk, re
 
 SILENT = (
     "delete/checkpoint.py",
-    "            yield Failure(path, in_words(error, path))\n",
+    "            yield refused(path, error)\n",
     "            yield from ()\n",
 )
 

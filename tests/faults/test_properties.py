@@ -27,7 +27,7 @@ from tests.faults.drawn import (
     hold,
     plan_of,
 )
-from tests.policy.test_policy import NOW, SIZE, judged, made, reasons, steps
+from tests.policy.test_policy import NOW, SIZE, codes, judged, made, steps
 from tests.support.runs import make_run, tree
 
 # --- one plan -------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_keep_and_delete_and_leave_are_all_and_each_says_why(tally):
             return
         assert [d.checkpoint.step for d in plan.decisions] == sorted(j.checkpoint.step for j in given)
         for decision in plan.decisions:
-            assert decision.reasons and all(decision.reasons)
+            assert decision.reasons and all(reason.code and reason.message for reason in decision.reasons)
             assert (decision.action in ("keep", "delete")) if decision.verdict.intact else decision.action != "keep"
 
     hold(tally, "properties of plans", check, ENTRIES, RULES, PROTECTED)
@@ -208,7 +208,7 @@ def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally):
         if alone is None:
             return
         assert deleted(beside) & set(live) <= deleted(alone)
-        assert all(reasons(beside, s) == ("from an earlier run",) for s in deleted(beside) & set(steps_left))
+        assert all(codes(beside, s) == ("earlier-run",) for s in deleted(beside) & set(steps_left))
 
     lists = st.lists(STEPS, min_size=1, max_size=8, unique=True)
     hold(tally, "properties of reused directories", check, lists, lists, RULES, METRICS, AVAILABLE)

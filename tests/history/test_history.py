@@ -1,5 +1,6 @@
 """The history: bounded, shared by any number of processes, and never worth the work that it is about."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -12,19 +13,22 @@ import pytest
 
 from ckptkit.history import records, remembered
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
+from ckptkit.model.reason import Reason
 from ckptkit.ops.prune import discard, prune
 from tests.support.runs import make_run, names
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 NOW = 1_800_000_000.0
+LEFT = Reason("leftover", "left by a prune that was killed")
+GIVEN_UP = Reason("given-up", "given up by its writer")
 
 
 def sample(at=NOW, **other):
     return Sample(at, "/volume", 100, 40, 60, **other)
 
 
-def deletion(at=NOW, checkpoint="checkpoint-1", reasons=("not among the newest 2",)):
+def deletion(at=NOW, checkpoint="checkpoint-1", reasons=(Reason("released", "no rule keeps it"),)):
     return Deletion(at, "root", "ckptkit prune", "cron", 7, "/run", checkpoint, 1, reasons, 10, 10)
 
 
@@ -67,9 +71,35 @@ def test_names_that_are_no_text_and_numbers_beyond_64_bits_are_kept():
 
 
 def test_reasons_of_any_length_are_kept_short():
-    assert records.record(deletion(reasons=("x" * 100_000,))) == ""
+    assert records.record(deletion(reasons=(Reason("released", "x" * 100_000),))) == ""
     ((known,), _) = records.recall(Deletion)
-    assert sum(map(len, known.reasons)) <= records.LONGEST_TEXT
+    assert sum(len(reason.message) for reason in known.reasons) <= records.LONGEST_TEXT
+
+
+def written_by_hand(reasons):
+    """The one deletion on record, with its reasons as some version wrote them."""
+    records.record(deletion())
+    with closing(sqlite3.connect(file())) as db, db:
+        db.execute("UPDATE deletions SET reasons = ?", [reasons])
+    known, fault = records.recall(Deletion)
+    assert fault == ""
+    return known[-1].reasons
+
+
+def test_reasons_that_an_older_version_wrote_are_told_without_a_code():
+    assert written_by_hand('["no rule keeps it", "waits for a yes"]') == (
+        Reason("", "no rule keeps it"), Reason("", "waits for a yes"),
+    )  # fmt: skip
+    assert written_by_hand('["no rule ke') == (Reason("", '["no rule ke'),)
+
+
+def test_an_older_version_reads_the_sentences_of_what_this_one_writes():
+    both = (Reason("released", "no rule keeps it"), Reason("for-room", "the next save would not fit"))
+    records.record(deletion(reasons=both))
+    with closing(sqlite3.connect(file())) as db:
+        ((stored,),) = db.execute("SELECT reasons FROM deletions").fetchall()
+    assert tuple(json.loads(stored)) == ("no rule keeps it", "the next save would not fit"), "as it reads them"
+    assert records.recall(Deletion)[0][0].reasons == both
 
 
 def test_newest_ones_since_a_time_come_oldest_first():
@@ -248,7 +278,8 @@ def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
     assert fault == "" and [d.checkpoint for d in gone] == ["checkpoint-100", "checkpoint-200"]
     assert {(d.program, d.run, d.at > 0) for d in gone} == {("ckptkit prune", run, True)}
     assert gone[0].expected_bytes > 0 and gone[0].sweep_freed_bytes >= gone[0].expected_bytes * 0.9
-    assert "keep-last 2" in " ".join(gone[0].reasons) or gone[0].reasons
+    assert [[reason.code for reason in d.reasons] for d in gone] == [["released"], ["incomplete"]]
+    assert gone[0].reasons[0].message == "no rule keeps it"
 
 
 def test_library_call_has_the_programs_own_name(run_of, tmp_path):
@@ -289,14 +320,14 @@ def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of):
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     prune(run)
     ((gone,), _) = records.recall(Deletion)
-    assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, ("left by a prune that was killed",))
+    assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, (LEFT,))
 
 
 def test_failed_save_that_is_given_up_is_recorded(run_of):
     run = run_of({100: "intact", 200: "torn"})
     discard(f"{run}/checkpoint-200", by="the guard")
     ((gone,), _) = records.recall(Deletion)
-    assert (gone.program, gone.step, gone.reasons) == ("the guard", 200, ("given up by its writer",))
+    assert (gone.program, gone.step, gone.reasons) == ("the guard", 200, (GIVEN_UP,))
 
 
 @pytest.mark.parametrize("trouble", ["junk", "directory", "foreign", "no home"])

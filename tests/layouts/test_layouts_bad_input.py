@@ -45,7 +45,8 @@ def test_a_tracker_never_points_at_a_deleted_one(tmp_path, lay):
     done = prune(run)
     assert done.outcome.deleted == () and (run / "checkpoint-2").exists()
     (kept,) = [d for d in done.plan.decisions if d.checkpoint.step == 2]
-    assert any("names it" in reason or "points at it" in reason for reason in kept.reasons)
+    assert any("names it" in reason.message or "points at it" in reason.message for reason in kept.reasons)
+    assert "tracked" in kept.codes
 
 
 @pytest.mark.parametrize(

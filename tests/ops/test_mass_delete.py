@@ -86,7 +86,10 @@ def test_json_says_what_waits(run_of, ckptkit):
     document = called.json["runs"][0]
     assert "--max-delete 3" in document["stopped"] and not document["dry_run"]
     assert [d["action"] for d in document["decisions"]] == ["keep"] * 5
-    assert document["decisions"][0]["reasons"] == ["no rule keeps it", "waits for a yes"]
+    assert document["decisions"][0]["reasons"] == [
+        {"code": "released", "message": "no rule keeps it", "command": ""},
+        {"code": "waits-for-yes", "message": "waits for a yes", "command": ""},
+    ]
 
 
 def test_recover_goes_on_to_the_line_that_resumes_and_exits_25(run_of, ckptkit):

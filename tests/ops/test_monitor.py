@@ -376,7 +376,11 @@ def test_audit_tells_each_deletion_by_whom_and_why(run_of, ckptkit):
     assert "no rule keeps it" in page.out and page.out.count("    why ") == 2
     document = ckptkit("diskreport", "--audit", run, "--json").json
     assert document["schema"] == "ckptkit.diskreport/1" and [d["step"] for d in document["deletions"]] == [100, 200]
-    assert all(d["at"].endswith("Z") and d["reasons"] and d["expected_bytes"] > 0 for d in document["deletions"])
+    assert all(d["at"].endswith("Z") and d["expected_bytes"] > 0 for d in document["deletions"])
+    assert [[reason["code"] for reason in d["reasons"]] for d in document["deletions"]] == [
+        ["released"],
+        ["incomplete"],
+    ]
     assert ckptkit("diskreport", "--audit", f"{run}-other").out == "no deletion is on record\n"
 
 

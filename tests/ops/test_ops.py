@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, UsageError
+from ckptkit.model.reason import Reason
 from ckptkit.ops.latest import latest
 from ckptkit.ops.pin import pin, unpin
 from ckptkit.ops.prune import discard, prune
@@ -121,7 +122,8 @@ def test_what_a_process_has_open_stays_and_its_holder_is_named(run_of):
     with open(f"{run}/checkpoint-100/optimizer.pt", "rb"):
         pruned = prune(run)
     assert pruned.outcome.deleted == ()
-    assert f"(pid {os.getpid()})" in pruned.plan.decisions[0].reasons[0]
+    assert f"(pid {os.getpid()})" in pruned.plan.decisions[0].reasons[0].message
+    assert pruned.plan.decisions[0].codes == {"held-open"}
     assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
 
 
@@ -188,7 +190,7 @@ def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
     run = run_of({100: "intact", 200: "torn", 300: "corrupt"})
     found = latest(run)
     assert found.path == f"{run}/checkpoint-100"
-    told = {p.checkpoint.name: p.reason for p in found.passed_over}
+    told = {p.checkpoint.name: p.reason.message for p in found.passed_over}
     assert told["checkpoint-200"].startswith("incomplete: trainer_state.json is missing; it is written last")
     assert "is of step 301, its directory's name says 300" in told["checkpoint-300"]
 
@@ -222,7 +224,7 @@ def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(r
     set_age(f"{run}/checkpoint-9000", time.time(), 90000)
     found = latest(run)
     assert found.path == f"{run}/checkpoint-200"
-    assert found.passed_over[0].reason == "from an earlier run in this directory"
+    assert found.passed_over[0].reason == Reason("earlier-run", "from an earlier run in this directory")
     assert prune(run).outcome.deleted == (f"{run}/checkpoint-9000",)
 
 

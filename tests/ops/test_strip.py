@@ -171,7 +171,7 @@ def test_a_dry_run_tells_the_plan_that_is_then_executed_and_touches_nothing(run_
     assert [done["runs"][0][key] for key in ("decisions", "failures")] == [told["decisions"], []]
     first = told["decisions"][0]
     assert (first["name"], first["action"], set(first["files"])) == ("checkpoint-100", "strip", CONTINUES)
-    assert told["decisions"][-1]["reasons"] == ["newest intact resumable"]
+    assert told["decisions"][-1]["reasons"] == [{"code": "floor", "message": "newest intact resumable", "command": ""}]
 
 
 def pinned(run):

@@ -248,8 +248,8 @@ def test_latest_takes_the_step_and_tells_of_the_one_that_is_newest_by_time(run_o
     log_emptied(run)
     found = latest(run)
     assert found.path == f"{run}/checkpoint-300"
-    told = [(p.checkpoint.name, p.reason) for p in found.passed_over]
-    assert told == [("checkpoint-200", "newest by time, although not by step")]
+    told = [(p.checkpoint.name, p.reason.code, p.reason.message) for p in found.passed_over]
+    assert told == [("checkpoint-200", "newest-by-time", "newest by time, although not by step")]
 
 
 def test_times_that_no_save_leaves_say_nothing(run_of):
@@ -272,7 +272,7 @@ def test_latest_skips_what_a_resume_refuses_and_says_what_it_names(run_of, monke
     judging(monkeypatch, checkpoint_300={"refused": ("pkg.*",)})
     found = latest(run)
     assert found.path == f"{run}/checkpoint-200"
-    assert [p.reason for p in found.passed_over] == ["refused: scheduler.pt names os.system"]
+    assert [p.reason for p in found.passed_over] == [("refused-pickle", "refused: scheduler.pt names os.system", "")]
     assert latest(run, trust=("pkg.*",)).path == f"{run}/checkpoint-300"
 
 
@@ -282,7 +282,7 @@ def test_latest_skips_what_diverged_unless_it_is_asked_for(run_of, monkeypatch):
     judging(monkeypatch, checkpoint_100={"nonfinite": ()}, checkpoint_200=bad, checkpoint_300=bad)
     found = latest(run)
     assert found.path == f"{run}/checkpoint-100"
-    reason = "NaN or Inf in weights that were finite before: lm_head.weight"
+    reason = ("nonfinite", "NaN or Inf in weights that were finite before: lm_head.weight", "")
     assert [p.reason for p in found.passed_over] == [reason, reason]
     assert latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-300"
 

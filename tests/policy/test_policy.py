@@ -9,12 +9,14 @@ from ckptkit.config import rules as parse_rules
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Leftover, TrainerState, Verdict
 from ckptkit.model.decision import PrunePlan, Writer
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.policy.keep import Best, Range, Rules, plan
 from ckptkit.policy.mass_delete import command, from_json, intact_deletions, needs_a_yes, stricter, unasked, waiting
 
 NOW = 1_000_000.0
 KEEP_1 = Rules(Range(1, 1))
 SIZE = 1000
+PINNED = Reason("pinned", "pinned")
 
 
 REFUSED = (Finding("scheduler.pt", "refused-pickle", "names os.system"),)
@@ -57,8 +59,12 @@ def steps(plan: PrunePlan, action: str) -> list[int]:
     return [d.checkpoint.step for d in plan.decisions if d.action == action]
 
 
-def reasons(plan: PrunePlan, step: int) -> tuple[str, ...]:
-    return next(d.reasons for d in plan.decisions if d.checkpoint.step == step)
+def codes(plan: PrunePlan, step: int) -> tuple[str, ...]:
+    return next(tuple(r.code for r in d.reasons) for d in plan.decisions if d.checkpoint.step == step)
+
+
+def words(plan: PrunePlan, step: int) -> str:
+    return next(reason_words(d.reasons) for d in plan.decisions if d.checkpoint.step == step)
 
 
 FACTS = {
@@ -105,7 +111,7 @@ def test_with_nothing_intact_nothing_goes(state):
 def test_torn_one_with_optimizer_stays_while_only_weights_are_intact():
     result = made([judged(100, resumable=False), judged(200, "incomplete", optimizer=True)])
     assert steps(result, "leave") == [200]
-    assert reasons(result, 200) == ("no intact one is as resumable",)
+    assert codes(result, 200) == ("none-as-resumable",)
 
 
 def test_torn_one_without_optimizer_goes_when_weights_are_intact():
@@ -118,12 +124,12 @@ def test_newest_resumable_stays_below_newer_weights_only_ones():
 
 
 def test_pinned_one_stays_and_says_so():
-    result = made([judged(s) for s in (100, 200, 300)], protected={"checkpoint-100": "pinned"})
-    assert steps(result, "delete") == [] and reasons(result, 100) == ("pinned",)
+    result = made([judged(s) for s in (100, 200, 300)], protected={"checkpoint-100": PINNED})
+    assert steps(result, "delete") == [] and words(result, 100) == "pinned"
 
 
 def test_pinned_torn_one_stays():
-    result = made([judged(100), judged(200, "corrupt")], protected={"checkpoint-200": "pinned"})
+    result = made([judged(100), judged(200, "corrupt")], protected={"checkpoint-200": PINNED})
     assert steps(result, "leave") == [200]
 
 
@@ -137,7 +143,7 @@ def test_best_of_the_newest_state_stays_and_of_an_older_state_does_not():
     ]
     result = made(entries)
     assert steps(result, "keep") == [100, 400, 500]
-    assert reasons(result, 100) == ("best_model_checkpoint of the newest state",)
+    assert codes(result, 100) == ("best",)
 
 
 def test_keep_best_takes_the_lowest_loss_and_the_newer_of_equals():
@@ -172,7 +178,7 @@ def test_stale_higher_step_of_an_earlier_run_never_outranks_a_live_one():
     stale = judged(3000, saved_at=NOW - 5000, history=EARLIER)
     result = made([judged(500), judged(1000), judged(1500), stale])
     assert (steps(result, "keep"), steps(result, "delete")) == ([1000, 1500], [500, 3000])
-    assert reasons(result, 3000) == ("from an earlier run",)
+    assert codes(result, 3000) == ("earlier-run",)
 
 
 def test_stale_one_with_a_better_metric_takes_no_slot_of_keep_best_from_the_live_run():
@@ -218,7 +224,7 @@ def test_newest_by_step_and_newest_by_time_both_stay_where_nothing_shows_whether
     ]
     result = made(entries, KEEP_1)
     assert (steps(result, "keep"), steps(result, "delete")) == ([150, 200], [100])
-    assert reasons(result, 150) == ("newest by time, although not by step",)
+    assert codes(result, 150) == ("newest-by-time",)
 
 
 def test_newest_by_time_is_an_ordinary_one_where_one_history_is_shown():
@@ -253,7 +259,7 @@ def test_two_stems_of_one_layout_are_two_kinds():
 
 def test_torn_one_stays_while_only_another_kind_is_intact():
     result = made([judged(900), judged(100, "incomplete", name="step-{}", layout="other")])
-    assert reasons(result, 100) == ("no intact one to go on from",)
+    assert codes(result, 100) == ("none-intact",)
 
 
 def test_higher_step_of_another_kind_with_other_losses_is_from_no_earlier_run():
@@ -293,7 +299,7 @@ def test_last_one_with_finite_values_stays_while_a_newer_one_diverged():
     entries += [judged(400, nonfinite=("w",)), judged(500, nonfinite=("v", "w"))]
     result = made(entries)
     assert (steps(result, "keep"), steps(result, "delete")) == ([200, 400, 500], [100, 300])
-    assert reasons(result, 200) == ("the last one with finite values",)
+    assert codes(result, 200) == ("last-finite",)
 
 
 def test_weight_that_was_never_finite_is_no_divergence():
@@ -365,7 +371,7 @@ def test_half_is_counted_within_each_kind():
     few = made([*SIX, *(judged(s, name="step-{}") for s in range(10, 130, 10))], Rules(None, keep_every=10))
     assert not intact_deletions(few)
     one_kind = made([*SIX, *(judged(s, name="step-{}") for s in range(100, 1300, 100))], KEEP_1, {
-        f"step-{s}": "pinned" for s in range(100, 1300, 100)
+        f"step-{s}": PINNED for s in range(100, 1300, 100)
     })  # fmt: skip
     assert len(intact_deletions(one_kind)) == 5 <= len(one_kind.intact) // 2
     assert needs_a_yes(one_kind, KEEP_1, None), "five of six of one kind, though few of all"
@@ -380,7 +386,7 @@ def test_what_went_for_room_counts_until_somebody_says_yes():
 def test_without_a_yes_damaged_ones_go_and_intact_ones_wait():
     result = unasked(made([*SIX, judged(650, "corrupt")]), Rules(), 0)
     assert (steps(result, "delete"), steps(result, "keep")) == ([650], [100, 200, 300, 400, 500, 600])
-    assert reasons(result, 100) == ("no rule keeps it", "waits for a yes")
+    assert codes(result, 100) == ("released", "waits-for-yes")
     assert [d.checkpoint.step for d in waiting(result)] == [100, 200, 300, 400]
 
 
@@ -390,7 +396,7 @@ def test_without_a_yes_damaged_ones_go_and_intact_ones_wait():
 def test_without_a_yes_the_oldest_go_just_enough_for_the_next_save(missing, gone):
     result = unasked(made(SIX), Rules(), missing)
     assert steps(result, "delete") == gone
-    assert reasons(result, 100) == ("no rule keeps it", "the next save would not fit")
+    assert codes(result, 100) == ("released", "for-room")
 
 
 def test_without_a_yes_nothing_goes_where_half_of_them_would_not_make_it_fit_either():
@@ -518,19 +524,19 @@ def swept(entries, writer, silent=HALF_HOUR):
 def test_damaged_one_of_the_highest_step_stays_for_as_long_as_a_training_works_in_its_run(state):
     result = swept([judged(100), judged(200, state)], SURE, silent=86400)
     assert steps(result, "leave") == [200]
-    assert reasons(result, 200) == (
+    assert words(result, 200) == (
         f"{state}, but python (pid 4711) may still be writing it; if nothing writes it; "
-        f"fix: {calling.command('discard', '/run/checkpoint-200')}",
+        f"fix: {calling.command('discard', '/run/checkpoint-200')}"
     )
     assert steps(swept([judged(100), judged(200, state)], None), "delete") == [200]
 
 
 def test_training_that_shows_nothing_of_itself_protects_for_half_an_hour_without_a_write():
     entries = [judged(100), judged(200, "incomplete")]
-    assert reasons(swept(entries, UNSURE, HALF_HOUR - 1), 200) == (
+    assert words(swept(entries, UNSURE, HALF_HOUR - 1), 200) == (
         "incomplete, but a training on this machine (python, pid 4711) may still be writing it; "
         "deleted after 30 min without a write, or now, if nothing writes it; "
-        f"fix: {calling.command('discard', '/run/checkpoint-200')}",
+        f"fix: {calling.command('discard', '/run/checkpoint-200')}"
     )
     assert steps(swept(entries, UNSURE, HALF_HOUR), "delete") == [200]
 
@@ -559,5 +565,5 @@ def test_training_beside_it_keeps_no_intact_one():
 
 def test_pin_is_the_reason_that_is_told_of_a_pinned_one():
     entries = [judged(100), judged(200, "incomplete")]
-    result = plan("/run", entries, Rules(), {"checkpoint-200": "pinned"}, writer=SURE)
-    assert reasons(result, 200) == ("pinned",)
+    result = plan("/run", entries, Rules(), {"checkpoint-200": PINNED}, writer=SURE)
+    assert codes(result, 200) == ("pinned",)

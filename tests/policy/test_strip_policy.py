@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ckptkit.model.checkpoint import Checkpoint, File, Finding, Judged, TrainerState, Verdict
 from ckptkit.model.decision import StripPart
+from ckptkit.model.reason import Reason, reason_words
 from ckptkit.policy.strip import plan
 
 STATES = ("intact", "incomplete", "corrupt", "in_progress", "unknown")
@@ -21,7 +22,7 @@ def judged(step, state="intact", resumable=True):
 
 def made(entries, keep=1, protected=(), only=None):
     parts = {j.checkpoint.name: StripPart((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
-    return plan("/run", entries, parts, keep, dict.fromkeys(protected, "pinned"), only)
+    return plan("/run", entries, parts, keep, dict.fromkeys(protected, Reason("pinned", "pinned")), only)
 
 
 def stripped(plan):
@@ -70,12 +71,15 @@ def test_of_one_that_was_named_the_others_stay():
     assert stripped(made([judged(10), judged(20), judged(30)], only="checkpoint-20")) == {20}
 
 
+REFUSED = Reason("refused-pickle", "a pickle in it is refused")
+
+
 def test_one_that_no_resume_takes_stays_whole_and_is_no_reason_to_strip_another():
     entries = [judged(step) for step in (100, 200, 300)]
     parts = {j.checkpoint.name: StripPart((File("optimizer.pt", 7, 7, 1.0),), "mark", 7, False) for j in entries}
-    found = plan("/run", entries, parts, 1, {}, unsafe={"checkpoint-300": "a pickle in it is refused"})
-    assert [(d.checkpoint.step, d.action, *d.reasons) for d in found.decisions] == [
-        (100, "strip", "newer ones can be resumed from"),
-        (200, "keep", "newest intact resumable"),
-        (300, "keep", "a pickle in it is refused"),
+    found = plan("/run", entries, parts, 1, {}, unsafe={"checkpoint-300": REFUSED})
+    assert [(d.checkpoint.step, d.action, *d.codes, reason_words(d.reasons)) for d in found.decisions] == [
+        (100, "strip", "newer-resumable", "newer ones can be resumed from"),
+        (200, "keep", "floor", "newest intact resumable"),
+        (300, "keep", "refused-pickle", "a pickle in it is refused"),
     ]
