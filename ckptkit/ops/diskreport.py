@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ckptkit.advise import flags
 from ckptkit.errors import CkptkitError, NotInstalled, UsageError
 from ckptkit.model.advice import Flag
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.disk import Eaters, Quota, Volume
 from ckptkit.model.report import Box, Trail
 from ckptkit.ops import outlook

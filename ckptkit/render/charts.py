@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ckptkit.calling import command
-from ckptkit.model.decision import Plan
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.reason import reason_words
 from ckptkit.model.thresholds import CRITICAL, WARM
@@ -35,14 +35,14 @@ class Spot(NamedTuple):
     label: str
 
 
-def timeline(made: Plan) -> list[Spot]:
+def timeline(made: PrunePlan) -> list[Spot]:
     """Given a run's plan, return its checkpoints by the time they were saved."""
     places = _places([d.checkpoint.modified_at for d in made.decisions])
     every = -(-len(places) // LABELS) or 1
     spots = []
     for index, (decision, x) in enumerate(zip(made.decisions, places, strict=True)):
         checkpoint, verdict, action, reasons = decision
-        words = f"{checkpoint.name}: {verdict.state}, {action}: {'; '.join(reasons)}"
+        words = f"{checkpoint.name}: {verdict.state}, {action}: {reason_words(reasons)}"
         label = "" if (len(places) - 1 - index) % every else f"{checkpoint.step:,}"
         spots.append(Spot(x, TONES[verdict.state], action == "delete", words, label))
     return spots

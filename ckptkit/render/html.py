@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
-from ckptkit.model.decision import Decision, Plan
+from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Cache, Eater, Eaters, Volume
+from ckptkit.model.reason import reason_words
 from ckptkit.model.report import Box
 from ckptkit.model.thresholds import USED, rung_of
 from ckptkit.render import charts, freeing, tables
@@ -157,7 +158,7 @@ def _trails(box: Box) -> Iterator[tuple[str, str, charts.Curve]]:
             yield trail.run or trail.mount, of_trail(trail, box.at), curve
 
 
-def _run(made: Plan, now: float) -> tuple[str, int, list[charts.Spot], list[list[Cell]]]:
+def _run(made: PrunePlan, now: float) -> tuple[str, int, list[charts.Spot], list[list[Cell]]]:
     rows = [_cells(decision, now) for decision in made.decisions]
     return made.run, made.expected_freed_bytes, charts.timeline(made), rows
 
@@ -172,7 +173,7 @@ def _cells(decision: Decision, now: float) -> list[Cell]:
         Cell(old),
         state,
         Cell(action, ACTIONS[action]),
-        Cell("; ".join(reasons)),
+        Cell(reason_words(reasons)),
     ]
 
 
