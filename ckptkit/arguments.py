@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from ckptkit.errors import UsageError
+
+Word = TypeVar("Word", bound=str)
 
 MOST = 999_999_999  # as many digits as a flag takes
 LARGEST = float(1 << 100)  # of bytes and seconds: far beyond all that there is, and whole sums of them stay finite
@@ -64,12 +66,12 @@ def switch(name: str, value: Any) -> bool:
     return value
 
 
-def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+def one_of(name: str, value: Any, known: Iterable[Word]) -> Word:
     """One of the words that are known."""
     words = tuple(known)
     if not isinstance(value, str) or value not in words:
         raise wrong(name, value, f"must be one of {', '.join(words)}")
-    return value
+    return words[words.index(value)]
 
 
 def function(name: str, value: Any) -> Any:

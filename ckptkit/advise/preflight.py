@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ckptkit.advise import preflight_disk, preflight_settings
 from ckptkit.advise.preflight_disk import fits_next
 from ckptkit.calling import command
-from ckptkit.model.advice import Check
+from ckptkit.model.advice import Check, CheckState
 from ckptkit.model.preflight import Facts, Place, Session
 from ckptkit.model.thresholds import CLOCK_SECONDS
 from ckptkit.units import age, count
@@ -65,7 +65,7 @@ def unknown(facts: Facts) -> Iterator[Check]:
         return
     more = f"; and {len(facts.unknown) - 1} more" if len(facts.unknown) > 1 else ""
     told = f"newer than what a resume takes: {facts.unknown[0]}{more}; go on without it: --skip-unknown"
-    state = "warn" if facts.skip_unknown else "no-go"
+    state: CheckState = "warn" if facts.skip_unknown else "no-go"
     yield Check(state, "unknown", told, command("recover", facts.run, "--set-aside"))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.forecast import next_save_bytes
-from ckptkit.model.advice import Check
+from ckptkit.model.advice import Check, CheckState
 from ckptkit.model.preflight import Facts, Place
 from ckptkit.model.thresholds import CRITICAL, DOCKERS_SHM_BYTES, FEWEST_INODES, LOW_BYTES, NO_BYTES
 from ckptkit.units import human, percent
@@ -24,7 +24,7 @@ def volume(facts: Facts) -> Iterator[Check]:
     if volume.read_only:
         yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
     used = f"{volume.mount} is {percent(volume.used_fraction)} used"
-    full = "warn" if facts.sizes and fits_next(facts) else "no-go"
+    full: CheckState = "warn" if facts.sizes and fits_next(facts) else "no-go"
     yield Check(full if volume.used_fraction > CRITICAL else "go", "volume", used, look)
 
 
@@ -106,7 +106,7 @@ def places(facts: Facts) -> Iterator[Check]:
 def _bad_place(facts: Facts, place: Place) -> Check | None:
     at = place.name if place.name == place.path else f"{place.name} ({place.path})"
     if place.fault:
-        state = "no-go" if place.name == "TMPDIR" else "warn"
+        state: CheckState = "no-go" if place.name == "TMPDIR" else "warn"
         return Check(state, "places", f"{at} {place.fault}", _instead(facts, place))
     if place.volume is None or place.beside:  # the run's own volume is judged already
         return None

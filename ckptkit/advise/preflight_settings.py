@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ckptkit.calling import command
 from ckptkit.forecast import budget, next_save_bytes
 from ckptkit.forecast.name_order import first_swap
-from ckptkit.model.advice import Check, Cleanup, ScriptReport
+from ckptkit.model.advice import Check, CheckState, Cleanup, ScriptReport
 from ckptkit.model.events import Outlook
 from ckptkit.model.preflight import Facts
 
@@ -98,7 +98,7 @@ def _deleting(facts: Facts, script: ScriptReport, place: Cleanup) -> Check:
     mend = f"remove that {'callback' if place.in_class else 'code'}: {_guard(facts)} does it"
     fix = f"sed -n {max(1, place.line - 5)},{place.line + 5}p {shlex.quote(script.path)}"
     if place.order != "names":
-        state = "no-go" if place.order == "listing" else "warn"
+        state: CheckState = "no-go" if place.order == "listing" else "warn"
         return Check(state, "cleanup", f"{told} {CHOOSES[place.order]}; {BESIDE}; {mend}", fix)
     told = f"{told} in the order of their names"
     swap = _swap(facts)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ckptkit.model.checkpoint import Severity
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Severity
+
+CheckState = Literal["go", "warn", "no-go"]
 
 
 class Flag(NamedTuple):
@@ -19,7 +22,7 @@ class Flag(NamedTuple):
 class Check(NamedTuple):
     """One line of preflight's list. state: go, warn (goes, but look) or no-go. command: what mends it."""
 
-    state: str
+    state: CheckState
     code: str
     message: str
     command: str = ""

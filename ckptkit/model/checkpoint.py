@@ -5,10 +5,12 @@ Paths are absolute strings. Bytes are integers. Times are seconds since the epoc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ckptkit.units import count, human, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 State = Literal["intact", "incomplete", "corrupt", "in_progress", "unknown"]
 
@@ -88,6 +90,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def apparent_bytes(self) -> int:
+        """Bytes of all its files."""
         return sum(file.apparent_bytes for file in self.files)
 
 
@@ -126,7 +129,7 @@ class TrainerState(NamedTuple):
 
     step: int
     saved_at: float
-    history: Mapping[int, Mapping[str, Any]] = {}
+    history: Mapping[int, Mapping[str, object]] = {}
     metrics: Mapping[str, float] = {}
     best_checkpoint: str | None = None
     max_steps: int = 0
@@ -184,10 +187,12 @@ class Verdict(NamedTuple):
 
     @property
     def intact(self) -> bool:
+        """Whether it is complete and its bytes are right."""
         return self.state == "intact"
 
     @property
     def damaged(self) -> bool:
+        """Whether it is known to be torn, or its bytes to be wrong."""
         return self.state in ("incomplete", "corrupt")
 
     @property

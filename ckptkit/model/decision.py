@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ckptkit.model.checkpoint import Action, Checkpoint, File, Leftover, Verdict
 from ckptkit.model.reason import Reason, ReasonCode, codes_of, reason_words
 from ckptkit.units import count, human, printable
+
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Action, Checkpoint, File, Leftover, Verdict
 
 
 class Decision(NamedTuple):
@@ -43,14 +45,17 @@ class PrunePlan(NamedTuple):
 
     @property
     def deletions(self) -> tuple[Decision, ...]:
+        """What the plan deletes."""
         return tuple(d for d in self.decisions if d.action == "delete")
 
     @property
     def intact(self) -> tuple[Decision, ...]:
+        """The intact ones, whether they stay or go."""
         return tuple(d for d in self.decisions if d.verdict.intact)
 
     @property
     def expected_freed_bytes(self) -> int:
+        """Bytes that the deletions and the leftovers take now."""
         set_aside = sum(leftover.allocated_bytes for leftover in self.leftovers)
         return set_aside + sum(d.checkpoint.allocated_bytes for d in self.deletions)
 
@@ -142,14 +147,17 @@ class StripPlan(NamedTuple):
 
     @property
     def strips(self) -> tuple[Strip, ...]:
+        """The ones that become weights-only."""
         return tuple(d for d in self.decisions if d.action == "strip")
 
     @property
     def resumable(self) -> tuple[Strip, ...]:
+        """The ones that can be resumed from now."""
         return tuple(d for d in self.decisions if d.verdict.resumable)
 
     @property
     def expected_freed_bytes(self) -> int:
+        """Bytes that the parts that go take now."""
         return sum(d.part.allocated_bytes for d in self.strips if d.part)
 
 
@@ -191,14 +199,17 @@ class MovePlan(NamedTuple):
 
     @property
     def copies(self) -> tuple[MoveItem, ...]:
+        """Those that are copied, or compared with what is at DEST."""
         return tuple(item for item in self.items if item.step in ("copy", "compare"))
 
     @property
     def waiting(self) -> tuple[MoveItem, ...]:
+        """Those for which DEST has no room."""
         return tuple(item for item in self.items if item.step == "wait")
 
     @property
     def missing_bytes(self) -> int:
+        """Bytes that DEST lacks for those that wait, 0 if none waits."""
         return max(0, self.need_bytes - self.available_bytes) if self.waiting else 0
 
 
@@ -227,4 +238,5 @@ class Moved(NamedTuple):
 
     @property
     def proved(self) -> tuple[str, ...]:
+        """Names of all that are proved at DEST."""
         return self.copied + self.there

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+# What keeps a training when the connection drops; "" is not known, "terminal" is nothing.
+KeptBy = Literal["tmux", "screen", "nohup", "detached", "terminal", ""]
 
 
 class Volume(NamedTuple):
@@ -21,6 +24,7 @@ class Volume(NamedTuple):
 
     @property
     def reserved_bytes(self) -> int:
+        """Bytes that only root may use."""
         return self.free_bytes - self.available_bytes
 
     @property
@@ -31,6 +35,7 @@ class Volume(NamedTuple):
 
     @property
     def inodes_used_fraction(self) -> float:
+        """From 0 to 1; 0 where the file system counts none."""
         return 0.0 if self.total_inodes == 0 else 1 - self.free_inodes / self.total_inodes
 
 
@@ -44,6 +49,7 @@ class OpenFile(NamedTuple):
 
     @property
     def holder(self) -> str:
+        """The process, for a person."""
         return f"{self.command} (pid {self.pid})"
 
 
@@ -118,7 +124,7 @@ class Training(NamedTuple):
     started_at: float | None
     run: str = ""
     on_volume: bool = False
-    session: str = "detached"
+    session: KeptBy = "detached"
     session_name: str = ""
     session_lost: bool = False
     log: str = ""

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ckptkit.model.checkpoint import Severity
-from ckptkit.model.disk import Volume
-from ckptkit.model.reason import Reason
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Level, Severity, State
+    from ckptkit.model.disk import Volume
+    from ckptkit.model.reason import Reason
+
+SaveKind = Literal["save", "weights-only"]
 
 
 class Sample(NamedTuple):
@@ -46,7 +49,7 @@ class Save(NamedTuple):
     checkpoint: str
     step: int
     allocated_bytes: int
-    kind: str
+    kind: SaveKind
     seconds: float
 
 
@@ -77,8 +80,8 @@ class Damage(NamedTuple):
     run: str
     checkpoint: str
     step: int
-    state: str
-    level: str
+    state: State
+    level: Level
     code: str
     message: str
 
@@ -118,7 +121,7 @@ class RunSight(NamedTuple):
     over_policy: int | None = None
     last_save_at: float | None = None
     save_interval: float | None = None
-    newest: str = ""
+    newest: State | Literal[""] = ""
     newest_path: str = ""
     finding: str = ""
     outlook: Outlook | None = None

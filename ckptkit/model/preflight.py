@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from ckptkit.model.advice import ScriptReport
-from ckptkit.model.decision import PrunePlan
-from ckptkit.model.disk import Volume, Worker
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ckptkit.model.advice import ScriptReport
+    from ckptkit.model.decision import PrunePlan
+    from ckptkit.model.disk import Volume, Worker
+
+SessionKind = Literal["tmux", "screen", "nohup", "systemd", "setsid", "jupyter", ""]
 
 
 class Place(NamedTuple):
@@ -33,7 +35,7 @@ class Session(NamedTuple):
     command: what starts one here, "" if nothing that would is installed.
     """
 
-    kind: str | None
+    kind: SessionKind | None
     command: str = ""
 
 
@@ -66,7 +68,7 @@ class Facts(NamedTuple):
     unknown: tuple[str, ...]
     skip_unknown: bool
     keep_last: int
-    settings: Mapping[str, Any] | None
+    settings: Mapping[str, object] | None
     origin: str
     scripts: tuple[ScriptReport, ...]
     probe: str | None

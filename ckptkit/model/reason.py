@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ckptkit.model.checkpoint import State
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckptkit.model.checkpoint import State
 
 ReasonCode = Literal[
     "",  # of a deletion on record, by a version that kept the sentence alone

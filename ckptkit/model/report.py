@@ -16,10 +16,12 @@ class Trail(NamedTuple):
 
     @property
     def run(self) -> str:
+        """The run's path, "" for the volume alone."""
         return self.samples[-1].run
 
     @property
     def mount(self) -> str:
+        """Where the volume is mounted."""
         return self.samples[-1].mount
 
 

@@ -5,9 +5,10 @@ diskreport, the monitor, preflight and the page read it, so that none of them ca
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ckptkit.model.checkpoint import Severity
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Severity
 
 HOUR, DAY = 3600.0, 86_400.0  # seconds
 

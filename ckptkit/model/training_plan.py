@@ -13,6 +13,7 @@ class Peak(NamedTuple):
 
     @property
     def fits(self) -> bool:
+        """Whether every save fits."""
         return self.full_step is None
 
 
@@ -46,10 +47,12 @@ class TrainingPlan(NamedTuple):
 
     @property
     def checkpoint_bytes(self) -> int:
+        """Bytes of one checkpoint."""
         return self.weights_bytes + self.optimizer_bytes + self.rest_bytes
 
     @property
     def lacking_bytes(self) -> tuple[int, int]:
+        """Bytes that the volume is short of with the guard, and with the Trainer alone; 0 where it fits."""
         peaks = self.asked.guard, self.asked.trainer
         guard, trainer = (max(0, peak.used_bytes - self.volume_bytes) for peak in peaks)
         return guard, trainer

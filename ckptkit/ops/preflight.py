@@ -19,6 +19,7 @@ from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.advice import Check, ScriptReport
 from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Worker
+from ckptkit.model.preflight import SessionKind
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.cron import root_of, watcher
 from ckptkit.ops.latest import latest
@@ -43,7 +44,7 @@ def session() -> Session:
     return Session(kind, _starts_one() if kind in ("", "jupyter") else "")
 
 
-def _keeper() -> str | None:
+def _keeper() -> SessionKind | None:
     """None where there is no connection to drop."""
     if os.environ.get("TMUX"):
         return "tmux"

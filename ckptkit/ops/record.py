@@ -11,7 +11,7 @@ from ckptkit.history.remembered import who
 from ckptkit.model.checkpoint import ASIDE, Judged
 from ckptkit.model.decision import Outcome, PrunePlan, Strip, StripPlan
 from ckptkit.model.disk import Volume
-from ckptkit.model.events import Damage, Deletion, Sample, Save
+from ckptkit.model.events import Damage, Deletion, Sample, Save, SaveKind
 from ckptkit.model.reason import Reason, reason_words
 from ckptkit.runs import discover
 from ckptkit.system import volumes
@@ -75,7 +75,7 @@ def _gone(made: PrunePlan, done: Outcome, signature: tuple[float, str, str, str,
             yield Deletion(*signature, made.run, *what, done.freed_bytes)
 
 
-def record_save(path: str, kind: str, seconds: float) -> str:
+def record_save(path: str, kind: SaveKind, seconds: float) -> str:
     """Given a checkpoint that was just written, keep that. kind: save or weights-only. Returns as above."""
     try:
         found = discover.checkpoint(path)

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ckptkit.model.disk import Training
+from ckptkit.model.disk import KeptBy, Training
 from ckptkit.system.processes import (
     DELETED,
     NO_DISK,
@@ -32,7 +32,7 @@ from ckptkit.system.processes import (
 )
 from ckptkit.system.volumes import mount_of
 
-MULTIPLEXERS = {"tmux: server": "tmux", "screen": "screen", "SCREEN": "screen"}
+MULTIPLEXERS: dict[str, KeptBy] = {"tmux: server": "tmux", "screen": "screen", "SCREEN": "screen"}
 
 UNNAMED = re.compile(r"#[0-9]+")
 
@@ -97,7 +97,7 @@ def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Seque
 
 
 # --- what keeps it -------------------------------------------------------------------------------------------------
-def session_of(pid: str) -> tuple[str, str, bool]:
+def session_of(pid: str) -> tuple[KeptBy, str, bool]:
     """Given a process, return (what keeps it when the connection drops, that one's name, whether that one is gone).
 
     What keeps it: tmux, screen, nohup; else terminal (the connection ends it) or detached.
