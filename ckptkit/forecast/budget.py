@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.volume_full import outlook
-from ckptkit.model.disk import Volume
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.training_plan import Peak, SaveSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ckptkit.model.disk import Volume
 
 BOUNDLESS = 1 << 62
 
@@ -30,7 +33,10 @@ class VolumeSize(NamedTuple):
 
 
 def setting(volume: VolumeSize, save_bytes: int, save_steps: int, limit: int, max_steps: int) -> SaveSettings:
-    """Given bytes and steps, return what the three ways of pruning come to."""
+    """Given the bytes of a save, and steps, return what the three ways of pruning come to.
+
+    save_steps: between two saves. limit: save_total_limit. max_steps: the last step.
+    """
     course = (volume, save_bytes, save_steps, max_steps)
     return SaveSettings(
         save_steps, limit, _peak(*course, max(FLOOR, limit), 0), _peak(*course, limit, 1), _peak(*course, None, 0)
@@ -38,10 +44,13 @@ def setting(volume: VolumeSize, save_bytes: int, save_steps: int, limit: int, ma
 
 
 def others(volume: VolumeSize, save_bytes: int, save_steps: int, max_steps: int) -> tuple[SaveSettings, ...]:
-    """Given the same, return the settings near it that fit with the guard."""
+    """Given the bytes of a save, and steps, return the settings near them that fit with the guard.
+
+    save_steps: between two saves, as asked for. max_steps: the last step.
+    """
     every = sorted({max(1, round(save_steps * share)) for share in SHARES})
-    found = (setting(volume, save_bytes, steps, limit, max_steps) for steps in every for limit in LIMITS)
-    return tuple(s for s in found if s.guard.fits)
+    near = (setting(volume, save_bytes, steps, limit, max_steps) for steps in every for limit in LIMITS)
+    return tuple(settings for settings in near if settings.guard.fits)
 
 
 def _peak(volume: VolumeSize, size: int, save_steps: int, max_steps: int, keep: int | None, extra: int) -> Peak:
@@ -81,7 +90,7 @@ class Standing(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def saving(settings: Mapping[str, Any]) -> SaveSchedule:
+def saving(settings: Mapping[str, object]) -> SaveSchedule:
     """Given the Trainer's settings by name, return how it saves. Raises UsageError for what is no number."""
     limit, max_steps = _number(settings, "save_total_limit", 0), max(0, int(_number(settings, "max_steps", 0)))
     every = _number(settings, "save_steps", 500)  # the Trainer's own default
@@ -93,20 +102,21 @@ def saving(settings: Mapping[str, Any]) -> SaveSchedule:
     return SaveSchedule(max(0, int(every)), int(limit) if limit > 0 else None, max_steps, strategy not in NO_SAVES)
 
 
-def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
-    value = settings.get(name)
+def _number(settings: Mapping[str, object], name: str, default: float) -> float:
+    value: Any = settings.get(name)
     try:
-        found = default if value is None else float("nan" if isinstance(value, bool) else value)
+        number = default if value is None else float("nan" if isinstance(value, bool) else value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
+        number = math.nan
+    if not math.isfinite(number):
         raise UsageError(f"{name} {value!r}: must be a number")
-    return found
+    return number
 
 
 def ahead(volume: Volume, standing: Standing, how: SaveSchedule, save_bytes: int, guarded: bool) -> Outlook:
-    """Given all that, return when the volume is full, or its peak. guarded: by the guard, else by the Trainer alone.
+    """Given a volume and a run on it, return when the volume is full, or its peak.
 
+    save_bytes: of one save. how: it saves. guarded: the guard prunes, else the Trainer alone does.
     More checkpoints than the limit count as gone: whatever prunes, prunes them before it saves the next.
     """
     keep = max(FLOOR, how.limit or FLOOR) if guarded else how.limit

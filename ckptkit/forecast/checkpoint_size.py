@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.forecast import lora as adapters
 from ckptkit.forecast import optimizers
-from ckptkit.forecast.lora import Lora
 from ckptkit.forecast.models import SAFETENSORS_DTYPES, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptkit.forecast.lora import Lora
 
 # torch/csrc `caffe2/serialize/inline_container.cc`: each record begins at a multiple of 64, four bytes of padding at
 # least, and a data descriptor follows it; then a directory of all.
@@ -101,10 +104,12 @@ class SaveSize(NamedTuple):
 
     @property
     def files(self) -> tuple[tuple[str, int], ...]:
+        """(name, apparent bytes) of each file."""
         return (*self.weights, *self.optimizer, *self.rest)
 
     @property
     def apparent_bytes(self) -> int:
+        """Bytes of all its files."""
         return sum(size for _, size in self.files)
 
     @property
@@ -121,8 +126,8 @@ def save(training: TrainingSetup) -> SaveSize:
         weights: list[tuple[str, int]] = [("adapter_model.safetensors", safetensors(adapters.saved(shapes, lora)))]
     else:
         weights = _model(shapes, training.shard_bytes)
-    kept = optimizers.state(trained, optimizers.named(training.optimizer))
-    state = [] if training.only_model else [("optimizer.pt", torch_zip("optimizer", *kept))]
+    kept = optimizers.state(trained, optimizers.recipe_of(training.optimizer))
+    state = [] if training.only_model else [("optimizer.pt", torch_zip("optimizer", kept.storages, kept.tensors))]
     return SaveSize(tuple(weights), tuple(state), tuple(_rest(training)))
 
 
@@ -158,8 +163,8 @@ def _model(shapes: Sequence[Shape], limit: int) -> list[tuple[str, int]]:
     if len(shards) == 1:
         return [("model.safetensors", safetensors(shards[0]))]
     names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    found = [(name, safetensors(shard)) for name, shard in zip(names, shards, strict=True)]
-    return [*found, ("model.safetensors.index.json", _index(shapes, names[0]))]
+    files = [(name, safetensors(shard)) for name, shard in zip(names, shards, strict=True)]
+    return [*files, ("model.safetensors.index.json", _index(shapes, names[0]))]
 
 
 def _shards(shapes: Sequence[Shape], limit: int) -> list[list[Shape]]:

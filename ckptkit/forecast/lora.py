@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.models import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"
@@ -29,8 +31,8 @@ def trained(shapes: Sequence[Shape], lora: Lora) -> tuple[Shape, ...]:
     """
     for name in (*lora.targets, *lora.whole):
         if name != ALL_LINEAR and not any(_called(shape, name) for shape in shapes):
-            there = sorted({_last(s) for s in shapes if s.kind in ("linear", "embedding", "head")})
-            raise UsageError(f"no module of the model is called {name!r}; there are: {', '.join(there)}")
+            names = sorted({_last(s) for s in shapes if s.kind in ("linear", "embedding", "head")})
+            raise UsageError(f"no module of the model is called {name!r}; there are: {', '.join(names)}")
     pairs = [pair for shape in shapes if _targeted(shape, lora) for pair in _pair(shape, lora.rank)]
     if not pairs:
         raise UsageError("no layer of this model takes a LoRA; name its modules with --targets")

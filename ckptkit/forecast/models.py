@@ -32,10 +32,12 @@ class Shape(NamedTuple):
 
     @property
     def numel(self) -> int:
+        """How many numbers it has."""
         return prod(self.size)
 
     @property
     def bytes(self) -> int:
+        """Bytes that it takes, in its dtype."""
         return self.numel * ITEM_BYTES[self.dtype]
 
     @property
@@ -95,8 +97,8 @@ def shapes(config: Config, dtype: str) -> tuple[Shape, ...]:
     family = config.get("model_type")
     if family not in FAMILIES:
         known = ", ".join(FAMILIES)
-        told = f"the shapes of a model of type {family!r} are not known here (known: {known})"
-        raise UsageError(f"{told}; give its directory with the .safetensors files, or --params")
+        message = f"the shapes of a model of type {family!r} are not known here (known: {known})"
+        raise UsageError(f"{message}; give its directory with the .safetensors files, or --params")
     try:
         return tuple(shape._replace(dtype=dtype) for shape in FAMILIES[family](config))
     except (KeyError, TypeError, ZeroDivisionError, ValueError) as error:

@@ -6,12 +6,14 @@ files (`docs/forecast.md`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.errors import UsageError
 from ckptkit.forecast.models import ITEM_BYTES, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # bitsandbytes: blockwise scales, 2048 before 0.45. Smaller parameters and embeddings keep 32 bits (the Trainer
 # registers the override for each embedding). The table that 8 bits point into is there once a moment.
@@ -54,23 +56,23 @@ class OptimizerBytes(NamedTuple):
     tensors: int
 
 
-def named(name: str) -> OptimizerRecipe:
-    """Given a name, return the optimizer. Raises UsageError."""
-    found = OPTIMIZERS.get(ALIASES.get(name, name))
-    if found is None:
+def recipe_of(name: str) -> OptimizerRecipe:
+    """Given an optimizer's name, return what it keeps. Raises UsageError."""
+    recipe = OPTIMIZERS.get(ALIASES.get(name, name))
+    if recipe is None:
         raise UsageError(f"optimizer {name!r} is not known here; known: {', '.join((*ALIASES, *OPTIMIZERS))}")
-    return found
+    return recipe
 
 
 def state(trained: Sequence[Shape], optimizer: OptimizerRecipe) -> OptimizerBytes:
     """Given the parameters that are trained, return the state after the first step."""
-    storages = [size for shape in trained for size in _of(shape, optimizer)]
-    eight = any(_in_8bit(shape, optimizer) for shape in trained)
-    maps = [QMAP_BYTES] * optimizer.moments if eight else []
+    storages = [size for shape in trained for size in _tensor_bytes(shape, optimizer)]
+    is_8bit = any(_in_8bit(shape, optimizer) for shape in trained)
+    maps = [QMAP_BYTES] * optimizer.moments if is_8bit else []
     return OptimizerBytes((*storages, *maps), len(storages) + len(maps))
 
 
-def _of(shape: Shape, optimizer: OptimizerRecipe) -> list[int]:
+def _tensor_bytes(shape: Shape, optimizer: OptimizerRecipe) -> list[int]:
     """Bytes of each tensor kept for one parameter."""
     if optimizer.factored:
         return _factored(shape)

@@ -197,35 +197,35 @@ def outlook(
     """
     if not samples:
         return Outlook(None, None, 0, None)
-    last, seen = samples[-1], saves(samples)
-    save_steps = save_steps or seen.every or seen.step
-    course = _course(samples, now, seen, save_steps)
+    last, past_saves = samples[-1], saves(samples)
+    save_steps = save_steps or past_saves.every or past_saves.step
+    course = _course(samples, now, past_saves, save_steps)
     course = course._replace(
         max_steps=max_steps or course.step + HORIZON * save_steps,
-        save_bytes=(save_bytes or seen.last_bytes) + seen.growth,
-        keep=_in_force(keep, peak_extra, last, seen),
+        save_bytes=(save_bytes or past_saves.last_bytes) + past_saves.growth,
+        keep=_in_force(keep, peak_extra, last, past_saves),
         peak_extra=peak_extra,
-        seconds_per_step=seconds_per_step or seen.seconds_per_step,
+        seconds_per_step=seconds_per_step or past_saves.seconds_per_step,
     )
     return _walk(course, now, last)
 
 
-def _course(samples: Sequence[Sample], now: float, seen: Saves, save_steps: int) -> Course:
+def _course(samples: Sequence[Sample], now: float, past_saves: Saves, save_steps: int) -> Course:
     last = samples[-1]
     others = drift([(s.at, s.used_bytes - s.checkpoint_bytes) for s in samples])
     risen = others.bytes_per_second * max(0.0, now - last.at)
     return Course(
-        last.step, seen.began_at or last.at, last.checkpoints, last.checkpoint_bytes, 0.0, seen.growth, save_steps, 0,
-        None, 0, 0.0, others._replace(level=others.level + risen),
+        last.step, past_saves.began_at or last.at, last.checkpoints, last.checkpoint_bytes, 0.0, past_saves.growth,
+        save_steps, 0, None, 0, 0.0, others._replace(level=others.level + risen),
     )  # fmt: skip
 
 
-def _in_force(keep: int | None, extra: int, last: Sample, seen: Saves) -> int | None:
+def _in_force(keep: int | None, extra: int, last: Sample, past_saves: Saves) -> int | None:
     """The limit that holds. More than it allows, and one more than before: deletion fails, perhaps without a word."""
     count = last.checkpoints
     if keep is None or count <= keep + extra:
         return keep
-    before = keep if seen.kept is None else seen.kept
+    before = keep if past_saves.kept is None else past_saves.kept
     return None if count > before else count  # as many as before stay for a reason of their own, such as a pin
 
 

@@ -106,7 +106,7 @@ BAD = {
     "text for a number": lambda: models.shapes({**LLAMA_8B, "hidden_size": "x"}, "fp32"),
     "target": lambda: lora.trained(models.shapes(LLAMA_8B, "fp32"), Lora(8, ("c_attn",))),
     "no linear layer": lambda: lora.trained((), Lora(8)),
-    "optimizer": lambda: optimizers.named("adam"),
+    "optimizer": lambda: optimizers.recipe_of("adam"),
 }
 
 
