@@ -10,7 +10,7 @@ from ckptkit import arguments
 from ckptkit.config import parse_trust
 from ckptkit.errors import UsageError
 from ckptkit.ops.read import rules_for, trust_for
-from ckptkit.policy.rules import Rules, given, parse_target
+from ckptkit.policy.rules import Rules, parse_argument, parse_target
 
 LEVELS = ("quick", "full", "deep")
 SECONDS = "must be a number of seconds, 0 or more"
@@ -94,6 +94,6 @@ def _require_meant(asked: Mapping[str, Any]) -> None:
     """Before the run is looked at; a share of a volume is parsed alone, since no volume is known yet."""
     target = asked.get("free_target")
     if isinstance(target, str):
-        given("free_target", target, parse_target)
+        parse_argument("free_target", target, parse_target)
         asked = {**asked, "free_target": None}
     Rules(**asked)

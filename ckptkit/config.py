@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 
 from ckptkit import arguments
 from ckptkit.errors import UnreadableRun, UsageError
-from ckptkit.policy.rules import Rules, Share, count, duration, given, limit, parse_best, parse_range, parse_target
+from ckptkit.policy.rules import (
+    Rules,
+    Share,
+    count,
+    duration,
+    limit,
+    parse_argument,
+    parse_best,
+    parse_range,
+    parse_target,
+)
 from ckptkit.system import small_files
 
 FILE = "ckptkit.toml"
@@ -67,7 +77,7 @@ def rules(
     values |= {key: _parse(key, setting, volume_bytes) for key, setting in settings.items() if key not in values}
     target = values.get("free_target")
     if isinstance(target, str):
-        values["free_target"] = _bytes(given("free_target", target, parse_target), volume_bytes)
+        values["free_target"] = _bytes(parse_argument("free_target", target, parse_target), volume_bytes)
     return Rules(**{key: value for key, value in values.items() if key in Rules._fields})
 
 

@@ -156,7 +156,7 @@ def _interval(every: Any) -> float | None:
     if every is None:
         return None
     if isinstance(every, str):
-        return rules.given("save_every", every, rules.duration)
+        return rules.parse_argument("save_every", every, rules.duration)
     return arguments.number("save_every", every, "must be text such as '30m', or seconds above 0", zero=False)
 
 

@@ -214,7 +214,7 @@ def duration(option: str, text: str) -> float:
 def interval(every: str | float) -> float:
     """Given a duration as text, or seconds, return seconds. Raises UsageError."""
     if isinstance(every, str):
-        return rules.given("every", every, rules.duration)
+        return rules.parse_argument("every", every, rules.duration)
     return arguments.number("every", every, "must be text such as '10m', or seconds above 0", zero=False)
 
 

@@ -6,12 +6,10 @@ given the intact candidates, oldest first, it returns {checkpoint's name: reason
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.calling import command
 from ckptkit.errors import UsageError
-from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
 from ckptkit.model.decision import Decision, PrunePlan, Writer
 from ckptkit.model.reason import Reason, ReasonCode, code_of, codes_of
 from ckptkit.policy.lineage import (
@@ -26,6 +24,9 @@ from ckptkit.policy.lineage import (
 from ckptkit.policy.rules import DEFAULT_RULES, Best, Range, Rules
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from ckptkit.model.checkpoint import Action, Checkpoint, Judged, Leftover, Verdict
     from ckptkit.model.decision import Strip
 
 __all__ = ["DEFAULT_RULES", "Best", "Range", "Rules"]  # where who plans looks for them
@@ -47,6 +48,7 @@ class Line(NamedTuple):
 
     @property
     def live(self) -> list[Judged]:
+        """Those of the training that runs, oldest first."""
         return [j for j in self.intact if j.checkpoint.name not in self.stale]
 
 
@@ -68,9 +70,10 @@ def plan(
 ) -> PrunePlan:
     """Given every checkpoint of a run with its verdict, return what to do with each and why.
 
-    protected: {name: reason} from outside of the policy (pins, open files, a running resume).
+    run: its path. protected: {name: reason} from outside of the policy (pins, open files, a running resume).
     available_bytes: what the volume has now; asked for by a free target and by `need_bytes` only.
-    writer: a training, not the caller's own, that may write there. now: seconds since the epoch; asked for beside it.
+    leftovers: what a killed sweep did not finish. writer: a training, not the caller's own, that may write there.
+    now: seconds since the epoch; asked for beside a writer.
     earlier: names of those that the caller knows to be an earlier run's. need_bytes: what the next save needs; for it
     rules are overridden, down to the floor, if that makes it fit.
     With nothing intact, nothing is deleted. Raises UsageError if a rule can't apply.
@@ -80,21 +83,22 @@ def plan(
     kinds = {kind: _lines(ordered, kind, frozenset(earlier)) for kind in {kind_of(j.checkpoint): None for j in ordered}}
     reasons = _reasons_to_keep(kinds.values(), rules, protected)
 
-    def decided() -> tuple[Decision, ...]:
+    def decisions() -> tuple[Decision, ...]:
         return tuple(_decide(j, kinds[kind_of(j.checkpoint)][0], reasons, protected) for j in ordered)
 
-    made = PrunePlan(run, decided())
+    prune_plan = PrunePlan(run, decisions())
     # What a killed sweep left may be whole still: it goes only while something intact stands beside it.
-    made = made._replace(leftovers=tuple(leftovers) if made.intact else ())
-    lacking = need_bytes - available_bytes - made.expected_freed_bytes
+    prune_plan = prune_plan._replace(leftovers=tuple(leftovers) if prune_plan.intact else ())
+    lacking = need_bytes - available_bytes - prune_plan.expected_freed_bytes
     if need_bytes and _release_for_save(kinds.values(), reasons, lacking):
-        made = made._replace(decisions=decided())
+        prune_plan = prune_plan._replace(decisions=decisions())
     if rules.free_target is None:
-        return made
-    missing = rules.free_target - available_bytes - made.expected_freed_bytes
+        return prune_plan
+    missing = rules.free_target - available_bytes - prune_plan.expected_freed_bytes
     if _release_for_target(kinds.values(), rules, reasons, missing):
-        made = made._replace(decisions=decided())
-    return made._replace(unreached_bytes=max(0, rules.free_target - available_bytes - made.expected_freed_bytes))
+        prune_plan = prune_plan._replace(decisions=decisions())
+    missing = rules.free_target - available_bytes - prune_plan.expected_freed_bytes
+    return prune_plan._replace(unreached_bytes=max(0, missing))
 
 
 def _lines(judged: Sequence[Judged], kind: tuple[str, str], earlier: frozenset[str]) -> Lines:
@@ -121,11 +125,11 @@ def keep_best(line: Sequence[Judged], best: Best, stale: frozenset[str] = frozen
     measured = [(j.verdict.trainer_state.metrics, j) for j in line if j.verdict.trainer_state]
     live = [metrics for metrics, j in measured if j.checkpoint.name not in stale]
     every, names = [metrics for metrics, _ in measured], (best.metric, f"eval_{best.metric}")
-    name = next((n for of in (live, every) for n in names if any(n in metrics for metrics in of)), None)
+    name = next((n for logged in (live, every) for n in names if any(n in metrics for metrics in logged)), None)
     if name is None:
         return {j.checkpoint.name: Reason("keep-best", f"keep-best {best}: not measured") for j in line}
-    sign, told = 1 if best.mode == "max" else -1, [j for metrics, j in measured if name in metrics]
-    ranked = sorted(told, key=lambda j: (j.checkpoint.name not in stale, *_rank(j, name, sign)))
+    sign, candidates = 1 if best.mode == "max" else -1, [j for metrics, j in measured if name in metrics]
+    ranked = sorted(candidates, key=lambda j: (j.checkpoint.name not in stale, *_rank(j, name, sign)))
     return {j.checkpoint.name: Reason("keep-best", f"keep-best {best}") for j in ranked[-best.keep :]}
 
 
@@ -134,8 +138,8 @@ def _require_measured(kinds: Collection[Lines], best: Best) -> None:
     states = [j.verdict.trainer_state for line, *_ in kinds for j in line.intact]
     known = {key for state in states if state for key in state.metrics}
     if states and not known & {best.metric, f"eval_{best.metric}"}:
-        told = ", ".join(sorted(known - {"step", "epoch"}))
-        raise UsageError(f"--keep-best {best.metric}: no checkpoint was measured by it; known: {told}")
+        names = ", ".join(sorted(known - {"step", "epoch"}))
+        raise UsageError(f"--keep-best {best.metric}: no checkpoint was measured by it; known: {names}")
 
 
 def keep_every(line: Sequence[Judged], steps: int) -> Kept:
@@ -178,10 +182,10 @@ def always_kept(line: Line) -> Kept:
         kept.setdefault(resumable[-1].checkpoint.name, NEWEST_RESUMABLE)
     for name in _last_finite(line):
         kept.setdefault(name, LAST_FINITE)
-    for of in (line.intact, resumable):
-        if later := newest_by_time(of, line.stale):
+    for candidates in (line.intact, resumable):
+        if later := newest_by_time(candidates, line.stale):
             kept.setdefault(later.checkpoint.name, NEWEST_BY_TIME)
-        if other := newest_of_another_history(of, line.stale):
+        if other := newest_of_another_history(candidates, line.stale):
             kept.setdefault(other.checkpoint.name, OTHER_HISTORY)
     state = newest.verdict.trainer_state
     for best in filter(None, (state.best_checkpoint, *state.also_best) if state else ()):
@@ -263,11 +267,12 @@ def _release_for_save(kinds: Collection[Lines], reasons: Reasons, lacking: int) 
 
     What is always kept, the best and the pinned are never overridden. Nothing is, if all of it would not be enough.
     """
-    lines = [line for kind in kinds for line in kind[0].intact]
-    stages = [(stage, j.checkpoint) for j in lines if (stage := _stage(reasons.get(j.checkpoint.name, []))) is not None]
+    intact = [j for lines in kinds for j in lines[0].intact]
+    staged = ((_stage(reasons.get(j.checkpoint.name, [])), j.checkpoint) for j in intact)
+    stages = [(stage, checkpoint) for stage, checkpoint in staged if stage is not None]
     if lacking <= 0 or sum(checkpoint.allocated_bytes for _, checkpoint in stages) < lacking:
         return False
-    for stage, checkpoint in sorted(stages, key=lambda released: released[0]):
+    for stage, checkpoint in sorted(stages, key=lambda staged: staged[0]):
         if lacking > 0:
             beyond = f"room for the next save, beyond {OVERRIDABLE[stage]}"
             reasons[checkpoint.name] = [Reason("overridden-for-save", beyond)]
@@ -292,9 +297,9 @@ def _decide(
             return Decision(checkpoint, verdict, action, kept)
         why = FROM_AN_EARLIER_RUN if checkpoint.name in line.stale else RELEASED
         return Decision(checkpoint, verdict, "delete", (why,))
-    left = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, line.intact))))
-    if left:
-        return Decision(checkpoint, verdict, "leave", left)
+    to_leave = tuple(filter(None, (protected.get(checkpoint.name), _reason_to_leave(judged, line.intact))))
+    if to_leave:
+        return Decision(checkpoint, verdict, "leave", to_leave)
     return Decision(checkpoint, verdict, "delete", (why_not_intact(judged),))
 
 
@@ -315,8 +320,8 @@ def why_not_intact(judged: Judged) -> Reason:
     state = judged.verdict.state
     if state == "in_progress":
         return Reason(code_of(state), BEING_WRITTEN)
-    told = "could not be judged" if state == "unknown" else state
-    return Reason(code_of(state), f"{told}: {first_finding(judged)}")
+    state_words = "could not be judged" if state == "unknown" else state
+    return Reason(code_of(state), f"{state_words}: {first_finding(judged)}")
 
 
 def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: float) -> Kept:
@@ -340,10 +345,10 @@ def perhaps_being_written(judged: Sequence[Judged], writer: Writer | None, now: 
 
 def _why_being_written(checkpoint: Checkpoint, verdict: Verdict, writer: Writer) -> Reason:
     """Who may be at it, how long that counts, and what a person types who knows better."""
-    told = f"{verdict.state}, but {writer.who} may still be writing it"
+    doubt = f"{verdict.state}, but {writer.who} may still be writing it"
     minutes = f"deleted after {SILENCE_SECONDS // 60:g} min without a write"
     until = "if nothing writes it" if writer.certain else f"{minutes}, or now, if nothing writes it"
-    return Reason("maybe-written", f"{told}; {until}", command("discard", checkpoint.path))
+    return Reason("maybe-written", f"{doubt}; {until}", command("discard", checkpoint.path))
 
 
 def first_finding(judged: Judged | Decision | Strip) -> str:

@@ -7,10 +7,12 @@ can't, since a run that was copied (cp -r, rsync without -t, zip) has new ones i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ckptkit.model.checkpoint import Checkpoint, Judged
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ckptkit.model.checkpoint import Checkpoint, Judged
 
 # Two runs with the same settings log the same of these at the same step: they can tell runs apart, never show one.
 VERSION = re.compile(r"-v[0-9]+(\.ckpt)$")  # Lightning's, of a name that was taken
@@ -115,14 +117,14 @@ def one_history(one: Judged, other: Judged) -> bool | None:
     return shown
 
 
-def _same(value: Any, other: Any) -> bool | None:
+def _same(value: object, other: object) -> bool | None:
     """None if one of them is not a number. No NaN equals another, yet a log that holds one is the same log."""
     if not isinstance(value, (int, float)) or not isinstance(other, (int, float)):
         return None
     return value == other or (value != value and other != other)
 
 
-def _history(judged: Judged) -> Mapping[int, Mapping[str, Any]]:
+def _history(judged: Judged) -> Mapping[int, Mapping[str, object]]:
     state = judged.verdict.trainer_state
     return state.history if state else {}
 

@@ -5,53 +5,56 @@ Without one, what is damaged goes, and where the volume can't take the next save
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit import calling
 from ckptkit.errors import UsageError
 from ckptkit.model.checkpoint import Judged
-from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.reason import Reason
 from ckptkit.policy.keep import Best, Range, Rules
 from ckptkit.policy.lineage import in_line, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptkit.model.decision import Decision, PrunePlan
 
 WAITS = Reason("waits-for-yes", "waits for a yes")
 FOR_ROOM = Reason("for-room", "the next save would not fit")
 
 
-def intact_deletions(made: PrunePlan) -> tuple[Decision, ...]:
+def intact_deletions(plan: PrunePlan) -> tuple[Decision, ...]:
     """The intact checkpoints that a plan deletes."""
-    return tuple(d for d in made.deletions if d.verdict.intact)
+    return tuple(d for d in plan.deletions if d.verdict.intact)
 
 
-def waiting(made: PrunePlan) -> tuple[Decision, ...]:
+def waiting(plan: PrunePlan) -> tuple[Decision, ...]:
     """The intact checkpoints that a plan would delete, were it not for the guard."""
-    return tuple(d for d in made.decisions if WAITS.code in d.codes)
+    return tuple(d for d in plan.decisions if WAITS.code in d.codes)
 
 
-def needs_a_yes(made: PrunePlan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:
+def needs_a_yes(plan: PrunePlan, rules: Rules, previous: Rules | None, gone: int = 0) -> bool:
     """Whether a plan deletes more intact checkpoints than it may unasked.
 
     More than `max_delete` where that is given; else more than half of a kind's if the policy is new or stricter than
     the previous one. gone: how many went already, for room, since this policy waits for its yes.
     """
-    going = [kind_of(d.checkpoint) for d in intact_deletions(made)]
+    going = [kind_of(d.checkpoint) for d in intact_deletions(plan)]
     if rules.max_delete is not None:
         return len(going) > rules.max_delete
     if previous is not None and not stricter(rules, previous):
         return False
-    intact = [kind_of(d.checkpoint) for d in made.intact]
+    intact = [kind_of(d.checkpoint) for d in plan.intact]
     return any(going.count(kind) + gone > (intact.count(kind) + gone) // 2 for kind in set(going))
 
 
-def unasked(made: PrunePlan, rules: Rules, missing: int) -> PrunePlan:
+def unasked(plan: PrunePlan, rules: Rules, missing: int) -> PrunePlan:
     """Given a plan that needs a yes, return what of it is done without one; the rest waits, and is kept.
 
     missing: bytes that the next save lacks when all damaged ones are gone; 0 or less: none.
     """
-    names = frozenset(_for_room(made, rules, missing))
-    return made._replace(decisions=tuple(_unasked(d, names) for d in made.decisions))
+    names = frozenset(_for_room(plan, rules, missing))
+    return plan._replace(decisions=tuple(_unasked(d, names) for d in plan.decisions))
 
 
 def _unasked(decision: Decision, for_room: frozenset[str]) -> Decision:
@@ -62,14 +65,14 @@ def _unasked(decision: Decision, for_room: frozenset[str]) -> Decision:
     return decision._replace(action="keep", reasons=(*decision.reasons, WAITS))
 
 
-def _for_room(made: PrunePlan, rules: Rules, missing: int) -> Sequence[str]:
+def _for_room(plan: PrunePlan, rules: Rules, missing: int) -> Sequence[str]:
     """The oldest, just enough for one save and at most half of a kind; none if that would not make it fit either."""
-    going = {d.checkpoint.name for d in intact_deletions(made)}
-    intact = [kind_of(d.checkpoint) for d in made.intact]
+    going = {d.checkpoint.name for d in intact_deletions(plan)}
+    intact = [kind_of(d.checkpoint) for d in plan.intact]
     left = {kind: intact.count(kind) // 2 for kind in intact}
     most = len(going) if rules.max_delete is None else rules.max_delete
     names: list[str] = []
-    for checkpoint, _ in in_line([Judged(d.checkpoint, d.verdict) for d in made.intact]):
+    for checkpoint, _ in in_line([Judged(d.checkpoint, d.verdict) for d in plan.intact]):
         if missing > 0 and len(names) < most and checkpoint.name in going and left[kind_of(checkpoint)] > 0:
             names.append(checkpoint.name)
             left[kind_of(checkpoint)] -= 1
@@ -77,12 +80,12 @@ def _for_room(made: PrunePlan, rules: Rules, missing: int) -> Sequence[str]:
     return names if missing <= 0 else ()
 
 
-def sentence(made: PrunePlan, rules: Rules) -> str:
+def sentence(plan: PrunePlan, rules: Rules) -> str:
     """Given what is done without a yes, return what waits for one, why, and the command that deletes it."""
-    count, room = len(waiting(made)), len(intact_deletions(made))
+    count, room = len(waiting(plan)), len(intact_deletions(plan))
     went = f". To make room for the next save, the oldest {_many(room)} deleted" if room else ""
-    told = f"{made.run}: {count} of {len(made.intact)} intact checkpoints wait for your yes: {_why(rules)}{went}"
-    return f"{told}; fix: {command(made.run, rules, count)}"
+    message = f"{plan.run}: {count} of {len(plan.intact)} intact checkpoints wait for your yes: {_why(rules)}{went}"
+    return f"{message}; fix: {command(plan.run, rules, count)}"
 
 
 def foretold(whole: PrunePlan, limited: PrunePlan, rules: Rules) -> str:
@@ -91,8 +94,8 @@ def foretold(whole: PrunePlan, limited: PrunePlan, rules: Rules) -> str:
     The command does all of it: nothing is deleted yet.
     """
     count = len(intact_deletions(whole))
-    told = f"{whole.run}: deleting {count} of {len(whole.intact)} intact checkpoints needs your yes: {_why(rules)}"
-    return f"{told}. Without it, {_goes(limited)}; fix: {command(whole.run, rules, count)}"
+    message = f"{whole.run}: deleting {count} of {len(whole.intact)} intact checkpoints needs your yes: {_why(rules)}"
+    return f"{message}. Without it, {_goes(limited)}; fix: {command(whole.run, rules, count)}"
 
 
 def _goes(limited: PrunePlan) -> str:
@@ -129,7 +132,7 @@ def flags(rules: Rules) -> list[str]:
     return words
 
 
-def is_agreed(rules: Rules, agreed: Sequence[Any]) -> bool:
+def is_agreed(rules: Rules, agreed: Sequence[object]) -> bool:
     """Whether one of the policies that were agreed to, as they came back from JSON, is at least as strict."""
     known = (from_json(policy) for policy in agreed)
     return any(policy is not None and not stricter(rules, policy) for policy in known)

@@ -6,11 +6,13 @@ From Python, from the shell and from a file the same is refused, in the same wor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from ckptkit import arguments
 from ckptkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Parsed = TypeVar("Parsed")
 
@@ -78,10 +80,10 @@ def duration(text: str) -> float:
 def size(text: str) -> int:
     """Given a size as typed (500M, 20G, 20GB, 1.5T, 4096), return bytes. Raises ValueError."""
     match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGT]?(?:iB|B)?)", text, re.ASCII)
-    found = int(float(match.group(1)) * UNITS[match.group(2)]) if match else 0
-    if found == 0:
+    size_bytes = int(float(match.group(1)) * UNITS[match.group(2)]) if match else 0
+    if size_bytes == 0:
         raise ValueError("must be a size such as 500M, 20G, 1.5T")
-    return found
+    return size_bytes
 
 
 def parse_target(text: str) -> int | Share:
@@ -99,7 +101,7 @@ def parse_target(text: str) -> int | Share:
     return Share(percent / 100)
 
 
-def given(name: str, value: str, parse: Callable[[str], Parsed]) -> Parsed:
+def parse_argument(name: str, value: str, parse: Callable[[str], Parsed]) -> Parsed:
     """Given an argument that is text, return what it means, parsed as on the command line. Raises UsageError."""
     try:
         return parse(value)
@@ -131,6 +133,7 @@ class Range(_Range):
     __slots__ = ()
 
     def __new__(cls, low: int, high: int) -> Range:
+        """Check both ends."""
         ends = arguments.whole("low", low), arguments.whole("high", high)
         if low > high:
             raise arguments.wrong("low", low, f"must not be above high={high}: the lower end comes first, as in (2, 5)")
@@ -142,7 +145,7 @@ class Range(_Range):
 
 class _Best(NamedTuple):
     metric: str
-    mode: str
+    mode: Literal["min", "max"]
     keep: int
 
 
@@ -153,6 +156,7 @@ class Best(_Best):
     __slots__ = ()
 
     def __new__(cls, metric: str, mode: str, keep: int) -> Best:
+        """Check each part."""
         name = arguments.text("metric", metric, "must be the name of a logged metric, such as 'eval_loss'")
         return super().__new__(cls, name, arguments.one_of("mode", mode, ("min", "max")), arguments.whole("keep", keep))
 
@@ -193,6 +197,7 @@ class Rules(_Rules):
         free_target: int | str | None = None,
         max_delete: int | None = None,
     ) -> Rules:
+        """Check each rule, and parse what is text."""
         return super().__new__(
             cls, _last(keep_last), _best(keep_best), _every(keep_every), _within(keep_within), _target(free_target),
             _max_delete(max_delete),
@@ -215,38 +220,38 @@ def _typed(value: object) -> str:
     return repr(str(value)) if isinstance(value, (Range, Best)) else repr(value)
 
 
-def _last(value: Any) -> Range | None:
+def _last(value: object) -> Range | None:
     if value is None or isinstance(value, Range):
         return value
     if isinstance(value, str):
-        return given("keep_last", value, parse_range)
-    found = arguments.whole("keep_last", value, f"must be a whole number above 0{LEAVE_OUT}")
-    return Range(found, found)
+        return parse_argument("keep_last", value, parse_range)
+    number = arguments.whole("keep_last", value, f"must be a whole number above 0{LEAVE_OUT}")
+    return Range(number, number)
 
 
-def _best(value: Any) -> Best | None:
+def _best(value: object) -> Best | None:
     if value is None or isinstance(value, Best):
         return value
     if not isinstance(value, str):
         raise arguments.wrong("keep_best", value, f"must be text such as 'eval_loss:min=2'{LEAVE_OUT}")
-    return given("keep_best", value, parse_best)
+    return parse_argument("keep_best", value, parse_best)
 
 
-def _every(value: Any) -> int | None:
+def _every(value: object) -> int | None:
     must = f"must be a whole number above 0{LEAVE_OUT}"
     return None if value is None else arguments.whole("keep_every", value, must)
 
 
-def _within(value: Any) -> float | None:
+def _within(value: object) -> float | None:
     if isinstance(value, str):
-        return given("keep_within", value, duration)
+        return parse_argument("keep_within", value, duration)
     must = f"must be a number of seconds above 0, or text such as '2d'{LEAVE_OUT}"
     return None if value is None else arguments.number("keep_within", value, must, zero=False)
 
 
-def _target(value: Any) -> int | None:
+def _target(value: object) -> int | None:
     if isinstance(value, str):
-        value = given("free_target", value, parse_target)
+        value = parse_argument("free_target", value, parse_target)
         if isinstance(value, Share):
             raise UsageError(
                 f"free_target='{value:.0%}': a share needs a volume, so give it to prune or plan themselves, "
@@ -256,7 +261,7 @@ def _target(value: Any) -> int | None:
     return None if value is None else arguments.whole("free_target", value, BYTES + LEAVE_OUT, most=most)
 
 
-def _max_delete(value: Any) -> int | None:
+def _max_delete(value: object) -> int | None:
     must = "must be a whole number, 0 or more, or None for no limit of your own"
     return None if value is None else arguments.whole("max_delete", value, must, least=0)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ckptkit.model.checkpoint import Judged
 from ckptkit.model.decision import Strip, StripPart, StripPlan
 from ckptkit.model.reason import Reason
 from ckptkit.policy.keep import why_not_intact
 from ckptkit.policy.lineage import in_line, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ckptkit.model.checkpoint import Judged
 
 ALREADY = Reason("weights-only", "weights-only already")
 FLOOR = Reason("floor", "newest intact resumable")
@@ -68,6 +72,6 @@ def _decide(
     return Strip(*judged, "strip", (BROKE_OFF if part.begun else NEWER,), part)
 
 
-def limit(made: StripPlan) -> int:
+def limit(plan: StripPlan) -> int:
     """The most of them that a plan may strip unasked: half of what could be resumed from."""
-    return len(made.resumable) // 2
+    return len(plan.resumable) // 2

@@ -28,7 +28,7 @@ MUTANTS = {
         "intact = [j for j in judged if (j.verdict.intact or j.verdict.damaged) and",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "unreadable one deleted": Mutant(
-        "policy/keep.py", 'if verdict.state == "unknown":', "if False:",
+        "policy/keep.py", "    if not verdict.damaged:\n", "    if False:\n",
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "pins ignored": Mutant(
         "policy/keep.py", "    kept.append(dict(protected))\n", "",
@@ -106,7 +106,7 @@ MUTANTS = {
         "policy/keep.py", 'else float("-inf")', 'else float("inf")',
         "tests/policy/test_policy.py::test_keep_best_ignores_nan"),
     "leftovers go with nothing intact": Mutant(
-        "policy/keep.py", "tuple(leftovers) if made.intact else ()", "tuple(leftovers)",
+        "policy/keep.py", "tuple(leftovers) if prune_plan.intact else ()", "tuple(leftovers)",
         "tests/policy/test_policy.py::test_with_nothing_intact_nothing_goes"),
     "half needs a yes": Mutant(
         "policy/mass_delete.py", "> (intact.count(kind)", ">= (intact.count(kind)",
@@ -118,7 +118,7 @@ MUTANTS = {
         "policy/strip.py", "alike[-keep:]", "alike[:keep]",
         "tests/policy/test_strip_policy.py::test_the_newest_n_resumable_ones_stay_and_every_other_one_goes"),
     "all stripped unasked": Mutant(
-        "policy/strip.py", "len(made.resumable) // 2", "len(made.resumable)",
+        "policy/strip.py", "len(plan.resumable) // 2", "len(plan.resumable)",
         "tests/ops/test_strip.py::test_more_than_half_goes_only_when_asked_for"),
     "0 is a number above 0": Mutant(
         "policy/rules.py", " or int(text) == 0:", ":",
