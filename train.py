@@ -20,7 +20,7 @@ import sys
 import sysconfig
 import warnings
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn, get_args
@@ -83,10 +83,10 @@ def help_page() -> str:
     )  # fmt: skip
     for setting in fields(Job):
         options = get_args(setting.type)
-        value: dict[str, Any] = {"metavar": "|".join(options) or "VALUE"}
-        value = {"action": "store_true"} if setting.type is bool else value
+        takes: dict[str, Any] = {"metavar": "|".join(options) or "VALUE"}
+        takes = {"action": "store_true"} if setting.type is bool else takes
         default = f" (default {setting.default})" if setting.default not in ("", False) else ""
-        page.add_argument("--" + setting.name.replace("_", "-"), help=setting.metadata["help"] + default, **value)
+        page.add_argument("--" + setting.name.replace("_", "-"), help=setting.metadata["help"] + default, **takes)
     return page.format_help()
 
 
@@ -114,7 +114,7 @@ if any(argument.split("=")[0] in ("--model", "--config") for argument in sys.arg
 
 import transformers
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, Trainer
+from transformers import AutoModelForCausalLM, AutoTokenizer, HfArgumentParser, PreTrainedTokenizerBase, Trainer
 
 if ENGINE != "Unsloth":
     from transformers import TrainingArguments
@@ -147,7 +147,7 @@ def stop(message: str, code: int = 2) -> NoReturn:
     sys.exit(code)
 
 
-def filed(path: str) -> dict[str, Any]:
+def load_yaml(path: str) -> dict[str, object]:
     """The settings in a YAML file."""
     import yaml
 
@@ -161,26 +161,27 @@ def filed(path: str) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in table.items() if value is not None}
 
 
-def like(typed: str, known: Iterable[str]) -> str:
+def did_you_mean(typed: str, known: Iterable[str]) -> str:
     """` (did you mean NAME?)`, or nothing."""
     near = get_close_matches(typed, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def parse(argv: list[str]) -> tuple[Job, Any]:
+def parse(argv: list[str]) -> tuple[Job, TrainingArguments]:
     """Given the command line, return the job and the TrainingArguments. Defaults < file < flags."""
     parser = HfArgumentParser((Job, TrainingArguments), description=__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.error = lambda message: stop(f"{message}; see {CALLED} --help")
-    given, unknown = parser.parse_known_args(argv)
+    typed, unknown = parser.parse_known_args(argv)
+    names = vars(typed).keys()
     if unknown:
-        flags = [f"--{name.replace('_', '-')}" for name in vars(given)]
-        stop(f"there is no setting {unknown[0]}{like(unknown[0].split('=')[0], flags)}; see {CALLED} --help")
-    table = filed(given.config) if given.config else {}
-    for key in table.keys() - vars(given).keys():
-        stop(f"--config {given.config}: there is no setting {key!r}{like(key, vars(given))}; see {CALLED} --help")
-    own = given.model or table.get("model")
-    parser.set_defaults(**{**BOTH, **(REAL if own else TINY), **table})
+        near = did_you_mean(unknown[0].split("=")[0], [f"--{name.replace('_', '-')}" for name in names])
+        stop(f"there is no setting {unknown[0]}{near}; see {CALLED} --help")
+    table = load_yaml(typed.config) if typed.config else {}
+    for key in table.keys() - names:
+        stop(f"--config {typed.config}: there is no setting {key!r}{did_you_mean(key, names)}; see {CALLED} --help")
+    own_model = typed.model or table.get("model")
+    parser.set_defaults(**{**BOTH, **(REAL if own_model else TINY), **table})
     try:
         job, args = parser.parse_args_into_dataclasses(argv)
     except (ValueError, TypeError) as error:  # settings that contradict one another
@@ -194,7 +195,8 @@ def parse(argv: list[str]) -> tuple[Job, Any]:
 
 # --- Data: rows, then blocks of tokens -------------------------------------------------------------------------------
 
-Row = tuple[str, Any]  # where it stands, and {"text": ...} or {"messages": ...}
+Block = dict[str, torch.Tensor]  # of tokens: one training example
+Row = tuple[str, object]  # where it stands, and {"text": ...} or {"messages": ...}
 
 
 def documents(data: str) -> Iterator[Row]:
@@ -225,20 +227,20 @@ def standard_library() -> list[str]:
     return sorted(glob.glob(os.path.join(sysconfig.get_paths()["stdlib"], "*.py")))[:40]
 
 
-def text_of(where: str, row: Any, tokenizer: Any) -> str:
+def text_of(where: str, row: object, tokenizer: PreTrainedTokenizerBase) -> str:
     """A row's text; of a conversation, what the tokenizer's own template makes of it."""
-    row = row if isinstance(row, dict) else {}
-    if isinstance(row.get("text"), str):
-        return str(row["text"])
-    if not isinstance(row.get("messages"), list):
+    table = row if isinstance(row, dict) else {}
+    if isinstance(table.get("text"), str):
+        return str(table["text"])
+    if not isinstance(table.get("messages"), list):
         stop(f"--data {where}: has neither a `text` nor `messages`")
     try:
-        return str(tokenizer.apply_chat_template(row["messages"], tokenize=False))
+        return str(tokenizer.apply_chat_template(table["messages"], tokenize=False))
     except Exception as error:  # noqa: BLE001 - a template is a program, and each raises what it likes
         stop(f"--data {where}: the tokenizer's chat template refuses it: {error}")
 
 
-def blocks(texts: Iterator[str], tokenizer: Any, size: int) -> list[dict[str, torch.Tensor]]:
+def blocks(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, size: int) -> list[Block]:
     """Examples of `size` tokens, packed; what is left over at the end is dropped."""
     tokens = array("q")
     for text in texts:
@@ -267,12 +269,12 @@ def tiny(directory: str, seed: int) -> str:
     return directory
 
 
-def load(job: Job) -> tuple[Any, Any]:
+def load(job: Job) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
     """The model, with a LoRA adapter unless --lora-rank is 0, and its tokenizer."""
-    targets: Any = job.lora_targets if job.lora_targets == "all-linear" else job.lora_targets.split(",")
+    targets: str | list[str] = job.lora_targets if job.lora_targets == "all-linear" else job.lora_targets.split(",")
     whole = job.lora_whole.split(",") if job.lora_whole else None
-    lora = {"r": job.lora_rank, "lora_alpha": job.lora_alpha, "lora_dropout": job.lora_dropout,
-            "target_modules": targets, "modules_to_save": whole}  # fmt: skip
+    lora: dict[str, Any] = {"r": job.lora_rank, "lora_alpha": job.lora_alpha, "lora_dropout": job.lora_dropout,
+                            "target_modules": targets, "modules_to_save": whole}  # fmt: skip
     try:
         if ENGINE == "Unsloth":
             limits = {"max_seq_length": job.block_size, "load_in_4bit": job.load_in_4bit}
@@ -287,11 +289,13 @@ def load(job: Job) -> tuple[Any, Any]:
 # --- The training ----------------------------------------------------------------------------------------------------
 
 
-def made(model: Any, args: Any, tokenizer: Any, examples: list[Any], held: int) -> Any:
-    """The Trainer, with the first `held` examples for evaluation."""
+def make_trainer(
+    model: torch.nn.Module, args: TrainingArguments, tokenizer: PreTrainedTokenizerBase, samples: list[Block], held: int
+) -> Trainer:
+    """The Trainer, with the first `held` samples for evaluation."""
     collate = transformers.default_data_collator  # all are of one length: a tokenizer that can't pad will do
     try:
-        trainer = Trainer(model, args, collate, examples[held:], examples[:held] or None, processing_class=tokenizer)
+        trainer = Trainer(model, args, collate, samples[held:], samples[:held] or None, processing_class=tokenizer)
     except ValueError as error:
         stop(str(error))
     trainer.add_callback(StopAtTheEnd())
@@ -305,18 +309,18 @@ class NoStepLeftError(Exception):
 class StopAtTheEnd(transformers.TrainerCallback):
     """Raises NoStepLeftError where a finished run is called again."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, _args: object, state: transformers.TrainerState, _control: object, **_: object) -> None:
         """The weights are loaded by now."""
         if state.global_step >= state.max_steps:
             raise NoStepLeftError
 
 
-def resumed(trainer: Any) -> bool:
+def try_resume(trainer: Trainer) -> bool:
     """Train from --resume-from-checkpoint or the newest intact one to the end; False if there is none."""
     try:
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint or True)
-    except (ckptkit.NoSuchRun, ckptkit.NoIntactCheckpoint) as nothing:
-        say(f"starting at step 0: {str(nothing).split(';')[0]}")
+    except (ckptkit.NoSuchRun, ckptkit.NoIntactCheckpoint) as error:
+        say(f"starting at step 0: {str(error).split(';')[0]}")
         return False
     except NoStepLeftError:
         done = trainer.state.max_steps
@@ -353,29 +357,27 @@ def main() -> None:
     examples = blocks((text_of(where, row, tokenizer) for where, row in rows), tokenizer, job.block_size)
     say(f"{job.data or 'the standard library'}: {len(examples):,} blocks of {job.block_size} tokens")
 
-    trainer = made(model, args, tokenizer, examples, job.eval_blocks)
+    trainer = make_trainer(model, args, tokenizer, examples, job.eval_blocks)
     guard = ckptkit.guard(trainer, on_full=job.on_full, save_every=job.save_every or None)  # the one line
-    if job.fresh or not resumed(trainer):
+    if job.fresh or not try_resume(trainer):
         trainer.train()
-    finish(trainer, guard, os.path.join(args.output_dir, "final"))
+    finish(trainer, guard.save_model, os.path.join(args.output_dir, "final"))
 
 
-def preflight(args: Any) -> int:
+def preflight(args: TrainingArguments) -> int:
     """Say what speaks for a start and what against it; 4 if something does."""
     limit = args.save_total_limit
     rules = ckptkit.Rules(ckptkit.Range(limit, limit)) if limit else ckptkit.Rules()
-    found = ckptkit.preflight(args.output_dir, rules, settings=args.to_dict(), origin="of this command")
-    for check in found:
-        say(
-            f"{check.state:<6} {check.message}"
-            + ("" if check.state == "go" or not check.command else f"; fix: {check.command}")
-        )
-    return 4 if any(check.state == "no-go" for check in found) else 0
+    checks = ckptkit.preflight(args.output_dir, rules, settings=args.to_dict(), origin="of this command")
+    for check in checks:
+        fix = "" if check.state == "go" or not check.command else f"; fix: {check.command}"
+        say(f"{check.state:<6} {check.message}{fix}")
+    return 4 if any(check.state == "no-go" for check in checks) else 0
 
 
-def finish(trainer: Any, guard: Any, final: str) -> None:
+def finish(trainer: Trainer, save_model: Callable[[str], bool], final: str) -> None:
     """Write the model and say where it is; exit 1 if there was no room for it."""
-    written = guard.save_model(final)
+    written = save_model(final)
     trainer.accelerator.end_training()  # ranks leave together: one that is gone already makes gloo abort the other
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     say(f"step {trainer.state.global_step}, loss {losses[0]:.3f} -> {losses[-1]:.3f}" if losses else "no loss yet")
