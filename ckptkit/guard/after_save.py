@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ckptkit.errors import CkptkitError, UsageError
-from ckptkit.guard.room import DURABLE, Room, warn
+from ckptkit.guard.messages import warn
+from ckptkit.guard.room import DURABLE, Room
 from ckptkit.model.checkpoint import Judged
 from ckptkit.ops.read import diverged, verify
 from ckptkit.ops.record import record_damage
@@ -41,8 +42,13 @@ class FollowUps:
 
     def __init__(self) -> None:
         self._begin()
-        begin_in_child = weakref.WeakMethod(self._begin)
-        os.register_at_fork(after_in_child=lambda: (begin_in_child() or _nothing)())
+        begin_of_living = weakref.WeakMethod(self._begin)
+
+        def begin_in_child() -> None:
+            if begin := begin_of_living():
+                begin()
+
+        os.register_at_fork(after_in_child=begin_in_child)
 
     def _begin(self) -> None:
         """A forked process has none of our threads: it would wait for their end for ever."""
@@ -120,10 +126,6 @@ class FollowUps:
             room.prune(room.settings.rules)
         for record in (*dropped, follow_up.record):
             record()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _secure(room: Room, name: str, intact: Callable[[], None]) -> bool:

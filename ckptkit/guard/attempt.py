@@ -9,10 +9,10 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any
+from typing import NamedTuple
 
 from ckptkit.guard import ranks, writers
-from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, told
+from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, one_line
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.system.timeout import Patience
 
@@ -49,10 +49,10 @@ def _alone(
     What a person's Trainer does in a save may be bound to the thread that trains: where a first save fails as a program
     does, it is done once more in that thread; and then, if that helped, nothing bounds its saves.
     """
-    here, context = _thread_state(), contextvars.copy_context()
+    as_here, context = _thread_state(), contextvars.copy_context()
 
     def work() -> str | None:
-        with here(), writers.in_python(), _weights_only(trainer, weights_only):
+        with as_here(), writers.in_python(), _weights_only(trainer, weights_only):
             return _fault_of(save)
 
     if _saves_in_any_thread.get(trainer, True):
@@ -76,13 +76,14 @@ def _alone(
 
 def _take_over(context: contextvars.Context) -> None:
     """What a save has set holds after it, as it does without a guard."""
-    now = contextvars.copy_context()
+    own = contextvars.copy_context()
     for variable, value in context.items():
-        if variable not in now or now[variable] is not value:
+        if variable not in own or own[variable] is not value:
             variable.set(value)
 
 
-_saves_in_any_thread: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()  # trainers that have saved
+# Of trainers that have saved.
+_saves_in_any_thread: "weakref.WeakKeyDictionary[TrainerLike, bool]" = weakref.WeakKeyDictionary()
 
 
 def _fault_of(save: Callable[[], object]) -> str | None:
@@ -98,7 +99,7 @@ def _fault_of(save: Callable[[], object]) -> str | None:
     except BaseException as error:
         if not is_storage_error(error):
             raise
-        fault = told(error)
+        fault = one_line(error)
         _let_go(error)
     else:
         return None
@@ -112,7 +113,7 @@ def _let_go(error: BaseException) -> None:
         traceback.clear_frames(link.__traceback__)
 
 
-def _thread_state() -> Callable[[], Any]:
+def _thread_state() -> Callable[[], AbstractContextManager[None]]:
     """What torch keeps for each thread, as it is here: whether gradients are recorded, the device, the GPU's stream."""
     import torch
 
@@ -146,6 +147,13 @@ def _together(trainer: TrainerLike, save: Callable[[], object], weights_only: bo
     return faults.agreed()
 
 
+class Fault(NamedTuple):
+    """is_the_disks: not the program's. word: for a person."""
+
+    is_the_disks: bool
+    word: str
+
+
 class Faults:
     """What a save failed of on this rank, held until all ranks know: one that left early would leave them waiting.
 
@@ -153,12 +161,12 @@ class Faults:
     """
 
     def __init__(self) -> None:
-        self._held: list[tuple[bool, str]] = []
+        self._held: list[Fault] = []
         self._raised: list[BaseException] = []
 
     def hold(self, error: BaseException) -> None:
         """Keep it, and let go of what it holds open."""
-        self._held.append((is_storage_error(error), told(error)))
+        self._held.append(Fault(is_storage_error(error), one_line(error)))
         _let_go(error)
         self._raised.append(error)
 
@@ -167,15 +175,15 @@ class Faults:
         """Whether anything is held on this rank."""
         return bool(self._held)
 
-    def agreed(self, gather: Callable[[Any], list[Any]] = ranks.gather) -> str | None:
+    def agreed(self, gather: Callable[[Fault | None], list[Fault | None]] = ranks.gather) -> str | None:
         """The disk's word if it was in the way of any rank, else None; every rank must ask.
 
         gather: each rank's value, by rank. Raises on every rank an error that is not the disk's.
         """
-        faults = [theirs for theirs in gather(self._held[0] if self._held else None) if theirs]
-        word: str | None = next((word for disk, word in faults if disk), None)
+        faults = [fault for fault in gather(self._held[0] if self._held else None) if fault]
+        word = next((fault.word for fault in faults if fault.is_the_disks), None)
         if faults and word is None:
-            raise self._raised[0] if self._raised else RuntimeError(f"another rank could not save: {faults[0][1]}")
+            raise self._raised[0] if self._raised else RuntimeError(f"another rank could not save: {faults[0].word}")
         self._raised.clear()
         if faults:
             gc.collect()  # torch's zip writer stays in a reference cycle with its file: see `_fault_of`
@@ -209,7 +217,7 @@ def _held_back(trainer: TrainerLike, hold: Callable[[BaseException], None]) -> I
     """
     original, own = trainer.save_model, vars(trainer).get("save_model")
 
-    def save_model(*args: Any, **kwargs: Any) -> None:
+    def save_model(*args: object, **kwargs: object) -> None:
         try:
             original(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised once all ranks are out of the barrier

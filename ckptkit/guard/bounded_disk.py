@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from ckptkit.errors import CkptkitError
-from ckptkit.guard.room import Room, warn
+from ckptkit.guard.messages import warn
+from ckptkit.guard.room import Room
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import Slot
 from ckptkit.system.timeout import Patience

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import Trainer, TrainerCallback
 
@@ -44,7 +44,7 @@ class BestInState(NamedTuple):
         step = getattr(state, "best_global_step", None)
         if step != state.global_step and os.path.basename(state.best_model_checkpoint or "") != name:
             return None
-        metric: float | None = state.best_metric
+        metric = state.best_metric
         self.put_back(state)
         return metric
 
@@ -56,7 +56,7 @@ class StateBefore(NamedTuple):
     """
 
     best: BestInState
-    exported: dict[str, Any]
+    exported: dict[str, object]
 
     @classmethod
     def of(cls, state: StateLike) -> "StateBefore":
@@ -83,12 +83,12 @@ class GuardCallback(TrainerCallback):
         self.best = BestInState(None, None, None)
         self.clock: Clock | None = None
 
-    def on_train_begin(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
+    def on_train_begin(self, _args: ArgumentsLike, state: StateLike, _control: ControlLike, **_: object) -> None:
         """The state's step is where training resumes."""
         self.best = BestInState.of(state)
         self._began(state.global_step)
 
-    def on_step_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
+    def on_step_end(self, _args: ArgumentsLike, state: StateLike, control: ControlLike, **_: object) -> None:
         """Before the evaluation and the save of this step."""
         self.best = BestInState.of(state)
         clock = self.clock
@@ -96,7 +96,7 @@ class GuardCallback(TrainerCallback):
             at_the_end = state.global_step >= state.max_steps or control.should_training_stop
             control.should_save = clock.is_due(state.global_step) or at_the_end or control.should_save
 
-    def on_epoch_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
+    def on_epoch_end(self, _args: ArgumentsLike, state: StateLike, control: ControlLike, **_: object) -> None:
         """Before the evaluation and the save of this epoch.
 
         Training that ends passes here too: the last chance to save its last step, where a callback after this one ended
@@ -107,7 +107,7 @@ class GuardCallback(TrainerCallback):
         if clock is not None and control.should_training_stop and clock.saved_step != state.global_step:
             control.should_save = True
 
-    def on_train_end(self, args: ArgumentsLike, state: StateLike, control: ControlLike, **kwargs: Any) -> None:
+    def on_train_end(self, _args: ArgumentsLike, _state: StateLike, _control: ControlLike, **_: object) -> None:
         """The best model is loaded after this, and the process may exit: nothing may be under way."""
         self._ended()
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from ckptkit.errors import LockHeld
 from ckptkit.guard.writers import replaced
@@ -76,8 +75,8 @@ def as_made(run: str, is_checkpoint: Callable[[str], bool]) -> Iterator[None]:
     Made before, it would be in the way of a writer that wants none to be there (Accelerate with automatic names).
     """
 
-    def by(original: Callable[..., Any]) -> Callable[..., Any]:
-        def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
+    def marking(original: Callable[..., object]) -> Callable[..., object]:
+        def mkdir(path: "str | os.PathLike[str]", *args: object, **kwargs: object) -> None:
             original(path, *args, **kwargs)
             with suppress(TypeError, ValueError):  # another kind of path than any of ours
                 parent, name = os.path.split(os.path.abspath(path))
@@ -86,5 +85,5 @@ def as_made(run: str, is_checkpoint: Callable[[str], bool]) -> Iterator[None]:
 
         return mkdir
 
-    with replaced(os, by, "mkdir"):
+    with replaced(os, marking, "mkdir"):
         yield

@@ -74,85 +74,103 @@ def guard(
     """
     if isinstance(trainer, (str, os.PathLike)):
         _require_unset(save_every=save_every is not None, keep_trials=keep_trials != "all")
-        return _of_a_loop(os.fspath(trainer), keep_last, keep_every, keep_best, on_full, on_full_timeout, trust)
+        run = _directory(os.fspath(trainer))
+        settings = settings_of_a_loop(run, keep_last, keep_every, keep_best, on_full, on_full_timeout, trust)
+        return _of_a_loop(os.path.realpath(run), settings)
+    settings = _settings_of_a_trainer(
+        trainer, keep_last, keep_every, keep_best, on_full, on_full_timeout, trust, save_every, keep_trials
+    )
+    return _of_a_trainer(trainer, settings)
+
+
+def _settings_of_a_trainer(
+    trainer: TrainerLike, keep_last: int | None, keep_every: int | None, keep_best: str | None, on_full: str,
+    on_full_timeout: float, trust: Sequence[str], save_every: str | float | None, keep_trials: str
+) -> GuardSettings:  # fmt: skip
+    """Given what was asked for, of whatever type a person gave it, return it checked. Raises UsageError."""
     _require_trainer(trainer)
-    arguments.one_of("on_full", on_full, ON_FULL)
-    arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
+    when_full = arguments.one_of("on_full", on_full, ON_FULL)
+    trials = arguments.one_of("keep_trials", keep_trials, KEEP_TRIALS)
     timeout = _timeout(on_full_timeout)
     limit, explicit = _keep_last(trainer, keep_last)
-    settings = GuardSettings(
-        Rules(limit, keep_best, keep_every), limit, explicit, on_full, timeout,
-        _trusted(trainer.args.output_dir, trust), _interval(save_every), keep_trials,
+    return GuardSettings(
+        Rules(limit, keep_best, keep_every), limit, explicit, when_full, timeout,
+        _trusted(trainer.args.output_dir, trust), _interval(save_every), trials,
     )  # fmt: skip
-    return _of_a_trainer(trainer, settings)
 
 
 def _of_a_trainer(trainer: TrainerLike, settings: GuardSettings) -> "Guard":
     """The one guard of a Trainer: the one that it has, with these settings, or a new one."""
     from ckptkit.guard.guard import Guard  # it needs transformers, and a loop of one's own does not
 
-    made: Guard | None = getattr(trainer, "_ckptkit_guard", None)
-    if made is not None:
-        made.change(settings)
-        return made
-    made = Guard(trainer, settings)
-    made.take_over()
-    return made
+    its_guard: Guard | None = getattr(trainer, "_ckptkit_guard", None)
+    if its_guard is not None:
+        its_guard.change(settings)
+        return its_guard
+    new_guard = Guard(trainer, settings)
+    new_guard.take_over()
+    return new_guard
 
 
 _loops: dict[str, LoopGuard] = {}  # by run: a cell of a notebook is run again
 
 
-def _of_a_loop(run: str, *asked: Any) -> LoopGuard:
-    """The guard of a loop that saves into this directory. Raises LockHeld."""
+def _of_a_loop(run: str, settings: GuardSettings) -> LoopGuard:
+    """The guard of a loop that saves into this directory, a real path. Raises LockHeld."""
+    if run in _loops:
+        _loops[run].change(settings)
+    else:
+        _loops[run] = LoopGuard(run, settings)
+    _loops[run].open()
+    return _loops[run]
+
+
+def _directory(run: str) -> str:
+    """The directory of a loop's checkpoints as it was named. Raises UsageError where no sweep would delete."""
     arguments.text("trainer", run, "must be a transformers.Trainer, or the directory of a loop's checkpoints")
     discover.refuse_system_directory(run)
-    settings, place = settings_of_a_loop(run, *asked), os.path.realpath(run)
-    if place in _loops:
-        _loops[place].change(settings)
-    else:
-        _loops[place] = LoopGuard(place, settings)
-    _loops[place].open()
-    return _loops[place]
+    return run
 
 
 def settings_of_a_loop(
     run: str,
-    keep_last: Any,
-    keep_every: Any,
-    keep_best: Any,
-    on_full: Any,
-    on_full_timeout: Any,
-    trust: Any,
+    keep_last: int | None,
+    keep_every: int | None,
+    keep_best: str | None,
+    on_full: str,
+    on_full_timeout: float,
+    trust: Sequence[str],
     best: str = "pin the best one instead: ckptkit.pin(path)",
 ) -> GuardSettings:
     """Given what was asked for without a Trainer, return it checked. Raises UsageError.
 
+    run: the directory of its checkpoints. The rest is as in `guard`, of whatever type a person gave it.
     best: what to do instead of keep_best: where nobody measured its metric, nothing would ever be deleted.
     """
     if keep_best is not None:
         raise UsageError(f"keep_best: a loop's checkpoints hold no metric; {best}")
-    arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
+    when_full = arguments.one_of("on_full", on_full, ON_FULL_OF_A_LOOP)
     timeout = _timeout(on_full_timeout)
     limit = DEFAULT_KEEP_LAST if keep_last is None else arguments.whole("keep_last", keep_last)
-    asked = Rules(limit, None, keep_every)
-    return GuardSettings(asked, limit, keep_last is not None, on_full, timeout, _trusted(run, trust))
+    loop_rules = Rules(limit, None, keep_every)
+    return GuardSettings(loop_rules, limit, keep_last is not None, when_full, timeout, _trusted(run, trust))
 
 
-def _require_unset(**given: bool) -> None:
-    for name, is_given in given.items():
-        if is_given:
+def _require_unset(**is_set: bool) -> None:
+    """Raise UsageError for the first of these arguments that is set."""
+    for name, is_it in is_set.items():
+        if is_it:
             raise UsageError(f"{name} is only for a transformers.Trainer: your own loop decides when it saves")
 
 
-def _timeout(seconds: Any) -> float:
+def _timeout(seconds: float) -> float:
     must = "must be a number of seconds, 0 or more"
     if arguments.number("on_full_timeout", seconds, must) > LONGEST_TIMEOUT:
         raise arguments.wrong("on_full_timeout", seconds, f"{must}, and at most {LONGEST_TIMEOUT:,.0f}")
     return float(seconds)
 
 
-def _interval(every: Any) -> float | None:
+def _interval(every: object) -> float | None:
     if every is None:
         return None
     if isinstance(every, str):
@@ -160,7 +178,7 @@ def _interval(every: Any) -> float | None:
     return arguments.number("save_every", every, "must be text such as '30m', or seconds above 0", zero=False)
 
 
-def _require_trainer(trainer: Any) -> None:
+def _require_trainer(trainer: object) -> None:
     if not callable(getattr(trainer, "_save_checkpoint", None)) or not hasattr(trainer, "args"):
         raise UsageError(f"guard() takes a transformers.Trainer or a child of it, not {type(trainer).__name__}")
     try:
@@ -181,12 +199,12 @@ def _keep_last(trainer: TrainerLike, asked: int | None) -> tuple[int, bool]:
     return arguments.whole("keep_last", own if asked is None else asked, must), True
 
 
-def _trusted(run: str, trust: Any) -> tuple[str, ...]:
-    """What was given here, else what the run's ckptkit.toml or the environment say."""
+def _trusted(run: str, trust: object) -> tuple[str, ...]:
+    """The patterns of this call, else those that the run's ckptkit.toml or the environment say."""
     from ckptkit.ops.read import trust_for
 
-    if given := _patterns(trust):
-        return given
+    if patterns := _patterns(trust):
+        return patterns
     try:
         return trust_for(run, ())
     except UsageError:
@@ -195,12 +213,15 @@ def _trusted(run: str, trust: Any) -> tuple[str, ...]:
         return ()
 
 
-def _patterns(trust: Any) -> tuple[str, ...]:
+def _is_pattern(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _patterns(trust: object) -> tuple[str, ...]:
     from ckptkit.config import parse_trust
 
-    is_list = isinstance(trust, Iterable) and not isinstance(trust, (str, bytes))
     try:
-        if not is_list or not all(isinstance(pattern, str) and pattern for pattern in trust):
+        if not isinstance(trust, Iterable) or isinstance(trust, (str, bytes)) or not all(map(_is_pattern, trust)):
             raise ValueError("must be a list of patterns, such as trust=['my_package.*']")
         return parse_trust(",".join(trust)) if trust else ()
     except ValueError as error:

@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
 
 from ckptkit import forecast
 from ckptkit.errors import CkptkitError, LockHeld
 from ckptkit.guard import ranks
 from ckptkit.guard.after_save import make_durable
 from ckptkit.guard.attempt import attempt
-from ckptkit.guard.room import LOCK_SECONDS, Room, short, warn
+from ckptkit.guard.messages import does_not_fit, warn
+from ckptkit.guard.ranks import Answer
+from ckptkit.guard.room import LOCK_SECONDS, Room
 from ckptkit.guard.slots import TrainerSlots
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
@@ -46,7 +47,7 @@ class FinalModel:
             self._first(partial(_give_up, directory, is_new, reason))
         return not reason
 
-    def _first(self, question: Callable[[], Any]) -> Any:
+    def _first(self, question: Callable[[], Answer]) -> Answer:
         """Ask each rank that looks after a disk; the first answer that says anything, on every rank."""
         answers = ranks.ask(question, self.leads)
         return next((answer for answer in answers if answer), answers[0])
@@ -60,7 +61,7 @@ class FinalModel:
                 waits = settings.on_full_timeout if settings.on_full == "wait" else 0.0
                 free = self.room.make(need, time.monotonic() + waits)
             if free < need:
-                return short(place, need, free)
+                return does_not_fit(place, need, free)
             os.makedirs(directory, exist_ok=True)
             remove_draft(os.path.join(directory, DRAFT))
         except OSError as error:
@@ -73,7 +74,7 @@ class FinalModel:
         for _ in range(2):
             with ExitStack() as held:
                 if locked := self._first(partial(_lock, self.room.run, held)):
-                    return str(locked)
+                    return locked
                 try:
                     fault = attempt(self.trainer, partial(self.trainer.save_model, draft), False, self.patience)
                 except StandsStill as error:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
 
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld
@@ -19,14 +18,16 @@ from ckptkit.guard.callback import Clock, GuardCallback, StateBefore, log
 from ckptkit.guard.claim import Hold, mark, unmark
 from ckptkit.guard.final_model import FinalModel
 from ckptkit.guard.keeper import Keeper
+from ckptkit.guard.messages import inform, warn
 from ckptkit.guard.resuming import newest
-from ckptkit.guard.room import LOCK_SECONDS, inform, warn
+from ckptkit.guard.room import LOCK_SECONDS
 from ckptkit.guard.rotation import Rotation
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import Slot, TrainerSlots, saves_its_own_way, strictest
-from ckptkit.guard.storage_errors import is_storage_error, told
+from ckptkit.guard.storage_errors import is_storage_error, one_line
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.trials import Trials, watched
+from ckptkit.model.events import SaveKind
 from ckptkit.model.reason import Reason
 from ckptkit.system import lock
 from ckptkit.system.timeout import StandsStill
@@ -47,9 +48,8 @@ class Guard(Keeper):
         self.callback = GuardCallback(self.began, self.wait)
         self._set_clock(settings)
         self._began_at = 0
-        self._original_save: Callable[..., Any] = trainer._save_checkpoint
-        self._original_train: Callable[..., Any] = trainer.train
-        self._original_push: Callable[..., Any] = trainer._push_from_checkpoint
+        self._original_save, self._original_train = trainer._save_checkpoint, trainer.train
+        self._original_push = trainer._push_from_checkpoint
         self._own_way = saves_its_own_way(trainer)
 
     def take_over(self) -> None:
@@ -100,7 +100,7 @@ class Guard(Keeper):
 
     # --- instead of Trainer.train ---------------------------------------------------------------------------------
 
-    def _train(self, *args: Any, **kwargs: Any) -> Any:
+    def _train(self, *args: object, **kwargs: object) -> object:
         """`resume_from_checkpoint=True` means the newest intact one, where the Trainer takes the highest number."""
         self.shares, process = False, os.getpid()
         fellows = frozenset(ranks.gather(process))
@@ -111,14 +111,16 @@ class Guard(Keeper):
             best = self.trials.best_so_far(trial)
             if self.leads:
                 self.disk.quietly(partial(self.trials.begin, trial, best))
-            args, kwargs = self._resumed(args, kwargs)
+            args, kwargs = self._with_checkpoint(args, kwargs)
             with self.rotation.in_force(), rotation.forgiven(self.trainer, self.disk.patience):
                 return self._original_train(*args, **kwargs)
         finally:
             if os.getpid() == process:  # else a fork of it, which shares our locks
                 self._leave()
 
-    def _resumed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _with_checkpoint(
+        self, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
         """What train() was called with, and where that says True the checkpoint to go on from."""
         if kwargs.get("resume_from_checkpoint", args[0] if args else None) is not True:
             return args, kwargs
@@ -170,7 +172,7 @@ class Guard(Keeper):
 
     # --- instead of Trainer._save_checkpoint ----------------------------------------------------------------------
 
-    def _save(self, model: Any, trial: Any = None, *args: Any, **kwargs: Any) -> None:
+    def _save(self, model: object, trial: object = None, *args: object, **kwargs: object) -> None:
         """Save one checkpoint. Returns normally also when it was skipped."""
         if self._saving:  # a signal's handler saves, while a save is under way
             warn(f"step {self.trainer.state.global_step} is already being saved")
@@ -185,7 +187,7 @@ class Guard(Keeper):
             self.disk.patience.interrupted = False
             raise KeyboardInterrupt
 
-    def _save_once(self, trial: Any, save: Callable[[], object]) -> None:
+    def _save_once(self, trial: object, save: Callable[[], object]) -> None:
         began, step = time.monotonic(), self.trainer.state.global_step
         name = f"checkpoint-{step}"
         until = began + self.settings.on_full_timeout
@@ -255,10 +257,10 @@ class Guard(Keeper):
 
     def _is_whole(self, name: str) -> bool:
         """Whether what failed was no more than what a Trainer does after its last file: several ranks begin again."""
-        found: list[bool] = []
+        answers: list[bool] = []
         if self._own_way and self.room.rotates and not ranks.together():
-            self.disk.quietly(lambda: found.append(self.room.sound(name)))
-        return any(found)
+            self.disk.quietly(lambda: answers.append(self.room.sound(name)))
+        return any(answers)
 
     def _complete(self, name: str) -> str:
         """Take the mark back; "" or the disk's word. One that is gone is not complete, but for a Trainer's own ways."""
@@ -269,7 +271,7 @@ class Guard(Keeper):
         except OSError as error:
             self._left_nothing = self._own_way and isinstance(error, FileNotFoundError)
             if not self._left_nothing:
-                return told(error)
+                return one_line(error)
             inform(f"{self.room.path(name)} is not there after its save: saved elsewhere, or not at all")
         return ""
 
@@ -303,7 +305,7 @@ class Guard(Keeper):
         weights = slot.action == "save" and self.slots.weights_fit()
         return Slot("weights-only", fault) if weights else self.slots.given_up(fault)
 
-    def _came_late(self, name: str, before: Any) -> None:
+    def _came_late(self, name: str, before: StateBefore) -> None:
         """A save that was given up ended after all. Training went on meanwhile: what it wrote is a mix of two steps."""
         with suppress(Exception):
             state = self.trainer.state
@@ -312,7 +314,7 @@ class Guard(Keeper):
         if self.room.discard(name):
             inform(f"{self.room.path(name)} deleted: its save was given up before it ended")
 
-    def _push(self, folder: str, *args: Any, **kwargs: Any) -> Any:
+    def _push(self, folder: str, *args: object, **kwargs: object) -> object:
         """The Trainer's, which may send all of the checkpoint to the Hub; its files are complete by then."""
         if self.leads:
             with suppress(OSError):  # it is tried again once the save is through
@@ -322,7 +324,9 @@ class Guard(Keeper):
         except Exception as error:
             if not is_storage_error(error):
                 raise
-            warn(f"{folder} could not be pushed to the Hub ({told(error)}); it is complete on disk, training goes on")
+            fault = one_line(error)
+            warn(f"{folder} could not be pushed to the Hub ({fault}); it is complete on disk, training goes on")
+            return None
 
     # --- after a save ---------------------------------------------------------------------------------------------
 
@@ -330,19 +334,19 @@ class Guard(Keeper):
         """What became of a save, to a person and to what follows it."""
         if slot.writes:
             if self.leads:
-                self.follow(name, slot.action, seconds)
+                self.follow(name, slot.kind, seconds)
             if self.main and slot.action == "weights-only":
                 warn(f"{self.room.path(name)} is saved weights-only: training can't be resumed from it ({slot.reason})")
         elif slot.action != "there":
             self.skipped += 1
             if self.main:
                 warn(f"step {self.trainer.state.global_step} is NOT saved, training goes on: {slot.reason}")
-            before = self.callback.best
-            if (metric := before.comes_back(self.trainer.state, name)) is not None and self.main:
-                stays = before.checkpoint or "none so far"
+            best = self.callback.best
+            if (metric := best.comes_back(self.trainer.state, name)) is not None and self.main:
+                stays = best.checkpoint or "none so far"
                 warn(f"{name} is the best so far ({metric}) but was not saved: the best one on disk is still {stays}")
 
-    def _look_at(self, name: str, kind: str) -> None:
+    def _look_at(self, name: str, kind: SaveKind) -> None:
         """The first ones tell as well whether this Trainer's can be judged."""
         super()._look_at(name, kind)
         self.rotation.look_at(name)

@@ -11,9 +11,11 @@ from ckptkit.guard import ranks
 from ckptkit.guard.after_save import FollowUp, FollowUps
 from ckptkit.guard.bounded_disk import Bounded
 from ckptkit.guard.claim import Hold
-from ckptkit.guard.room import SOURCE, Room, warn
+from ckptkit.guard.messages import warn
+from ckptkit.guard.room import SOURCE, Room
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import LoopSlots, Slots
+from ckptkit.model.events import SaveKind
 from ckptkit.ops.record import record_save
 from ckptkit.runs import discover
 from ckptkit.units import count, printable
@@ -57,7 +59,7 @@ class Keeper:
         with suppress(OSError):  # without it, other processes' sweeps alone don't know
             self.source.take(self.room.path(name))
 
-    def follow(self, name: str, kind: str, seconds: float) -> None:
+    def follow(self, name: str, kind: SaveKind, seconds: float) -> None:
         """What comes after a save, on a rank that looks after a disk. kind: save or weights-only.
 
         seconds: for which training stood still.
@@ -66,7 +68,7 @@ class Keeper:
         record = partial(_record, self.room.path(name), kind, seconds)
         self.follow_ups.start(FollowUp(self.room, name, partial(self._hold, name), record))
 
-    def _look_at(self, name: str, kind: str) -> None:
+    def _look_at(self, name: str, kind: SaveKind) -> None:
         """What it took is what the next one needs."""
         room = self.room
         room.written.add(name)
@@ -114,7 +116,7 @@ class LoopKeeper(Keeper):
         self._saved_last = step
 
 
-def _record(path: str, kind: str, seconds: float) -> None:
+def _record(path: str, kind: SaveKind, seconds: float) -> None:
     """Write a save into the history."""
     if fault := record_save(path, kind, seconds):
         warn(fault)

@@ -30,8 +30,10 @@ def lightning_guard(
     training goes on, and ModelCheckpoint deletes no older one for it. `latest(directory)` is what to go on from.
     Only the directories of ModelCheckpoint callbacks are looked after. Raises UsageError at once.
     """
-    asked = keep_last, keep_every, keep_best, on_full, on_full_timeout, trust
-    settings = settings_of_a_loop(os.curdir, *asked, best="set monitor= on ModelCheckpoint, whose best one stays")
+    settings = settings_of_a_loop(
+        os.curdir, keep_last, keep_every, keep_best, on_full, on_full_timeout, trust,
+        best="set monitor= on ModelCheckpoint, whose best one stays",
+    )  # fmt: skip
     from ckptkit.guard.lightning_callback import LightningGuard
 
     return LightningGuard(settings)

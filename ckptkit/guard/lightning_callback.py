@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ckptkit.guard import ranks
 from ckptkit.guard.loop import LoopGuard
+from ckptkit.guard.messages import warn
 from ckptkit.guard.resuming import is_checkpoint
-from ckptkit.guard.room import warn
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.reason import Reason
@@ -28,6 +28,9 @@ else:
     except ImportError:
         from pytorch_lightning import Callback, LightningModule, Trainer
 
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
 BEST = Reason("best", "the best so far, as Lightning's callback has it")
 LAST = Reason("callback-last", "the last one, as Lightning's callback has it")
 # What a ModelCheckpoint knows of the files that it wrote.
@@ -38,7 +41,7 @@ KNOWN = (
 
 
 class LightningGuard(Callback):
-    """Made by `ckptkit.lightning_guard()`; see there. skipped: saves that were not written."""
+    """Made by `ckptkit.lightning_guard()`, with Lightning's own names of hooks and their parameters."""
 
     def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
@@ -74,12 +77,12 @@ class LightningGuard(Callback):
         trainer._ckptkit_guard = self
         strategy = trainer.strategy
         trainer.save_checkpoint = partial(self._save, trainer, trainer.save_checkpoint)
-        strategy.save_checkpoint = partial(self._written, strategy.save_checkpoint)
-        strategy.remove_checkpoint = partial(self._removed, strategy.remove_checkpoint)
+        strategy.save_checkpoint = partial(self._write, strategy.save_checkpoint)
+        strategy.remove_checkpoint = partial(self._remove, strategy.remove_checkpoint)
         for callback in trainer.checkpoint_callbacks:
             for name in ("_save_topk_checkpoint", "_save_last_checkpoint"):
                 if hasattr(callback, name):
-                    setattr(callback, name, partial(self._taken_back, callback, getattr(callback, name)))
+                    setattr(callback, name, partial(self._take_back_failed, callback, getattr(callback, name)))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Training is over: wait for what goes on beside it."""
@@ -92,7 +95,14 @@ class LightningGuard(Callback):
 
     # --- in Lightning's place -----------------------------------------------------------------------------------------
 
-    def _save(self, trainer: Trainer, original: Callable[..., Any], filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def _save(
+        self,
+        trainer: Trainer,
+        original: Callable[..., object],
+        filepath: "str | os.PathLike[str]",
+        *args: object,
+        **kwargs: object,
+    ) -> None:
         """Of the Trainer, on every rank. Returns normally also when it was skipped."""
         path = os.path.realpath(filepath)
         if not self._is_ours(trainer, str(filepath), path):
@@ -103,11 +113,11 @@ class LightningGuard(Callback):
         # Lightning writes over one of that name itself: a file is written elsewhere and moved there.
         self._saving = Saving(guard, trainer.global_step, path, over=os.path.lexists(path))
         try:
-            self._failed |= not self._saving.run(lambda path: original(filepath, *args, **kwargs))
+            self._failed |= not self._saving.run(lambda _: original(filepath, *args, **kwargs))
         finally:
             self._saving = None
 
-    def _written(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def _write(self, original: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Of the strategy: an error waits until the Trainer's barrier behind it is passed."""
         try:
             original(*args, **kwargs)
@@ -115,7 +125,13 @@ class LightningGuard(Callback):
             if self._saving is None or not ranks.together() or not self._saving.hold(error):
                 raise
 
-    def _removed(self, original: Callable[..., Any], filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def _remove(
+        self,
+        original: Callable[..., object],
+        filepath: "str | os.PathLike[str]",
+        *args: object,
+        **kwargs: object,
+    ) -> None:
         """Of the strategy: what a ModelCheckpoint deletes after a save goes once that one is durable and intact."""
         guard = self._guards.get(os.path.dirname(os.path.realpath(filepath)))
         if self._failed:
@@ -130,7 +146,9 @@ class LightningGuard(Callback):
             guard.room.gone(name)
         original(filepath, *args, **kwargs)
 
-    def _taken_back(self, callback: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def _take_back_failed(
+        self, callback: "ModelCheckpoint", original: Callable[..., object], *args: object, **kwargs: object
+    ) -> None:
         """Of a ModelCheckpoint: what it knows is as before where its save failed."""
         before, self._failed = _known(callback), False
         original(*args, **kwargs)
@@ -140,10 +158,10 @@ class LightningGuard(Callback):
 
     # --- where --------------------------------------------------------------------------------------------------------
 
-    def _is_ours(self, trainer: Trainer, given: str, path: str) -> bool:
+    def _is_ours(self, trainer: Trainer, filepath: str, path: str) -> bool:
         """Whether a ModelCheckpoint saves there: what a person saves elsewhere is the person's."""
         directories = {os.path.realpath(c.dirpath) for c in trainer.checkpoint_callbacks if getattr(c, "dirpath", None)}
-        is_local = "://" not in given
+        is_local = "://" not in filepath
         return is_local and os.path.dirname(path) in directories and is_checkpoint(path)
 
     def _guard_of(self, directory: str) -> LoopGuard:
@@ -155,20 +173,22 @@ class LightningGuard(Callback):
         return self._guards[run]
 
 
-def _known(callback: Any) -> dict[str, Any]:
+def _known(callback: "ModelCheckpoint") -> dict[str, object]:
     own = {name: vars(callback)[name] for name in KNOWN if name in vars(callback)}
     return {name: dict(value) if isinstance(value, dict) else value for name, value in own.items()}
 
 
 def _protected(trainer: Trainer, run: str) -> dict[str, Reason]:
     """Names that no rule may take there: the best of each ModelCheckpoint, with save_top_k=K its K, and its last."""
-    found: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = {}
     for callback in trainer.checkpoint_callbacks:
         last = getattr(callback, "last_model_path", "")
-        found.update(dict.fromkeys((last, os.path.realpath(last)) if last else (), LAST))
+        reasons.update(dict.fromkeys((last, os.path.realpath(last)) if last else (), LAST))
         if getattr(callback, "monitor", None) is not None:
             every = list(callback.best_k_models) if getattr(callback, "save_top_k", 1) > 0 else []
-            found.update(dict.fromkeys([callback.best_model_path, *every], BEST))
+            reasons.update(dict.fromkeys([callback.best_model_path, *every], BEST))
     return {
-        os.path.basename(path): why for path, why in found.items() if os.path.dirname(os.path.realpath(path)) == run
+        os.path.basename(path): reason
+        for path, reason in reasons.items()
+        if os.path.dirname(os.path.realpath(path)) == run
     }

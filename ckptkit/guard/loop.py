@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from ckptkit.guard.claim import Hold
 from ckptkit.guard.keeper import LoopKeeper
+from ckptkit.guard.messages import inform
 from ckptkit.guard.resuming import newest, step_of
-from ckptkit.guard.room import inform
 from ckptkit.guard.rotation import bound
 from ckptkit.guard.saving import Saving
 from ckptkit.guard.settings import GuardSettings

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ckptkit.errors import CkptkitError
 
@@ -50,7 +50,7 @@ def ask(question: Callable[[], Answer], asked: bool) -> list[Answer]:
     for _, error in answers:
         if error is not None:
             raise error
-    return [value for value, _ in answers]
+    return [value for values, _ in answers for value in values]
 
 
 def in_turn(question: Callable[[], object], asked: bool) -> None:
@@ -62,13 +62,14 @@ def in_turn(question: Callable[[], object], asked: bool) -> None:
             ask(question, together() and rank == dist.get_rank())
 
 
-def _answer(question: Callable[[], object]) -> tuple[Any, Exception | None]:
+def _answer(question: Callable[[], Answer]) -> tuple[list[Answer], Exception | None]:
+    """The answer, alone in a list, or none and the error."""
     try:
-        return question(), None
+        return [question()], None
     except CkptkitError as error:
-        return None, error
+        return [], error
     except Exception as error:  # noqa: BLE001 - another rank may not be able to unpickle it
-        return None, RuntimeError(repr(error))
+        return [], RuntimeError(repr(error))
 
 
 def gather(value: Answer) -> list[Answer]:
@@ -77,6 +78,6 @@ def gather(value: Answer) -> list[Answer]:
         return [value]
     import torch.distributed as dist
 
-    boxes: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(boxes, value)
-    return boxes
+    values = [value] * dist.get_world_size()  # its own until the others' are there
+    dist.all_gather_object(values, value)
+    return values

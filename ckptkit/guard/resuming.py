@@ -6,7 +6,8 @@ from functools import partial
 from ckptkit import layouts
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.guard import ranks
-from ckptkit.guard.room import Room, inform, warn
+from ckptkit.guard.messages import inform, warn
+from ckptkit.guard.room import Room
 from ckptkit.model.checkpoint import SAVING, Judged
 from ckptkit.ops.latest import latest
 from ckptkit.ops.read import judge, scan, verify
@@ -22,11 +23,11 @@ def newest(room: Room, leads: bool, models_only: bool) -> str | None:
     models_only: the Trainer saves nothing but models, and goes on from those.
     A disk that can't be read raises too: nobody may guess that there is nothing. Every rank must call it.
     """
-    found: list[str | None] = ranks.ask(partial(_newest, room, models_only), leads)
-    path = min(found, key=step_of)
-    if any(step_of(other) != step_of(path) for other in found):
+    paths = ranks.ask(partial(_newest, room, models_only), leads)
+    path = min(paths, key=step_of)
+    if any(step_of(other) != step_of(path) for other in paths):
         if not path or not all(ranks.ask(partial(room.sound, os.path.basename(path)), leads)):
-            names = ", ".join(os.path.basename(other) if other else "none" for other in found)
+            names = ", ".join(os.path.basename(other) if other else "none" for other in paths)
             raise NoIntactCheckpoint(f"{room.run}: no intact checkpoint that all nodes have; the newest are: {names}")
         warn(f"{room.run}: the newest that all nodes have is {os.path.basename(path)}")
     line = f"resuming from {path}" if path else f"no checkpoint in {room.run} yet: starting at step 0"
@@ -54,15 +55,15 @@ def is_checkpoint(path: str) -> bool:
 
 def _intact(room: Room, models_only: bool) -> str:
     try:
-        found = latest(room.run, trust=room.settings.trust)
+        answer = latest(room.run, trust=room.settings.trust)
     except NoIntactCheckpoint:
         if models_only and (path := _model(room)):
             warn(f"{path} holds only a model (save_only_model): the optimizer starts from scratch")
             return path
         raise
-    for passed in found.passed_over:
-        warn(text.passed_over(passed.checkpoint, passed.reason.message))
-    return found.path
+    for skipped in answer.passed_over:
+        warn(text.passed_over(skipped.checkpoint, skipped.reason.message))
+    return answer.path
 
 
 def _model(room: Room) -> str:
@@ -80,7 +81,7 @@ def _unjudged(room: Room) -> str:
     judged = sorted(judge(scan(room.run), quiet=0), key=lambda j: -j.checkpoint.step)
     if room.rotates and any(j.verdict.intact or j.verdict.unread for j in judged):
         return ""
-    number = next((number for number, one in enumerate(judged) if _may_be_whole(one)), None)
+    number = next((number for number, each in enumerate(judged) if _may_be_whole(each)), None)
     if number is None:
         return ""
     for skipped in judged[:number]:

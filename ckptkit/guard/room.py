@@ -11,10 +11,12 @@ from contextlib import suppress
 
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoSuchRun
+from ckptkit.guard.messages import inform, warn
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.model.checkpoint import Checkpoint, Verdict
 from ckptkit.model.decision import Outcome, PrunePlan
 from ckptkit.model.reason import Reason, reason_words
+from ckptkit.model.thresholds import DAY
 from ckptkit.ops.discard import set_aside as ops_set_aside
 from ckptkit.ops.execute import settled_available_bytes
 from ckptkit.ops.preflight import preflight
@@ -28,7 +30,6 @@ from ckptkit.policy.keep import Rules, first_finding
 from ckptkit.render import text
 from ckptkit.runs import discover
 from ckptkit.system.volumes import available_bytes, free_bytes, nearest_directory, volume
-from ckptkit.units import human
 
 WHO = "the guard"  # in the history
 LOCK_SECONDS = 30.0  # a sweep from cron holds the lock for as long as it deletes
@@ -52,7 +53,7 @@ class Room:
         self.run, self.settings = run, settings
         self.rotates = True
         self.turn = threading.RLock()
-        self._told: frozenset[str] = frozenset()
+        self._failures: frozenset[str] = frozenset()  # as told after the last deletion
         self._begin()
 
     def _begin(self) -> None:
@@ -93,8 +94,8 @@ class Room:
         could be deleted. Where the volume does not say what is free, it is taken as enough. Raises TimeoutError.
         """
         while True:
-            known = self._free() is not None
-            deleted = self._prune_for(need, least, secured) if known else self._prune_for(0, 0, secured)
+            is_known = self._free() is not None
+            deleted = self._prune_for(need, least, secured) if is_known else self._prune_for(0, 0, secured)
             free = self._free()
             if free is None:  # nobody knows: the save is tried
                 return need
@@ -110,11 +111,11 @@ class Room:
         """Bytes that `make` could give a save, as far as can be told without deleting anything."""
         if self._free() is None:
             return need
-        made = self._plan(self.settings.before_a_save, need)
-        if secured and made and self.usable() + made.expected_freed_bytes < least:
+        plan = self._plan(self.settings.before_a_save, need)
+        if secured and plan and self.usable() + plan.expected_freed_bytes < least:
             secured()
-            made = self._plan(self.settings.before_a_save, need)
-        return self.usable() + (made.expected_freed_bytes if made else 0)
+            plan = self._plan(self.settings.before_a_save, need)
+        return self.usable() + (plan.expected_freed_bytes if plan else 0)
 
     def _free(self) -> int | None:
         """Bytes available; None where the volume does not say."""
@@ -125,14 +126,14 @@ class Room:
 
     def _prune_for(self, need: int, least: int | None, secured: Callable[[], None] | None) -> bool:
         rules, durable = self.settings.before_a_save, self.durable  # as the plan sees it, not as it is a moment later
-        made = self._plan(rules, need)
-        if secured and self._waits(made, need, durable):
+        plan = self._plan(rules, need)
+        if secured and self._waits(plan, need, durable):
             secured()
-            made = self._plan(rules, need)
+            plan = self._plan(rules, need)
         enough = need if least is None else least
-        if made and enough and self.usable() + made.expected_freed_bytes < enough:
+        if plan and enough and self.usable() + plan.expected_freed_bytes < enough:
             return self.prune(self.settings.rules)  # what is damaged, and what a killed sweep left
-        if self.not_durable and self._kept_until_secured(made):
+        if self.not_durable and self._kept_until_secured(plan):
             self._give_up_what_is_not_durable()
         return self.prune(rules, need)
 
@@ -142,24 +143,24 @@ class Room:
         if self.discard(name):
             inform(f"{self.path(name)} deleted: it might not survive a crash of the box; the next save replaces it")
 
-    def _waits(self, made: PrunePlan | None, need: int, durable: Mapping[str, Reason]) -> bool:
+    def _waits(self, plan: PrunePlan | None, need: int, durable: Mapping[str, Reason]) -> bool:
         """Whether more could go, or must, once the last save is known to be durable.
 
         durable: what was, before the plan was made. What goes by a plan that knew of none would stay a moment later,
         when the last save but one is the only one that is.
         """
-        if made is None:
+        if plan is None:
             return False
-        short = need > 0 and self.available() + made.expected_freed_bytes < need
-        first = not durable and any(d.verdict.intact for d in made.deletions)
-        return short or first or self._kept_until_secured(made)
+        is_short = need > 0 and self.available() + plan.expected_freed_bytes < need
+        is_first = not durable and any(d.verdict.intact for d in plan.deletions)
+        return is_short or is_first or self._kept_until_secured(plan)
 
-    def _kept_until_secured(self, made: PrunePlan | None) -> bool:
+    def _kept_until_secured(self, plan: PrunePlan | None) -> bool:
         """Whether one stays for nothing but that a restart needs it until a newer one is durable: it takes a place
         beyond the rules'.
         """
-        kept = (d.codes for d in made.decisions if d.action == "keep") if made else ()
-        return any(codes in ({DURABLE.code}, {SOURCE.code}) for codes in kept)
+        kept_for = (d.codes for d in plan.decisions if d.action == "keep") if plan else ()
+        return any(codes in ({DURABLE.code}, {SOURCE.code}) for codes in kept_for)
 
     def _plan(self, rules: Rules, need: int) -> PrunePlan | None:
         """What would go; None where nothing can be told, or where it is not the guard that prunes."""
@@ -184,7 +185,7 @@ class Room:
             try:
                 pruned = ops_prune(
                     self.run, rules, quiet=0, protected=self._protected(), yes=True, lock_timeout=LOCK_SECONDS,
-                    patient=not self._told,  # what was refused at the last save is not waited for at this one
+                    patient=not self._failures,  # what was refused at the last save is not waited for at this one
                     settle=False, trust=self.settings.trust, by=WHO, earlier=self.earlier, need_bytes=need,
                 )  # fmt: skip
             except (CkptkitError, OSError) as error:
@@ -202,8 +203,8 @@ class Room:
             inform(f"{decision.checkpoint.path} deleted: {reason_words(decision.reasons)}")
         # One of which the disk refused a file has lost its name all the same.
         self._forget(d.checkpoint.name for d in plan.deletions if not os.path.lexists(d.checkpoint.path))
-        stay = [f"{d.checkpoint.path} stays: {reason_words(d.reasons)}" for d in text.in_the_way(plan)]
-        self._tell_once([*stay, *text.failures(outcome)])
+        staying = [f"{d.checkpoint.path} stays: {reason_words(d.reasons)}" for d in text.in_the_way(plan)]
+        self._tell_once([*staying, *text.failures(outcome)])
         return bool(gone or (plan.leftovers and not outcome.failures))
 
     def _gives_back_late(self) -> bool:
@@ -309,16 +310,16 @@ class Room:
         """Tell of each checkpoint that was there at the last look and that somebody else deleted since."""
         with self.turn:
             with suppress(CkptkitError, OSError):
-                now = frozenset(c.name for c in discover.scan(self.run).checkpoints)
-                for name in sorted((self.known or frozenset()) - now, key=lambda name: (len(name), name)):
+                names = frozenset(c.name for c in discover.scan(self.run).checkpoints)
+                for name in sorted((self.known or frozenset()) - names, key=lambda name: (len(name), name)):
                     if self.rotates:
                         warn(f"{self.path(name)} was deleted by {self._whom(name)}, not by this guard")
-                self.known = now
+                self.known = names
 
     def _whom(self, name: str) -> str:
         """The last that the history knows to have deleted it; a callback that a person pasted is in no history."""
-        found, _ = deletions([self.run], time.time() - 86_400)
-        own = [gone for gone in found if gone.checkpoint == name and gone.run == self.run]
+        recent, _ = deletions([self.run], time.time() - DAY)
+        own = [gone for gone in recent if gone.checkpoint == name and gone.run == self.run]
         return f"{own[-1].program} (pid {own[-1].pid})" if own else "someone else"
 
     def gone(self, name: str) -> None:
@@ -336,20 +337,20 @@ class Room:
         """A training begins at this step: what lies above it is an earlier one's. chosen: whether keep_last was."""
         self.written.clear()
         with suppress(CkptkitError, OSError):
-            there = discover.scan(self.run).checkpoints
-            self.earlier = frozenset(c.name for c in there if c.step > step)
-            self.known = frozenset(c.name for c in there)
+            checkpoints = discover.scan(self.run).checkpoints
+            self.earlier = frozenset(c.name for c in checkpoints if c.step > step)
+            self.known = frozenset(c.name for c in checkpoints)
         if not chosen:
             self._protect_predating()
         self._preflight()
 
     def _protect_predating(self) -> None:
         """Nobody chose a limit, so what was there before and is more than the mass-delete rule allows stays."""
-        made = self._plan(self.settings.rules, 0)
-        if made is None:
+        plan = self._plan(self.settings.rules, 0)
+        if plan is None:
             return
-        going = [d.checkpoint.name for d in made.deletions if d.verdict.intact]
-        if len(going) > len(made.intact) // 2:
+        going = [d.checkpoint.name for d in plan.deletions if d.verdict.intact]
+        if len(going) > len(plan.intact) // 2:
             self.predating = dict.fromkeys(going, PREDATES)
             warn(f"{self.run}: {len(going)} older checkpoints stay; to delete them: {command('prune', self.run, '-y')}")
 
@@ -366,30 +367,6 @@ class Room:
     def _tell_once(self, lines: list[str]) -> None:
         """Tell each failure when it appears, not once a save for ever."""
         for line in lines:
-            if line not in self._told:
+            if line not in self._failures:
                 warn(line)
-        self._told = frozenset(lines)
-
-
-def short(path: str, need: int, free: int) -> str:
-    """The sentence for a save that does not fit."""
-    have = f"{human(free)} are available"
-    told = f"{path}: the save needs {human(need)}, {have} without deleting the last intact checkpoint"
-    return f"{told}; what fills the disk: {command('diskreport', path)}"
-
-
-def warn(line: str) -> None:
-    """Tell a person, on stderr by default; a log on the full disk must not end training."""
-    _log("WARNING", line)
-
-
-def inform(line: str) -> None:
-    """Tell in passing."""
-    _log("INFO", line)
-
-
-def _log(level: str, line: str) -> None:
-    from loguru import logger
-
-    with suppress(OSError):
-        logger.opt(depth=2).log(level, "{}", f"ckptkit: {line}")
+        self._failures = frozenset(lines)

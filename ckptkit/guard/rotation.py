@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
 
-from ckptkit.guard.room import Room, inform, warn
+from ckptkit.guard.messages import inform, warn
+from ckptkit.guard.room import Room
 from ckptkit.guard.settings import GuardSettings
-from ckptkit.guard.storage_errors import told
+from ckptkit.guard.storage_errors import one_line
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import Verdict
@@ -32,8 +32,7 @@ class Rotation:
 
     def limit(self) -> int | None:
         """The Trainer's own, as a person set it."""
-        limit: int | None = self.own_limit if self._in_force else self.trainer.args.save_total_limit
-        return limit
+        return self.own_limit if self._in_force else self.trainer.args.save_total_limit
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -50,9 +49,9 @@ class Rotation:
             yield
         finally:
             self._in_force = False
-            for one in (args, self.trainer.args):  # which a person may have replaced, or changed, meanwhile
-                if one.save_total_limit == self._meant():
-                    one.save_total_limit = self.own_limit
+            for each in (args, self.trainer.args):  # which a person may have replaced, or changed, meanwhile
+                if each.save_total_limit == self._meant():
+                    each.save_total_limit = self.own_limit
 
     def set(self, tells: bool) -> None:
         """Put it into effect, with the settings as they are now. tells: whether this rank looks after a disk."""
@@ -129,8 +128,8 @@ class Rotation:
             inform(f"{human(self.room.available())} available")
 
 
-def bound(settings: GuardSettings, best: Any) -> str:
-    """How many checkpoints there will be, for a person. best: what says which is the best one, if anything does."""
+def bound(settings: GuardSettings, best: str | None) -> str:
+    """How many checkpoints there will be, for a person. best: the metric by which one is the best, if there is one."""
     at_most = f"at most {max(2, settings.keep_last)} checkpoints on disk at any instant"
     more = ["the best one"] if best else []
     more += ["one with weights only"] if settings.on_full == "weights-only" else []
@@ -179,12 +178,12 @@ def forgiven(trainer: TrainerLike, patience: Patience) -> Iterator[None]:
         yield
 
 
-def _forgiving(patience: Patience, original: Callable[..., Any]) -> Callable[..., Any]:
-    def listed(*args: Any, **kwargs: Any) -> Any:
+def _forgiving(patience: Patience, original: Callable[..., object]) -> Callable[..., object]:
+    def sorted_checkpoints(*args: object, **kwargs: object) -> object:
         try:
             return patience.call(partial(original, *args, **kwargs))
         except OSError as error:
-            warn(f"the Trainer can't list its checkpoints: {told(error)}")
+            warn(f"the Trainer can't list its checkpoints: {one_line(error)}")
             return []
 
-    return listed
+    return sorted_checkpoints

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
+from types import TracebackType
 
 from ckptkit import arguments
 from ckptkit.errors import CkptkitError, LockHeld, UsageError
@@ -18,10 +18,12 @@ from ckptkit.guard import ranks
 from ckptkit.guard.attempt import Faults
 from ckptkit.guard.claim import as_made, mark, unmark
 from ckptkit.guard.keeper import LoopKeeper
+from ckptkit.guard.messages import inform, warn
+from ckptkit.guard.ranks import Answer
 from ckptkit.guard.resuming import is_checkpoint
-from ckptkit.guard.room import LOCK_SECONDS, inform, warn
+from ckptkit.guard.room import LOCK_SECONDS
 from ckptkit.guard.slots import Slot, strictest
-from ckptkit.guard.storage_errors import ENDS, broke_off, is_storage_error, told
+from ckptkit.guard.storage_errors import ENDS, broke_off, is_storage_error, one_line
 from ckptkit.runs import discover
 from ckptkit.system import lock
 
@@ -44,7 +46,7 @@ class Saving:
     ) -> None:
         """over: its writer writes over one of that name in a way of its own: that one is not removed before."""
         self.guard, self.step = guard, arguments.whole("step", step, "must be a whole number, 0 or more", least=0)
-        self.alone, self.over, self.named = alone, over, path is not None
+        self.alone, self.over, self.has_path = alone, over, path is not None
         self.path = os.path.abspath(os.fspath(path) if path is not None else guard.room.path(f"checkpoint-{step}"))
         self.saved, self.skipped = False, ""
         self._faults, self._held = Faults(), ExitStack()
@@ -73,7 +75,9 @@ class Saving:
         self._begin()
         return self.path
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if isinstance(error, ENDS):
             self._held.close()
             return False
@@ -140,10 +144,10 @@ class Saving:
     def _agreed(self, question: Callable[[], Slot]) -> Slot:
         return strictest(self._ask(question))
 
-    def _ask(self, question: Callable[[], Any]) -> list[Any]:
+    def _ask(self, question: Callable[[], Answer]) -> list[Answer]:
         return [question()] if self.alone else ranks.ask(question, self.leads)
 
-    def _gather(self, value: Any) -> list[Any]:
+    def _gather(self, value: Answer) -> list[Answer]:
         return [value] if self.alone else ranks.gather(value)
 
     def _choose(self) -> Slot:
@@ -208,7 +212,7 @@ class Saving:
 
     def _complete(self) -> str:
         """Take the mark back; "" or the disk's word."""
-        if not os.path.lexists(self.path) and not self.named and len(new := self._new()) == 1:
+        if not os.path.lexists(self.path) and not self.has_path and len(new := self._new()) == 1:
             self.path = self.guard.room.path(new[0])
         try:
             if os.path.isdir(self.path):
@@ -216,12 +220,12 @@ class Saving:
         except TimeoutError as hanging:
             return self.guard.disk.hung(str(hanging))
         except OSError as refused:
-            return told(refused)
+            return one_line(refused)
         return ""
 
     def _new(self) -> list[str]:
         """The checkpoints in the run that were not there before: this one, or if it was not named whatever came."""
-        if self.named or os.path.lexists(self.path):
+        if self.has_path or os.path.lexists(self.path):
             return [self.name] if self.name not in self._before and os.path.lexists(self.path) else []
         try:
             now = frozenset(os.listdir(self.guard.room.run)) - self._before

@@ -8,16 +8,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ckptkit import forecast
 from ckptkit.errors import CkptkitError
 from ckptkit.guard import save_size
-from ckptkit.guard.room import Room, short, warn
+from ckptkit.guard.messages import does_not_fit, warn
+from ckptkit.guard.room import Room
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.trainer_like import TrainerLike
+from ckptkit.model.events import SaveKind
 from ckptkit.ops.read import scan
 
+SlotAction = Literal["save", "weights-only", "there", "skip", "stop"]
 WRITES = ("save", "weights-only")
 # A save is tried where the bytes may suffice: one that fails is cleaned up and costs seconds, one refused is lost.
 # Below this share of the last save's bytes none will fit: its tensors alone are as large again.
@@ -28,15 +31,20 @@ STRICTEST = ("stop", "skip", "weights-only", "save", "there")
 
 
 class Slot(NamedTuple):
-    """action: save, weights-only, there (already), skip or stop; reason: why not wholly, "" where it is."""
+    """action: `there` is one that is there already. reason: why nothing or not all is saved, "" where all is."""
 
-    action: str
+    action: SlotAction
     reason: str = ""
 
     @property
     def writes(self) -> bool:
         """Whether something is to be written."""
         return self.action in WRITES
+
+    @property
+    def kind(self) -> SaveKind:
+        """What is written, where something is."""
+        return "weights-only" if self.action == "weights-only" else "save"
 
 
 def strictest(slots: Sequence[Slot]) -> Slot:
@@ -76,7 +84,7 @@ class Slots:
         """Whether a save of the weights alone is asked for instead of none, is one that can be judged, and may fit."""
         return False
 
-    def _may_be_smaller_than(self, free: int) -> bool:
+    def _may_be_smaller_than(self, _free_bytes: int) -> bool:
         """Whether a save is tried in so many bytes, though no older one goes for it."""
         return False
 
@@ -86,6 +94,7 @@ class Slots:
 
     @property
     def settings(self) -> GuardSettings:
+        """What was asked for, as it is now."""
         return self.room.settings
 
     def choose(self, name: str, until: float, secured: Callable[[], None] | None, over: bool = False) -> Slot:
@@ -140,7 +149,7 @@ class Slots:
     def _with_room(self, free: int) -> Slot:
         if free >= self.least() or self._may_be_smaller_than(free):
             return Slot("save")
-        reason = short(self.room.run, self.need(), free)
+        reason = does_not_fit(self.room.run, self.need(), free)
         if self.settings.on_full == "stop":
             return Slot("stop", f"{reason}; on_full is 'stop', so training ends here")
         return Slot("weights-only" if self.weights_fit() else "skip", reason)
@@ -182,7 +191,7 @@ class TrainerSlots(Slots):
         wanted = wanted and self.room.rotates and save_size.saves_model_alone(self.trainer)
         return wanted and self.room.usable() >= MAY_SUFFICE * sum(self.model_bytes())
 
-    def _may_be_smaller_than(self, free: int) -> bool:
+    def _may_be_smaller_than(self, free_bytes: int) -> bool:
         """Whether a save is tried in so many bytes, though no older one goes for it.
 
         A Trainer that writes the model in a way of its own may write less of it, or less than the last time.
@@ -191,7 +200,7 @@ class TrainerSlots(Slots):
         if not (vars(self.trainer).keys() & names or _overrides(self.trainer, names)):
             return False
         trained = self._measured(lambda: save_size.trained_bytes(self.trainer.model))
-        return free >= int(MAY_SUFFICE * (trained + self._state_bytes()))
+        return free_bytes >= int(MAY_SUFFICE * (trained + self._state_bytes()))
 
     def _asked_by_a_person(self) -> bool:
         return not self.trainer.is_in_train

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 # Rust's std::io::Error ends so; its older Debug form is `IoError(Os { code: 28, kind: StorageFull, ... })`; an error
 # that Rust itself makes has a kind and no number. Then torch's writer: caffe2/serialize/inline_container.cc.
@@ -49,23 +48,23 @@ def _of_a_write(link: BaseException, path: str) -> bool:
     return link.errno in BROKEN_OFF
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line, for a person: of a chain, the disk's own word."""
     links = list(chain(error))
-    named = (link for link in links if isinstance(link, OSError) and link.strerror)
-    own = next(named, None) or next(filter(_is_the_disks, links), error)
+    with_words = (link for link in links if isinstance(link, OSError) and link.strerror)
+    own = next(with_words, None) or next(filter(_is_the_disks, links), error)
     return " ".join((str(own) or repr(own)).split())
 
 
 def chain(error: BaseException, by_context: bool = True) -> Iterator[BaseException]:
     """The error, what it came from, and what each rank failed of where it says that (`CheckpointException`)."""
-    seen: set[int] = set()
+    passed: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
         link = todo.pop()
-        if link is None or id(link) in seen:
+        if link is None or id(link) in passed:
             continue
-        seen.add(id(link))
+        passed.add(id(link))
         yield link
         todo += [*_of_ranks(link), link.__cause__ or (link.__context__ if by_context else None)]
 
@@ -75,6 +74,6 @@ def _is_the_disks(link: BaseException) -> bool:
 
 
 def _of_ranks(error: BaseException) -> list[BaseException]:
-    failures: Any = getattr(error, "failures", None)
-    told = failures.values() if isinstance(failures, dict) else ()
-    return [each[0] for each in told if isinstance(each, tuple) and each and isinstance(each[0], BaseException)]
+    by_rank: object = getattr(error, "failures", None)
+    failures = by_rank.values() if isinstance(by_rank, dict) else ()
+    return [each[0] for each in failures if isinstance(each, tuple) and each and isinstance(each[0], BaseException)]

@@ -5,10 +5,11 @@ A child that replaces one of the methods is called as it is: see `slots.saves_it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from torch import Tensor
 
 
@@ -34,7 +35,7 @@ class StateLike(Protocol):
     max_steps: int
     best_metric: float | None
     best_model_checkpoint: str | None
-    stateful_callbacks: dict[str, Any]
+    stateful_callbacks: dict[str, object]
 
 
 class ControlLike(Protocol):
@@ -52,6 +53,34 @@ class ModelLike(Protocol):
         """What is trained, and what is frozen."""
         ...
 
+    def buffers(self) -> Iterable[Tensor]:
+        """What is saved beside them."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Both, by name; where ranks hold a part each, it may gather them."""
+        ...
+
+
+class AdaptedModelLike(ModelLike, Protocol):
+    """A peft model, as far as its size is measured."""
+
+    peft_config: Mapping[str, object]
+
+    def get_input_embeddings(self) -> object:
+        """Of the base model."""
+        ...
+
+    def get_output_embeddings(self) -> object:
+        """Of the base model; None where it has none."""
+        ...
+
+
+class AcceleratorLike(Protocol):
+    """`accelerate.Accelerator`; what `state` holds of FSDP and DeepSpeed are settings of theirs."""
+
+    state: Any
+
 
 class TrainerLike(Protocol):
     """The Trainer itself. With a leading underscore: its own private methods, which the guard replaces or calls."""
@@ -59,24 +88,24 @@ class TrainerLike(Protocol):
     args: ArgumentsLike
     state: StateLike
     control: ControlLike
-    model: Any
-    optimizer: Any
-    accelerator: Any
+    model: ModelLike
+    optimizer: object
+    accelerator: AcceleratorLike
     is_in_train: bool
-    train: Callable[..., Any]
-    save_model: Callable[..., Any]
-    _save_checkpoint: Callable[..., Any]
-    _push_from_checkpoint: Callable[..., Any]
-    _ckptkit_guard: Any
+    train: Callable[..., object]
+    save_model: Callable[..., object]
+    _save_checkpoint: Callable[..., object]
+    _push_from_checkpoint: Callable[..., object]
+    _ckptkit_guard: object
 
     def is_world_process_zero(self) -> bool:
         """Whether this is rank 0."""
         ...
 
-    def add_callback(self, callback: Any) -> None:
+    def add_callback(self, callback: object) -> None:
         """Be told of steps, epochs and ends."""
         ...
 
-    def _get_output_dir(self, trial: Any) -> str:
+    def _get_output_dir(self, trial: object) -> str:
         """The run of this trial of a search, or of this training."""
         ...

@@ -5,15 +5,36 @@ best, the search knows: Optuna's study, of which a trial is part (transformers `
 """
 
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint
 from ckptkit.guard import ranks
-from ckptkit.guard.room import LOCK_SECONDS, WHO, Room, inform, warn
+from ckptkit.guard.messages import inform, warn
+from ckptkit.guard.room import LOCK_SECONDS, WHO, Room
 from ckptkit.ops.prune import discard
 from ckptkit.ops.read import judge, scan
 from ckptkit.render import text
+
+
+class FrozenTrialLike(Protocol):
+    """A trial of Optuna's that ended."""
+
+    number: int
+
+
+class StudyLike(Protocol):
+    """Optuna's study. Either of these may ask a database."""
+
+    @property
+    def directions(self) -> Sequence[object]:
+        """One for each goal of the search."""
+        ...
+
+    @property
+    def best_trial(self) -> FrozenTrialLike:
+        """The best of those that ended. Raises ValueError where there is none."""
+        ...
 
 
 class BestTrial(NamedTuple):
@@ -30,23 +51,22 @@ class Trials:
         self.room = room
         self._runs: dict[int, str] = {}
         self._current: int | None = None
-        self._told: set[str] = set()
+        self._told_lines: set[str] = set()
 
     @property
     def _wanted(self) -> bool:
         return self.room.settings.keep_trials == "best"
 
-    def best_so_far(self, trial: Any) -> BestTrial:
+    def best_so_far(self, trial: object) -> BestTrial:
         """Given the trial that begins, return the best of those that ended, as rank 0 knows it: the study is there.
 
         Every rank must call it.
         """
         if trial is None or not self._wanted:
             return BestTrial(None)
-        best: BestTrial = ranks.decide(lambda: _of_study(getattr(trial, "study", None)))
-        return best
+        return ranks.decide(lambda: _of_study(getattr(trial, "study", None)))
 
-    def begin(self, trial: Any, best: BestTrial) -> None:
+    def begin(self, trial: object, best: BestTrial) -> None:
         """A trial begins, None where there is no search: the ones before it have ended."""
         self._current = getattr(trial, "number", None)
         if trial is None:
@@ -87,24 +107,24 @@ class Trials:
             return
         for checkpoint, _ in sorted(judged, key=lambda j: (j.verdict.intact, j.verdict.resumable, j.checkpoint.step)):
             try:
-                done = discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
+                outcome = discard(checkpoint.path, instead=best, lock_timeout=LOCK_SECONDS, by=WHO)
             except NoIntactCheckpoint:
                 self._tell_once(f"{checkpoint.path} stays: the best trial has no checkpoint as good")
             except (CkptkitError, OSError) as error:
                 self._tell_once(str(error), warn)
             else:
-                for failure in text.failures(done):
+                for failure in text.failures(outcome):
                     self._tell_once(failure, warn)
-                if done.deleted:
+                if outcome.deleted:
                     inform(f"{checkpoint.path} deleted: keep_trials='best', and its trial is not the best so far")
 
     def _tell_once(self, line: str, tell: Callable[[str], None] = inform) -> None:
-        if line not in self._told:
+        if line not in self._told_lines:
             tell(line)
-        self._told.add(line)
+        self._told_lines.add(line)
 
 
-def _of_study(study: Any) -> BestTrial:
+def _of_study(study: StudyLike | None) -> BestTrial:
     if study is None:
         return BestTrial(None, "keep_trials='best' needs Optuna, whose trials know which is the best")
     try:
@@ -117,10 +137,10 @@ def _of_study(study: Any) -> BestTrial:
         return BestTrial(None, f"the study does not tell which is the best ({error})")
 
 
-def watched(search: Callable[..., Any], ended: Callable[[int | None], object]) -> Callable[..., Any]:
+def watched(search: Callable[..., object], ended: Callable[[int | None], object]) -> Callable[..., object]:
     """The Trainer's own search, and what follows its end."""
 
-    def hyperparameter_search(*args: Any, **kwargs: Any) -> Any:
+    def hyperparameter_search(*args: object, **kwargs: object) -> object:
         best = search(*args, **kwargs)
         ended(ranks.decide(lambda: _number_of(best)))
         return best
@@ -128,7 +148,7 @@ def watched(search: Callable[..., Any], ended: Callable[[int | None], object]) -
     return hyperparameter_search
 
 
-def _number_of(best: Any) -> int | None:
+def _number_of(best: object) -> int | None:
     """Of transformers' BestRun; a list of them has no number, and those of others than Optuna are named otherwise."""
     number = getattr(best, "run_id", None)
     return int(number) if isinstance(number, str) and number.isdigit() else None

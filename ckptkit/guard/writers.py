@@ -7,24 +7,32 @@ import threading
 from collections.abc import Callable, Iterator, Sized
 from contextlib import ExitStack, contextmanager, suppress
 from types import MethodDescriptorType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from ckptkit.guard.storage_errors import is_storage_error
 
-Save = Callable[..., Any]
+Function = Callable[..., Any]  # of a library: what it takes and returns is the library's own
+
+
+class TokenizerLike(Protocol):
+    """A `tokenizers.Tokenizer`, as far as it is written."""
+
+    def to_str(self, pretty: bool) -> str:
+        """What tokenizer.json holds."""
+        ...
 
 
 class _Dispatch:
     """Stands in the place of a function, and passes each thread's calls to what is in force there."""
 
-    def __init__(self, original: Save) -> None:
+    def __init__(self, original: Function) -> None:
         self.original = original
-        self.by_thread: dict[int, Save] = {}
+        self.by_thread: dict[int, Function] = {}
 
-    def save(self) -> Save:
+    def save(self) -> Function:
         """As a function: a class binds no other callable."""
 
-        def save(*args: Any, **kwargs: Any) -> Any:
+        def save(*args: object, **kwargs: object) -> object:
             return self.by_thread.get(threading.get_ident(), self.original)(*args, **kwargs)
 
         return save
@@ -32,11 +40,13 @@ class _Dispatch:
 
 _turn = threading.Lock()
 
-_installed: dict[tuple[Any, str], tuple[_Dispatch, Save]] = {}  # trainings in several threads replace the same one
+_installed: dict[
+    tuple[object, str], tuple[_Dispatch, Function]
+] = {}  # trainings in several threads replace the same one
 
 
 @contextmanager
-def replaced(owner: Any, by: Callable[[Save], Save], name: str = "save") -> Iterator[None]:
+def replaced(owner: object, by: Callable[[Function], Function], name: str = "save") -> Iterator[None]:
     """In this thread, `owner.save` is what `by` makes of it; other threads' calls go to the real one.
 
     owner: a module or a class; one that can't be changed keeps its own. name: of another attribute, or of a built-in
@@ -58,7 +68,7 @@ def replaced(owner: Any, by: Callable[[Save], Save], name: str = "save") -> Iter
                 _put_back(owner, name)
 
 
-def _dispatch(owner: Any, name: str) -> _Dispatch:
+def _dispatch(owner: object, name: str) -> _Dispatch:
     """The one that is in place, or is put there now."""
     if (owner, name) not in _installed:
         dispatch = _Dispatch(getattr(owner, name, None) or getattr(builtins, name))
@@ -68,7 +78,7 @@ def _dispatch(owner: Any, name: str) -> _Dispatch:
     return _installed[owner, name][0]
 
 
-def _put_back(owner: Any, name: str) -> None:
+def _put_back(owner: object, name: str) -> None:
     """The real one, but where somebody else has put his own over it meanwhile."""
     dispatch, save = _installed.pop((owner, name))
     if getattr(owner, name) is save:
@@ -94,15 +104,16 @@ def in_python() -> Iterator[None]:
         yield
 
 
-def _original_of(owner: Any) -> Save:
+def _original_of(owner: object) -> Function:
     """What stood there before another training put its own in its place, or stands there."""
     with _turn:
         dispatch, save = _installed.get((owner, "save"), (None, None))
-        return dispatch.original if dispatch and owner.save is save else owner.save
+        current: Function = owner.save  # type: ignore[attr-defined]
+        return dispatch.original if dispatch and current is save else current
 
 
-def _torch(original: Save) -> Save:
-    def save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> Any:
+def _torch(original: Function) -> Function:
+    def save(obj: object, f: object, *args: object, **kwargs: object) -> object:
         if not isinstance(f, (str, os.PathLike)):
             return original(obj, f, *args, **kwargs)
         with open(f, "wb") as file:  # buffered: a raw one may write less than it is given, which torch does not notice
@@ -111,8 +122,8 @@ def _torch(original: Save) -> Save:
     return save
 
 
-def _tokenizer(_: Save) -> Save:
-    def save(tokenizer: Any, path: str, pretty: bool = True) -> None:  # the same bytes as its own
+def _tokenizer(_: Function) -> Function:
+    def save(tokenizer: TokenizerLike, path: str, pretty: bool = True) -> None:  # the same bytes as its own
         with open(path, "wb") as file:
             file.write(tokenizer.to_str(pretty=pretty).encode())
 
@@ -139,8 +150,8 @@ def held_back(held: Sized, hold: Hold) -> Iterator[None]:
         yield
 
 
-def _holding(original: Save, held: Sized, hold: Hold) -> Save:
-    def write(*args: Any, **kwargs: Any) -> Any:
+def _holding(original: Function, held: Sized, hold: Hold) -> Function:
+    def write(*args: object, **kwargs: object) -> object:
         if held:
             return None
         try:
@@ -154,8 +165,8 @@ def _holding(original: Save, held: Sized, hold: Hold) -> Save:
     return write
 
 
-def _opening(original: Save, held: Sized, hold: Hold) -> Save:
-    def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+def _opening(original: Function, held: Sized, hold: Hold) -> Function:
+    def opened(path: str, mode: str = "r", *args: object, **kwargs: object) -> object:
         return _File(original, (path, mode, *args), kwargs, held, hold) if "w" in mode else original(path, mode)
 
     return opened
@@ -164,15 +175,17 @@ def _opening(original: Save, held: Sized, hold: Hold) -> Save:
 class _File:
     """A small text file that is written in a `with`: what the disk refuses of it is held."""
 
-    def __init__(self, original: Save, args: Any, kwargs: Any, held: Sized, hold: Hold) -> None:
+    def __init__(
+        self, original: Function, args: tuple[object, ...], kwargs: dict[str, object], held: Sized, hold: Hold
+    ) -> None:
         self._write = _holding(self._whole, held, hold)
-        self._open: Callable[[], IO[Any]] = lambda: original(*args, **kwargs)
-        self._parts: list[Any] = []
+        self._open: Callable[[], IO[str]] = lambda: original(*args, **kwargs)
+        self._parts: list[str] = []
 
     def __enter__(self) -> "_File":
         return self
 
-    def write(self, part: Any) -> int:
+    def write(self, part: str) -> int:
         self._parts.append(part)
         return len(part)
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from ckptkit.guard.storage_errors import broke_off, is_storage_error, told
+from ckptkit.guard.storage_errors import broke_off, is_storage_error, one_line
 
 DISK = [
     OSError(errno.ENOSPC, "No space left on device"),
@@ -36,7 +36,7 @@ def test_what_the_disk_says_is_the_disks_also_behind_another_error(error):
     assert is_storage_error(error)
     with pytest.raises(ValueError, match="not saved") as outer:
         raised_again(error)
-    assert is_storage_error(outer.value) and told(outer.value) == " ".join(str(error).split())
+    assert is_storage_error(outer.value) and one_line(outer.value) == " ".join(str(error).split())
 
 
 @pytest.mark.parametrize("error", PROGRAM, ids=repr)
