@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ckptkit import calling
 from ckptkit.cli.output import Output, stop
 from ckptkit.cli.verbs import VERBS, load
 from ckptkit.errors import CkptkitError, DiskError, UsageError
 from ckptkit.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -57,8 +59,7 @@ def _run(verb: str, arguments: Sequence[str], output: Output) -> int:
     module = load(verb)
     options = module.parser(verb).parse_args(arguments)
     output.configure(options)
-    code: int = module.run(options, output)
-    return code
+    return module.run(options, output)
 
 
 def _without_verb(typed: str, arguments: Sequence[str]) -> NoReturn:

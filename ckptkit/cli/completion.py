@@ -1,11 +1,17 @@
 """ckptkit completion."""
 
-import argparse
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ckptkit import calling
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.manual import shells
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ckptkit.cli.output import Output
 
 EXAMPLES = """\
   eval "$({completion} bash)"          now; in ~/.bashrc: in each new shell
@@ -15,14 +21,14 @@ EXAMPLES = """\
 
 def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Print the script that completes verbs, flags, choices, files and runs when TAB is pressed. Changes nothing.",
         EXAMPLES,
         (0, 1, 2),
     )
-    made.add_argument("shell", choices=shells.NAMES, metavar="|".join(shells.NAMES), help="the shell that reads it")
-    return made
+    parser.add_argument("shell", choices=shells.NAMES, metavar="|".join(shells.NAMES), help="the shell that reads it")
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:

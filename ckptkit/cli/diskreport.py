@@ -1,22 +1,29 @@
 """ckptkit diskreport, and with --since or --audit what was recorded of the past."""
 
-import argparse
+from __future__ import annotations
+
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
-from ckptkit.ops.diskreport import Report, report, write_page
+from ckptkit.ops import record
+from ckptkit.ops.diskreport import report as ops_report
+from ckptkit.ops.diskreport import write_page
 from ckptkit.ops.monitor import duration
 from ckptkit.ops.read import rules_for, trust_for
-from ckptkit.ops.record import deletions, samples
 from ckptkit.render import audit, charts
 from ckptkit.units import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from ckptkit.cli.output import Output
+    from ckptkit.ops.diskreport import Report
 
 AUDIT_DAYS = "3650d"  # without --since
 EXAMPLES = """\
@@ -29,9 +36,9 @@ EXAMPLES = """\
   {diskreport} --audit RUN                what was deleted there: when, by whom and why"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Show what fills the disk. First what needs attention, each with the command that fixes it, and how much "
         "could be freed; then volumes, each run's checkpoints with what prune would do and why, the largest "
@@ -39,21 +46,21 @@ def parser(verb: str) -> argparse.ArgumentParser:
         EXAMPLES,
         (0, 1, 2, 3, 10),
     )
-    made.add_argument("paths", nargs="*", default=["."], metavar="PATH", help="runs, or directories above runs")
-    made.add_argument(
+    parser.add_argument("paths", nargs="*", default=["."], metavar="PATH", help="runs, or directories above runs")
+    parser.add_argument(
         "--no-eaters",
         action="store_true",
         help="skip the search for the largest directories and files (-q skips it too)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--depth", type=flags.count, default=3, metavar="N", help="list directories down to this depth (default 3)"
     )
     top = "list this many directories, and as many files (default 10)"
-    made.add_argument("--top", type=flags.count, default=10, metavar="N", help=top)
-    made.add_argument("--html", metavar="FILE", help="write the report to this file too, as a page for a browser")
-    flags.add_rules(made)
-    _add_the_past(made)
-    return made
+    parser.add_argument("--top", type=flags.count, default=10, metavar="N", help=top)
+    parser.add_argument("--html", metavar="FILE", help="write the report to this file too, as a page for a browser")
+    flags.add_rules(parser)
+    _add_past(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -67,27 +74,27 @@ def run(options: argparse.Namespace, output: Output) -> int:
     typed = flags.typed_rules(options)
     # Cron asks every few minutes and only wants what is red: no walk over a volume for that.
     depth = 0 if options.no_eaters or output.quiet else options.depth
-    with _progress(depth, output) as told:
-        found = report(
+    with _progress(depth, output) as progress:
+        report = ops_report(
             options.paths,
             lambda path: rules_for(path, typed, options.config),
             depth=depth,
             top=options.top,
-            told=told,
+            told=progress,
             trust_of=lambda path: trust_for(path, (), options.config),
         )
-    for path, fault in found.errors:
+    for path, fault in report.errors:
         output.message(printable(f"{path}: {fault}"))
-    _show(found, output)
-    written = _write(found, options.html, output) if options.html else 0
-    return 2 if found.errors else written
+    _show(report, output)
+    written = _write(report, options.html, output) if options.html else 0
+    return 2 if report.errors else written
 
 
-def _write(found: Report, path: str, output: Output) -> int:
+def _write(report: Report, path: str, output: Output) -> int:
     from ckptkit.render import html
 
     try:
-        write_page(path, html.page(found))
+        write_page(path, html.page(report))
     except OSError as error:
         output.message(printable(f"can't write {path}: {error.strerror}; the file is unchanged"))
         return 3
@@ -95,17 +102,17 @@ def _write(found: Report, path: str, output: Output) -> int:
     return 0
 
 
-def _show(found: Report, output: Output) -> None:
+def _show(report: Report, output: Output) -> None:
     if output.json:
         from ckptkit.render import json
 
-        output.document(json.reported(found))
+        output.document(json.reported(report))
         return
-    if output.quiet and not any(flag.level == "red" for flag in found.flags):
+    if output.quiet and not any(flag.level == "red" for flag in report.flags):
         return
     from ckptkit.render.board import board
 
-    output.result(board(found, output.use_colour(), columns()))
+    output.result(board(report, output.use_colour(), columns()))
 
 
 def columns() -> int | None:
@@ -115,34 +122,34 @@ def columns() -> int | None:
 
 
 @contextmanager
-def _progress(depth: int, output: Output) -> "Iterator[Any]":
+def _progress(depth: int, output: Output) -> Iterator[Callable[[int, str], None] | None]:
     """Yield what takes the walk's progress, or None where nobody is at a terminal."""
     if not depth or not output.shows_progress():
         yield None
         return
     from ckptkit.cli.terminal import spinner
 
-    with spinner() as told:
-        yield told
+    with spinner() as progress:
+        yield progress
 
 
-def _add_the_past(made: argparse.ArgumentParser) -> None:
+def _add_past(parser: argparse.ArgumentParser) -> None:
     """Add the flags; with one of them the report is about the past."""
-    group = made.add_argument_group("the past (as monitor, prune and the guard recorded it)")
+    group = parser.add_argument_group("the past (as monitor, prune and the guard recorded it)")
     group.add_argument("--since", metavar="DURATION", help="show how full the disk was over the last 24h, 7d, ...")
-    audited = "list each deletion: when, by whom, why and how large (--since limits it)"
-    group.add_argument("--audit", action="store_true", help=audited)
+    audit_help = "list each deletion: when, by whom, why and how large (--since limits it)"
+    group.add_argument("--audit", action="store_true", help=audit_help)
 
 
 def _tell_the_past(options: argparse.Namespace, output: Output) -> int:
     """Show the past, also of paths that are gone. Exit 3 if the history can't be read."""
     since = time.time() - duration("since", options.since or AUDIT_DAYS)
     if options.audit:
-        gone, fault = deletions(options.paths, since)
-        page, document = audit.page(gone), audit.document(gone)
+        deletions, fault = record.deletions(options.paths, since)
+        page, document = audit.page(deletions), audit.document(deletions)
     else:
-        taken, fault = samples(options.paths, since)
-        page, document = charts.page(taken, since, columns()), charts.document(taken, since)
+        samples, fault = record.samples(options.paths, since)
+        page, document = charts.page(samples, since, columns()), charts.document(samples, since)
     if fault:
         output.message(printable(fault))
     output.result(page)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ckptkit import calling
 from ckptkit.cli.verbs import VERBS, load
 from ckptkit.manual import page
 from ckptkit.manual.verb_facts import Example, Group, Option, VerbPage, examples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ckptkit.cli.verbs import VerbParser
 
 NARROWEST, WIDEST, PIPE = 40, 110, 80  # columns
 GROUPS = {
@@ -28,17 +32,6 @@ LINES = (
     ("{prune} RUN --dry-run", "what would be deleted, and why; touches nothing"),
     ("ckptkit.guard(trainer)", "the line in a training script that prevents it"),
 )
-
-
-class HelpSource(Protocol):
-    """What a page needs of a verb's parser."""
-
-    verb: str
-    examples: str
-    exits: tuple[tuple[int, str], ...]
-    common: argparse._ArgumentGroup
-    description: str | None
-    _action_groups: list[argparse._ArgumentGroup]
 
 
 def columns() -> int:
@@ -61,10 +54,10 @@ def overview(verbs: Mapping[str, str]) -> str:
 
 def lines(verbs: Iterable[str]) -> tuple[Example, ...]:
     """The three lines to know, as the person calls us."""
-    return tuple(Example(named(command, verbs), comment) for command, comment in LINES)
+    return tuple(Example(as_called(command, verbs), comment) for command, comment in LINES)
 
 
-def named(command: str, verbs: Iterable[str]) -> str:
+def as_called(command: str, verbs: Iterable[str]) -> str:
     """The command with each {verb} as the person calls it."""
     for verb in verbs:
         if f"{{{verb}}}" in command:
@@ -72,7 +65,7 @@ def named(command: str, verbs: Iterable[str]) -> str:
     return command
 
 
-def facts(parser: HelpSource) -> VerbPage:
+def facts(parser: VerbParser) -> VerbPage:
     """What a verb's parser knows, as the pages tell it."""
     groups = [Group(_title(group), _flags(group, True)) for group in _ordered(parser)]
     return VerbPage(
@@ -82,12 +75,12 @@ def facts(parser: HelpSource) -> VerbPage:
         description=" ".join((parser.description or "").split()),
         arguments=tuple(flag for group in _ordered(parser) for flag in _flags(group, False)),
         groups=tuple(group for group in groups if group.flags),
-        examples=tuple(Example(named(e.command, VERBS), e.comment) for e in examples(parser.examples)),
+        examples=tuple(Example(as_called(e.command, VERBS), e.comment) for e in examples(parser.examples)),
         exits=parser.exits,
     )
 
 
-def _ordered(parser: HelpSource) -> list[argparse._ArgumentGroup]:
+def _ordered(parser: VerbParser) -> list[argparse._ArgumentGroup]:
     """The groups of a parser, those flags that all verbs take last."""
     return sorted(parser._action_groups, key=lambda group: group is parser.common)
 

@@ -9,12 +9,14 @@ import os
 import re
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from loguru import Logger
 
 ROTATION = "10 MB"
 ROTATED_FILES = 5
@@ -25,7 +27,7 @@ LONGEST_START = 64  # bytes, enough for what the pattern asks for
 ROTATED = r"\.[0-9]{4}-[0-9]{2}-[0-9]{2}_[0-9]{2}-[0-9]{2}-[0-9]{2}_[0-9]{6}(\.[0-9]+)?"  # what loguru puts in between
 
 
-def open_log(path: str, dry_run: bool) -> Any:
+def open_log(path: str, dry_run: bool) -> Logger:
     """Given the file that --log-to names, return loguru's logger that writes there, and there alone.
 
     dry_run: append only; nothing is rotated or deleted.

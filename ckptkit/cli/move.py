@@ -1,17 +1,23 @@
-"""bin/move."""
+"""ckptkit move."""
 
-import argparse
+from __future__ import annotations
+
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from ckptkit.cli import options as flags
 from ckptkit.cli import terminal
-from ckptkit.cli.output import Output
-from ckptkit.model.checkpoint import Checkpoint
-from ckptkit.model.decision import Moved
 from ckptkit.ops.move import destination
 from ckptkit.ops.move import move as ops_move
 from ckptkit.ops.read import bytes_at, rules_for, trust_for
 from ckptkit.render import move
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ckptkit.cli.output import Output
+    from ckptkit.model.checkpoint import Checkpoint
+    from ckptkit.model.decision import Moved
 
 EXAMPLES = """\
   {move} RUN /mnt/second/RUN --dry-run          what would be copied, and whether it fits
@@ -20,9 +26,9 @@ EXAMPLES = """\
   {move} RUN /mnt/second/RUN --delete-source    then delete here what is proved there"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Copy a run's intact checkpoints to another volume or another box: the newest that can be resumed from first, "
         "then what the rules keep. Each is proved there, then the line that resumes there is printed. "
@@ -30,20 +36,20 @@ def parser(verb: str) -> argparse.ArgumentParser:
         EXAMPLES,
         (0, 1, 2, 3, 4, 5, 10, 11, 75),
     )
-    made.add_argument("run", metavar="RUN", help="the Trainer's output_dir")
-    made.add_argument("dest", metavar="DEST", help="the run's new directory on another volume, or ssh:HOST:PATH")
-    made.add_argument("-n", "--dry-run", action="store_true", help="print the plan; touches nothing here or there")
-    made.add_argument(
+    parser.add_argument("run", metavar="RUN", help="the Trainer's output_dir")
+    parser.add_argument("dest", metavar="DEST", help="the run's new directory on another volume, or ssh:HOST:PATH")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print the plan; touches nothing here or there")
+    parser.add_argument(
         "--delete-source", action="store_true",
         help="then delete from RUN what is proved at DEST; nothing that is pinned or open, or while a training runs",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--ssh-command", default="", metavar="COMMAND", help="how to call ssh, such as 'ssh -p 2222' (or RSYNC_RSH)"
     )
-    flags.add_lock(made)
-    flags.add_config(flags.add_keeping(made))
-    flags.add_trust(made)
-    return made
+    flags.add_lock(parser)
+    flags.add_config(flags.add_keeping(parser))
+    flags.add_trust(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -53,10 +59,10 @@ def run(options: argparse.Namespace, output: Output) -> int:
     shown = output.shows_progress() and not options.dry_run
     remote = options.dest.startswith("ssh:")
     size = bytes_at(options.run) if shown and not remote else 0
-    with terminal.bar(size) if size else nullcontext() as told:
+    with terminal.bar(size) if size else nullcontext() as progress:
         place = destination(
             options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
-            trust=trust, told=told or (lambda count: None), lock_timeout=options.lock_timeout,
+            trust=trust, told=progress or (lambda _: None), lock_timeout=options.lock_timeout,
         )  # fmt: skip
         moved = ops_move(
             options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,

@@ -61,8 +61,8 @@ class Parser(argparse.ArgumentParser):
             from ckptkit.ops.read import unnamed
 
             raise UsageError(f"missing: RUN; {unnamed()}")
-        told = f"missing: {self._described(missing)}" if missing else message.removeprefix("argument ")
-        raise UsageError(f"{told}; see {command(self.verb, '--help')}")
+        fault = f"missing: {self._described(missing)}" if missing else message.removeprefix("argument ")
+        raise UsageError(f"{fault}; see {command(self.verb, '--help')}")
 
     def _described(self, missing: str) -> str:
         """Given names of arguments as argparse lists them, return each with what it is."""
@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 
         return page.text(help_pages.facts(self), help_pages.columns())
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             from ckptkit.cli import suggest
 
@@ -96,13 +96,13 @@ class Parser(argparse.ArgumentParser):
         name = word.split("=", 1)[0]
         self.error(f"no such flag: {name}{suggest.ask(suggest.flag(name, shown))}")
 
-    def _print_message(self, message: str, file: Any = None) -> None:
+    def _print_message(self, message: str, *_: object) -> None:
         """A page that nobody reads to its end is no fault; one that a full disk refuses is."""
         stop(0, message.rstrip("\n"))
 
 
 class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+    def __call__(self, *_: object) -> None:
         from ckptkit.version import __version__
 
         stop(0, f"ckptkit {__version__}")
@@ -115,12 +115,12 @@ def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], r
     codes: its exit codes. reads_log: it has a --log FILE of its own, the training's.
     """
     # With no width given argparse asks shutil for the terminal's at each flag, which loads four compression libraries.
-    made = Parser(
+    parser = Parser(
         prog=verb, description=description, allow_abbrev=False, add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80),
     )  # fmt: skip
-    made.verb, made.examples, made.exits = verb, examples, tuple((code, EXIT_CODES[code]) for code in codes)
-    made.common = group = made.add_argument_group("flags of every verb")
+    parser.verb, parser.examples, parser.exits = verb, examples, tuple((code, EXIT_CODES[code]) for code in codes)
+    parser.common = group = parser.add_argument_group("flags of every verb")
     group.add_argument("-q", "--quiet", action="store_true", help="say nothing when all went well (cron)")
     group.add_argument("-v", "--verbose", action="store_true", help="say more")
     group.add_argument("--json", action="store_true", help=f"one JSON document, schema ckptkit.{verb}/1")
@@ -131,8 +131,8 @@ def parser(verb: str, description: str, examples: str, codes: tuple[int, ...], r
     group.add_argument("-h", "--help", action="help", help="show this page")
     group.add_argument("--version", action=_Version, nargs=0, help="show the version")
     if not reads_log:
-        made.add_argument("--log", nargs="?", action=_Renamed, help=argparse.SUPPRESS)
-    return made
+        parser.add_argument("--log", nargs="?", action=_Renamed, help=argparse.SUPPRESS)
+    return parser
 
 
 class _Renamed(argparse.Action):
@@ -145,22 +145,22 @@ class _Renamed(argparse.Action):
 CONFIG = "read this instead of RUN/ckptkit.toml"
 
 
-def add_deleting(made: argparse.ArgumentParser) -> None:
+def add_deleting(parser: argparse.ArgumentParser) -> None:
     """The flags of verbs that delete by the rules."""
-    add_acting(made, "let a mass deletion through")
-    add_rules(made)
+    add_acting(parser, "let a mass deletion through")
+    add_rules(parser)
 
 
-def add_acting(made: argparse.ArgumentParser, yes: str) -> None:
+def add_acting(parser: argparse.ArgumentParser, yes: str) -> None:
     """The flags of verbs that remove something by a plan. yes: what -y lets through."""
-    made.add_argument("-n", "--dry-run", action="store_true", help="the same plan, not executed; touches nothing")
-    made.add_argument("-y", "--yes", action="store_true", help=yes)
-    add_lock(made)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="the same plan, not executed; touches nothing")
+    parser.add_argument("-y", "--yes", action="store_true", help=yes)
+    add_lock(parser)
 
 
-def add_lock(made: argparse.ArgumentParser) -> None:
+def add_lock(parser: argparse.ArgumentParser) -> None:
     """The flag of verbs that change a run."""
-    made.add_argument(
+    parser.add_argument(
         "--lock-timeout", type=seconds, default=0.0, metavar="SECONDS", help="wait that long for another sweep"
     )
 
@@ -187,17 +187,17 @@ def count(text: str) -> int:
     return value
 
 
-def add_rules(made: argparse.ArgumentParser, config: str = CONFIG) -> None:
+def add_rules(parser: argparse.ArgumentParser, config: str = CONFIG) -> None:
     """The keep rules. A checkpoint goes only if every rule releases it. config: what --config is for."""
-    group = add_keeping(made)
+    group = add_keeping(parser)
     group.add_argument("--free-target", metavar="SIZE|PCT%", help="with N..M: go down to N only until so much is free")
     group.add_argument("--max-delete", metavar="N", help="let at most N intact ones go; more need a yes (25)")
     add_config(group, config)
 
 
-def add_keeping(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_keeping(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """The rules that say what is kept, without those about deleting the rest. Returns their group."""
-    group = made.add_argument_group("rules (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
+    group = parser.add_argument_group("rules (defaults < RUN/ckptkit.toml < CKPTKIT_* < flags)")
     group.add_argument("--keep-last", metavar="N[..M]", help="the newest N (default 2); N..M with --free-target")
     group.add_argument("--keep-best", metavar="METRIC[:min|max][=N]", help="the best N by a logged metric")
     group.add_argument("--keep-every", metavar="STEPS", help="those at multiples of STEPS")
@@ -205,31 +205,33 @@ def add_keeping(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
-def add_unknown(made: argparse._ActionsContainer) -> None:
+def add_unknown(container: argparse._ActionsContainer) -> None:
     """The flag of verbs that say whether training can go on."""
-    made.add_argument(
+    container.add_argument(
         "--skip-unknown",
         action="store_true",
         help="go on although the newest checkpoint can't be judged; leave it there",
     )
 
 
-def add_trust(made: argparse._ActionsContainer) -> None:
+def add_trust(container: argparse._ActionsContainer) -> None:
     """The flag of verbs that look at what a pickle would call."""
-    made.add_argument(
+    container.add_argument(
         "--trust", action="append", default=[], metavar="PATTERN",
         help="names that a pickle may call although no framework allows it, such as 'pkg.*'; may be repeated",
     )  # fmt: skip
 
 
-def add_nonfinite(made: argparse._ActionsContainer) -> None:
+def add_nonfinite(container: argparse._ActionsContainer) -> None:
     """The flag of verbs that choose what training goes on from."""
-    made.add_argument("--allow-nonfinite", action="store_true", help="also one whose weights became NaN or infinite")
+    container.add_argument(
+        "--allow-nonfinite", action="store_true", help="also one whose weights became NaN or infinite"
+    )
 
 
-def add_config(made: argparse._ActionsContainer, config: str = CONFIG) -> None:
+def add_config(container: argparse._ActionsContainer, config: str = CONFIG) -> None:
     """The flag of verbs that have settings."""
-    made.add_argument("--config", metavar="FILE", help=config)
+    container.add_argument("--config", metavar="FILE", help=config)
 
 
 def typed_rules(options: argparse.Namespace) -> dict[str, str | None]:

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from contextlib import suppress
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Literal, NoReturn, TextIO
 
-from ckptkit.errors import CkptkitError
+from ckptkit.errors import LockHeld
 from ckptkit.units import printable
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from loguru import Logger
+
+    from ckptkit.errors import CkptkitError
+    from ckptkit.render.json import Document
 
 
 class Output:
-    """One call's voice."""
+    """One call's voice. verb: the one that was typed. json: say one JSON document, and nothing else on stdout."""
 
     def __init__(self, verb: str, json: bool) -> None:
         self.verb, self.json = verb, json
         self.quiet = self.verbose = False
         self.colour: bool | None = None
         self._unsaid: list[tuple[TextIO, str]] = []
-        self._log: Any = None
+        self._log: Logger | None = None
         for stream in (sys.stdout, sys.stderr):
             # A name in an unknown encoding must not end a sweep; `reconfigure` exists on every real stream.
             getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -67,7 +74,7 @@ class Output:
         if self.verbose:
             self.message(text)
 
-    def document(self, content: dict[str, Any]) -> None:
+    def document(self, content: Document) -> None:
         """Say the one JSON document of a call, under --json."""
         if self.json:
             import json
@@ -83,7 +90,7 @@ class Output:
     def refusal(self, error: CkptkitError) -> None:
         """Say why a run, or all of a call, was left as it is. -q leaves out that a guarded save is running there."""
         line = printable(str(error))
-        if self.quiet and getattr(error, "saving", False):
+        if self.quiet and isinstance(error, LockHeld) and error.saving:
             self._record("INFO", line)
         else:
             self.message(line)
@@ -115,10 +122,10 @@ class Output:
         """Whether a person at the terminal says yes; anything else, and the end of input, is a no."""
         print(f"{self.verb}: {question} [y/N] ", end="", file=sys.stderr, flush=True)
         try:
-            said = sys.stdin.readline()
-            if not said.endswith("\n"):  # the end of input: what is said next begins a line
+            line = sys.stdin.readline()
+            if not line.endswith("\n"):  # the end of input: what is said next begins a line
                 print(file=sys.stderr, flush=True)
-            answer = said.strip().lower() in ("y", "yes")
+            answer = line.strip().lower() in ("y", "yes")
         except (OSError, ValueError):  # the terminal is gone, or what was typed is no text
             answer = False
         self._record("WARNING", f"{question} {'yes' if answer else 'no'}")
@@ -149,7 +156,7 @@ class Output:
         except (OSError, ImportError) as error:
             self.message(f"--log-to {path!r}: {error}; going on without it")
 
-    def _record(self, level: str, text: str) -> None:
+    def _record(self, level: Literal["INFO", "WARNING"], text: str) -> None:
         if self._log is not None:
             with suppress(OSError):  # a full disk: the line waits in the file's buffer for what the sweep frees
                 self._log.log(level, "{}", f"{self.verb}: {text}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
 from ckptkit.ops import plan as planning
 from ckptkit.render import plan
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ckptkit.cli.output import Output
 
 EXAMPLES = """\
   {plan} --params 8B --lora-rank 64 --max-steps 28000 --save-steps 1000 --volume 100G --other 70G
@@ -17,9 +21,9 @@ EXAMPLES = """\
   {plan} --from RUN --max-steps 28000 --save-steps 1000        measure a real checkpoint"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Before a training starts, say whether its checkpoints will fit on the disk: the size of one, the most that "
         "is used with the guard and with the Trainer alone, the step at which the disk is full, and settings that "
@@ -27,9 +31,9 @@ def parser(verb: str) -> argparse.ArgumentParser:
         EXAMPLES,
         (0, 1, 2, 4, 5, 10),
     )
-    _add_model(made)
-    _add_steps(made)
-    where = made.add_argument_group("volume")
+    _add_model(parser)
+    _add_steps(parser)
+    where = parser.add_argument_group("volume")
     where.add_argument("--volume", metavar="SIZE", help="its size (default: the volume of this directory)")
     where.add_argument("--other", metavar="SIZE", help="other data on it (default: what is there now; 0 with --volume)")
     where.add_argument(
@@ -38,15 +42,15 @@ def parser(verb: str) -> argparse.ArgumentParser:
     where.add_argument(
         "--hours", type=flags.seconds, default=24.0, metavar="HOURS", help="how long you rent it (default 24)"
     )
-    return made
+    return parser
 
 
-def _add_model(made: argparse.ArgumentParser) -> None:
-    model = made.add_argument_group("model (one of the three)").add_mutually_exclusive_group(required=True)
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model (one of the three)").add_mutually_exclusive_group(required=True)
     model.add_argument("--model", metavar="PATH", help="its directory, config.json, index, or .safetensors file")
     model.add_argument("--params", metavar="8B", help="only a number of parameters: gives approximate sizes")
     model.add_argument("--from", dest="run", metavar="RUN", help="measure the newest intact checkpoint of this run")
-    how = made.add_argument_group("training")
+    how = parser.add_argument_group("training")
     how.add_argument("--lora-rank", type=positive, metavar="R", help="rank of the LoRA (default 16)")
     how.add_argument(
         "--targets", default="all-linear", metavar="NAMES", help="modules that the LoRA adapts (default all-linear)"
@@ -60,8 +64,8 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_steps(made: argparse.ArgumentParser) -> None:
-    steps = made.add_argument_group("steps")
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    steps = parser.add_argument_group("steps")
     steps.add_argument("--max-steps", type=positive, required=True, metavar="N", help="number of training steps")
     steps.add_argument("--save-steps", type=positive, default=500, metavar="N", help="save every N steps (default 500)")
     steps.add_argument(
@@ -83,11 +87,11 @@ def run(options: argparse.Namespace, output: Output) -> int:
     steps = planning.Steps(options.max_steps, options.save_steps, options.save_total_limit, options.logging_steps)
     parts = _parts(options, steps)
     size, other = (planning.typed_size(flag, getattr(options, flag)) for flag in ("volume", "other"))
-    made = planning.size_up(parts, planning.volume_at(options.run or ".", size, other, options.run), steps)
+    training_plan = planning.size_up(parts, planning.volume_at(options.run or ".", size, other, options.run), steps)
     price = plan.Price(options.price_per_gb_hour, options.hours)
-    fits = made.asked.guard.fits
-    (output.routine if fits else output.result)(plan.sizing(made, steps.max_steps, price))
-    output.document(plan.document(made, steps.max_steps, price))
+    fits = training_plan.asked.guard.fits
+    (output.routine if fits else output.result)(plan.sizing(training_plan, steps.max_steps, price))
+    output.document(plan.document(training_plan, steps.max_steps, price))
     return 0 if fits else 5
 
 

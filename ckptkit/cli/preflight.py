@@ -1,16 +1,22 @@
 """ckptkit preflight."""
 
-import argparse
+from __future__ import annotations
+
 import sys
+from typing import TYPE_CHECKING
 
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.ops.preflight import configured, preflight
 from ckptkit.ops.read import rules_where, trust_for
 from ckptkit.ops.scripts import is_script
 from ckptkit.ops.scripts import scripts as ops_scripts
 from ckptkit.render import text
 from ckptkit.render.preflight import page, verdict
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ckptkit.cli.output import Output
 
 EXAMPLES = """\
   {preflight} RUN && python train.py
@@ -19,29 +25,29 @@ EXAMPLES = """\
   {preflight} RUN -q                 say only what stands against a start"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Go or no-go before a training (re)starts: room for the whole run, the checkpoint to resume from, a file "
         "really written and deleted, a second training, who watches. Exits 4 if something stands against it.",
         EXAMPLES,
         (0, 1, 2, 4),
     )
-    made.add_argument("run", metavar="RUN", help="the Trainer's output_dir; it need not be there yet")
+    parser.add_argument("run", metavar="RUN", help="the Trainer's output_dir; it need not be there yet")
     flags.add_rules(
-        made,
+        parser,
         "a training's settings (.yaml, .yml, .json) to judge instead of those in the newest checkpoint, with the "
         "scripts that it names; or a script, as --script; any other file is read instead of RUN/ckptkit.toml",
     )
-    made.add_argument(
+    parser.add_argument(
         "--script", action="append", default=[], metavar="FILE",
         help="a training's own script (.py, .sh): tell whether it deletes checkpoints; never run; may be repeated",
     )  # fmt: skip
-    flags.add_unknown(made)
-    flags.add_nonfinite(made)
-    flags.add_trust(made)
-    return made
+    flags.add_unknown(parser)
+    flags.add_nonfinite(parser)
+    flags.add_trust(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -53,15 +59,15 @@ def run(options: argparse.Namespace, output: Output) -> int:
     rules = rules_where(options.run, flags.typed_rules(options), ours)
     trust = trust_for(options.run, options.trust, ours)
     scripts = ops_scripts(options.script, options.config or "", settings)
-    made = preflight(
+    checks = preflight(
         options.run, rules, settings=settings, origin=origin, skip_unknown=options.skip_unknown, trust=trust,
         allow_nonfinite=options.allow_nonfinite, scripts=scripts, config=options.config if training else "",
     )  # fmt: skip
-    against = [check for check in made if check.state == "no-go"]
-    shown = against if output.quiet else made
+    against = [check for check in checks if check.state == "no-go"]
+    shown = against if output.quiet else checks
     output.result(text.checklist(shown) if output.verbose else page(shown, _columns()))
-    output.routine(verdict(made))
-    output.document({"go": not against, "checks": [check._asdict() for check in made]})
+    output.routine(verdict(checks))
+    output.document({"go": not against, "checks": [check._asdict() for check in checks]})
     return 4 if against else 0
 
 

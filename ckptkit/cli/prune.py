@@ -1,17 +1,25 @@
 """ckptkit prune."""
 
-import argparse
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.errors import UsageError
-from ckptkit.model.decision import PrunePlan
-from ckptkit.ops.prune import Pruned, prune
+from ckptkit.ops.prune import prune
 from ckptkit.ops.read import find_runs, rules_for, trust_for, unnamed
 from ckptkit.render import text
 from ckptkit.units import human
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ckptkit.cli.output import Output
+    from ckptkit.model.decision import PrunePlan
+    from ckptkit.ops.prune import Pruned
+    from ckptkit.render.json import Document
 
 EXAMPLES = """\
   {prune} RUN --dry-run              what would go, and why
@@ -20,19 +28,19 @@ EXAMPLES = """\
   {prune} --recursive /workspace -q  every run below; for cron"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Delete the checkpoints that every rule releases. The newest intact one always stays; torn ones never count.",
         EXAMPLES,
         (0, 1, 2, 3, 4, 5, 10, 11, 25),
     )
-    made.add_argument("runs", nargs="*", metavar="RUN", help="the Trainer's output_dir")
-    made.add_argument("--recursive", metavar="ROOT", help="every run at or below ROOT")
-    flags.add_deleting(made)
-    flags.add_trust(made)
-    return made
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="the Trainer's output_dir")
+    parser.add_argument("--recursive", metavar="ROOT", help="every run at or below ROOT")
+    flags.add_deleting(parser)
+    flags.add_trust(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -43,7 +51,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     if not runs:
         output.detail(f"no run below {options.recursive!r} yet")
 
-    def act(path: str) -> tuple[int, dict[str, object]]:
+    def act(path: str) -> tuple[int, Document]:
         pruned = _prune(path, options, output)
         return _tell(pruned, output), _document(pruned, output)
 
@@ -51,9 +59,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
 
 
 def _prune(path: str, options: argparse.Namespace, output: Output) -> Pruned:
-    def announce(made: PrunePlan) -> None:
-        if options.dry_run or made.deletions or made.leftovers:
-            output.routine(text.plan(made, options.dry_run))
+    def announce(plan: PrunePlan) -> None:
+        if options.dry_run or plan.deletions or plan.leftovers:
+            output.routine(text.plan(plan, options.dry_run))
 
     rules = rules_for(path, flags.typed_rules(options), options.config)
     return prune(
@@ -71,21 +79,21 @@ def _prune(path: str, options: argparse.Namespace, output: Output) -> Pruned:
 
 def _tell(pruned: Pruned, output: Output) -> int:
     """Say what came of it and return the exit code."""
-    made, done, stopped = pruned
-    acting.say_outcome(done, stopped, lambda done: text.outcome(made, done), output)
-    if done is None:
+    plan, outcome, stopped = pruned
+    acting.say_outcome(outcome, stopped, lambda outcome: text.outcome(plan, outcome), output)
+    if outcome is None:
         return 0
     stop = acting.say_stopped(pruned, output)
-    unread = acting.say_unread(made.decisions, output)
-    if made.unreached_bytes:
+    unread = acting.say_unread(plan.decisions, output)
+    if plan.unreached_bytes:
         output.message(
-            f"{made.run}: {human(made.unreached_bytes)} short of the free target; the rules release no more; "
-            f"what else fills the disk: {command('diskreport', made.run)}"
+            f"{plan.run}: {human(plan.unreached_bytes)} short of the free target; the rules release no more; "
+            f"what else fills the disk: {command('diskreport', plan.run)}"
         )
-    return 3 if done.failures or unread else stop or (5 if made.unreached_bytes else 0)
+    return 3 if outcome.failures or unread else stop or (5 if plan.unreached_bytes else 0)
 
 
-def _document(pruned: Pruned, output: Output) -> dict[str, object]:
+def _document(pruned: Pruned, output: Output) -> Document:
     if not output.json:
         return {}
     from ckptkit.render import json

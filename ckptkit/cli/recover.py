@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ckptkit.calling import command, place
 from ckptkit.cli import acting
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.errors import LockHeld, UsageError
-from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.ops.crash_log import Diagnosis, diagnosed
-from ckptkit.ops.diskreport import Report
-from ckptkit.ops.latest import Latest
-from ckptkit.ops.prune import Pruned, in_words
+from ckptkit.ops.prune import in_words
 from ckptkit.ops.prune import rest as ops_rest
 from ckptkit.ops.read import rules_for, trust_for, unnamed
-from ckptkit.ops.recover import Recovered, StillWritten, Young
+from ckptkit.ops.recover import StillWritten
 from ckptkit.ops.recover import recover as ops_recover
 from ckptkit.render import plain, recover, text
 from ckptkit.units import age, printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from ckptkit.cli.output import Output
+    from ckptkit.model.advice import Check
+    from ckptkit.model.decision import Decision, PrunePlan
+    from ckptkit.ops.diskreport import Report
+    from ckptkit.ops.latest import Latest
+    from ckptkit.ops.prune import Pruned
+    from ckptkit.ops.recover import Recovered, Young
+    from ckptkit.render.json import Document
+
+    Rest = Callable[[Pruned], tuple[tuple[str, ...], str]]  # names of what waits for a yes, the command that does it
 
 EXAMPLES = """\
   {recover} RUN --dry-run            what it would do, and whether training could go on then; nothing is touched
@@ -33,9 +43,9 @@ EXAMPLES = """\
   {recover} --log train.log          only the cause"""
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "After a crash, on one page: what happened, what was freed, what is resumed, and the line to type. It deletes "
         "torn checkpoints and what the rules release, reads the newest intact one whole, and checks that training can "
@@ -45,21 +55,21 @@ def parser(verb: str) -> argparse.ArgumentParser:
         (0, 1, 2, 3, 4, 10, 11, 25),
         reads_log=True,
     )
-    made.add_argument("run", nargs="?", metavar="RUN", help="the Trainer's output_dir")
-    made.add_argument("--log", metavar="FILE", help="the training's log: names the cause of its end")
-    made.add_argument(
+    parser.add_argument("run", nargs="?", metavar="RUN", help="the Trainer's output_dir")
+    parser.add_argument("--log", metavar="FILE", help="the training's log: names the cause of its end")
+    parser.add_argument(
         "--wait", action="store_true", help="wait, a minute at most, until nobody has written to the newest save"
     )
-    unknown = made.add_mutually_exclusive_group()
+    unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
         "--set-aside", action="store_true",
         help="rename a newer checkpoint that can't be judged to set-aside-NAME, so that no resume takes it",
     )  # fmt: skip
     flags.add_unknown(unknown)
-    flags.add_deleting(made)
-    flags.add_nonfinite(made)
-    flags.add_trust(made)
-    return made
+    flags.add_deleting(parser)
+    flags.add_nonfinite(parser)
+    flags.add_trust(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -69,9 +79,9 @@ def run(options: argparse.Namespace, output: Output) -> int:
     if not options.run:
         return _diagnose(options, output)
     rules = rules_for(options.run, flags.typed_rules(options), options.config)
-    page = RecoverPage(options, output, rules)
+    page = RecoverPage(options, output, in_words(rules), lambda pruned: ops_rest(pruned, rules))
     try:
-        done = ops_recover(
+        recovered = ops_recover(
             options.run, rules, dry_run=options.dry_run, yes=options.yes, ask=page.asks(), wait=page.waits,
             set_aside=page.wants_aside, skip_unknown=options.skip_unknown, log=options.log or "",
             trust=trust_for(options.run, options.trust, options.config), allow_nonfinite=options.allow_nonfinite,
@@ -79,26 +89,26 @@ def run(options: argparse.Namespace, output: Output) -> int:
         )  # fmt: skip
     except StillWritten as young:
         raise LockHeld(f"{young}; fix: {command('recover', *_typed(options), '--wait')}") from None
-    code = page.end(done)
-    output.document(_document(done) if output.json else {})
+    code = page.end(recovered)
+    output.document(_document(recovered) if output.json else {})
     return code
 
 
 def _diagnose(options: argparse.Namespace, output: Output) -> int:
     """What ended a training, and what to type; the run is the one that the log names."""
-    found = diagnosed(options.log)
-    for cause in found.causes:
+    diagnosis = diagnosed(options.log)
+    for cause in diagnosis.causes:
         lines = [f"{cause.code}: {cause.message}", f"    {printable(cause.line)}"]
         lines += [f"    fix: {printable(cause.command)}"] if cause.command else []
         output.result("\n".join(lines))
-    if not found.causes:
-        said = f"its last error: {printable(found.last_error)}" if found.last_error else "it names no error"
-        output.result(f"no cause that is known here in {printable(options.log)}; {said}")
-    elif not all(cause.command for cause in found.causes):
+    if not diagnosis.causes:
+        words = f"its last error: {printable(diagnosis.last_error)}" if diagnosis.last_error else "it names no error"
+        output.result(f"no cause that is known here in {printable(options.log)}; {words}")
+    elif not all(cause.command for cause in diagnosis.causes):
         output.result(
             "The log does not tell where the checkpoints are: call recover again with the training's output_dir."
         )
-    output.document({"causes": [cause._asdict() for cause in found.causes]})
+    output.document({"causes": [cause._asdict() for cause in diagnosis.causes]})
     return 0
 
 
@@ -115,12 +125,15 @@ def _typed(options: argparse.Namespace) -> list[str]:
 
 
 class RecoverPage:
-    """What a person reads while a run is recovered: one page, and with -v every step in between."""
+    """What a person reads while a run is recovered: one page, and with -v every step in between.
 
-    def __init__(self, options: argparse.Namespace, output: Output, rules: Any) -> None:
-        self.options, self.output, self.rules = options, output, rules
+    rules: what keeps checkpoints, in words. rest: given what was pruned, what waits for a yes.
+    """
+
+    def __init__(self, options: argparse.Namespace, output: Output, rules: str, rest: Rest) -> None:
+        self.options, self.output, self.rules, self.rest = options, output, rules, rest
         self.diagnosis = Diagnosis()
-        self._told: set[str] = set()  # names of damaged ones that the page has told already
+        self._damaged_names: set[str] = set()  # names of damaged ones that the page has told already
         self._aside: set[str] = set()  # paths of those that were renamed: no longer left alone
 
     def asks(self) -> acting.Asks | None:
@@ -128,7 +141,7 @@ class RecoverPage:
         return acting.asks(self.options, self.output, self._before_asking)
 
     def tell(self, step: str, value: object) -> None:
-        """Say what a step came to."""
+        """Say what a step came to, by the method of its name. value: what `ops.recover` gives with it."""
         getattr(self, f"_say_{step}")(value)
 
     def waits(self, young: Young) -> bool:
@@ -153,22 +166,24 @@ class RecoverPage:
         name = printable(decision.checkpoint.name)
         return output.ask(f"{why}.\nRename it to set-aside-{name}, and go on from an older one? It can be undone.")
 
-    def end(self, done: Recovered) -> int:
+    def end(self, recovered: Recovered) -> int:
         """Say the line that resumes, and return the exit code."""
-        output, go = self.output, all(check.state != "no-go" for check in done.checks)
-        if not done.line:
+        output, go = self.output, all(check.state != "no-go" for check in recovered.checks)
+        if not recovered.line:
             weights = command("latest", place(self.options.run), "--weights-only-ok")
             output.message(f"nothing to resume from. Weights to train on from, if there are any: {weights}")
             return 4
-        line = done.going_on
+        line = recovered.going_on
         output.routine(recover.to_type(line.exact, line.in_script, line.started, go))
         output.result(line.line)
-        unread = acting.say_unread(self._left(done.pruned), output) if done.pruned and done.pruned.outcome else 0
-        if unread or (done.pruned and done.pruned.outcome and done.pruned.outcome.failures):
+        pruned = recovered.pruned
+        outcome = pruned.outcome if pruned else None
+        unread = acting.say_unread(self._left(pruned), output) if pruned and outcome else 0
+        if unread or (outcome and outcome.failures):
             return 3
         if not go:
             return 4
-        return 25 if done.pruned and done.pruned.outcome and done.pruned.stopped else 0
+        return 25 if pruned and outcome and pruned.stopped else 0
 
     def _left(self, pruned: Pruned) -> list[Decision]:
         return [d for d in pruned.plan.decisions if d.checkpoint.path not in self._aside]
@@ -182,24 +197,24 @@ class RecoverPage:
     def _say_step(self, words: str) -> None:
         self._detail(words)
 
-    def _say_diagnosis(self, found: Diagnosis) -> None:
-        self.diagnosis = found
+    def _say_diagnosis(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
 
-    def _say_report(self, found: Report) -> None:
-        self._detail(plain.flags(found))
-        told = self.diagnosis
-        self.output.routine(recover.happened(found, told.causes, told.log, told.last_error))
+    def _say_report(self, report: Report) -> None:
+        self._detail(plain.flags(report))
+        diagnosis = self.diagnosis
+        self.output.routine(recover.happened(report, diagnosis.causes, diagnosis.log, diagnosis.last_error))
 
     def _say_plan(self, plan: PrunePlan) -> None:
         self._detail(text.plan(plan, self.options.dry_run))
 
     def _before_asking(self, plan: PrunePlan) -> None:
-        self.output.routine(recover.freed(plan, None, self._kept_by()))
+        self.output.routine(recover.freed(plan, None, self.rules))
 
     def _say_pruned(self, pruned: Pruned) -> None:
         plan, outcome, stopped = pruned
-        self._told = {d.checkpoint.name for d in plan.decisions if d.verdict.damaged}
-        self.output.routine(recover.freed(plan, outcome, self._kept_by()))
+        self._damaged_names = {d.checkpoint.name for d in plan.decisions if d.verdict.damaged}
+        self.output.routine(recover.freed(plan, outcome, self.rules))
         for line in text.failures(outcome) if outcome else []:
             self.output.message(line)
         if stopped:
@@ -209,9 +224,9 @@ class RecoverPage:
         if self.output.quiet:
             acting.say_stopped(pruned, self.output)
             return
-        names, rest = ops_rest(pruned, self.rules)
+        names, rest_command = self.rest(pruned)
         dry = self.options.dry_run
-        self.output.routine(recover.waits(names, rest, dry, asks=dry and self.asks() is not None))
+        self.output.routine(recover.waits(names, rest_command, dry, asks=dry and self.asks() is not None))
 
     def _say_kept(self, reason: str) -> None:
         self.output.message(printable(reason))
@@ -224,38 +239,35 @@ class RecoverPage:
         self._aside.add(old)
         self.output.routine(f"Set aside {printable(old)}\n  undo: mv -T {shlex.quote(new)} {shlex.quote(old)}")
 
-    def _say_latest(self, found: Latest) -> None:
-        for passed in found.passed_over:
-            if self.output.quiet or passed.checkpoint.name not in self._told:
-                self.output.message(text.passed_over(passed.checkpoint, passed.reason.message))
-        self.output.routine(recover.resumes(found.checkpoint.name))
+    def _say_latest(self, newest: Latest) -> None:
+        for skipped in newest.passed_over:
+            if self.output.quiet or skipped.checkpoint.name not in self._damaged_names:
+                self.output.message(text.passed_over(skipped.checkpoint, skipped.reason.message))
+        self.output.routine(recover.resumes(newest.checkpoint.name))
 
-    def _say_checks(self, checks: tuple[Any, ...]) -> None:
+    def _say_checks(self, checks: Sequence[Check]) -> None:
         self._detail(text.checklist(checks))
         if self.output.quiet:
             self.output.result(text.checklist(check for check in checks if check.state == "no-go"))
-        asked = [
+        typed_flags = [
             f"--{name.replace('_', '-')}" for name in ("skip_unknown", "allow_nonfinite") if getattr(self.options, name)
         ]
-        asked += [word for pattern in self.options.trust for word in ("--trust", pattern)]
-        preflight = command("preflight", place(self.options.run), *asked)
+        typed_flags += [word for pattern in self.options.trust for word in ("--trust", pattern)]
+        preflight = command("preflight", place(self.options.run), *typed_flags)
         self.output.routine(recover.start(checks, preflight, self.options.dry_run))
 
-    def _kept_by(self) -> str:
-        return in_words(self.rules)
 
-
-def _document(done: Recovered) -> dict[str, object]:
+def _document(recovered: Recovered) -> Document:
     from ckptkit.render import json
 
     return {
-        "causes": [cause._asdict() for cause in done.diagnosis.causes],
-        "log": done.diagnosis.log or None,
-        "flags": [json.flag(flag) for flag in done.report.flags],
-        "pruned": json.pruned(*done.pruned) if done.pruned else None,
-        "freed_bytes": done.freed_bytes,
-        "set_aside": list(done.set_aside),
-        "latest": done.latest.path if done.latest else None,
-        "checks": [check._asdict() for check in done.checks],
-        "resume": done.line,
+        "causes": [cause._asdict() for cause in recovered.diagnosis.causes],
+        "log": recovered.diagnosis.log or None,
+        "flags": [json.flag(flag) for flag in recovered.report.flags],
+        "pruned": json.pruned(*recovered.pruned) if recovered.pruned else None,
+        "freed_bytes": recovered.freed_bytes,
+        "set_aside": list(recovered.set_aside),
+        "latest": recovered.latest.path if recovered.latest else None,
+        "checks": [check._asdict() for check in recovered.checks],
+        "resume": recovered.line,
     }

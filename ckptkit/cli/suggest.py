@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # What other tools call it.
 OTHER_WORDS = {
@@ -24,8 +27,8 @@ ALONE = {"--version": ("v", "version"), "--help": ("h", "usage")}  # flags that 
 
 def close(typed: str, known: Iterable[str]) -> str:
     """The known word that was most likely meant, or ""."""
-    found = get_close_matches(typed.lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else ""
+    matches = get_close_matches(typed.lower(), list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else ""
 
 
 def verb(typed: str, known: Iterable[str]) -> str:
@@ -43,8 +46,8 @@ def first(typed: str, verbs: Iterable[str]) -> str:
     for flag, others in ALONE.items():
         if word in others:
             return flag
-    near = get_close_matches(f"--{word}", list(ALONE), n=1, cutoff=0.75) if typed[0] == "-" else ()
-    return near[0] if near else verb(word, [*verbs, "help"])
+    matches = get_close_matches(f"--{word}", list(ALONE), n=1, cutoff=0.75) if typed[0] == "-" else ()
+    return matches[0] if matches else verb(word, [*verbs, "help"])
 
 
 def flag(typed: str, known: Iterable[str]) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ckptkit.units import human, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ckptkit.model.events import Alert
     from ckptkit.ops.monitor import Tick
 
-    Draw = Callable[[Tick, dict[str, str]], None]
+    Draw = Callable[[Tick, dict[str, str]], None]  # gets a look, and {mount: its state in a word}
 
 
 @contextmanager
@@ -66,4 +67,6 @@ def spinner() -> Iterator[Callable[[int, str], None] | None]:
         yield None
         return
     with Console(stderr=True).status("walking") as status:
-        yield lambda seen, path: status.update(escape(f"walking: {human(seen)} so far, {printable(path)[-60:]}"))
+        yield lambda walked_bytes, path: status.update(
+            escape(f"walking: {human(walked_bytes)} so far, {printable(path)[-60:]}")
+        )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from ckptkit.cli.output import Output
 
 VERBS = {
     "prune": "delete what the rules release, keep the newest intact, tell what it freed",
@@ -25,8 +31,32 @@ VERBS = {
 MODULES = {"unpin": "pin"}  # where it is not the verb's own name
 
 
-def load(verb: str) -> Any:
+class VerbParser(Protocol):
+    """What reads a verb's arguments, and what a page needs to know of it (`options.Parser`)."""
+
+    verb: str
+    examples: str
+    exits: tuple[tuple[int, str], ...]
+    common: argparse._ArgumentGroup
+    description: str | None
+    _action_groups: list[argparse._ArgumentGroup]
+
+    def parse_args(self, args: Sequence[str]) -> argparse.Namespace:
+        """The options, given the words after the verb. Raises UsageError."""
+
+
+class VerbModule(Protocol):
+    """A verb's own file in this room."""
+
+    def parser(self, verb: str) -> VerbParser:
+        """The flags of the verb, as typed: one file may hold two verbs."""
+
+    def run(self, options: argparse.Namespace, output: Output) -> int:
+        """Do it and say what came of it. Returns the exit code. Raises CkptkitError, OSError."""
+
+
+def load(verb: str) -> VerbModule:
     """The module of a verb: `parser(verb)`, `run(options, output)`."""
     from importlib import import_module
 
-    return import_module(f"ckptkit.cli.{MODULES.get(verb, verb)}")
+    return cast("VerbModule", import_module(f"ckptkit.cli.{MODULES.get(verb, verb)}"))

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ckptkit.calling import command, place
 from ckptkit.cli import options as flags
-from ckptkit.cli.output import Output
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
-from ckptkit.model.checkpoint import Checkpoint, Judged, Level
 from ckptkit.ops.read import QUIET_SECONDS, bytes_at, going_on, trust_for, verify
 from ckptkit.ops.record import record_damage
-from ckptkit.ops.verify import Budget, is_sound, standing_still, write_manifest, yield_to_others
 from ckptkit.ops.verify import budget as ops_budget
+from ckptkit.ops.verify import is_sound, standing_still, write_manifest, yield_to_others
 from ckptkit.ops.verify import reading as ops_reading
 from ckptkit.render import text
 from ckptkit.units import age, count, printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ckptkit.cli.output import Output
+    from ckptkit.model.checkpoint import Checkpoint, Judged, Level
+    from ckptkit.ops.verify import Budget
 
 EXAMPLES = """\
   {verify} RUN                          every checkpoint of a run
@@ -33,25 +37,27 @@ LEVELS = "quick: names, sizes, headers, state; full: every byte, against CRC-32 
 MOST_TOLD = 10  # checkpoints that nobody can judge, the newest of them
 
 
-def parser(verb: str) -> argparse.ArgumentParser:
+def parser(verb: str) -> flags.Parser:
     """The flags of the verb."""
-    made = flags.parser(
+    parser = flags.parser(
         verb,
         "Tell which checkpoints are intact. It reads only, unpickles nothing, and changes nothing (except --write).",
         EXAMPLES,
         (0, 1, 2, 3, 4, 10),
     )
-    made.add_argument("paths", nargs="+", metavar="PATH", help="a checkpoint, a run, or a directory above runs")
-    made.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help=LEVELS)
-    made.add_argument("--explain", action="store_true", help="say what each can still be used for")
-    made.add_argument("--write", action="store_true", help="read every byte, and write the manifest of each intact one")
-    made.add_argument("--sha256", action="store_true", help="also compute SHA-256; the manifest then holds it")
-    budget = made.add_argument_group("budget (for full and deep)")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="a checkpoint, a run, or a directory above runs")
+    parser.add_argument("--level", choices=("quick", "full", "deep"), default="quick", help=LEVELS)
+    parser.add_argument("--explain", action="store_true", help="say what each can still be used for")
+    parser.add_argument(
+        "--write", action="store_true", help="read every byte, and write the manifest of each intact one"
+    )
+    parser.add_argument("--sha256", action="store_true", help="also compute SHA-256; the manifest then holds it")
+    budget = parser.add_argument_group("budget (for full and deep)")
     budget.add_argument("--sample", metavar="N/T", help="read N of T parts of the files; each call reads the next ones")
     budget.add_argument("--max-duration", metavar="DURATION", help="start no new file after 30m, 2h, ...")
     budget.add_argument("--max-rate", metavar="SIZE", help="read at most 200M, 1G, ... a second")
-    flags.add_trust(made)
-    return made
+    flags.add_trust(parser)
+    return parser
 
 
 def run(options: argparse.Namespace, output: Output) -> int:
@@ -62,7 +68,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
         raise UsageError("--sample, --max-duration, --max-rate and --sha256 need --level full or deep")
     if options.write and (budget.sample or budget.max_seconds):
         raise UsageError("--write reads every file: it does not go with --sample or --max-duration")
-    judged, errors = _judged(options, level, budget, output)
+    judged, errors = _judge(options, level, budget, output)
     if lost := record_damage(*judged):
         output.detail(printable(lost))
     codes = [error["exit_code"] for error in errors]
@@ -72,42 +78,48 @@ def run(options: argparse.Namespace, output: Output) -> int:
     return next(filter(None, codes), 0) if is_sound(judged, options.paths) else 4
 
 
-Errors = list[dict[str, "Any"]]
+class PathError(TypedDict):
+    """A path that could not be judged, or not by its run's own settings, as `ckptkit.verify/1` has it."""
+
+    path: str
+    message: str
+    exit_code: int
 
 
-def _judged(options: argparse.Namespace, level: Level, budget: Budget, output: Output) -> tuple[list[Judged], Errors]:
-    found: list[Judged] = []
-    errors: Errors = []
+def _judge(
+    options: argparse.Namespace, level: Level, budget: Budget, output: Output
+) -> tuple[list[Judged], list[PathError]]:
+    """Each path's checkpoints with their verdicts, and what stood in the way."""
+    judged: list[Judged] = []
+    errors: list[PathError] = []
 
     def trust(run: str) -> Sequence[str]:
         try:
             return trust_for(run, options.trust)
-        except (
-            UsageError,
-            NoSuchRun,
-        ) as error:  # a run's own settings are broken: its checkpoints are judged all the same
+        except (UsageError, NoSuchRun) as error:  # its own settings are broken: it is judged all the same
             _note(run, error, errors, output)
             return ()
 
     if level != "quick":
         yield_to_others()
-    with _progress(options, level, output) as told:
+    with _progress(options, level, output) as progress:
         digests = ("crc32", "sha256") if options.sha256 else ("crc32",)
-        reading = ops_reading(options.paths, budget, told, digests, values=options.write)
+        reading = ops_reading(options.paths, budget, progress, digests, values=options.write)
         for path in options.paths:
             try:
-                found += verify(path, level=level, reading=reading, trust=trust)
+                judged += verify(path, level=level, reading=reading, trust=trust)
             except CkptkitError as error:
                 _note(path, error, errors, output)
-    return list(standing_still(found)) if level == "deep" else found, errors
+    return list(standing_still(judged)) if level == "deep" else judged, errors
 
 
-def _note(path: str, error: CkptkitError, errors: Errors, output: Output) -> None:
+def _note(path: str, error: CkptkitError, errors: list[PathError], output: Output) -> None:
     output.message(printable(str(error)))
     errors.append({"path": path, "message": str(error), "exit_code": error.exit_code})
 
 
 def _write(judged: list[Judged], output: Output) -> list[int]:
+    """Write the manifest of each intact one. Returns an exit code for each that could not be written."""
     codes = []
     for one in judged:
         try:
@@ -119,7 +131,7 @@ def _write(judged: list[Judged], output: Output) -> list[int]:
     return codes
 
 
-def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: Errors) -> None:
+def _show(judged: list[Judged], options: argparse.Namespace, output: Output, errors: list[PathError]) -> None:
     # -q speaks of what is wrong alone; without it, of all.
     wrong = [j for j in judged if j.verdict.damaged or j.verdict.refused or j.verdict.state == "unknown"]
     output.result(text.verdicts(wrong if output.quiet else judged, going_on if options.explain else None))
@@ -133,10 +145,10 @@ def _show(judged: list[Judged], options: argparse.Namespace, output: Output, err
     intact = sum(j.verdict.intact for j in judged)
     level = judged[0].verdict.level if judged else options.level
     refused = sum(j.verdict.refused for j in judged)
-    told = f"; a resume refuses {refused} of them" if refused else ""
+    refusals = f"; a resume refuses {refused} of them" if refused else ""
     if judged:
         are = "is" if len(judged) == 1 else "are"
-        output.routine(f"{intact} of {count(len(judged), 'checkpoint')} {are} intact at level {level}{told}")
+        output.routine(f"{intact} of {count(len(judged), 'checkpoint')} {are} intact at level {level}{refusals}")
     if unread := sum(j.verdict.files_unread for j in judged):
         output.routine(f"{unread} files were not read whole this time")
     if wrong and not options.explain:
@@ -156,12 +168,12 @@ def _try_again(checkpoint: Checkpoint, now: float) -> str:
 
 
 @contextmanager
-def _progress(options: argparse.Namespace, level: str, output: Output) -> Iterator[Any]:
+def _progress(options: argparse.Namespace, level: Level, output: Output) -> Iterator[Callable[[int], None] | None]:
     """What to tell each count of bytes to; a bar where a person is looking at a terminal."""
     if level == "quick" or not output.shows_progress():
         yield None
         return
     from ckptkit.cli.terminal import bar
 
-    with bar(sum(bytes_at(path) for path in options.paths)) as told:
-        yield told
+    with bar(sum(bytes_at(path) for path in options.paths)) as progress:
+        yield progress

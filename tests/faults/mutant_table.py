@@ -65,7 +65,7 @@ MUTANTS = {
         "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
         f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
     "unreadable one no failure": Mutant(
-        "cli/acting.py", "    return 3 if left else 0\n", "    return 0\n",
+        "cli/acting.py", "    return 3 if left_alone else 0\n", "    return 0\n",
         "tests/cli/test_cli.py::test_one_that_can_not_be_read_is_left_alone_told_and_no_success[prune]", often=True),
     "symlink followed by the removal": Mutant(
         "delete/checkpoint.py", "            yield from self.attempt(path, lambda: os.unlink(name, dir_fd=fd))\n",
@@ -255,7 +255,7 @@ MUTANTS = {
         "found.st_size == status.st_size",
         "tests/store/test_local.py::test_a_second_call_copies_what_is_not_whole_and_nothing_else"),
     "page may load anything": Mutant(
-        "render/html.py", "default-src 'none'", "default-src *",
+        "render/page.html.j2", "default-src 'none'", "default-src *",
         "tests/render/test_html.py::test_page_needs_nothing_else_and_no_name_becomes_markup"),
     "holder not told": Mutant(
         "render/text.py", '(f"; held by {printable(f.held_by)}" if f.held_by else "")', '""',
