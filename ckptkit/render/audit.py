@@ -10,28 +10,28 @@ from ckptkit.units import human, printable
 
 def page(deletions: Sequence[Deletion]) -> str:
     """Given deletions, oldest first, return three lines for each: what, who, why."""
-    return "\n".join(line for gone in deletions for line in _lines(gone)) or "no deletion is on record"
+    return "\n".join(line for deletion in deletions for line in _lines(deletion)) or "no deletion is on record"
 
 
-def _lines(gone: Deletion) -> tuple[str, str, str]:
-    sizes = f"{human(gone.expected_bytes)}; its sweep freed {human(gone.sweep_freed_bytes)}"
+def _lines(deletion: Deletion) -> tuple[str, str, str]:
+    sizes = f"{human(deletion.expected_bytes)}; its sweep freed {human(deletion.sweep_freed_bytes)}"
     return (
-        f"{iso(gone.at)}  {printable(gone.run)}/{printable(gone.checkpoint)}  {sizes}",
-        f"    by  {printable(who(gone))}",
-        f"    why {printable(reason_words(gone.reasons))}",
+        f"{iso(deletion.at)}  {printable(deletion.run)}/{printable(deletion.checkpoint)}  {sizes}",
+        f"    by  {printable(who(deletion))}",
+        f"    why {printable(reason_words(deletion.reasons))}",
     )
 
 
-def who(gone: Deletion) -> str:
+def who(deletion: Deletion) -> str:
     """Given a deletion, return who did it in words."""
-    via = f", started by {gone.via}" if gone.via == "cron" else f", at {gone.via}" if gone.via else ""
-    return f"{gone.user}, with {gone.program} (process {gone.pid}){via}"
+    via = f", started by {deletion.via}" if deletion.via == "cron" else f", at {deletion.via}" if deletion.via else ""
+    return f"{deletion.user}, with {deletion.program} (process {deletion.pid}){via}"
 
 
 def document(deletions: Sequence[Deletion]) -> Document:
     """Given deletions, oldest first, return them as JSON values."""
-    return {"deletions": [_deletion(gone) for gone in deletions]}
+    return {"deletions": [_deletion(deletion) for deletion in deletions]}
 
 
-def _deletion(gone: Deletion) -> Document:
-    return gone._asdict() | {"at": iso(gone.at), "reasons": [reason._asdict() for reason in gone.reasons]}
+def _deletion(deletion: Deletion) -> Document:
+    return deletion._asdict() | {"at": iso(deletion.at), "reasons": [reason._asdict() for reason in deletion.reasons]}

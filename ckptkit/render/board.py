@@ -4,6 +4,7 @@ The standard library alone draws it: at 3 a.m. a box has nothing else.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Volume
@@ -14,24 +15,29 @@ from ckptkit.render.tables import GAP, Section, sections, table, wrapped
 from ckptkit.render.text import verdict_words
 from ckptkit.units import age, human, percent, printable
 
-CODES = {"red": "1;31", "yellow": "33", "green": "32", "bold": "1"}
-ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}
+Style = Literal["red", "yellow", "green", "bold"]
+
+CODES: dict[Style, str] = {"red": "1;31", "yellow": "33", "green": "32", "bold": "1"}
+ACTIONS: dict[str, Style] = {"keep": "green", "delete": "red", "leave": "yellow"}
 GAUGE = 20  # blocks; a quarter of them on a narrow terminal
 COLUMNS = ("checkpoint", "size", "age", "verdict", "prune", "because")
 
 
 def board(box: Box, colour: bool, width: int | None) -> str:
-    """Given what was found, return the page. width: columns of the terminal, None: no line is broken."""
+    """Given what was found, return the page. colour: with escape codes.
+
+    width: columns of the terminal, None: no line is broken.
+    """
     return "\n".join(line for part in _parts(box, colour, width) for line in part)
 
 
-def coloured(text: str, name: str, colour: bool) -> str:
-    """Given text and red, yellow, green or bold, return it so for a terminal; as it is without colour."""
-    return f"\x1b[{CODES[name]}m{text}\x1b[0m" if colour and name else text
+def coloured(text: str, style: Style, colour: bool) -> str:
+    """Given text and how it stands out, return it so for a terminal; as it is without colour."""
+    return f"\x1b[{CODES[style]}m{text}\x1b[0m" if colour else text
 
 
 def gauge(share: float, width: int | None) -> str:
-    """Given a share of 0 to 1, return a bar that is so full."""
+    """Given a share of 0 to 1, return a bar that is so full. width: columns of the terminal, None if there is none."""
     blocks = GAUGE if width is None else max(5, min(2 * GAUGE, width // 4))
     full = max(0, min(blocks, round(share * blocks)))
     return "█" * full + "░" * (blocks - full)
@@ -73,8 +79,8 @@ def _run(box: Box, plan: PrunePlan, colour: bool, width: int | None) -> list[str
 
     rows = [_cells(decision, box.at) for decision in plan.decisions]
     drawn = [line for lines in table(COLUMNS, rows, width, paint) for line in lines] if rows else []
-    seen = outlook.of_run(box, plan.run)
-    return [*_title(plan.run, colour, width), *drawn, *(wrapped(printable(seen), width, GAP) if seen else [])]
+    forecast = outlook.of_run(box, plan.run)
+    return [*_title(plan.run, colour, width), *drawn, *(wrapped(printable(forecast), width, GAP) if forecast else [])]
 
 
 def _section(section: Section, colour: bool, width: int | None) -> list[str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ckptkit.calling import command
+from ckptkit.model.checkpoint import State
 from ckptkit.model.decision import PrunePlan
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.reason import reason_words
@@ -17,7 +18,11 @@ EDGE = 6.0  # per cent of the width that stay free on either side, for the lette
 
 LABELS = 6  # more would run into one another on a telephone
 
-TONES = {"intact": "green", "incomplete": "red", "corrupt": "red", "in_progress": "blue", "unknown": "yellow"}
+Tone = Literal["red", "yellow", "green", "blue"]  # a class of the page's style sheet
+
+TONES: dict[State, Tone] = {
+    "intact": "green", "incomplete": "red", "corrupt": "red", "in_progress": "blue", "unknown": "yellow",
+}  # fmt: skip
 
 MARKS = (WARM, CRITICAL)
 
@@ -29,18 +34,18 @@ class Spot(NamedTuple):
     """
 
     x: float
-    tone: str
+    tone: Tone
     gone: bool
     words: str
     label: str
 
 
-def timeline(made: PrunePlan) -> list[Spot]:
+def timeline(plan: PrunePlan) -> list[Spot]:
     """Given a run's plan, return its checkpoints by the time they were saved."""
-    places = _places([d.checkpoint.modified_at for d in made.decisions])
+    places = _places([d.checkpoint.modified_at for d in plan.decisions])
     every = -(-len(places) // LABELS) or 1
     spots = []
-    for index, (decision, x) in enumerate(zip(made.decisions, places, strict=True)):
+    for index, (decision, x) in enumerate(zip(plan.decisions, places, strict=True)):
         checkpoint, verdict, action, reasons = decision
         words = f"{checkpoint.name}: {verdict.state}, {action}: {reason_words(reasons)}"
         label = "" if (len(places) - 1 - index) % every else f"{checkpoint.step:,}"
@@ -128,13 +133,13 @@ def page(samples: Iterable[Sample], since: float, width: int | None = None) -> s
     return "\n".join(lines) or f"no samples since {iso(since)}; to record some: {command('monitor', '--once')}"
 
 
-def _use(taken: Sample) -> tuple[str, str, str]:
-    return iso(taken.at), percent(used_fraction(taken)), f"{human(taken.available_bytes)} free"
+def _use(sample: Sample) -> tuple[str, str, str]:
+    return iso(sample.at), percent(used_fraction(sample)), f"{human(sample.available_bytes)} free"
 
 
-def _checkpoints(taken: Sample) -> tuple[str, str, str]:
-    sizes = f"{count(taken.checkpoints, 'checkpoint')}, {human(taken.checkpoint_bytes)}"
-    return iso(taken.at), f"step {taken.step:,}", sizes
+def _checkpoints(sample: Sample) -> tuple[str, str, str]:
+    sizes = f"{count(sample.checkpoints, 'checkpoint')}, {human(sample.checkpoint_bytes)}"
+    return iso(sample.at), f"step {sample.step:,}", sizes
 
 
 def document(samples: Iterable[Sample], since: float) -> Document:
@@ -142,13 +147,13 @@ def document(samples: Iterable[Sample], since: float) -> Document:
     return {"since": iso(since), "samples": [sample(s) for s in samples]}
 
 
-def sample(taken: Sample) -> Document:
+def sample(sample: Sample) -> Document:
     """Return one sample as JSON values."""
-    return taken._asdict() | {"at": iso(taken.at), "used_fraction": round(used_fraction(taken), 4)}
+    return sample._asdict() | {"at": iso(sample.at), "used_fraction": round(used_fraction(sample), 4)}
 
 
 def _grouped(samples: Iterable[Sample]) -> dict[tuple[str, str], list[Sample]]:
     groups: dict[tuple[str, str], list[Sample]] = {}
-    for taken in samples:
-        groups.setdefault((taken.mount, taken.run), []).append(taken)
+    for sample in samples:
+        groups.setdefault((sample.mount, sample.run), []).append(sample)
     return dict(sorted(groups.items()))

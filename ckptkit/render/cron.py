@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from ckptkit.model.schedule import Schedule, Scheduled, Sweep
 from ckptkit.render.json import Document, iso
@@ -11,30 +12,30 @@ from ckptkit.units import age, count, human, printable
 MOST_RUNS = 10  # in a list; those that need a yes come first
 
 
-def plan(made: Schedule, whole: bool) -> str:
+def plan(schedule: Schedule, whole: bool) -> str:
     """Given a schedule, return what is put in, where the logs go, and what each first sweep deletes.
 
     whole: the very lines, not only what they do.
     """
-    state = "goes into" if made.changed else "is in"
-    lines = [f"{printable(made.root)}: this {state} {printable(made.place)}", *_put_in(made, whole)]
-    beside = " (on the volume of the runs, no other one is at hand)" if made.logs_beside else ""
-    return "\n".join([*lines, f"logs: {printable(made.logs)}{beside}", *_sweeps(made)])
+    state = "goes into" if schedule.changed else "is in"
+    lines = [f"{printable(schedule.root)}: this {state} {printable(schedule.place)}", *_put_in(schedule, whole)]
+    beside = " (on the volume of the runs, no other one is at hand)" if schedule.logs_beside else ""
+    return "\n".join([*lines, f"logs: {printable(schedule.logs)}{beside}", *_sweeps(schedule)])
 
 
-def _put_in(made: Schedule, whole: bool) -> Iterator[str]:
-    shown = made.text.splitlines() if whole else [job.what for job in made.jobs]
+def _put_in(schedule: Schedule, whole: bool) -> Iterator[str]:
+    shown = schedule.text.splitlines() if whole else [job.what for job in schedule.jobs]
     yield from (f"  {printable(line)}" for line in shown)
 
 
-def _sweeps(made: Schedule) -> Iterator[str]:
-    rules = printable(made.rules)
-    if not made.sweeps:
+def _sweeps(schedule: Schedule) -> Iterator[str]:
+    rules = printable(schedule.rules)
+    if not schedule.sweeps:
         yield f"no run lies below it yet; rules of those that come: {rules}"
         return
     yield f"what the first sweep deletes (rules: {rules}, or as RUN/ckptkit.toml says):"
-    first = sorted(made.sweeps, key=lambda s: not (s.needs_a_yes or s.fault))
-    yield from table([(_name(s.run, made.root), _deletes(s)) for s in first[:MOST_RUNS]])
+    first = sorted(schedule.sweeps, key=lambda s: not (s.needs_a_yes or s.fault))
+    yield from table([(_name(s.run, schedule.root), _deletes(s)) for s in first[:MOST_RUNS]])
     if len(first) > MOST_RUNS:
         yield f"  and {len(first) - MOST_RUNS} more"
 
@@ -54,42 +55,48 @@ def _deletes(sweep: Sweep) -> str:
     return f"{', '.join(parts)}, frees {human(sweep.freed_bytes)}" + (f"; {why}" if sweep.needs_a_yes else "")
 
 
-def question(made: Schedule, going: Sequence[Sweep]) -> str:
-    """What a person is asked once for a directory. going: the sweeps that wait for the yes."""
-    later = f"in later runs below {printable(made.root)}"
-    if going:
-        number = f"{sum(s.going for s in going)} of {sum(s.intact for s in going)}"
+def question(schedule: Schedule, waiting: Sequence[Sweep]) -> str:
+    """What a person is asked once for a directory. waiting: the sweeps that wait for the yes."""
+    later = f"in later runs below {printable(schedule.root)}"
+    if waiting:
+        number = f"{sum(s.going for s in waiting)} of {sum(s.intact for s in waiting)}"
         return f"Delete {number} intact checkpoints, and by the same rules as many {later}?"
     return f"May a sweep delete more than half of a run's intact checkpoints by these rules, also {later}?"
 
 
-def installed(one: Scheduled, now: float) -> str:
-    """Given what is put in, return it, who runs it and when each log was last written to. now: seconds."""
-    head = f"{printable(one.root)}: by {one.way}"
-    lines = [f"  {printable(line)}" for line in one.text.splitlines()]
-    runs_it = f"run by {one.runs_it}" if one.runs_it else "nobody runs it"
-    last = [f"{verb}: its log was last written to {age(now - at)} ago" for verb, at in one.last]
-    yes = "yes" if one.agreed else "no"
+def installed(entry: Scheduled, now: float) -> str:
+    """Given what is put in, return it, who runs it and when each log was last written to.
+
+    now: seconds since the epoch.
+    """
+    head = f"{printable(entry.root)}: by {entry.way}"
+    lines = [f"  {printable(line)}" for line in entry.text.splitlines()]
+    runs_it = f"run by {entry.runs_it}" if entry.runs_it else "nobody runs it"
+    last = [f"{verb}: its log was last written to {age(now - at)} ago" for verb, at in entry.last]
+    yes = "yes" if entry.agreed else "no"
     return "\n".join([head, *lines, runs_it, *last, f"may delete more than half of a run's intact checkpoints: {yes}"])
 
 
-def document(made: Schedule, dry_run: bool, runs_it: str) -> Document:
-    """`ckptkit.cron/1` of --install. runs_it: who does, "" if nobody."""
+def document(schedule: Schedule, dry_run: bool, runs_it: str) -> Document:
+    """Given a schedule, return `ckptkit.cron/1` of --install. runs_it: who does, "" if nobody.
+
+    dry_run: nothing was put in.
+    """
     return {
         "action": "install",
         "dry_run": dry_run,
-        "root": made.root,
-        "way": made.way,
-        "text": made.text,
-        "changed": made.changed,
+        "root": schedule.root,
+        "way": schedule.way,
+        "text": schedule.text,
+        "changed": schedule.changed,
         "run_by": runs_it,
-        "logs": made.logs,
-        "agreed": made.agreed,
-        "runs": [sweep._asdict() for sweep in made.sweeps],
+        "logs": schedule.logs,
+        "agreed": schedule.agreed,
+        "runs": [sweep._asdict() for sweep in schedule.sweeps],
     }
 
 
-def documents(action: str, found: Sequence[Scheduled], dry_run: bool = False) -> Document:
-    """`ckptkit.cron/1` of --show and --remove."""
-    roots = [{**one._asdict(), "last": {verb: iso(at) for verb, at in one.last}} for one in found]
+def documents(action: Literal["show", "remove"], entries: Sequence[Scheduled], dry_run: bool = False) -> Document:
+    """Given what is put in, return `ckptkit.cron/1` of --show and --remove. dry_run: nothing was taken out."""
+    roots = [{**entry._asdict(), "last": {verb: iso(at) for verb, at in entry.last}} for entry in entries]
     return {"action": action, "dry_run": dry_run, "roots": roots}

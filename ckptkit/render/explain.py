@@ -1,9 +1,11 @@
 """A verdict in plain words: what it means for the person who wants to go on, and what to type."""
 
-from ckptkit.calling import command
-from ckptkit.model.checkpoint import Judged
+from collections.abc import Iterator
 
-MEANINGS = {
+from ckptkit.calling import command
+from ckptkit.model.checkpoint import Judged, State
+
+MEANINGS: dict[State, str] = {
     "intact": "Nothing wrong was found in what was read.",
     "incomplete": "The save did not finish, or its end never reached the disk.",
     "corrupt": "The save finished, but some of its bytes are wrong.",
@@ -50,29 +52,31 @@ def explain(judged: Judged, going_on: str) -> list[str]:
 
     going_on: what resumes from it, in its framework's words.
     """
-    checkpoint, verdict = judged
+    verdict = judged.verdict
     codes = dict.fromkeys(finding.code for finding in verdict.findings)
+    meaning = WHOLE if verdict.intact and codes else MEANINGS[verdict.state]
     skipped = verdict.intact and (verdict.refused or "nonfinite" in codes)
-    lines = [
-        WHOLE if verdict.intact and codes else MEANINGS[verdict.state],
-        *(CAUSES[code] for code in codes if code in CAUSES),
-    ]
+    return [meaning, *(CAUSES[code] for code in codes if code in CAUSES), *_what_to_do(judged, skipped, going_on)]
+
+
+def _what_to_do(judged: Judged, skipped: bool, going_on: str) -> Iterator[str]:
+    """What can still be done with it, and what to type. skipped: a resume does not take it, although it is intact."""
+    checkpoint, verdict = judged
     run = checkpoint.path.rpartition("/")[0]
     latest = command("latest", run)
     if skipped:
-        lines.append(f"Which one a resume takes: {latest}")
+        yield f"Which one a resume takes: {latest}"
     elif verdict.resumable:
-        lines.append(f"Training can go on from it: {going_on}")
+        yield f"Training can go on from it: {going_on}"
     elif verdict.intact:
-        lines.append("It holds weights alone: use the model, or train on from them with a new optimizer.")
+        yield "It holds weights alone: use the model, or train on from them with a new optimizer."
     elif verdict.damaged and verdict.weights_intact:
-        lines.append("Its weights are intact: use the model, or train on from them with a new optimizer;")
-        lines.append(f"to resume exactly, take an earlier one, if one is intact: {latest}")
+        yield "Its weights are intact: use the model, or train on from them with a new optimizer;"
+        yield f"to resume exactly, take an earlier one, if one is intact: {latest}"
     elif verdict.damaged:
-        lines.append(f"Nothing in it can be relied on. The one to go on from, if one is intact: {latest}")
-        lines.append(f"To delete it: {command('prune', run)}")
+        yield f"Nothing in it can be relied on. The one to go on from, if one is intact: {latest}"
+        yield f"To delete it: {command('prune', run)}"
     elif verdict.state == "unknown":
         aside = command("recover", run, "--set-aside")
-        lines.append(f"If it is the newest, go on from an older one and keep it: {aside}")
-        lines.append(f"Only if you are sure that nobody needs it, delete it: {command('discard', checkpoint.path)}")
-    return lines
+        yield f"If it is the newest, go on from an older one and keep it: {aside}"
+        yield f"Only if you are sure that nobody needs it, delete it: {command('discard', checkpoint.path)}"

@@ -36,20 +36,20 @@ def sentence(box: Box) -> str:
     """Given what was found, return the sum and each way to free something in a sentence; "" if there is none."""
     ways = savings(box)
     mounts = {way.mount for way in ways}
-    told = [f"{way.what}{f' on {way.mount}' if len(mounts) > 1 else ''} ({human(way.bytes)})" for way in ways]
+    parts = [f"{way.what}{f' on {way.mount}' if len(mounts) > 1 else ''} ({human(way.bytes)})" for way in ways]
     total = human(sum(way.bytes for way in ways))
-    return f"{total} could be freed: {', '.join(told)}" if ways else ""
+    return f"{total} could be freed: {', '.join(parts)}" if ways else ""
 
 
 def _checkpoints(box: Box) -> Iterator[WayToFree]:
-    for made in box.plans:
-        gone = sum(decision.checkpoint.allocated_bytes for decision in made.deletions)
-        command = command_of("prune", made.run, "--dry-run")
-        name = f" of {os.path.basename(made.run)}" if len(box.plans) > 1 else ""
-        prune = f"prune {count(len(made.deletions), 'checkpoint')}{name}"
-        yield WayToFree(prune, _mount_of(made.run, box), gone, command, prunes=True)
-        left = made.expected_freed_bytes - gone
-        yield WayToFree(f"leftovers of a killed sweep{name}", _mount_of(made.run, box), left, command)
+    for plan in box.plans:
+        gone = sum(decision.checkpoint.allocated_bytes for decision in plan.deletions)
+        command = command_of("prune", plan.run, "--dry-run")
+        name = f" of {os.path.basename(plan.run)}" if len(box.plans) > 1 else ""
+        prune = f"prune {count(len(plan.deletions), 'checkpoint')}{name}"
+        yield WayToFree(prune, _mount_of(plan.run, box), gone, command, prunes=True)
+        left = plan.expected_freed_bytes - gone
+        yield WayToFree(f"leftovers of a killed sweep{name}", _mount_of(plan.run, box), left, command)
 
 
 def _mount_of(path: str, box: Box) -> str:
@@ -60,8 +60,8 @@ def _mount_of(path: str, box: Box) -> str:
 
 def _caches(box: Box) -> Iterator[WayToFree]:
     """One for each volume and sort; what lies in another one of them, or in what prune takes, counts there."""
-    taken = [decision.checkpoint.path for made in box.plans for decision in made.deletions]
-    taken += [left.path for made in box.plans for left in made.leftovers]
+    taken = [decision.checkpoint.path for plan in box.plans for decision in plan.deletions]
+    taken += [left.path for plan in box.plans for left in plan.leftovers]
     alone = [c for c in box.caches if not _within(c.path, [*taken, *(o.path for o in box.caches if o is not c)])]
     alone = [c for c in alone if c.path not in taken]
     for words, sort in (("caches", False), ("leftovers of torn saves, downloads and crashes", True)):

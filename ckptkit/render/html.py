@@ -4,13 +4,14 @@ Here stands what it shows. How: page.html.j2, the whole document; fragment.html.
 of pieces.html.j2; page.css.j2.
 """
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
+from ckptkit.model.checkpoint import Action
 from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Cache, Eater, Eaters, Volume
 from ckptkit.model.reason import reason_words
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 LONG, SHORT = 24, 16  # letters: of a word that may be broken anywhere, and of a cell that needs no second line
 
-ACTIONS = {"keep": "green", "delete": "red", "leave": "yellow"}
+ACTIONS: dict[Action, charts.Tone] = {"keep": "green", "delete": "red", "leave": "yellow"}
 
 COLUMNS = ("checkpoint", "size", "age", "verdict", "prune would", "because")
 
@@ -44,7 +45,7 @@ def fragment(box: Box) -> str:
     return environment().get_template("fragment.html.j2").render(_context(box))
 
 
-@cache
+@functools.cache
 def environment() -> "Environment":
     """What renders the templates, and escapes all that they print. Raises UsageError without Jinja2."""
     try:
@@ -93,7 +94,7 @@ class Cell(NamedTuple):
     """Of a table: what stands there, and its colour or whether it is a command."""
 
     words: str
-    tone: str = ""
+    tone: charts.Tone | Literal[""] = ""
     is_command: bool = False
 
     @property
@@ -116,16 +117,16 @@ def _context(box: Box) -> dict[str, Any]:
         "could_free": human(sum(way.bytes for way in ways)),
         "trails": list(_trails(box)),
         "columns": COLUMNS,
-        "runs": [_run(made, box.at) for made in box.plans],
+        "runs": [_run(plan, box.at) for plan in box.plans],
         "eaten": [_eaten(eaters) for eaters in box.eaters],
         "caches": list(_caches(box.caches)),
-        "tables": [_table(made) for made in (tables.open_deleted(box), tables.processes(box))],
+        "tables": [_table(section) for section in (tables.open_deleted(box), tables.processes(box))],
     }
 
 
 def title(box: Box) -> str:
     """Given what was found, return the host and its run, or how many runs."""
-    runs = [made.run for made in box.plans]
+    runs = [plan.run for plan in box.plans]
     return f"{os.uname().nodename}: {runs[0] if len(runs) == 1 else count(len(runs), 'run')}"
 
 
@@ -137,7 +138,7 @@ def _ways(ways: Sequence[freeing.WayToFree]) -> Iterator[Bar]:
         yield Bar(name, human(way.bytes), way.bytes / ways[0].bytes, way.command)
 
 
-def _tone(volume: Volume) -> str:
+def _tone(volume: Volume) -> charts.Tone:
     rung = rung_of(volume.used_fraction, USED)
     return rung.level if rung else "green"
 
@@ -158,9 +159,9 @@ def _trails(box: Box) -> Iterator[tuple[str, str, charts.Curve]]:
             yield trail.run or trail.mount, of_trail(trail, box.at), curve
 
 
-def _run(made: PrunePlan, now: float) -> tuple[str, int, list[charts.Spot], list[list[Cell]]]:
-    rows = [_cells(decision, now) for decision in made.decisions]
-    return made.run, made.expected_freed_bytes, charts.timeline(made), rows
+def _run(plan: PrunePlan, now: float) -> tuple[str, int, list[charts.Spot], list[list[Cell]]]:
+    rows = [_cells(decision, now) for decision in plan.decisions]
+    return plan.run, plan.expected_freed_bytes, charts.timeline(plan), rows
 
 
 def _cells(decision: Decision, now: float) -> list[Cell]:
@@ -178,26 +179,32 @@ def _cells(decision: Decision, now: float) -> list[Cell]:
 
 
 def _eaten(eaters: Eaters) -> tuple[Eaters, list[Bar], list[Bar], str]:
-    found = (eaters.directories, eaters.files)
-    directories, files = ([*_largest(listed, eaters.allocated_bytes)] for listed in found)
+    directories, files = (
+        list(_bars(largest, eaters.allocated_bytes)) for largest in (eaters.directories, eaters.files)
+    )
     return eaters, directories, files, tables.directories(eaters).note
 
 
-def _largest(found: tuple[Eater, ...], total: int) -> Iterator[Bar]:
+def _bars(largest: tuple[Eater, ...], total: int) -> Iterator[Bar]:
     """Bars against the largest of them: against the whole volume all but the first would be a hair."""
-    for eater in found:
+    for eater in largest:
         size = f"{human(eater.allocated_bytes)} · {percent(eater.allocated_bytes / max(1, total))}"
-        yield Bar(eater.path, size, eater.allocated_bytes / max(1, found[0].allocated_bytes))
+        yield Bar(eater.path, size, eater.allocated_bytes / max(1, largest[0].allocated_bytes))
 
 
 def _caches(caches: tuple[Cache, ...]) -> Iterator[Bar]:
-    for found in caches[: tables.TOP]:
-        share = found.allocated_bytes / caches[0].allocated_bytes
-        yield Bar(f"{found.kind}: {tables.what(found)}", human(found.allocated_bytes), share, found.command)
+    for cache in caches[: tables.TOP]:
+        share = cache.allocated_bytes / caches[0].allocated_bytes
+        yield Bar(f"{cache.kind}: {tables.what(cache)}", human(cache.allocated_bytes), share, cache.command)
 
 
-def _table(made: tables.Section) -> tuple[str, Sequence[str], list[list[Cell]], str]:
+def _table(section: tables.Section) -> tuple[str, Sequence[str], list[list[Cell]], str]:
     """Its commands, if it has any, stand in a last column."""
-    commands = [[Cell(command, is_command=True)] for command in made.commands] or [[]] * len(made.rows)
-    rows = [[*map(Cell, row), *command] for row, command in zip(made.rows, commands, strict=True)]
-    return made.title.capitalize(), (*made.columns, "fix") if made.commands else made.columns, rows, made.note
+    commands = [[Cell(command, is_command=True)] for command in section.commands] or [[]] * len(section.rows)
+    rows = [[*map(Cell, row), *command] for row, command in zip(section.rows, commands, strict=True)]
+    return (
+        section.title.capitalize(),
+        (*section.columns, "fix") if section.commands else section.columns,
+        rows,
+        section.note,
+    )

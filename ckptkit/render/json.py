@@ -8,7 +8,7 @@ from ckptkit.model.decision import Decision, Failure, Outcome, PrunePlan
 from ckptkit.model.disk import Eaters, Training, Volume
 from ckptkit.model.events import Alert
 from ckptkit.model.report import Box, Trail
-from ckptkit.render import outlook
+from ckptkit.render.outlook import of_trail
 
 Document = dict[str, Any]
 
@@ -20,25 +20,25 @@ def iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def pruned(made: PrunePlan, done: Outcome | None, stopped: str = "") -> Document:
-    """One run of `ckptkit.prune/1`."""
+def pruned(plan: PrunePlan, outcome: Outcome | None, stopped: str = "") -> Document:
+    """One run of `ckptkit.prune/1`. outcome: None in a dry run. stopped: what waits for a yes, in a sentence, or ""."""
     return {
-        "run": made.run,
-        "dry_run": done is None,
-        "decisions": [decision(d) for d in made.decisions],
-        "leftovers": [{"path": left.path, "allocated_bytes": left.allocated_bytes} for left in made.leftovers],
-        "expected_freed_bytes": made.expected_freed_bytes,
-        "freed_bytes": done.freed_bytes if done else 0,
-        "unreached_bytes": made.unreached_bytes,
-        "failures": [failure(f) for f in done.failures] if done else [],
-        "notes": list(done.notes) if done else [stopped] if stopped else [],
+        "run": plan.run,
+        "dry_run": outcome is None,
+        "decisions": [decision(d) for d in plan.decisions],
+        "leftovers": [{"path": left.path, "allocated_bytes": left.allocated_bytes} for left in plan.leftovers],
+        "expected_freed_bytes": plan.expected_freed_bytes,
+        "freed_bytes": outcome.freed_bytes if outcome else 0,
+        "unreached_bytes": plan.unreached_bytes,
+        "failures": [failure(f) for f in outcome.failures] if outcome else [],
+        "notes": list(outcome.notes) if outcome else [stopped] if stopped else [],
         "stopped": stopped,
     }
 
 
-def decision(made: Decision) -> Document:
+def decision(decision: Decision) -> Document:
     """One checkpoint of a plan."""
-    checkpoint, verdict, action, reasons = made
+    checkpoint, verdict, action, reasons = decision
     return {
         "name": checkpoint.name,
         "path": checkpoint.path,
@@ -50,9 +50,9 @@ def decision(made: Decision) -> Document:
     }
 
 
-def failure(failed: Failure) -> Document:
+def failure(failure: Failure) -> Document:
     """One thing that could not be removed."""
-    return failed._asdict()
+    return failure._asdict()
 
 
 def verified(judged: Judged) -> Document:
@@ -78,10 +78,10 @@ def judgement(verdict: Verdict) -> Document:
     }
 
 
-def alert(told: Alert) -> Document:
+def alert(alert: Alert) -> Document:
     """One alert of `ckptkit.monitor/1`, and what a webhook or a command is given."""
-    state = "raised" if told.rung else "cleared"
-    return {"schema": "ckptkit.alert/1", **told._asdict(), "at": iso(told.at), "state": state}
+    state = "raised" if alert.rung else "cleared"
+    return {"schema": "ckptkit.alert/1", **alert._asdict(), "at": iso(alert.at), "state": state}
 
 
 def reported(box: Box) -> Document:
@@ -89,7 +89,7 @@ def reported(box: Box) -> Document:
     return {
         "volumes": [volume(v) for v in box.volumes],
         "quotas": [quota._asdict() for quota in box.quotas],
-        "runs": [reported_run(made) for made in box.plans],
+        "runs": [reported_run(plan) for plan in box.plans],
         "forecast": [forecast(trail, box.at) for trail in box.trails if trail.outlook],
         "flags": [flag(raised) for raised in box.flags],
         "errors": [{"run": run, "message": fault} for run, fault in box.errors],
@@ -100,46 +100,46 @@ def reported(box: Box) -> Document:
     }
 
 
-def _eaters(found: Eaters) -> Document:
-    listed = {name: [eater._asdict() for eater in getattr(found, name)] for name in ("directories", "files")}
-    return found._asdict() | listed
+def _eaters(eaters: Eaters) -> Document:
+    listed = {name: [eater._asdict() for eater in getattr(eaters, name)] for name in ("directories", "files")}
+    return eaters._asdict() | listed
 
 
-def _training(found: Training) -> Document:
-    times = {name: getattr(found, name) for name in ("started_at", "log_written_at", "guarded_since")}
-    return found._asdict() | {name: None if at is None else iso(at) for name, at in times.items()}
+def _training(training: Training) -> Document:
+    times = {name: getattr(training, name) for name in ("started_at", "log_written_at", "guarded_since")}
+    return training._asdict() | {name: None if at is None else iso(at) for name, at in times.items()}
 
 
 def forecast(trail: Trail, now: float) -> Document:
-    """When a run's volume is full, of one run of `ckptkit.diskreport/1`."""
-    seen = trail.outlook
-    if seen is None:
+    """When a run's volume is full, of one run of `ckptkit.diskreport/1`. now: seconds since the epoch."""
+    outlook = trail.outlook
+    if outlook is None:
         return {}
-    full_at = None if seen.full_at is None else iso(seen.full_at)
-    place = {"run": trail.run, "mount": trail.mount, "message": outlook.of_trail(trail, now)}
-    return place | seen._asdict() | {"full_at": full_at}
+    full_at = None if outlook.full_at is None else iso(outlook.full_at)
+    place = {"run": trail.run, "mount": trail.mount, "message": of_trail(trail, now)}
+    return place | outlook._asdict() | {"full_at": full_at}
 
 
-def reported_run(made: PrunePlan) -> Document:
+def reported_run(plan: PrunePlan) -> Document:
     """One run of `ckptkit.diskreport/1`: each checkpoint with its size, age and verdict, and what prune would do."""
     checkpoints = [
         decision(d)
         | {"apparent_bytes": d.checkpoint.apparent_bytes, "modified_at": iso(d.checkpoint.modified_at)}
         | {"resumable": d.verdict.resumable, "findings": judgement(d.verdict)["findings"]}
-        for d in made.decisions
+        for d in plan.decisions
     ]
-    return {"run": made.run, "checkpoints": checkpoints, "expected_freed_bytes": made.expected_freed_bytes}
+    return {"run": plan.run, "checkpoints": checkpoints, "expected_freed_bytes": plan.expected_freed_bytes}
 
 
-def volume(found: Volume) -> Document:
+def volume(volume: Volume) -> Document:
     """One volume of `ckptkit.diskreport/1`."""
-    return found._asdict() | {
-        "reserved_bytes": found.reserved_bytes,
-        "used_fraction": round(found.used_fraction, 4),
-        "inodes_used_fraction": round(found.inodes_used_fraction, 4),
+    return volume._asdict() | {
+        "reserved_bytes": volume.reserved_bytes,
+        "used_fraction": round(volume.used_fraction, 4),
+        "inodes_used_fraction": round(volume.inodes_used_fraction, 4),
     }
 
 
-def flag(raised: Flag) -> Document:
+def flag(flag: Flag) -> Document:
     """One flag of `ckptkit.diskreport/1`."""
-    return raised._asdict()
+    return flag._asdict()

@@ -5,30 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
-from ckptkit.model.decision import Moved, MoveItem, MovePlan
 from ckptkit.model.reason import reason_words
 from ckptkit.render.text import fault, finding_words, table, verdict_words
 from ckptkit.units import count, human, printable
 
-MOST_NAMED = 10
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ckptkit.model.decision import Moved, MoveItem, MovePlan, Step
     from ckptkit.render.json import Document
 
-WORDS = {"copy": "copy", "compare": "compare", "wait": "no room", "skip": "skip"}
+MOST_NAMED = 10
+
+WORDS: dict[Step, str] = {"copy": "copy", "compare": "compare", "wait": "no room", "skip": "skip"}
 
 
-def plan(made: MovePlan, dry_run: bool) -> str:
-    """Given a plan, return it line by line: what happens to each checkpoint and why, and what else goes along."""
+def plan(plan: MovePlan, dry_run: bool) -> str:
+    """Given a plan, return it line by line: what happens to each checkpoint and why, and what else goes along.
+
+    dry_run: nothing will be copied.
+    """
     would = "would copy" if dry_run else "to copy"
-    copies = [item for item in made.items if item.step == "copy"]
+    copies = [item for item in plan.items if item.step == "copy"]
     size = human(sum(item.need_bytes for item in copies))
-    head = f"{made.run}: {would} {count(len(copies), 'checkpoint')}, {size}, to {made.dest}"
-    lines = [printable(f"{head} ({human(made.available_bytes)} free there)"), *table([_row(i) for i in made.items])]
-    lines += [f"  goes along: {_named(made.belongings)}"] if made.belongings else []
-    lines += [f"  stays here: {_named(made.left)}"] if made.left else []
+    head = f"{plan.run}: {would} {count(len(copies), 'checkpoint')}, {size}, to {plan.dest}"
+    lines = [printable(f"{head} ({human(plan.available_bytes)} free there)"), *table([_row(i) for i in plan.items])]
+    lines += [f"  goes along: {_name_list(plan.belongings)}"] if plan.belongings else []
+    lines += [f"  stays here: {_name_list(plan.left)}"] if plan.left else []
     return "\n".join(lines)
 
 
@@ -40,21 +43,21 @@ def _row(item: MoveItem) -> tuple[str, ...]:
     return WORDS[step], checkpoint.name, human(checkpoint.apparent_bytes), verdict_words(verdict), why
 
 
-def _named(names: Sequence[str]) -> str:
+def _name_list(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return printable(", ".join(names[:MOST_NAMED])) + more
 
 
 def outcome(moved: Moved) -> str:
     """Given what came of it, return what is proved where, how it was proved, and what left the source."""
-    made = moved.plan
+    plan = moved.plan
     lines = []
     if moved.proved:
         copied = f"{len(moved.copied)} copied just now"
-        lines += [f"{count(len(moved.proved), 'checkpoint')} proved at {made.dest}, {copied}", f"  proof: {made.proof}"]
+        lines += [f"{count(len(moved.proved), 'checkpoint')} proved at {plan.dest}, {copied}", f"  proof: {plan.proof}"]
     if moved.deleted:
-        told = f"{made.run}: deleted {count(len(moved.deleted.deleted), 'checkpoint')}"
-        lines.append(f"{told}, freed {human(moved.deleted.freed_bytes)}")
+        sentence = f"{plan.run}: deleted {count(len(moved.deleted.deleted), 'checkpoint')}"
+        lines.append(f"{sentence}, freed {human(moved.deleted.freed_bytes)}")
         lines += [f"  note: {note}" for note in moved.deleted.notes]
     return "\n".join(map(printable, lines))
 
@@ -74,21 +77,21 @@ def resume(moved: Moved) -> str:
 
 def still_there(moved: Moved) -> str:
     """Given what came of it, return what is intact at the source still because no rule keeps it, and how it moves."""
-    made = moved.plan
-    names = [i.checkpoint.name for i in made.items if i.step == "skip" and i.verdict.intact]
+    plan = moved.plan
+    names = [i.checkpoint.name for i in plan.items if i.step == "skip" and i.verdict.intact]
     names = [name for name in names if name not in moved.proved]
     if moved.deleted is None or not names:
         return ""
-    more = command("move", made.run, made.dest, "--delete-source", "--keep-every", "1")
-    return printable(f"still at {made.run}, since no rule keeps it: {_named(names)}; to move it too: {more}")
+    more = command("move", plan.run, plan.dest, "--delete-source", "--keep-every", "1")
+    return printable(f"still at {plan.run}, since no rule keeps it: {_name_list(names)}; to move it too: {more}")
 
 
 def complaints(moved: Moved) -> list[str]:
     """Given what came of it, return a line for each thing that is not as it was asked for, and what to do."""
-    made = moved.plan
+    plan = moved.plan
     lines = [f"{failure.path} was not copied: {fault(failure)}" for failure in moved.failures]
     lines += lacking(moved) if moved.missing_bytes else []
-    lines += [f"{made.run}/{name} stays: {reason_words((why,))}" for name, why in moved.stays]
+    lines += [f"{plan.run}/{name} stays: {reason_words((why,))}" for name, why in moved.stays]
     lines += [moved.blocked] if moved.blocked else []
     lines += [
         f"can't delete {failure.path}: {fault(failure)}"
@@ -99,32 +102,32 @@ def complaints(moved: Moved) -> list[str]:
 
 def lacking(moved: Moved) -> list[str]:
     """Given what came of it, or a plan alone, return what does not fit at DEST, and by how much."""
-    made = moved.plan
-    waiting = [item.checkpoint.name for item in made.waiting]
-    which = f"{_named(waiting)} " if waiting else ""
-    need = f"all of it needs {human(made.need_bytes)}, {human(made.available_bytes)} were free"
-    told = f"{which}did not fit at {made.dest}: {human(moved.missing_bytes)} are missing ({need})"
-    return [f"{told}; make room there, or name another volume, and run it again"]
+    plan = moved.plan
+    waiting = [item.checkpoint.name for item in plan.waiting]
+    which = f"{_name_list(waiting)} " if waiting else ""
+    need = f"all of it needs {human(plan.need_bytes)}, {human(plan.available_bytes)} were free"
+    sentence = f"{which}did not fit at {plan.dest}: {human(moved.missing_bytes)} are missing ({need})"
+    return [f"{sentence}; make room there, or name another volume, and run it again"]
 
 
 def document(moved: Moved) -> Document:
     """The content of `ckptkit.move/1`."""
     from ckptkit.render.json import failure  # only where JSON is asked for
 
-    made, deleted = moved.plan, moved.deleted
+    plan, deleted = moved.plan, moved.deleted
     return {
-        "run": made.run,
-        "dest": made.dest,
-        "host": made.host,
-        "folder": made.folder,
-        "proof": made.proof,
+        "run": plan.run,
+        "dest": plan.dest,
+        "host": plan.host,
+        "folder": plan.folder,
+        "proof": plan.proof,
         "dry_run": not moved.done,
-        "checkpoints": [_item(item, moved) for item in made.items],
-        "belongings": list(made.belongings),
-        "left": list(made.left),
-        "need_bytes": made.need_bytes,
-        "available_bytes": made.available_bytes,
-        "missing_bytes": moved.missing_bytes or made.missing_bytes,
+        "checkpoints": [_item(item, moved) for item in plan.items],
+        "belongings": list(plan.belongings),
+        "left": list(plan.left),
+        "need_bytes": plan.need_bytes,
+        "available_bytes": plan.available_bytes,
+        "missing_bytes": moved.missing_bytes or plan.missing_bytes,
         "failures": [failure(f) for f in (*moved.failures, *(deleted.failures if deleted else ()))],
         "deleted": list(deleted.deleted) if deleted else [],
         "freed_bytes": deleted.freed_bytes if deleted else 0,

@@ -15,33 +15,39 @@ def of_run(box: Box, run: str) -> str:
 
 
 def of_trail(trail: Trail, now: float) -> str:
-    """Given a run's past and outlook, return that in words, with the volume; "" without one."""
+    """Given a run's past and outlook, return that in words, with the volume; "" without one.
+
+    now: seconds since the epoch.
+    """
     last = trail.samples[-1]
     if trail.outlook is None:
         return ""
     return f"{trail.mount}: {outlook(trail.outlook, now, last.used_bytes + last.available_bytes)}"
 
 
-def outlook(seen: Outlook, now: float, total_bytes: int) -> str:
-    """Given an outlook and the volume's bytes, return a sentence on when the disk is full."""
-    if seen.full_at is None:
-        return f"the disk will not fill up in this run{_peak(seen, total_bytes)}"
-    if seen.full_at <= now:
+def outlook(outlook: Outlook, now: float, total_bytes: int) -> str:
+    """Given an outlook, return a sentence on when the disk is full.
+
+    now: seconds since the epoch. total_bytes: of the volume, 0 if that is not known.
+    """
+    if outlook.full_at is None:
+        return f"the disk will not fill up in this run{_peak(outlook, total_bytes)}"
+    if outlook.full_at <= now:
         return "the disk is full now"
-    moment = time.gmtime(seen.full_at)
-    clock = time.strftime("%H:%M" if seen.full_at - now < DAY else "%Y-%m-%d %H:%M", moment)
-    step = f" at step {seen.full_step:,}" if seen.full_step else ""
-    return f"the disk will be full{step}, about {clock} UTC (in {span(seen.full_at - now)})"
+    moment = time.gmtime(outlook.full_at)
+    clock = time.strftime("%H:%M" if outlook.full_at - now < DAY else "%Y-%m-%d %H:%M", moment)
+    step = f" at step {outlook.full_step:,}" if outlook.full_step else ""
+    return f"the disk will be full{step}, about {clock} UTC (in {span(outlook.full_at - now)})"
 
 
-def _peak(seen: Outlook, total_bytes: int) -> str:
+def _peak(outlook: Outlook, total_bytes: int) -> str:
     """The most that will be used, in brackets; "" if the volume's size is not known."""
-    step = f" at step {seen.peak_step:,}" if seen.peak_step else ""
-    return f" (peak {percent(seen.peak_used_bytes / total_bytes)}{step})" if total_bytes else ""
+    step = f" at step {outlook.peak_step:,}" if outlook.peak_step else ""
+    return f" (peak {percent(outlook.peak_used_bytes / total_bytes)}{step})" if total_bytes else ""
 
 
 def span(seconds: float) -> str:
-    """Given a duration, return it as a person says it: 2 h 10 min, 3 d 4 h, 40 s."""
+    """Given a duration in seconds, return it as a person says it: 2 h 10 min, 3 d 4 h, 40 s."""
     whole = max(0, round(seconds))
     if whole < MINUTE:
         return f"{whole} s"

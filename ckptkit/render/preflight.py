@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ckptkit.model.advice import Check
 from ckptkit.units import count, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SHOWN = ("volume", "headroom", "resume", "config", "second-training", "watch", "session")  # also where they are well
 INDENT = " " * 24  # of a message
 
 
-def page(made: Iterable[Check], columns: int | None = None) -> str:
+def page(checks: Iterable[Check], columns: int | None = None) -> str:
     """Given checks, return a line each, but one for all that are well and say little.
 
     columns: of the terminal; no word is folded there. None: no line is.
     """
-    checks = list(made)
+    checks = list(checks)
     short = [check.code for check in checks if check.state == "go" and check.code not in SHOWN]
     lines = [line for check in checks if check.state == "go" and check.code in SHOWN for line in _lines(check, columns)]
     if short:
@@ -29,9 +32,9 @@ def page(made: Iterable[Check], columns: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def verdict(made: Iterable[Check]) -> str:
+def verdict(checks: Iterable[Check]) -> str:
     """Given checks, return the last line: go or no-go, and how many things are in the way."""
-    states = [check.state for check in made]
+    states = [check.state for check in checks]
     if against := states.count("no-go"):
         return f"no-go: {count(against, 'thing')} in the way"
     look = states.count("warn")

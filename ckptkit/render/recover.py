@@ -17,7 +17,10 @@ OF_THE_PAGE = ("volume", "incomplete", "corrupt", "too-many", "no-intact", "unkn
 
 
 def happened(box: Box, causes: Sequence[Cause], log: str, last_error: str) -> str:
-    """Given what stands on the disk and what the log tells, return what happened."""
+    """Given what stands on the disk and what the log tells, return what happened.
+
+    log: the file that was read, "" for none. last_error: its last one, or "".
+    """
     lines = [*_from_the_log(causes, log, last_error), *_damaged(box), *_flags(box.flags)]
     lines += [_volume(volume) for volume in box.volumes[:1]]
     return _section("What happened", lines)
@@ -35,7 +38,7 @@ def _from_the_log(causes: Sequence[Cause], log: str, last_error: str) -> Iterato
 
 
 def _damaged(box: Box) -> Iterator[str]:
-    damaged = [d for made in box.plans for d in made.decisions if d.verdict.damaged]
+    damaged = [d for plan in box.plans for d in plan.decisions if d.verdict.damaged]
     for decision in damaged[-MOST:]:
         yield f"{decision.checkpoint.name} is {_state(decision)}: {_why(decision)}"
     if len(damaged) > MOST:
@@ -57,28 +60,28 @@ def _volume(volume: Volume) -> str:
     return f"{mount} is {percent(volume.used_fraction)} used: {free} of {human(volume.total_bytes)} are free"
 
 
-def freed(made: PrunePlan, done: Outcome | None, rules: str) -> str:
+def freed(plan: PrunePlan, outcome: Outcome | None, rules: str) -> str:
     """Given what is deleted without a further yes, and what came of it, return what was freed.
 
-    done: None in a dry run. rules: what keeps the others, such as "keep-last 2".
+    outcome: None in a dry run. rules: what keeps the others, such as "keep-last 2".
     """
-    gone = [d for d in made.deletions if done is None or d.checkpoint.path in done.deleted]
-    left = [line for d in made.decisions if d.action == "leave" and d.verdict.damaged for line in _left(d)]
-    if not gone and not made.leftovers and left:
-        return _section("Freed nothing" if done else "Would free nothing", left)
-    if done and done.failures and not gone:
-        refused = count(len({f.path for f in done.failures}), "deletion")
+    gone = [d for d in plan.deletions if outcome is None or d.checkpoint.path in outcome.deleted]
+    left = [line for d in plan.decisions if d.action == "leave" and d.verdict.damaged for line in _left(d)]
+    if not gone and not plan.leftovers and left:
+        return _section("Freed nothing" if outcome else "Would free nothing", left)
+    if outcome and outcome.failures and not gone:
+        refused = count(len({f.path for f in outcome.failures}), "deletion")
         return _section("Freed nothing", [f"the disk refused {refused}: see below", *left])
-    if not gone and not made.leftovers:
-        waiting = any("waits-for-yes" in d.codes for d in made.decisions)
+    if not gone and not plan.leftovers:
+        waiting = any("waits-for-yes" in d.codes for d in plan.decisions)
         why = "none goes without your yes" if waiting else f"the rules ({rules}) release none"
         return _section("Nothing to free", [f"no checkpoint is damaged, and {why}"])
-    size = f"about {human(made.expected_freed_bytes)}" if done is None else human(done.freed_bytes)
-    verb = "Would free" if done is None else "Freed"
-    lines = list(_gone(gone, "would delete" if done is None else "deleted", rules))
-    if made.leftovers:
-        lines.append(f"finished what a killed sweep left: {count(len(made.leftovers), 'directory')}")
-    notes = [printable(note) for note in done.notes] if done else []
+    size = f"about {human(plan.expected_freed_bytes)}" if outcome is None else human(outcome.freed_bytes)
+    verb = "Would free" if outcome is None else "Freed"
+    lines = list(_gone(gone, "would delete" if outcome is None else "deleted", rules))
+    if plan.leftovers:
+        lines.append(f"finished what a killed sweep left: {count(len(plan.leftovers), 'directory')}")
+    notes = [printable(note) for note in outcome.notes] if outcome else []
     return _section(f"{verb} {size}", [*lines, *left, *notes])
 
 
@@ -102,7 +105,10 @@ def _gone(gone: Sequence[Decision], verb: str, rules: str) -> Iterator[str]:
 
 
 def waits(names: Sequence[str], command: str, dry_run: bool, asks: bool) -> str:
-    """Given the intact checkpoints that go only with a yes, and the command, return what a person is told of them."""
+    """Given the intact checkpoints that go only with a yes, return what a person is told of them.
+
+    command: what deletes them. dry_run: nothing was deleted. asks: the real run will ask.
+    """
     if asks:
         return _section("It asks first", ["more than half of the intact checkpoints would go"])
     verb = "would stay" if dry_run else "stay"
@@ -116,7 +122,10 @@ def resumes(name: str) -> str:
 
 
 def start(checks: Sequence[Check], preflight: str, dry_run: bool) -> str:
-    """Given the checks, return go or what stands against it. preflight: the command that shows them all."""
+    """Given the checks, return go or what stands against it. preflight: the command that shows them all.
+
+    dry_run: they judge the state after a real run.
+    """
     against = [check for check in checks if check.state == "no-go"]
     if against:
         return f"Not ready to start\n{text.checklist(against)}"
@@ -126,7 +135,11 @@ def start(checks: Sequence[Check], preflight: str, dry_run: bool) -> str:
 
 
 def to_type(exact: bool, in_script: bool, started: str, go: bool) -> str:
-    """Given what is known of the last line, return what is said above it."""
+    """Given what is known of the line that goes on, return what is said above it.
+
+    exact: it can be typed as it is. in_script: it belongs into the training's own script. started: the command that
+    the log shows, or "". go: nothing stands against a start.
+    """
     when = "To go on" if go else "When that is mended, to go on"
     if in_script:
         return f"{when}, in your own script:"

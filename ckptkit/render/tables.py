@@ -42,14 +42,14 @@ def wrapped(text: str, width: int | None, first: str = "", rest: str | None = No
 
 def _pieces(text: str, room: int) -> Iterator[tuple[str, str]]:
     """(what stays whole, what stands before it on the same line)."""
-    for word in UNITS.sub("\0", text).split(" "):
-        word = word.replace("\0", " ")
+    for joined in UNITS.sub("\0", text).split(" "):
+        word = joined.replace("\0", " ")
         parts = re.findall(r"/*[^/]+/*|/+", word) if len(word) > room else [word]
         yield from ((part, "" if index else " ") for index, part in enumerate(parts))
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, paint: Paint = lambda column, cell: cell
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, paint: Paint = lambda _, cell: cell
 ) -> list[list[str]]:
     """Given names of columns and rows of cells, return the head's lines, then each row's; no head where rows are lines.
 
@@ -80,13 +80,13 @@ def _aligned(
 
 
 def _stacked(columns: Sequence[str], row: Sequence[str], width: int, paint: Paint) -> list[str]:
-    named = [
+    labelled = [
         cell if column in NAMED_BY_ITSELF or cell.startswith(column) else f"{column} {cell}"
         for column, cell in zip(columns, row, strict=True)
         if cell
     ]
-    lines = wrapped(named[0], width, GAP, GAP * 2)
-    rest = wrapped(", ".join(named[1:]), width, GAP * 2) if named[1:] else []
+    lines = wrapped(labelled[0], width, GAP, GAP * 2)
+    rest = wrapped(", ".join(labelled[1:]), width, GAP * 2) if labelled[1:] else []
     head = paint(columns[0], lines[0].lstrip())
     return [GAP + head, *lines[1:], *rest]
 
@@ -114,8 +114,8 @@ class Section(NamedTuple):
 def sections(box: Box) -> list[Section]:
     """Given what was found, return the tables beside volumes and checkpoints that have something to show."""
     eaten = [section for eaters in box.eaters for section in (directories(eaters), files(eaters))]
-    made = [*eaten, caches(box), open_deleted(box), processes(box)]
-    return [section for section in made if section.rows or section.note]
+    tables = [*eaten, caches(box), open_deleted(box), processes(box)]
+    return [section for section in tables if section.rows or section.note]
 
 
 def directories(eaters: Eaters) -> Section:
@@ -196,7 +196,7 @@ def kept(training: Training) -> str:
 
 
 def log(training: Training, now: float) -> str:
-    """Given a training, return where its output goes and how long ago something came."""
+    """Given a training, return where its output goes and how long ago something came. now: seconds since the epoch."""
     if not training.log:
         return "none" if training.session else "not known"
     silent = age(now - (training.log_written_at or now))

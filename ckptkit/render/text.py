@@ -9,13 +9,18 @@ from ckptkit.model.reason import reason_words
 from ckptkit.units import age, count, human, printable
 
 
-def plan(made: PrunePlan, dry_run: bool) -> str:
-    """Given a plan, return it line by line: what happens to each checkpoint, and why."""
-    rows = [_row(decision) for decision in made.decisions]
-    for left in made.leftovers:
-        rows.append(("delete", left.name, human(left.allocated_bytes), "leftover", "left by a prune that was killed"))
+def plan(plan: PrunePlan, dry_run: bool) -> str:
+    """Given a plan, return it line by line: what happens to each checkpoint, and why.
+
+    dry_run: nothing will be deleted.
+    """
+    rows = [_row(decision) for decision in plan.decisions]
+    rows += [
+        ("delete", left.name, human(left.allocated_bytes), "leftover", "left by a prune that was killed")
+        for left in plan.leftovers
+    ]
     would = "would free" if dry_run else "to free"
-    head = f"{printable(made.run)}: {would} {human(made.expected_freed_bytes)}"
+    head = f"{printable(plan.run)}: {would} {human(plan.expected_freed_bytes)}"
     return "\n".join([head, *table(rows)])
 
 
@@ -31,32 +36,33 @@ def verdict_words(verdict: Verdict) -> str:
     return "intact, refused" if verdict.refused else "intact" if verdict.resumable else "intact, weights only"
 
 
-def outcome(made: PrunePlan, done: Outcome) -> str:
+def outcome(plan: PrunePlan, outcome: Outcome) -> str:
     """Given a plan and what came of it, return what was deleted, and what that really freed."""
-    if not made.deletions and not made.leftovers:
-        head = f"{printable(made.run)}: {count(len(made.decisions), 'checkpoint')}, nothing to delete"
-        return "\n".join([head, *table([(d.checkpoint.name, reason_words(d.reasons)) for d in in_the_way(made)])])
-    told = f"{printable(made.run)}: deleted {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
-    return "\n".join([told, *(f"  note: {printable(note)}" for note in done.notes)])
+    if not plan.deletions and not plan.leftovers:
+        head = f"{printable(plan.run)}: {count(len(plan.decisions), 'checkpoint')}, nothing to delete"
+        return "\n".join([head, *table([(d.checkpoint.name, reason_words(d.reasons)) for d in in_the_way(plan)])])
+    deleted = count(len(outcome.deleted), "checkpoint")
+    head = f"{printable(plan.run)}: deleted {deleted}, freed {human(outcome.freed_bytes)}"
+    return "\n".join([head, *(f"  note: {printable(note)}" for note in outcome.notes)])
 
 
-def in_the_way(made: PrunePlan) -> list[Decision]:
+def in_the_way(plan: PrunePlan) -> list[Decision]:
     """Given a plan, return what stays although no rule asks for it: left alone for a reason, or held open."""
-    return [d for d in made.decisions if d.action == "leave" or d.codes == {"held-open"}]
+    return [d for d in plan.decisions if d.action == "leave" or d.codes == {"held-open"}]
 
 
-def failures(done: Outcome) -> list[str]:
+def failures(outcome: Outcome) -> list[str]:
     """Given an outcome, return one line for each thing that could not be removed."""
     return [
         f"can't delete {printable(f.path)}: {printable(fault(f))}"
         + (f"; held by {printable(f.held_by)}" if f.held_by else "")
-        for f in done.failures
+        for f in outcome.failures
     ]
 
 
-def fault(failed: Failure) -> str:
+def fault(failure: Failure) -> str:
     """Given a failure, return why it could not be done, and what mends it."""
-    return f"{failed.error}; fix: {failed.command}" if failed.command else failed.error
+    return f"{failure.error}; fix: {failure.command}" if failure.command else failure.error
 
 
 def verdicts(judged: Iterable[Judged], going_on: Callable[[Checkpoint], str] | None = None) -> str:
@@ -65,11 +71,11 @@ def verdicts(judged: Iterable[Judged], going_on: Callable[[Checkpoint], str] | N
     going_on: returns what resumes from one; with it, each is explained in words too.
     """
     lines: list[str] = []
-    for one in judged:
-        checkpoint, verdict = one
+    for each in judged:
+        checkpoint, verdict = each
         lines.append(f"{verdict.state:<12} {printable(checkpoint.path)}{_kind(verdict)}")
         lines += [f"    {finding(f.file, f.code, f.message)}" for f in verdict.findings]
-        lines += [f"    {printable(line)}" for line in _explanation(one, going_on(checkpoint))] if going_on else []
+        lines += [f"    {printable(line)}" for line in _explanation(each, going_on(checkpoint))] if going_on else []
     return "\n".join(lines)
 
 
@@ -85,19 +91,19 @@ def unjudged(checkpoint: Checkpoint, verdict: Verdict, now: float, name: str = "
     name: what to call it, default its path.
     """
     why = finding_words(verdict.findings[0]) if verdict.findings else "nothing tells why"
-    told = f"{name or checkpoint.path} can't be judged ({why}); {human(checkpoint.allocated_bytes)}"
-    return printable(f"{told}, written {age(now - checkpoint.modified_at)} ago; nothing here will delete it")
+    what = f"{name or checkpoint.path} can't be judged ({why}); {human(checkpoint.allocated_bytes)}"
+    return printable(f"{what}, written {age(now - checkpoint.modified_at)} ago; nothing here will delete it")
 
 
-def finding_words(found: Finding) -> str:
+def finding_words(finding: Finding) -> str:
     """Given a finding, return the file and what is wrong with it."""
-    return f"{found.file} {found.message}".strip()
+    return f"{finding.file} {finding.message}".strip()
 
 
-def checklist(made: Iterable[Check]) -> str:
+def checklist(checks: Iterable[Check]) -> str:
     """Given checks, return a line each: go, warn or no-go, and what mends what is not right."""
     lines = []
-    for check in made:
+    for check in checks:
         lines.append(f"{check.state:<6} {check.code:<16} {printable(check.message)}")
         if check.state != "go" and check.command:
             lines.append(f"       fix: {printable(check.command)}")
