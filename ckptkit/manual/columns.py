@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 LEFT = 26  # columns of the left one of two texts
 RIGHT = 30  # columns that the right one needs at least
@@ -12,7 +15,10 @@ WORD = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")  # of a shell command
 
 
 def filled(text: str, columns: int, indent: str = "") -> str:
-    """The text in lines of at most so many columns. A word that is longer has a line of its own."""
+    """The text in lines of at most so many columns. A word that is longer has a line of its own.
+
+    indent: what each line begins with.
+    """
     return textwrap.fill(
         text, columns, initial_indent=indent, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
@@ -20,7 +26,7 @@ def filled(text: str, columns: int, indent: str = "") -> str:
 
 
 def listed(pairs: Iterable[tuple[str, str]], columns: int, left: int = LEFT) -> str:
-    """Lines of a term and its text; below one another where there is no room for both."""
+    """Lines of a term and its text; below one another where there is no room for both. left: columns of the term."""
     return "\n".join(_entry(term, text, columns, left) for term, text in pairs)
 
 
@@ -50,7 +56,10 @@ def commands(pairs: Sequence[tuple[str, str]], columns: int) -> str:
 
 
 def folded(command: str, columns: int, indent: str = "  ", mark: str = " \\") -> str:
-    """A command in as many lines as it takes, joined as a shell joins them; a word stays whole."""
+    """A command in as many lines as it takes, joined as a shell joins them; a word stays whole.
+
+    columns: of a line. indent: what each begins with. mark: what each but the last ends in.
+    """
     lines = [""]
     for word in WORD.findall(command):
         longer = f"{lines[-1]} {word}" if lines[-1] else word

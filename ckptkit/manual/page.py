@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ckptkit.manual.columns import commands, filled, folded, listed
-from ckptkit.manual.verb_facts import VerbPage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ckptkit.manual.verb_facts import VerbPage
 
 
 def usage(page: VerbPage, columns: int) -> str:
-    """The one line above all others."""
+    """The one line above all others. columns: of the terminal, as in all of this file."""
     words = " ".join([page.command, *(flag.value for flag in page.arguments), "[FLAGS]"])
     return folded(f"usage: {words}", columns, indent="", mark="")
 
@@ -37,6 +41,7 @@ def overview(
 ) -> str:
     """All verbs by when one needs them, and the lines to know.
 
+    program: what a verb follows, as the person calls it. verbs: {verb: half a line on it}.
     groups: {when: verbs}, of which those that are not in `verbs` are left out. lines: (command, what it is for).
     """
     parts = [folded(f"usage: {program} VERB [FLAGS]", columns, indent="", mark="")]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from ckptkit.manual.verb_facts import Option, VerbPage
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ckptkit.manual.verb_facts import Option, VerbPage
 
 KEEPS = "Keeps fine-tuning runs alive on small disks: deletes only what the rules release, resumes from what is intact."
 
 
 def verb_page(page: VerbPage, version: str, verbs: Iterable[str]) -> str:
-    """The page ckptkit-VERB(1). verbs: all of them, for SEE ALSO."""
+    """The page ckptkit-VERB(1). version: ours. verbs: all of them, for SEE ALSO."""
     name = f"ckptkit-{page.verb}"
     lines = [*_head(name, version, page.summary), ".SH SYNOPSIS", ".B " + _text(page.command)]
     lines += [f".I {_text(flag.value)}" for flag in page.arguments]
@@ -28,7 +31,10 @@ def verb_page(page: VerbPage, version: str, verbs: Iterable[str]) -> str:
 def main_page(
     groups: Mapping[str, Iterable[str]], verbs: Mapping[str, str], lines: Sequence[tuple[str, str]], version: str
 ) -> str:
-    """The page ckptkit(1): all verbs by when one needs them, and the lines to know."""
+    """The page ckptkit(1): all verbs by when one needs them, and the lines to know.
+
+    groups: {when: verbs}. verbs: {verb: half a line on it}. lines: (command, what it is for). version: ours.
+    """
     page = [*_head("ckptkit", version, "keep fine-tuning runs alive on small disks")]
     page += [".SH SYNOPSIS", ".B ckptkit", ".I VERB", ".RI [ FLAGS ]", ".SH DESCRIPTION", _filled(KEEPS), ".SH VERBS"]
     for when, names in groups.items():

@@ -6,15 +6,22 @@ sweep. So each shell has one template, filled from the same facts as the help: n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from ckptkit.manual.verb_facts import Option, VerbPage
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
-NAMES = ("bash", "zsh", "fish")
+    from ckptkit.manual.verb_facts import Option, VerbPage
+
+Shell = Literal["bash", "zsh", "fish"]
+NAMES: tuple[Shell, ...] = ("bash", "zsh", "fish")
 
 
-def script(shell: str, pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str = "") -> str:
-    """The text that a shell reads once. shell: one of NAMES. scripts: the directory of bin/'s scripts, "" without."""
+def script(shell: Shell, pages: Sequence[VerbPage], verbs: Mapping[str, str], scripts: str = "") -> str:
+    """The text that a shell reads once.
+
+    pages: of all verbs. verbs: {verb: half a line on it}. scripts: the directory of bin/'s scripts, "" without.
+    """
     return {"bash": bash, "zsh": zsh, "fish": fish}[shell](pages, verbs, scripts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Option(NamedTuple):
@@ -19,7 +19,7 @@ class Option(NamedTuple):
         return f"{', '.join(self.names)} {self.value}".strip()
 
     @property
-    def takes(self) -> str:
+    def takes(self) -> Literal["choices", "directory", "file", ""]:
         """What a shell completes its value with: "choices", "directory", "file", or "" where it knows of none."""
         words = {word.strip("[].") for part in self.value.split() for word in part.split("|")}
         if self.choices:
