@@ -6,8 +6,7 @@ looked at.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptkit import arguments
@@ -40,9 +39,12 @@ from ckptkit.ops.scripts import scripts
 from ckptkit.ops.shown import Checks, Verified
 from ckptkit.ops.strip import keep_resumable as ops_keep_resumable
 from ckptkit.ops.strip import strip as ops_strip
-from ckptkit.policy.rules import Rules
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from ckptkit.api_arguments import ActingArguments
     from ckptkit.model.advice import Check
     from ckptkit.model.checkpoint import Judged, Level, Run
     from ckptkit.model.decision import PrunePlan
@@ -50,10 +52,9 @@ if TYPE_CHECKING:
     from ckptkit.ops.diskreport import Report
     from ckptkit.ops.latest import Latest
     from ckptkit.ops.monitor import Monitor
-    from ckptkit.ops.prune import Pruned
     from ckptkit.ops.recover import Recovered
     from ckptkit.ops.strip import Stripped
-    from ckptkit.policy.rules import Best, Range
+    from ckptkit.policy.rules import Best, Range, Rules
 
 
 def scan(path: str | os.PathLike[str]) -> Run:
@@ -181,7 +182,7 @@ def prune(
                  free_target=free_target, max_delete=max_delete)  # fmt: skip
     quiet, acting = arguments.number("min_age_seconds", min_age_seconds, SECONDS), acting_of(dry_run, yes, lock_timeout)
     run, patterns = path_of("path", path), patterns_of(trust)
-    return _pruned(run, rules_of(run, rules, asked), quiet, {**acting, "trust": trust_of(run, patterns)})
+    return _pruned(run, rules_of(run, rules, asked), quiet, acting, trust_of(run, patterns))
 
 
 def strip(
@@ -264,10 +265,10 @@ def preflight(
     called = arguments.text("origin", origin)
     chosen = rules_where(run, {}) if rules is None else require_rules(rules)
     skips = arguments.switch("skip_unknown", skip_unknown)
-    trusted, named = trust_of(run, patterns_of(trust)), [] if script is None else paths_of("script", script)
-    look = scripts(named)
+    trusted, paths = trust_of(run, patterns_of(trust)), [] if script is None else paths_of("script", script)
+    reports = scripts(paths)
     return Checks(
-        ops_preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=look)
+        ops_preflight(run, chosen, at, tries, settings, called, skip_unknown=skips, trust=trusted, scripts=reports)
     )
 
 
@@ -296,10 +297,13 @@ def recover(
     Raises UsageError, NoSuchRun, LockHeld, MassDelete.
     """
     run, acting, patterns = path_of("path", path), acting_of(dry_run, yes, lock_timeout), patterns_of(trust)
-    told = arguments.function("tell", tell) or (lambda step, value: None)
-    acting["allow_nonfinite"] = arguments.switch("allow_nonfinite", allow_nonfinite)
-    acting["skip_unknown"] = arguments.switch("skip_unknown", skip_unknown)
-    return ops_recover(run, rules_of(run, rules, {}), tell=told, trust=trust_of(run, patterns), **acting)
+    listener = arguments.function("tell", tell) or (lambda *_: None)
+    nonfinite = arguments.switch("allow_nonfinite", allow_nonfinite)
+    skips = arguments.switch("skip_unknown", skip_unknown)
+    return ops_recover(
+        run, rules_of(run, rules, {}), tell=listener, trust=trust_of(run, patterns), allow_nonfinite=nonfinite,
+        skip_unknown=skips, **acting,
+    )  # fmt: skip
 
 
 def monitor(
@@ -356,12 +360,13 @@ def unpin(path: str | os.PathLike[str]) -> str:
     return ops_unpin(path_of("path", path))
 
 
-def _pruned(run: str, rules: Rules, quiet: float, acting: Mapping[str, Any]) -> Pruned:
+def _pruned(run: str, rules: Rules, quiet: float, acting: ActingArguments, trust: Sequence[str]) -> Pruned:
+    """Prune; what the mass-delete guard stopped is an error here. quiet: seconds without a write."""
     plans: list[PrunePlan] = []
     try:
-        done = ops_prune(run, rules, quiet=quiet, announce=plans.append, **acting)
+        pruned = ops_prune(run, rules, quiet=quiet, announce=plans.append, trust=trust, **acting)
     except MassDelete as stopped:
         raise MassDelete(str(stopped), Pruned(plans[-1], None, str(stopped))) from None
-    if done.stopped and done.outcome is not None:  # a dry run was not stopped
-        raise MassDelete(done.stopped, done)
-    return done
+    if pruned.stopped and pruned.outcome is not None:  # a dry run was not stopped
+        raise MassDelete(pruned.stopped, pruned)
+    return pruned

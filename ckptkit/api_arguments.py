@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ckptkit import arguments
 from ckptkit.config import parse_trust
@@ -12,7 +12,10 @@ from ckptkit.errors import UsageError
 from ckptkit.ops.read import rules_for, trust_for
 from ckptkit.policy.rules import Rules, parse_argument, parse_target
 
-LEVELS = ("quick", "full", "deep")
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Level
+
+LEVELS: tuple[Level, ...] = ("quick", "full", "deep")
 SECONDS = "must be a number of seconds, 0 or more"
 PATH = "must be a path: text or an os.PathLike such as pathlib.Path, not empty"
 
@@ -29,7 +32,7 @@ def path_of(name: str, value: Any) -> str:
     return path
 
 
-def paths_of(name: str, value: Any) -> list[str]:
+def paths_of(name: str, value: object) -> list[str]:
     """Return several paths as text. Raises UsageError.
 
     Text is one path: as a sequence of letters, "RUN" would name R, U and N.
@@ -46,24 +49,35 @@ def trust_of(run: str, patterns: tuple[str, ...] | None) -> tuple[str, ...]:
     return trust_for(run, ()) if patterns is None else patterns
 
 
-def patterns_of(value: Any) -> tuple[str, ...] | None:
+def patterns_of(value: object) -> tuple[str, ...] | None:
     """Return the patterns that pickles may name, None for the run's own. Raises UsageError."""
     must = 'must be a list of patterns, such as ["my_package.*"], or None for the run\'s settings'
-    is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
-    if value is not None and not (is_list and all(isinstance(pattern, str) for pattern in value)):
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray, memoryview)):
+        raise arguments.wrong("trust", value, must)
+    if not all(isinstance(pattern, str) for pattern in value):
         raise arguments.wrong("trust", value, must)
     try:
-        return None if value is None else tuple(pattern for text in value for pattern in parse_trust(text))
+        return tuple(pattern for text in value for pattern in parse_trust(text))
     except ValueError:
         raise arguments.wrong("trust", value, must) from None
 
 
-def level_of(value: Any) -> Any:
+def level_of(value: object) -> Level:
     """Return one of LEVELS. Raises UsageError."""
     return arguments.one_of("level", value, LEVELS)
 
 
-def acting_of(dry_run: Any, yes: Any, lock_timeout: Any) -> dict[str, Any]:
+class ActingArguments(TypedDict):
+    """What each verb that deletes takes. lock_timeout: seconds to wait for another sweep."""
+
+    dry_run: bool
+    yes: bool
+    lock_timeout: float
+
+
+def acting_of(dry_run: object, yes: object, lock_timeout: object) -> ActingArguments:
     """Return the checked arguments of what deletes. Raises UsageError."""
     return {
         "dry_run": arguments.switch("dry_run", dry_run),
@@ -72,14 +86,14 @@ def acting_of(dry_run: Any, yes: Any, lock_timeout: Any) -> dict[str, Any]:
     }
 
 
-def require_rules(value: Any) -> Rules:
+def require_rules(value: object) -> Rules:
     """Return the rules, if that is what they are. Raises UsageError."""
     if not isinstance(value, Rules):
         raise arguments.wrong("rules", value, "must be a ckptkit.Rules, as in ckptkit.Rules(keep_last=2)")
     return value
 
 
-def rules_of(run: str, rules: Any, asked: Mapping[str, Any]) -> Rules:
+def rules_of(run: str, rules: object, asked: Mapping[str, Any]) -> Rules:
     """Return the rules that were given, or the run's settings with what was asked for in front. Raises UsageError."""
     both = [name for name, value in asked.items() if value is not None]
     if rules is None:

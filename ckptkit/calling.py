@@ -28,7 +28,7 @@ def command(verb: str, *words: str) -> str:
     from shlex import join
 
     typed = bool(_directory or _before)
-    return join([*_named(verb), *(words if typed else map(_rooted, words))])
+    return join([*_verb_words(verb), *(words if typed else map(_rooted, words))])
 
 
 def absolutely(verb: str, *arguments: str) -> str:
@@ -106,7 +106,8 @@ def started(arguments: Sequence[str]) -> None:
         _before = [sys.argv[0]]
 
 
-def _named(verb: str) -> list[str]:
+def _verb_words(verb: str) -> list[str]:
+    """The words that call a verb, as the person called us."""
     if _directory:
         return [f"{_directory}/{verb}"]
     return words(verb) if _before is None else [*_before, verb]
@@ -166,7 +167,7 @@ def _on_path(program: str) -> bool:
     """Whether its bare name calls it."""
     name = os.path.basename(program)
     for directory in os.environ.get("PATH", "").split(os.pathsep):
-        found = os.path.join(directory, name)
-        if directory and os.access(found, os.X_OK):
-            return os.path.realpath(found) == os.path.realpath(program)
+        candidate = os.path.join(directory, name)
+        if directory and os.access(candidate, os.X_OK):
+            return os.path.realpath(candidate) == os.path.realpath(program)
     return False
