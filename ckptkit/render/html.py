@@ -7,7 +7,7 @@ of pieces.html.j2; page.css.j2.
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
@@ -65,7 +65,7 @@ def environment() -> "Environment":
     return jinja
 
 
-def _safe(value: Any) -> Any:
+def _safe(value: object) -> object:
     """Control codes, newlines and broken bytes of a name become escapes; HTML that a macro made stays."""
     return value if hasattr(value, "__html__") else printable(str(value))
 
@@ -105,7 +105,7 @@ class Cell(NamedTuple):
         return "short" if len(self.words) <= SHORT else ""
 
 
-def _context(box: Box) -> dict[str, Any]:
+def _context(box: Box) -> dict[str, object]:
     """Given what was found, return what the templates show, by the names that they use."""
     ways = freeing.savings(box)
     return {
