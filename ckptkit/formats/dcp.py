@@ -85,7 +85,7 @@ def _shards(value: Any) -> Shards:
     for name, item, is_plain in map(_stored, stored.values()):
         items.setdefault(name, []).append(item)
         plain = plain and is_plain
-    ordered = {name: tuple(sorted(found)) for name, found in sorted(items.items())}
+    ordered = {name: tuple(sorted(parts)) for name, parts in sorted(items.items())}
     return Shards(ordered, frozenset(key for key in keys if isinstance(key, str)), plain)
 
 

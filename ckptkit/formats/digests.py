@@ -38,5 +38,5 @@ class Digests:
 
     def values(self) -> dict[str, str]:
         """{algorithm: digest} of all that passed."""
-        found = {"crc32": f"{self._crc:08x}"} if "crc32" in self._wanted else {}
-        return found | ({"sha256": self._sha.hexdigest()} if self._sha else {})
+        values = {"crc32": f"{self._crc:08x}"} if "crc32" in self._wanted else {}
+        return values | ({"sha256": self._sha.hexdigest()} if self._sha else {})

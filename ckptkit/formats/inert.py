@@ -62,6 +62,7 @@ class Arguments:
         return begin
 
     def number(self, width: int, signed: bool = False) -> int:
+        """Return the little-endian number of the next `width` bytes."""
         begin = self.take(width)
         return int.from_bytes(self.raw[begin : self.at], "little", signed=signed)
 
@@ -72,6 +73,7 @@ class Arguments:
         return bytes(self.raw[begin : self.at]) if count <= longest else None
 
     def line(self) -> bytes:
+        """Return the bytes up to the next newline, without it. Raises Broken if there is none near."""
         begin, end = self.at, self.raw.find(b"\n", self.at)
         if end < 0 or end - begin > LONGEST_LINE:
             code = "truncated" if end < 0 else "bad-pickle"

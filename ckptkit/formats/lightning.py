@@ -9,11 +9,13 @@ name of its class. ModelCheckpoint's has `best_model_path`.
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ckptkit.formats import Fault, pickles
 from ckptkit.formats.torch_records import placed_pickle
-from ckptkit.formats.torch_zip import Directory
+
+if TYPE_CHECKING:
+    from ckptkit.formats.torch_zip import Directory
 
 VERSION = "pytorch-lightning_version"
 CONTINUES = ("optimizer_states", "lr_schedulers", "loops")

@@ -43,10 +43,10 @@ def scan(raw: bytes | bytearray, trust: Sequence[str] = (), room: int = ROOM) ->
     trust: patterns of names, such as `pkg.*`, that are no fault although neither torch nor the Trainer knows them.
     room: bytes that its values may take, roughly.
     """
-    (found,), end = scan_stream(raw, 1, trust=trust, room=room)
-    if end == len(raw) or any(code in ("truncated", "bad-pickle", "too-large") for code, _ in found.faults):
-        return found
-    return found._replace(faults=[*found.faults, ("bad-pickle", f"{len(raw) - end} bytes after its end")])
+    (first,), end = scan_stream(raw, 1, trust=trust, room=room)
+    if end == len(raw) or any(code in ("truncated", "bad-pickle", "too-large") for code, _ in first.faults):
+        return first
+    return first._replace(faults=[*first.faults, ("bad-pickle", f"{len(raw) - end} bytes after its end")])
 
 
 def scan_stream(
@@ -61,27 +61,27 @@ def scan_stream(
     scans, ended = list[Scan](), True
     while ended and len(scans) < count:
         machine = Machine(raw, start, trust, room)
-        scans.append(_said(machine))
+        scans.append(_scan_one(machine))
         start, ended = machine.at, machine.ended
     return scans, start
 
 
-def _said(machine: Machine) -> Scan:
+def _scan_one(machine: Machine) -> Scan:
     """Follow a pickle to its end and return what it says."""
     value: Any = OPAQUE
     try:
-        value = _followed(machine)
+        value = _run_opcodes(machine)
     except Broken as broken:
         machine.faults[broken.args[0], broken.args[1]] = None
     except ValueError as error:  # of a number or a text
         machine.faults["bad-pickle", f"before byte {machine.at}: {str(error)[:100]}"] = None
     if machine.getattrs > 0:
         machine.fault("unsafe-pickle", f"hands {GETATTR} on as a value")
-    names = tuple(sorted({found.name for found in machine.globals.values()}))
+    names = tuple(sorted({global_.name for global_ in machine.globals.values()}))
     return Scan(list(machine.faults), names, value if machine.room > 0 else OPAQUE, machine.storages)
 
 
-def _followed(machine: Machine) -> Any:
+def _run_opcodes(machine: Machine) -> Any:
     raw, size, stack, marks = machine.raw, len(machine.raw), machine.stack, machine.marks
     for _ in range(MOST_OPCODES):
         if machine.at >= size:
@@ -89,14 +89,14 @@ def _followed(machine: Machine) -> Any:
         action = ACTIONS.get(code := raw[machine.at])
         machine.at += 1
         if action is None:
-            return _stopped(machine, code)
+            return _end_value(machine, code)
         action(machine)
         if len(stack) > MOST_VALUES or len(marks) > MOST_MARKS:
             raise Broken("too-large", f"holds more than {MOST_VALUES} values or {MOST_MARKS} marks at once")
     raise Broken("too-large", f"more than {MOST_OPCODES} opcodes")
 
 
-def _stopped(machine: Machine, code: int) -> Any:
+def _end_value(machine: Machine, code: int) -> Any:
     if code != ord("."):
         raise Broken("bad-pickle", f"byte {machine.at - 1} is not an opcode that a file can hold")
     machine.ended, value = True, machine.pop()

@@ -46,8 +46,8 @@ class Header(NamedTuple):
 
 def faults(file: BinaryIO, size: int) -> tuple[list[Fault], int]:
     """As `read`, without the header."""
-    found, count, _ = read(file, size)
-    return found, count
+    faults, count, _ = read(file, size)
+    return faults, count
 
 
 def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Header | None]:
@@ -62,10 +62,10 @@ def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Header | None]:
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if fault := _length_fault(length, size):
         return [fault], LENGTH_BYTES, None
-    found, header = _parsed(file.read(length), LENGTH_BYTES + length)
+    faults, header = _parsed(file.read(length), LENGTH_BYTES + length)
     if header:
-        found += _space_faults(header, size) or _dtype_faults(header)
-    return found, LENGTH_BYTES + length, header
+        faults += _space_faults(header, size) or _dtype_faults(header)
+    return faults, LENGTH_BYTES + length, header
 
 
 def _length_fault(length: int, size: int) -> Fault | None:
@@ -108,13 +108,13 @@ Shapes = dict[tuple[int, ...], tuple[int, ...]]  # a model has a few shapes, and
 
 def _compact(pairs: list[tuple[str, Any]]) -> Any:
     """A JSON object; what says a tensor becomes a tuple at once, since a hundred thousand objects cost 70 MB."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    entry = dict(pairs)
+    if len(entry) != len(pairs):
         raise ValueError("a name appears twice, which would hide a tensor")
-    if found.keys() != ENTRY:
-        return found
-    begin, end = found["data_offsets"]
-    return sys.intern(found["dtype"]), tuple(found["shape"]), begin, end
+    if entry.keys() != ENTRY:
+        return entry
+    begin, end = entry["data_offsets"]
+    return sys.intern(entry["dtype"]), tuple(entry["shape"]), begin, end
 
 
 def _tensor(name: str, entry: Any, data_at: int, shapes: Shapes) -> Tensor:
@@ -148,6 +148,6 @@ def _dtype_faults(header: Header) -> list[Fault]:
         if bits is None:
             return [("unknown-dtype", f"{tensor.name} is of dtype {tensor.dtype}, which ckptkit does not know")]
         if prod(tensor.shape) * bits != (tensor.end - tensor.begin) * 8:
-            told = f"{tensor.dtype} {list(tensor.shape)} takes {prod(tensor.shape) * bits // 8} bytes"
-            return [("bad-shape", f"{tensor.name}: {told}, the file has {tensor.end - tensor.begin}")]
+            expected = f"{tensor.dtype} {list(tensor.shape)} takes {prod(tensor.shape) * bits // 8} bytes"
+            return [("bad-shape", f"{tensor.name}: {expected}, the file has {tensor.end - tensor.begin}")]
     return []

@@ -28,16 +28,16 @@ class ByteSink(Protocol):
 
 
 class Pace:
-    """How fast to read, and who is told: `max_rate` in bytes a second (None: no limit), `told` gets each count."""
+    """How fast to read: `max_rate` in bytes a second (None: no limit). `on_read` is called with each count of bytes."""
 
-    def __init__(self, max_rate: float | None = None, told: Callable[[int], None] | None = None) -> None:
-        self.max_rate, self.told = max_rate, told
+    def __init__(self, max_rate: float | None = None, on_read: Callable[[int], None] | None = None) -> None:
+        self.max_rate, self.on_read = max_rate, on_read
         self._began, self._read = time.monotonic(), 0
 
     def spend(self, count: int) -> None:
         """`count` bytes were read: wait until the average is below the limit again."""
-        if self.told:
-            self.told(count)
+        if self.on_read:
+            self.on_read(count)
         if self.max_rate:
             self._read += count
             ahead = self._read / self.max_rate - (time.monotonic() - self._began)
@@ -97,7 +97,7 @@ def read_all(file: BinaryIO, sinks: Iterable[ByteSink], pace: Pace) -> int:
     Holes are not read: the kernel would fill the page cache with their zeros.
     """
     fd, at = file.fileno(), 0
-    looking = list(sinks)
+    readers = list(sinks)
     buffer, zeros = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytes(CHUNK_BYTES))
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     for end, is_data in _extents(fd, os.fstat(fd).st_size):
@@ -105,7 +105,7 @@ def read_all(file: BinaryIO, sinks: Iterable[ByteSink], pace: Pace) -> int:
             chunk = zeros[: end - at] if not is_data else buffer[: os.preadv(fd, [buffer[: end - at]], at)]
             if not chunk:
                 return at  # shorter than it was a moment ago
-            for sink in looking:
+            for sink in readers:
                 sink.feed(chunk)
             at += len(chunk)
             if is_data:

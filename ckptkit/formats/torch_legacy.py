@@ -55,8 +55,8 @@ def faults(file: BinaryIO, size: int, full: bool, trust: Sequence[str] = ()) -> 
         return _bare_faults(file, size, full, start, trust)
     if len(scans) == 2 and scans[1].value != PROTOCOL and not scans[1].faults:
         # Only a number is shown: the text of a value that holds itself many times over would not end.
-        told = scans[1].value if type(scans[1].value) is int else "that is no number"
-        return [("bad-header", f"is of a protocol version {told}, torch knows {PROTOCOL}")], len(start)
+        version = scans[1].value if type(scans[1].value) is int else "that is no number"
+        return [("bad-header", f"is of a protocol version {version}, torch knows {PROTOCOL}")], len(start)
     if not full:
         return (scans[-1].faults if size <= len(start) else []), len(start)
     return _legacy_faults(file, size, trust)
@@ -74,13 +74,13 @@ def _bare_faults(file: BinaryIO, size: int, full: bool, start: bytes, trust: Seq
 
 def _legacy_faults(file: BinaryIO, size: int, trust: Sequence[str]) -> tuple[list[Fault], int]:
     scans, end, read = _pickles(file, size, trust)
-    found = [fault for one in scans for fault in one.faults]
+    faults = [fault for scan in scans for fault in scan.faults]
     keys = scans[-1].value
     if len(scans) < PICKLES or type(keys) is not list:
-        return found or [("bad-pickle", "its fifth pickle is not a list of keys")], read
+        return faults or [("bad-pickle", "its fifth pickle is not a list of keys")], read
     if scans[3].value is not OPAQUE:  # too large to keep: without the widths the storages can't be stepped over
-        found += _storage_faults(file, size, end, keys, _storages(scans[3].value))
-    return found, read + COUNT.size * len(keys)
+        faults += _storage_faults(file, size, end, keys, _storages(scans[3].value))
+    return faults, read + COUNT.size * len(keys)
 
 
 def _pickles(file: BinaryIO, size: int, trust: Sequence[str]) -> tuple[list[Scan], int, int]:
@@ -116,25 +116,25 @@ def _storage_faults(
 
 def _storages(value: Any) -> dict[Any, tuple[int, int] | None]:
     """Given an object's inert value, return each storage's (elements, bytes of one), None where that is not clear."""
-    found: dict[Any, tuple[int, int] | None] = {}
-    for one in _persistent_ids(value):
-        if type(one) is tuple and len(one) == 6 and one[0] == "storage" and type(one[2]) is str:
-            width = _width(one[1])
-            entry = (one[4], width) if width and type(one[4]) is int and one[4] >= 0 else None
-            found[one[2]] = entry if found.get(one[2], entry) == entry else None
-    return found
+    sizes: dict[Any, tuple[int, int] | None] = {}
+    for id_ in _persistent_ids(value):
+        if type(id_) is tuple and len(id_) == 6 and id_[0] == "storage" and type(id_[2]) is str:
+            width = _width(id_[1])
+            entry = (id_[4], width) if width and type(id_[4]) is int and id_[4] >= 0 else None
+            sizes[id_[2]] = entry if sizes.get(id_[2], entry) == entry else None
+    return sizes
 
 
-def _persistent_ids(value: Any) -> Iterator[Any]:
+def _persistent_ids(root: Any) -> Iterator[Any]:
     """Walk an inert value, each part once, since it may hold itself."""
-    waiting, seen = [value], {id(value)}
+    waiting, visited = [root], {id(root)}
     while waiting:
-        one = waiting.pop()
-        if type(one) is Persistent:
-            yield one.id
-        for part in _parts(one):
-            if type(part) in (dict, list, tuple, InertCall, Persistent) and id(part) not in seen:
-                seen.add(id(part))
+        value = waiting.pop()
+        if type(value) is Persistent:
+            yield value.id
+        for part in _parts(value):
+            if type(part) in (dict, list, tuple, InertCall, Persistent) and id(part) not in visited:
+                visited.add(id(part))
                 waiting.append(part)
 
 
@@ -192,25 +192,25 @@ def _checksum(header: bytes) -> int:
 def _member_faults(
     file: BinaryIO, members: dict[str, tuple[int, int]], trust: Sequence[str]
 ) -> tuple[list[Fault], int]:
-    found: list[Fault] = []
+    faults: list[Fault] = []
     read = 0
     for name in ("sys_info", "pickle"):
         begin, length = members[name]
         raw = _at(file, begin, min(length, LARGEST_BYTES + 1))
-        found += scan(raw, trust).faults
+        faults += scan(raw, trust).faults
         read += len(raw)
     for name in ("storages", "tensors"):
         begin, length = members[name]
-        found += _entry_faults(file, begin, begin + length, name)
-    return found, read
+        faults += _entry_faults(file, begin, begin + length, name)
+    return faults, read
 
 
 def _entry_faults(file: BinaryIO, at: int, end: int, name: str) -> list[Fault]:
     """Step through `storages` or `tensors`: a pickled count, then as many pickles with bytes after each."""
     scans, at = _small(file, at, end)
-    left, wrong = scans.value, scans.faults
-    if wrong or type(left) is not int:
-        return wrong or [("bad-pickle", f"{name} begins without a count")]
+    left, faults = scans.value, scans.faults
+    if faults or type(left) is not int:
+        return faults or [("bad-pickle", f"{name} begins without a count")]
     if left > MOST_ENTRIES:
         return [("too-large", f"{name} claims {left} entries")]
     while left > 0:

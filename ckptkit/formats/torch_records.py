@@ -61,14 +61,14 @@ def placed(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Places]:
             return [("bad-record", f"{_shown(record.name)} {fault}")], NOWHERE
         begins.append(begin)
         end = begin + record.stored
-    told = _name_faults(directory)
-    return told, NOWHERE if told else Places(directory, entries, begins)
+    faults = _name_faults(directory)
+    return faults, NOWHERE if faults else Places(directory, entries, begins)
 
 
 def placed_pickle(file: BinaryIO, directory: Directory) -> tuple[list[Fault], Placed | None]:
     """Given an open archive and its directory, return (faults, the place of data.pkl): one local header is read."""
-    if told := _name_faults(directory):
-        return told, None
+    if faults := _name_faults(directory):
+        return faults, None
     record = next(record for record in directory if _is_pickle(record.name))
     fault, begin = _local(file, record)
     if fault:
@@ -107,7 +107,7 @@ class Archive:
 def _keys_below(value: Any, name: str) -> set[str]:
     """The keys of the storages that the tensors of one entry of a dict lie in."""
     table = value.get(name) if type(value) is dict else None
-    calls = [found for found in table.values() if type(found) is InertCall] if type(table) is dict else []
+    calls = [tensor for tensor in table.values() if type(tensor) is InertCall] if type(table) is dict else []
     ids = [call.arguments[0].id for call in calls if call.arguments and type(call.arguments[0]) is Persistent]
     return {id_[2] for id_ in ids if type(id_) is tuple and len(id_) > 2 and type(id_[2]) is str}
 
@@ -144,12 +144,12 @@ class RecordSink:
             return [("bad-record", f"{name}: its CRC-32 is {self._crc:08x}, the archive says {self.record.crc:08x}")]
         if self._is_pickle and self._kept is None:
             return [("too-large", f"{name} of {self.record.size:,} bytes, more than is looked at")]
-        found = self._values.faults() if self._values else []
+        faults = self._values.faults() if self._values else []
         if self._kept is not None:
             self.archive.scan = pickles.scan(self._kept, self.archive.trust)
-            found = self.archive.scan.faults
+            faults = self.archive.scan.faults
         # What it names is told without the record: the file has one pickle, and a person knows the file.
-        return [(code, message if code in NAMES_TOO_MUCH else f"{name}: {message}") for code, message in found]
+        return [(code, message if code in NAMES_TOO_MUCH else f"{name}: {message}") for code, message in faults]
 
 
 def _local(file: BinaryIO, record: Record) -> tuple[str, int]:
@@ -163,8 +163,8 @@ def _local(file: BinaryIO, record: Record) -> tuple[str, int]:
         return "is another by its local header", 0
     if method or record.stored != record.size or flags & ~(SIZES_FOLLOW | 0x800):
         return "is compressed or encrypted, which torch never does", 0
-    told = (crc, stored, size) in ((record.crc, record.stored, record.size), (record.crc, 0xFFFFFFFF, 0xFFFFFFFF))
-    if not told and not (flags & SIZES_FOLLOW and (crc, stored, size) == (0, 0, 0)):
+    same = (crc, stored, size) in ((record.crc, record.stored, record.size), (record.crc, 0xFFFFFFFF, 0xFFFFFFFF))
+    if not same and not (flags & SIZES_FOLLOW and (crc, stored, size) == (0, 0, 0)):
         return "has another size or CRC-32 by its local header", 0
     return "", record.header_at + LOCAL.size + name_length + extra_length
 

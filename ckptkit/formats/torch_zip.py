@@ -9,10 +9,12 @@ the directory alone (flag bit 3), ZIP64 where needed, a `data.pkl` record. Befor
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from ckptkit.formats import Fault
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ckptkit.formats import Fault
 
 END = struct.Struct("<4s4H2LH")  # signature, disks and counts, directory's size and offset, comment length
 END_64_LOCATOR = struct.Struct("<4sLQL")
@@ -77,8 +79,8 @@ def faults(file: BinaryIO, size: int) -> tuple[list[Fault], int]:
 
     Reads the end and the central directory only: no record is read, nothing is unpickled. Raises OSError.
     """
-    found, count, _ = read(file, size)
-    return found, count
+    faults, count, _ = read(file, size)
+    return faults, count
 
 
 def read(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
@@ -118,8 +120,8 @@ def _directory(file: BinaryIO, size: int) -> tuple[list[Fault], int, Directory]:
         return [("bad-directory", "the archive's directory points outside of the file")], tail_bytes, NOTHING
     file.seek(offset)
     directory = Directory(file.read(length), count)
-    found = _listed(directory.raw, count, offset)
-    return found, tail_bytes + length, NOTHING if found else directory
+    faults = _listed(directory.raw, count, offset)
+    return faults, tail_bytes + length, NOTHING if faults else directory
 
 
 def _one_end(file: BinaryIO, end_at: int, plain: tuple[int, int, int]) -> tuple[int, int, int] | None:
@@ -139,7 +141,7 @@ def _one_end(file: BinaryIO, end_at: int, plain: tuple[int, int, int]) -> tuple[
     file.seek(at)
     fields = END_64.unpack(file.read(END_64.size))
     large = (fields[7], fields[8], fields[9])
-    agree = all(told in (said, most) for told, said, most in zip(plain, large, MOST_PLAIN, strict=True))
+    agree = all(field in (wide, most) for field, wide, most in zip(plain, large, MOST_PLAIN, strict=True))
     return large if fields[0] == b"PK\x06\x06" and agree else None
 
 

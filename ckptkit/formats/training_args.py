@@ -16,8 +16,8 @@ from ckptkit.formats.torch_zip import read
 
 def settings(file: BinaryIO, size: int) -> dict[str, Any]:
     """Given an open file and its size, return {name: value} of the plain ones; {} if it is none. Raises OSError."""
-    plain = ((name, _plain(found)) for name, found in content(file, size)[1].items())
-    return {name: found for name, found in plain if found is None or isinstance(found, (int, float, str))}
+    plain = ((name, _plain(value)) for name, value in content(file, size)[1].items())
+    return {name: value for name, value in plain if value is None or isinstance(value, (int, float, str))}
 
 
 def content(file: BinaryIO, size: int) -> tuple[str, dict[str, Any]]:
@@ -26,9 +26,9 @@ def content(file: BinaryIO, size: int) -> tuple[str, dict[str, Any]]:
     ("", {}) if it is no archive of torch.save with one object in it.
     """
     faults, _, directory = read(file, size)
-    told, places = placed(file, directory)
-    pickled = next((p for p in places if p.record.name.endswith(PICKLE)), None)
-    if faults or told or pickled is None or pickled.record.size > pickles.LARGEST_BYTES:
+    record_faults, places = placed(file, directory)
+    pickled = next((place for place in places if place.record.name.endswith(PICKLE)), None)
+    if faults or record_faults or pickled is None or pickled.record.size > pickles.LARGEST_BYTES:
         return "", {}
     file.seek(pickled.begin)
     value = pickles.scan(file.read(pickled.record.size)).value

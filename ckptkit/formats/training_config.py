@@ -60,5 +60,5 @@ def _yaml(path: str, raw: bytes) -> Any:
     try:
         return yaml.safe_load(raw) or {}  # an empty one sets nothing
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())
-        raise UsageError(f"--config {path!r}: can't be read as YAML: {told}") from None
+        message = " ".join(str(error).split())
+        raise UsageError(f"--config {path!r}: can't be read as YAML: {message}") from None

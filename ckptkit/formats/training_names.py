@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ALIKE = 0.84  # of two names, as difflib counts: save_stepz is save_steps, num_epochs (axolotl's) is num_epochs
 LARGEST_BYTES = 1 << 20
@@ -168,14 +171,14 @@ def misspelt(settings: Iterable[str]) -> dict[str, str]:
     """
     import difflib
 
-    given = set(settings)
+    names = set(settings)
     known = {*KNOWN, *_installed()}
-    found = {}
-    for name in sorted(given - known):
-        near = difflib.get_close_matches(name, sorted(known - given), 1, ALIKE)
+    meant = {}
+    for name in sorted(names - known):
+        near = difflib.get_close_matches(name, sorted(known - names), 1, ALIKE)
         if near:
-            found[name] = near[0]
-    return found
+            meant[name] = near[0]
+    return meant
 
 
 def _installed() -> list[str]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckptkit.formats import Fault
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ckptkit.formats import Fault
 
 
 class Lane(NamedTuple):

@@ -32,7 +32,7 @@ def written(path, content):
 def test_each_byte_is_fed_once_and_in_order(tmp_path, size):
     content, kept, told = os.urandom(size), Kept(), []
     with written(tmp_path / "file", content) as file:
-        assert read_all(file, [kept], Pace(told=told.append)) == size
+        assert read_all(file, [kept], Pace(on_read=told.append)) == size
     assert kept.bytes == content and sum(told) == size
 
 
@@ -63,7 +63,7 @@ def test_holes_count_as_the_zeros_that_they_are_and_are_not_read(tmp_path, diges
     sink = Digests([digest])
     with open(path, "rb") as file:
         assert hole_bytes(file, len(content)) > 80 << 20
-        assert read_all(file, [sink], Pace(told=told.append)) == len(content)
+        assert read_all(file, [sink], Pace(on_read=told.append)) == len(content)
     expected = {"crc32": f"{zlib.crc32(content):08x}", "sha256": hashlib.sha256(content).hexdigest()}
     assert sink.values() == {digest: expected[digest]}
     assert sum(told) < 1 << 20
