@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from ckptkit.advise.preflight import Facts
-from ckptkit.model.decision import PrunePlan
-from ckptkit.model.disk import Volume
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ckptkit.advise.preflight import Facts
+    from ckptkit.model.decision import PrunePlan
+    from ckptkit.model.disk import Volume
 
 
 def afterwards(facts: Facts, done: PrunePlan, aside: Collection[str] = ()) -> Facts:

@@ -15,6 +15,8 @@ from ckptkit.units import human, percent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ckptkit.model.preflight import Facts, Place
+
 PROBE_BYTES = 1 << 16  # of the file that is written to see whether one can be
 SHM = "/dev/shm"
 

@@ -15,6 +15,9 @@ from ckptkit.model.preflight import Facts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ckptkit.model.events import Outlook
+    from ckptkit.model.preflight import Facts
+
 LIMIT = "use ckptkit.guard(trainer, keep_last=2), or set save_total_limit to 2"
 MOST_PLACES = 10  # of one script
 CHOOSES = {

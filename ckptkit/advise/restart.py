@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FLAG = "--resume_from_checkpoint"
 SPELLINGS = (FLAG, "--resume-from-checkpoint")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from ckptkit.model.advice import Cleanup
+from typing import TYPE_CHECKING
+
 from ckptkit.scripts import python, shell
 from ckptkit.scripts.python import NoScriptError
+
+if TYPE_CHECKING:
+    from ckptkit.model.advice import Cleanup
 
 SHELL = (".sh", ".bash", ".slurm", ".sbatch")
 SUFFIXES = (".py", *SHELL)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ckptkit.model.disk import KeptBy, Training
 from ckptkit.system.processes import (
@@ -31,6 +31,9 @@ from ckptkit.system.processes import (
     working_directory,
 )
 from ckptkit.system.volumes import mount_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 MULTIPLEXERS: dict[str, KeptBy] = {"tmux: server": "tmux", "screen": "screen", "SCREEN": "screen"}
 

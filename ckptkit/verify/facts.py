@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.formats import HINTS, Fault, safetensors, torch_zip
-from ckptkit.layouts import Weights
-from ckptkit.model.checkpoint import FileDigest, TrainerState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckptkit.formats.dcp import ShardItem
+    from ckptkit.formats.pickles import Scan
+    from ckptkit.formats.stream import Pace
+    from ckptkit.layouts import Weights
+    from ckptkit.model.checkpoint import FileDigest, TrainerState
 
 SHARDED = (".metadata", ".distcp")  # of torch.distributed.checkpoint
 
@@ -21,9 +27,9 @@ class Reading(NamedTuple):
     the weights. trust: patterns of names (`pkg.*`) that pickles may name besides what the framework allows.
     """
 
-    wanted: Callable[[str], bool] = lambda path: True
+    wanted: Callable[[str], bool] = lambda _path: True
     digests: tuple[str, ...] = ("crc32",)
-    pace: Any = None  # formats.stream.Pace; that room loads only where whole files are read
+    pace: Pace | None = None
     pickles: bool = False
     values: bool = False
     trust: tuple[str, ...] = ()
@@ -32,7 +38,7 @@ class Reading(NamedTuple):
 WHOLE = Reading()
 
 
-class Seen(NamedTuple):
+class FileFacts(NamedTuple):
     """What one file tells: its faults, and whatever its format has to say to the others.
 
     whole: it was read to its end. table: a document, what a `.metadata` promises, or the directory that `latest` names.
@@ -49,9 +55,9 @@ class Seen(NamedTuple):
     header: safetensors.Header | None = None
     records: torch_zip.Directory = torch_zip.NOTHING
     table: Any = None
-    pickled: Any = None
+    pickled: Scan | None = None
     weights_only: bool = False
-    pieces: Any = ()
+    pieces: tuple[ShardItem, ...] = ()
     nonfinite: tuple[str, ...] | None = None
 
     @property
@@ -67,6 +73,6 @@ class CheckpointParts(NamedTuple):
     or loaded; what is wrong with the others is told, and no more.
     """
 
-    seen: dict[str, Seen]
+    facts: dict[str, FileFacts]
     weights: tuple[Weights, ...]
     needed: frozenset[str]

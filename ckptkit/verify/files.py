@@ -7,15 +7,18 @@ or a person's, and nobody here can judge it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit import layouts
 from ckptkit.formats import HINTS, TORN
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding
 from ckptkit.system import small_files
-from ckptkit.verify.facts import CheckpointParts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ckptkit.verify.facts import CheckpointParts
 
 TWO_WRITERS = "two programs wrote here"
 SHOWN = 3  # names of what was found, so that a person knows what it is
@@ -63,8 +66,8 @@ def _finished(
     yield from _ranks_lost(checkpoint, layout, names)
     if layout.holds_optimizer(names):
         for name in gaps:
-            told = "was removed after the save: only the weights can be used"
-            yield Finding(name, "removed-after-save", told)
+            message = "was removed after the save: only the weights can be used"
+            yield Finding(name, "removed-after-save", message)
 
 
 def _marked(checkpoint: Checkpoint, layout: Layout) -> Iterator[Finding]:
@@ -79,12 +82,12 @@ def _marked(checkpoint: Checkpoint, layout: Layout) -> Iterator[Finding]:
             yield Finding(name, "unfinished", "marks a save that did not finish")
 
 
-def strange_findings(checkpoint: Checkpoint, layout: Layout, found: Iterable[Finding]) -> Iterator[Finding]:
+def strange_findings(checkpoint: Checkpoint, layout: Layout, findings: Iterable[Finding]) -> Iterator[Finding]:
     """Given what is wrong with a checkpoint that is not the Trainer's, yield who else was at work there.
 
     What is whole is whole, whatever lies beside it; of what is not, nobody can say which of the two broke off.
     """
-    if layout.state or all(finding.code in HINTS for finding in found):
+    if layout.state or all(finding.code in HINTS for finding in findings):
         return
     name = next((file.name for file in checkpoint.files if fits(layout.others, file.name)), None)
     if name:
@@ -126,10 +129,10 @@ def _unfinished(
     there = (*checkpoint.directories, *sorted(names))
     other = next((name for name in there if fits(layout.others, name)), None)
     if other is not None:
-        told = (
+        message = (
             f"no {layout.marker}, and {other} was written by another program, which alone can tell whether it is whole"
         )
-        yield Finding("", "not-recognized", told)
+        yield Finding("", "not-recognized", message)
     elif _broke_off(checkpoint, layout, names, parts):
         yield Finding(layout.marker, "missing", layout.unmarked)
         for name in layout.shards_promised(names):
@@ -146,8 +149,10 @@ def _broke_off(checkpoint: Checkpoint, layout: Layout, names: frozenset[str], pa
     there = (*checkpoint.directories, *names)
     if any(fits(layout.witness, name) or fits(layout.debris, name) for name in there):
         return True
-    own = (seen for name, seen in parts.seen.items() if name not in layout.first)  # everybody writes a config.json
-    if any(code in TORN for seen in own for code, _ in seen.faults):
+    own_facts = (
+        facts for name, facts in parts.facts.items() if name not in layout.first
+    )  # everybody writes a config.json
+    if any(code in TORN for facts in own_facts for code, _ in facts.faults):
         return True
     made_by = _settings(checkpoint, layout, names).made_by
     if layout.shards_promised(names) or (layout.trainers and made_by.endswith(layout.trainers)):

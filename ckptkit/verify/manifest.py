@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import UsageError
 from ckptkit.formats import TORN
 from ckptkit.formats.digests import ALGORITHMS
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, FileDigest, Finding, Level, Manifest, Verdict
-from ckptkit.system import small_files as careful
-from ckptkit.verify.facts import CheckpointParts, Seen
+from ckptkit.system import small_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ckptkit.verify.facts import CheckpointParts, FileFacts
 
 FILE = f"{OURS}manifest.json"
 
@@ -32,7 +35,7 @@ def read(checkpoint: str) -> Manifest | None:
     What can't be read speaks for nothing: also ValueError, with the reason.
     """
     try:
-        with careful.opened(os.path.join(checkpoint, FILE)) as file:
+        with small_files.opened(os.path.join(checkpoint, FILE)) as file:
             return _parsed(file.read(LARGEST_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -46,7 +49,7 @@ def forget(checkpoint: str, gone: Callable[[str], bool]) -> None:
     Where there is none, or one that speaks for nothing, nothing is to do. Raises OSError; then it still lists them.
     """
     try:
-        with careful.opened(os.path.join(checkpoint, FILE)) as file:
+        with small_files.opened(os.path.join(checkpoint, FILE)) as file:
             raw = file.read(LARGEST_BYTES)
     except FileNotFoundError:
         return
@@ -109,7 +112,7 @@ def _replace(directory: str, content: bytes) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         before = os.fstat(fd)
-        careful.replace(fd, FILE, content)
+        small_files.replace(fd, FILE, content)
         os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
         os.fsync(fd)
     finally:
@@ -119,13 +122,13 @@ def _replace(directory: str, content: bytes) -> None:
 MOST_TOLD = 20  # bystanders: a person may have put a hundred thousand there, and taken them away again
 
 
-def of_another_save(checkpoint: Checkpoint, layout: Layout, seen: Mapping[str, Seen], manifest: Manifest) -> bool:
+def of_another_save(checkpoint: Checkpoint, layout: Layout, facts: Mapping[str, FileFacts], manifest: Manifest) -> bool:
     """Whether the manifest speaks of another save than the one that lies there, and so says nothing of it.
 
     A Trainer that writes the same step again changes all files, its state too. Where no state tells when it was saved,
     a marker that is newer than the manifest and not the one that it knows does.
     """
-    known, state = manifest.files.get(layout.marker), seen.get(layout.marker)
+    known, state = manifest.files.get(layout.marker), facts.get(layout.marker)
     if known is None:
         return True
     if not layout.state:
@@ -142,8 +145,8 @@ def manifest_findings(
     """Given what the files tell and their manifest, yield what changed since it was written."""
     sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
     for name, known in manifest.files.items():
-        if name in parts.seen:
-            if fault := _changed(parts.seen[name], known):
+        if name in parts.facts:
+            if fault := _changed(parts.facts[name], known):
                 code = "changed-since-manifest" if name in parts.needed else "bad-optional"
                 yield Finding(name, code, fault)
         elif known.digests and name not in sizes:
@@ -151,36 +154,36 @@ def manifest_findings(
     yield from _bystanders(sizes, parts, manifest)
     if manifest.nonfinite:
         yield Finding("", "nonfinite", f"{manifest.nonfinite[0]} held NaN or Inf when it was saved")
-    if level != "quick" and any(s.whole and not _comparable(s, manifest.files.get(n)) for n, s in parts.seen.items()):
+    if level != "quick" and any(s.whole and not _comparable(s, manifest.files.get(n)) for n, s in parts.facts.items()):
         yield Finding("", "digest-unchecked", f"some files have no digest that ckptkit knows ({', '.join(ALGORITHMS)})")
 
 
 def _gone(name: str, layout: Layout) -> Finding:
-    told = "is in the manifest, and is gone"
+    message = "is in the manifest, and is gone"
     if layout.only_continues(name) or fits(layout.optional, name):
-        return Finding(name, "removed-after-save", told)
-    return Finding(name, "missing", told)
+        return Finding(name, "removed-after-save", message)
+    return Finding(name, "missing", message)
 
 
 def _bystanders(sizes: Mapping[str, int], parts: CheckpointParts, manifest: Manifest) -> Iterator[Finding]:
     """Files that nobody asks for are told by their size alone: they are not opened."""
-    others = ((n, known) for n, known in manifest.files.items() if n not in parts.seen)
+    others = ((n, known) for n, known in manifest.files.items() if n not in parts.facts)
     changed = [n for n, known in others if (n in sizes or not known.digests) and sizes.get(n) != known.size]
     for name in changed[:MOST_TOLD]:
         yield Finding(name, "changed-bystander", "has changed since the manifest was written")
 
 
-def _changed(now: Seen, known: FileDigest) -> str:
+def _changed(facts: FileFacts, known: FileDigest) -> str:
     """How the file differs from what is known of it, or ""."""
-    cut = any(code in TORN for code, _ in now.faults)  # that tells why it is shorter
-    if now.size != known.size and (now.whole or not cut):
-        return f"has {now.size} bytes, the manifest says {known.size}"
+    cut = any(code in TORN for code, _ in facts.faults)  # that tells why it is shorter
+    if facts.size != known.size and (facts.whole or not cut):
+        return f"has {facts.size} bytes, the manifest says {known.size}"
     for algorithm, digest in known.digests.items():
-        found = now.digest.digests.get(algorithm, digest) if now.digest else digest
-        if found != digest:
-            return f"{algorithm} is {found}, the manifest says {digest}"
+        actual = facts.digest.digests.get(algorithm, digest) if facts.digest else digest
+        if actual != digest:
+            return f"{algorithm} is {actual}, the manifest says {digest}"
     return ""
 
 
-def _comparable(now: Seen, known: FileDigest | None) -> bool:
-    return known is None or bool(now.digest and set(now.digest.digests) & set(known.digests))
+def _comparable(facts: FileFacts, known: FileDigest | None) -> bool:
+    return known is None or bool(facts.digest and set(facts.digest.digests) & set(known.digests))

@@ -9,7 +9,6 @@ Times prove nothing: such a one is `unknown`, so nobody resumes from it, and nob
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ckptkit.model.checkpoint import Checkpoint, Finding
@@ -17,6 +16,8 @@ from ckptkit.system import small_files
 from ckptkit.verify.facts import SHARDED, TAG, CheckpointParts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ckptkit.formats.dcp import Shards
     from ckptkit.layouts import Layout
 
@@ -27,21 +28,21 @@ SAME_MOMENT = 1.0  # seconds: a file that was copied with its times is older tha
 def shard_findings(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> Iterator[Finding]:
     """Given a checkpoint and what each file tells, yield where shards are not what their index promises."""
     sizes = {file.name: file.apparent_bytes for file in checkpoint.files}
-    for name, seen in parts.seen.items():
-        if name.endswith(SHARDED[0]) and seen.table is not None:
-            yield from _sizes(name, seen.table, sizes)
+    for name, facts in parts.facts.items():
+        if name.endswith(SHARDED[0]) and facts.table is not None:
+            yield from _sizes(name, facts.table, sizes)
             folder = name[: -len(SHARDED[0])]
-            yield from _written_over(checkpoint, name, [folder + shard for shard in seen.table.items])
+            yield from _written_over(checkpoint, name, [folder + shard for shard in facts.table.items])
             if layout.marker in sizes and name == SHARDED[0] != layout.marker:
-                yield from _written_over(checkpoint, layout.marker, list(seen.table.items))
-        elif name == TAG and isinstance(seen.table, str) and (layout.state or seen.table in checkpoint.directories):
-            yield from _tag(seen.table, checkpoint.directories, sizes)
+                yield from _written_over(checkpoint, layout.marker, list(facts.table.items))
+        elif name == TAG and isinstance(facts.table, str) and (layout.state or facts.table in checkpoint.directories):
+            yield from _tag(facts.table, checkpoint.directories, sizes)
 
 
 def _sizes(index: str, shards: Shards, sizes: dict[str, int]) -> Iterator[Finding]:
     folder = index[: -len(SHARDED[0])]
-    wrong = [name for name in shards.items if sizes.get(folder + name) != shards.size(name)]
-    for name in wrong[:MOST_TOLD]:
+    differing = [name for name in shards.items if sizes.get(folder + name) != shards.size(name)]
+    for name in differing[:MOST_TOLD]:
         size, promised = sizes.get(folder + name), shards.size(name)
         if size is None:
             yield Finding(folder + name, "missing", f"is missing, and {index} says that it should be there")
@@ -59,8 +60,10 @@ def _written_over(checkpoint: Checkpoint, index: str, shards: Sequence[str]) -> 
     for name in later[:MOST_TOLD]:
         shard_born = small_files.born_at(os.path.join(checkpoint.path, name))
         if born and shard_born and _again(times[index], born, times[name], shard_born):
-            told = f"was written after {index}: a save into this directory broke off, or somebody copied or touched it"
-            yield Finding(name, "perhaps-mixed", told)
+            message = (
+                f"was written after {index}: a save into this directory broke off, or somebody copied or touched it"
+            )
+            yield Finding(name, "perhaps-mixed", message)
 
 
 def _again(index_at: float, index_born: float, shard_at: float, shard_born: float) -> bool:

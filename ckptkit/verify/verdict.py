@@ -13,9 +13,9 @@ from ckptkit.formats import HINTS, NAMES_TOO_MUCH, TORN, UNJUDGED
 from ckptkit.layouts import Layout, fits
 from ckptkit.model.checkpoint import OURS, Checkpoint, Finding, Level, Manifest, State, Verdict
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.facts import WHOLE, CheckpointParts, Reading, Seen
+from ckptkit.verify.examine import examine
+from ckptkit.verify.facts import WHOLE, CheckpointParts, FileFacts, Reading
 from ckptkit.verify.files import name_findings, strange_findings
-from ckptkit.verify.seen import examine
 from ckptkit.verify.sharded import shard_findings
 
 __all__ = ["QUIET_SECONDS", "WHOLE", "Reading", "verify", "weights_findings"]
@@ -43,38 +43,38 @@ def verify(
     """
     layout = layouts.by_name(checkpoint.layout)
     if not layout.judged:
-        told = f"is {layout.title}'s: ckptkit lists and sizes it, and can't judge it"
-        return Verdict("unknown", resumable=False, level=level, findings=(Finding("", "unjudged-layout", told),))
+        message = f"is {layout.title}'s: ckptkit lists and sizes it, and can't judge it"
+        return Verdict("unknown", resumable=False, level=level, findings=(Finding("", "unjudged-layout", message),))
     if mark := layout.mark(frozenset(file.name for file in checkpoint.files)):
         checkpoint, manifest = _stripped(checkpoint, layout, manifest, mark)
     names = frozenset(file.name for file in checkpoint.files)
     parts = examine(checkpoint, layout, level, reading, manifest)
-    seen = parts.seen
+    facts = parts.facts
     promised = _promised(layout, names, before)
     findings, of_this_save = _findings(checkpoint, layout, parts, level, manifest, promised)
     state = _state(findings, busy=_busy(checkpoint, now, quiet))
-    weights_only = any(one.weights_only for one in seen.values())
-    held = layout.holds_optimizer(names) and not weights_only
+    weights_only = any(file_facts.weights_only for file_facts in facts.values())
+    holds_optimizer = layout.holds_optimizer(names) and not weights_only
     return Verdict(
         state=state,
         resumable=state == "intact" and not weights_only and not layout.resume_gaps(names),
         level=level,
         findings=findings,
-        bytes_read=sum(s.bytes_read for s in seen.values()),
-        trainer_state=next((s.state for s in seen.values() if s.state), None),
-        optimizer_state=held,
+        bytes_read=sum(s.bytes_read for s in facts.values()),
+        trainer_state=next((s.state for s in facts.values() if s.state), None),
+        optimizer_state=holds_optimizer,
         weights_intact=_weights_intact(state, findings, layout),
-        digests=tuple((name, s.digest) for name, s in seen.items() if s.digest),
-        files_unread=0 if level == "quick" else sum(map(_unread, seen.values())),
+        digests=tuple((name, s.digest) for name, s in facts.items() if s.digest),
+        files_unread=0 if level == "quick" else sum(map(_unread, facts.values())),
         nonfinite=_nonfinite(parts, of_this_save),
         written_in_order=layout.written_in_order(checkpoint.files),
     )
 
 
-def _unread(seen: Seen) -> bool:
+def _unread(facts: FileFacts) -> bool:
     """Whether a file was not read to its end: for want of time, or because the disk did not let it."""
-    refused = any(code == "unreadable" for code, _ in seen.faults)
-    return not seen.whole and (refused or not seen.damaged)
+    refused = any(code == "unreadable" for code, _ in facts.faults)
+    return not facts.whole and (refused or not facts.damaged)
 
 
 def _promised(layout: Layout, names: frozenset[str], before: frozenset[str]) -> list[str]:
@@ -96,11 +96,11 @@ def _stripped(
 ) -> tuple[Checkpoint, Manifest | None]:
     """Both without what only continues training: a strip began, so nobody asks for it any more."""
     files = tuple(file for file in checkpoint.files if not layout.only_continues(file.name))
-    told = Finding(mark, "half-stripped", "a strip did not finish: the next strip or prune does")
-    checkpoint = checkpoint._replace(files=files, problems=(*checkpoint.problems, told))
+    half_stripped = Finding(mark, "half-stripped", "a strip did not finish: the next strip or prune does")
+    checkpoint = checkpoint._replace(files=files, problems=(*checkpoint.problems, half_stripped))
     if manifest:
-        kept = {name: digest for name, digest in manifest.files.items() if not layout.only_continues(name)}
-        manifest = manifest._replace(files=kept)
+        files_left = {name: digest for name, digest in manifest.files.items() if not layout.only_continues(name)}
+        manifest = manifest._replace(files=files_left)
     return checkpoint, manifest
 
 
@@ -109,12 +109,12 @@ def weights_findings(checkpoint: Checkpoint) -> tuple[Finding, ...]:
     layout = layouts.by_name(checkpoint.layout)
     parts = examine(checkpoint, layout, "quick", WHOLE, None)
     names = {file.name for file in checkpoint.files}
-    found = [*_told(checkpoint, layout, parts), *across_findings(checkpoint, layout, parts)]
+    findings = [*_file_findings(checkpoint, layout, parts), *across_findings(checkpoint, layout, parts)]
     if not parts.weights:
-        found.append(Finding("", "no-weights", "holds no weights that ckptkit knows"))
+        findings.append(Finding("", "no-weights", "holds no weights that ckptkit knows"))
     lost = [name for weights in parts.weights for name in weights.needed if name not in names]
-    found += [Finding(name, "missing", "the weights can't be loaded without it") for name in lost]
-    return tuple(f for f in found if f.code not in HINTS)
+    findings += [Finding(name, "missing", "the weights can't be loaded without it") for name in lost]
+    return tuple(f for f in findings if f.code not in HINTS)
 
 
 def _findings(
@@ -126,40 +126,40 @@ def _findings(
     promised: Iterable[str],
 ) -> tuple[tuple[Finding, ...], Manifest | None]:
     """What there is to say, what decides first, and the manifest if it is one of this save."""
-    found = _told(checkpoint, layout, parts)
+    findings = _file_findings(checkpoint, layout, parts)
     if checkpoint.files or not checkpoint.problems:
-        found += name_findings(checkpoint, layout, parts)
-    found += across_findings(checkpoint, layout, parts)
-    found += shard_findings(checkpoint, layout, parts)
-    told = "is missing, and the save before had it: this save broke off, or the training was changed"
-    if all(f.code in HINTS for f in found):  # of a save that broke off before that, no riddle is made
-        found += [Finding(name, "fewer-files", told) for name in promised]
-    found += strange_findings(checkpoint, layout, found)
+        findings += name_findings(checkpoint, layout, parts)
+    findings += across_findings(checkpoint, layout, parts)
+    findings += shard_findings(checkpoint, layout, parts)
+    message = "is missing, and the save before had it: this save broke off, or the training was changed"
+    if all(f.code in HINTS for f in findings):  # of a save that broke off before that, no riddle is made
+        findings += [Finding(name, "fewer-files", message) for name in promised]
+    findings += strange_findings(checkpoint, layout, findings)
     if manifest:
         from ckptkit.verify.manifest import manifest_findings, of_another_save  # only here: digests take time to load
 
-        if of_another_save(checkpoint, layout, parts.seen, manifest):
-            found.append(Finding("", "stale-manifest", "was written again after its manifest, which is not used"))
+        if of_another_save(checkpoint, layout, parts.facts, manifest):
+            findings.append(Finding("", "stale-manifest", "was written again after its manifest, which is not used"))
             manifest = None
         else:
             changes = list(manifest_findings(checkpoint, layout, parts, manifest, level))
             if any(change.code == "missing" for change in changes):  # what is known to be gone is no riddle
-                found = [f for f in found if f.code != "no-weights"]
-            found += changes
-    return tuple(_decisive_first(found)), manifest
+                findings = [f for f in findings if f.code != "no-weights"]
+            findings += changes
+    return tuple(_decisive_first(findings)), manifest
 
 
-def _told(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> list[Finding]:
+def _file_findings(checkpoint: Checkpoint, layout: Layout, parts: CheckpointParts) -> list[Finding]:
     """What stat could not tell, and what is wrong with each file; of bystanders nothing but a mount."""
     finished = layout.single or any(file.name == layout.marker for file in checkpoint.files)
-    found = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
-    told = (p for p in checkpoint.problems if p.file.startswith(OURS) or fits(layout.optional, p.file))
-    found += [p if p.code in HINTS else p._replace(code="bad-optional") for p in told]
-    for name, seen in parts.seen.items():
-        for code, message in seen.faults:
+    findings = [p for p in checkpoint.problems if p.file in ("", *parts.needed) or p.code in HINTS]
+    problems = (p for p in checkpoint.problems if p.file.startswith(OURS) or fits(layout.optional, p.file))
+    findings += [p if p.code in HINTS else p._replace(code="bad-optional") for p in problems]
+    for name, facts in parts.facts.items():
+        for code, message in facts.faults:
             weighed = _weighed(code, name in parts.needed, finished, layout.lenient)
-            found.append(Finding(name, weighed, _cut(message)))
-    return found
+            findings.append(Finding(name, weighed, _cut(message)))
+    return findings
 
 
 def _weighed(code: str, needed: bool, finished: bool, lenient: bool) -> str:
@@ -184,9 +184,9 @@ def _cut(message: str) -> str:
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]} ..."
 
 
-def _decisive_first(found: Iterable[Finding]) -> Iterator[Finding]:
+def _decisive_first(findings: Iterable[Finding]) -> Iterator[Finding]:
     """The finding that decides is told first, wherever it was found; a hint explains nothing."""
-    ordered = list(dict.fromkeys(found))
+    ordered = list(dict.fromkeys(findings))
     yield from (f for f in ordered if f.code in UNJUDGED)
     yield from (f for f in ordered if f.code not in HINTS and f.code not in UNJUDGED)
     yield from (f for f in ordered if f.code in HINTS)
@@ -214,7 +214,7 @@ def _weights_intact(state: State, findings: Iterable[Finding], layout: Layout) -
 
 def _nonfinite(parts: CheckpointParts, manifest: Manifest | None) -> tuple[str, ...] | None:
     """Names of weights with NaN or Inf: as looked at just now, else as the manifest of this save has them."""
-    looked: dict[str, Seen] = {n: s for n, s in parts.seen.items() if s.header}
-    if looked and all(seen.nonfinite is not None for seen in looked.values()):
-        return tuple(sorted(name for seen in looked.values() for name in seen.nonfinite or ()))
+    with_tensors: dict[str, FileFacts] = {n: s for n, s in parts.facts.items() if s.header}
+    if with_tensors and all(facts.nonfinite is not None for facts in with_tensors.values()):
+        return tuple(sorted(name for facts in with_tensors.values() for name in facts.nonfinite or ()))
     return manifest.nonfinite if manifest else None

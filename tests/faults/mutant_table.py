@@ -88,8 +88,8 @@ MUTANTS = {
         "system/small_files.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "two dots accepted": Mutant(
-        "verify/manifest.py", "        if name in parts.seen:\n",
-        '        if ".." in name:\n            continue\n        if name in parts.seen:\n',
+        "verify/manifest.py", "        if name in parts.facts:\n",
+        '        if ".." in name:\n            continue\n        if name in parts.facts:\n',
         f"{ATTACKS}_lying_manifest_touches_nothing_and_makes_nothing_outside_count[quick]", often=True),
     "names printed raw": Mutant(
         "units.py",
@@ -287,7 +287,7 @@ MUTANTS = {
         "sizes.get(folder + name) != shards.size(name)", "(sizes.get(folder + name) or 0) < shards.size(name)",
         "tests/layouts/test_layouts_bad_input.py::test_a_shard_of_another_size_than_its_index_says_is_corrupt"),
     "digests not compared": Mutant(
-        "verify/manifest.py", "        if found != digest:\n", "        if False:\n",
+        "verify/manifest.py", "        if actual != digest:\n", "        if False:\n",
         "tests/verify/test_manifest.py::"
         "test_a_changed_file_that_a_resume_loads_is_corrupt_and_both_digests_are_told"),
     "manifest touches its directory": Mutant(

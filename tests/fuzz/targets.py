@@ -32,7 +32,7 @@ from ckptkit.model.checkpoint import Checkpoint, File
 from ckptkit.policy import rules
 from ckptkit.verify import manifest
 from ckptkit.verify.agreement import across_findings
-from ckptkit.verify.facts import CheckpointParts, Seen
+from ckptkit.verify.facts import CheckpointParts, FileFacts
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
 
@@ -121,14 +121,16 @@ def across(data: bytes) -> None:
             tuple(across_findings(there, layouts.LAYOUTS[0], CheckpointParts(seen, weights, frozenset(seen))))
 
 
-def _seen(name: str, content: Any) -> Seen:
+def _seen(name: str, content: Any) -> FileFacts:
     try:
         raw = json.dumps(content).encode()
         if name.endswith(".safetensors"):
-            return Seen(header=safetensors._parsed(raw, 8)[1])
-        return Seen(state=trainer_state.parse(raw, 1.0)) if name == "trainer_state.json" else Seen(table=content)
+            return FileFacts(header=safetensors._parsed(raw, 8)[1])
+        return (
+            FileFacts(state=trainer_state.parse(raw, 1.0)) if name == "trainer_state.json" else FileFacts(table=content)
+        )
     except (ValueError, TooLargeError, RecursionError):  # the last one: json.dumps goes less deep than json.loads
-        return Seen((("truncated", "is none"),))
+        return FileFacts((("truncated", "is none"),))
 
 
 def text(data: bytes) -> None:
