@@ -24,10 +24,10 @@ def afterwards(facts: Facts, done: PrunePlan, aside: Collection[str] = ()) -> Fa
     )
 
 
-def plan_after(made: PrunePlan, gone: Collection[str]) -> PrunePlan:
+def plan_after(plan: PrunePlan, gone: Collection[str]) -> PrunePlan:
     """Given a run's plan and paths that will not be there, return the plan of what stays."""
-    stay = tuple(d for d in made.decisions if d.checkpoint.path not in gone)
-    return made._replace(decisions=stay, leftovers=(), unreached_bytes=0)
+    stay = tuple(d for d in plan.decisions if d.checkpoint.path not in gone)
+    return plan._replace(decisions=stay, leftovers=(), unreached_bytes=0)
 
 
 def volume_after(volume: Volume, done: PrunePlan) -> Volume:

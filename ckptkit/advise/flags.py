@@ -64,15 +64,15 @@ def of_place(run: str, volume: Volume) -> Iterator[Flag]:
     yield Flag("yellow", "not-durable", message, "df -H")
 
 
-def of_eaters(found: Eaters) -> Iterator[Flag]:
+def of_eaters(eaters: Eaters) -> Iterator[Flag]:
     """Given who eats a volume, yield what the walk could not see."""
-    if found.unreadable:
-        number = "1 directory" if found.unreadable == 1 else f"{found.unreadable:,} directories"
-        message = f"{found.root}: {number} could not be read, such as {found.first_unreadable}"
-        yield Flag("yellow", "unreadable", message, f"sudo {absolutely('diskreport', found.root)}")
-    if found.unfinished:
-        message = f"{found.root}: the time ran out before all was counted; the list is not complete"
-        whole = f"du -xh --max-depth=2 {shlex.quote(found.root)} | sort -h | tail -20"
+    if eaters.unreadable:
+        number = "1 directory" if eaters.unreadable == 1 else f"{eaters.unreadable:,} directories"
+        message = f"{eaters.root}: {number} could not be read, such as {eaters.first_unreadable}"
+        yield Flag("yellow", "unreadable", message, f"sudo {absolutely('diskreport', eaters.root)}")
+    if eaters.unfinished:
+        message = f"{eaters.root}: the time ran out before all was counted; the list is not complete"
+        whole = f"du -xh --max-depth=2 {shlex.quote(eaters.root)} | sort -h | tail -20"
         yield Flag("yellow", "unfinished", message, whole)
 
 
@@ -103,25 +103,27 @@ def of_open_deleted(files: Sequence[OpenDeleted], volumes: Sequence[Volume]) -> 
             yield Flag("yellow", "open-deleted", message, most.command)
 
 
-def of_training(found: Training, now: float) -> Iterator[Flag]:
+def of_training(training: Training, now: float) -> Iterator[Flag]:
     """Given a live training, yield that it lives and what threatens it. now: to tell a silent log."""
-    who = f"{found.process} (pid {found.pid})"
-    where = f" in {found.run}" if found.run else ""
-    yield Flag("green", "training", f"{who} is training{where}{f', {found.guard}' if found.guard else ''}")
-    if found.session_lost:
+    who = f"{training.process} (pid {training.pid})"
+    where = f" in {training.run}" if training.run else ""
+    yield Flag("green", "training", f"{who} is training{where}{f', {training.guard}' if training.guard else ''}")
+    if training.session_lost:
         message = (
             f"{who} still runs, but the tmux or screen that it started in is gone; start the next one in a new one"
         )
         yield Flag("yellow", "session-lost", message, "tmux new -s train")
-    elif found.session == "terminal":
+    elif training.session == "terminal":
         message = f"{who} ends when its terminal or the connection closes; start the next one in tmux"
         yield Flag("yellow", "on-terminal", message, "tmux new -s train")
-    if found.log_deleted:
-        copy = f"cp /proc/{found.pid}/fd/1 train.log"
-        yield Flag("yellow", "log-deleted", f"{who} writes to {found.log}, which was deleted; copy it", copy)
-    elif found.log_written_at is not None and now - found.log_written_at > thresholds.SILENT_LOG_SECONDS:
-        message = f"{who} has written nothing to {found.log} for {age(now - found.log_written_at)}: it may hang"
-        yield Flag("yellow", "log-silent", message, f"tail {shlex.quote(found.log)}; py-spy dump --pid {found.pid}")
+    if training.log_deleted:
+        copy = f"cp /proc/{training.pid}/fd/1 train.log"
+        yield Flag("yellow", "log-deleted", f"{who} writes to {training.log}, which was deleted; copy it", copy)
+    elif training.log_written_at is not None and now - training.log_written_at > thresholds.SILENT_LOG_SECONDS:
+        message = f"{who} has written nothing to {training.log} for {age(now - training.log_written_at)}: it may hang"
+        yield Flag(
+            "yellow", "log-silent", message, f"tail {shlex.quote(training.log)}; py-spy dump --pid {training.pid}"
+        )
 
 
 def of_missing(left_out: Mapping[str, str]) -> Iterator[Flag]:

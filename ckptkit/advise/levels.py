@@ -71,15 +71,15 @@ class Gauge(NamedTuple):
     command: str = ""
 
 
-def judge(sight: Sight, standing: Mapping[tuple[str, str], int]) -> tuple[Alert, ...]:
+def judge(sight: Sight, told_rungs: Mapping[tuple[str, str], int]) -> tuple[Alert, ...]:
     """Given what is seen and {(subject, code): rung} as told before, return an alert for each rung that changed."""
-    found = []
+    alerts = []
     for gauge in gauges(sight):
-        before = standing.get((gauge.subject, gauge.code), 0)
+        before = told_rungs.get((gauge.subject, gauge.code), 0)
         after = before if gauge.value is None else rung(LADDERS[gauge.code], gauge.value, before)
         if after != before:
-            found.append(alert(sight.at, gauge, after))
-    return tuple(found)
+            alerts.append(alert(sight.at, gauge, after))
+    return tuple(alerts)
 
 
 def rung(ladder: Ladder, value: float, before: int) -> int:
@@ -111,8 +111,8 @@ def gauges(sight: Sight) -> Iterator[Gauge]:
             yield Gauge(subject, "unreadable", 0, subject)
 
 
-def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
-    volume, mount = seen.volume, seen.volume.mount
+def _of_volume(sight: VolumeSight) -> Iterator[Gauge]:
+    volume, mount = sight.volume, sight.volume.mount
     look = command("diskreport", mount)
     yield Gauge(mount, "used", volume.used_fraction, f"{mount} is {percent(volume.used_fraction)} used", look)
     inodes = volume.inodes_used_fraction
@@ -120,44 +120,44 @@ def _of_volume(seen: VolumeSight) -> Iterator[Gauge]:
     yield Gauge(mount, "inodes", inodes, f"{mount} has {percent(inodes)} of its inodes used", find)
     state = "read-only" if volume.read_only else "writable"
     yield Gauge(mount, "read-only", float(volume.read_only), f"{mount} is mounted {state}", "dmesg | tail -30")
-    grows = f"{mount} grows by {human(max(0.0, seen.growth or 0))} an hour"
-    yield Gauge(mount, "growth", seen.growth, grows, look)
+    grows = f"{mount} grows by {human(max(0.0, sight.growth or 0))} an hour"
+    yield Gauge(mount, "growth", sight.growth, grows, look)
 
 
-def _of_run(seen: RunSight, now: float) -> Iterator[Gauge]:
-    run = seen.sample.run
+def _of_run(sight: RunSight, now: float) -> Iterator[Gauge]:
+    run = sight.sample.run
     prune, verify = command("prune", run, "--dry-run"), command("verify", run, "--explain")
-    fit = seen.saves_that_fit
+    fit = sight.saves_that_fit
     yield Gauge(run, "headroom", None if fit is None else -fit, f"{run}: room for {saves(fit or 0)}", prune)
-    over = seen.over_policy
+    over = sight.over_policy
     yield Gauge(run, "count", over, f"{run}: {count(over or 0, 'checkpoint')} more than the rules keep", prune)
-    yield _no_save(seen, now, command("recover", run, "--dry-run"))
-    damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(seen.newest)
-    newest = f"{seen.newest_path}, the newest, is {seen.newest}" + (f" ({seen.finding})" if damaged else "")
+    yield _no_save(sight, now, command("recover", run, "--dry-run"))
+    damaged = {"incomplete": 1.0, "corrupt": 1.0, "intact": 0.0}.get(sight.newest)
+    newest = f"{sight.newest_path}, the newest, is {sight.newest}" + (f" ({sight.finding})" if damaged else "")
     yield Gauge(run, "damaged", damaged, newest, verify)
-    if seen.outlook is not None:
-        full_at = seen.outlook.full_at
+    if sight.outlook is not None:
+        full_at = sight.outlook.full_at
         left = float("inf") if full_at is None else full_at - now
-        yield Gauge(run, "full-soon", -left, f"{run}: {_full(seen.outlook, seen.sample, now)}", prune)
+        yield Gauge(run, "full-soon", -left, f"{run}: {_full(sight.outlook, sight.sample, now)}", prune)
 
 
-def _full(seen: Outlook, last: Sample, now: float) -> str:
-    if seen.full_at is None:
+def _full(outlook: Outlook, last: Sample, now: float) -> str:
+    if outlook.full_at is None:
         usable = last.used_bytes + last.available_bytes
-        step = f" at step {seen.peak_step:,}" if seen.peak_step else ""
-        peak = f" (peak {percent(seen.peak_used_bytes / usable)}{step})" if usable else ""
+        step = f" at step {outlook.peak_step:,}" if outlook.peak_step else ""
+        peak = f" (peak {percent(outlook.peak_used_bytes / usable)}{step})" if usable else ""
         return f"the disk will not fill up in this run{peak}"
-    if seen.full_at <= now:
+    if outlook.full_at <= now:
         return "the disk is full now"
-    step = f", at step {seen.full_step:,}" if seen.full_step else ""
-    return f"the disk will be full in {age(seen.full_at - now)}{step}"
+    step = f", at step {outlook.full_step:,}" if outlook.full_step else ""
+    return f"the disk will be full in {age(outlook.full_at - now)}{step}"
 
 
-def _no_save(seen: RunSight, now: float, command: str) -> Gauge:
-    run, value, message = seen.sample.run, None, ""
-    if seen.save_interval is not None and seen.last_save_at is not None:
-        interval = max(SHORTEST_INTERVAL, seen.save_interval)
-        silent = now - seen.last_save_at
+def _no_save(sight: RunSight, now: float, command: str) -> Gauge:
+    run, value, message = sight.sample.run, None, ""
+    if sight.save_interval is not None and sight.last_save_at is not None:
+        interval = max(SHORTEST_INTERVAL, sight.save_interval)
+        silent = now - sight.last_save_at
         value = None if silent > max(ASLEEP, 10 * interval) else silent / interval
         message = f"{run}: the last save was {age(silent)} ago, usually there is one every {age(interval)}"
     return Gauge(run, "no-save", value, message, command)
@@ -178,13 +178,13 @@ def growth(samples: Sequence[Sample]) -> float | None:
     return median(slopes) * HOUR
 
 
-def condition(samples: Sequence[Sample], seen: VolumeSight) -> str:
+def condition(samples: Sequence[Sample], sight: VolumeSight) -> str:
     """Given a volume's last samples, oldest first, return its state in a word: healthy, stable, growing, shrinking."""
     if between := steady(samples):
         return "healthy" if is_healthy(*between) else "stable"
-    if seen.growth is None:
+    if sight.growth is None:
         return "no trend yet"
-    return f"growing {human(seen.growth)} an hour" if seen.growth > 0 else "shrinking"
+    return f"growing {human(sight.growth)} an hour" if sight.growth > 0 else "shrinking"
 
 
 def steady(samples: Sequence[Sample]) -> tuple[float, float] | None:

@@ -69,20 +69,20 @@ def causes(text: str, run: str) -> tuple[Cause, ...]:
     run: "" if nobody knows it; then a command that needs it is left out.
     Only errors count: a line that tells of a save that failed and was written again is told by our own guard.
     """
-    found: dict[str, Cause] = {}
+    causes_by_code: dict[str, Cause] = {}
     for line in reversed(text.splitlines()):
         if "ckptkit:" in line:
             continue
         sign = next((sign for sign, pattern in COMPILED if pattern.search(line)), None)
-        if sign and sign.code not in found:
-            found[sign.code] = Cause(sign.code, sign.message, line.strip()[:300], _command(sign.fix, run))
-    return tuple(found.values())
+        if sign and sign.code not in causes_by_code:
+            causes_by_code[sign.code] = Cause(sign.code, sign.message, line.strip()[:300], _command(sign.fix, run))
+    return tuple(causes_by_code.values())
 
 
 def runs_in(text: str) -> tuple[str, ...]:
     """Given the tail of a log, return the directories whose checkpoints it names, the last first; "" for its own."""
-    named = [match["run"] for line in reversed(text.splitlines()) for match in CHECKPOINT.finditer(line)]
-    return tuple(dict.fromkeys(named))
+    runs = [match["run"] for line in reversed(text.splitlines()) for match in CHECKPOINT.finditer(line)]
+    return tuple(dict.fromkeys(runs))
 
 
 def last_error(text: str) -> str:

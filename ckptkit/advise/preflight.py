@@ -32,29 +32,29 @@ def checkpoints(facts: Facts) -> Iterator[Check]:
     if not going:
         yield Check("go", "checkpoints", f"{there}, none more than the policy keeps")
     elif damaged:
-        told = f"{there}, {count(damaged, 'damaged one')} to delete, {going - damaged} more than the policy keeps"
-        yield Check("no-go", "checkpoints", told, command("prune", facts.run))
+        message = f"{there}, {count(damaged, 'damaged one')} to delete, {going - damaged} more than the policy keeps"
+        yield Check("no-go", "checkpoints", message, command("prune", facts.run))
     elif fits_next(facts):
-        told = f"{there}, {going} more than the policy keeps; the next save fits"
-        yield Check("warn", "checkpoints", told, command("prune", facts.run))
+        message = f"{there}, {going} more than the policy keeps; the next save fits"
+        yield Check("warn", "checkpoints", message, command("prune", facts.run))
     else:
-        told = f"{there}, {going} more than the policy keeps, and the next save does not fit"
-        yield Check("no-go", "checkpoints", told, command("prune", facts.run))
+        message = f"{there}, {going} more than the policy keeps, and the next save does not fit"
+        yield Check("no-go", "checkpoints", message, command("prune", facts.run))
 
 
 def resume(facts: Facts) -> Iterator[Check]:
     """What the training goes on from."""
     newest = (facts.newest or "").rpartition("/")[2]
     if newest and facts.skipped:
-        told = f"resumes from {newest}; skipped: {'; '.join(facts.skipped)}"
-        yield Check("warn", "resume", told, command("verify", facts.run, "--explain"))
+        message = f"resumes from {newest}; skipped: {'; '.join(facts.skipped)}"
+        yield Check("warn", "resume", message, command("verify", facts.run, "--explain"))
     elif newest:
         yield Check("go", "resume", f"resumes from {newest}")
     elif facts.why_none:
         yield Check("no-go", "resume", facts.why_none, command("verify", facts.run, "--explain"))
     elif facts.meant:
-        told = f"{facts.run} is not there yet: starts at step 0 (did you mean {facts.meant}?)"
-        yield Check("warn", "resume", told, command("preflight", facts.meant))
+        message = f"{facts.run} is not there yet: starts at step 0 (did you mean {facts.meant}?)"
+        yield Check("warn", "resume", message, command("preflight", facts.meant))
     else:
         yield Check("go", "resume", "no checkpoint yet: starts at step 0")
 
@@ -64,9 +64,9 @@ def unknown(facts: Facts) -> Iterator[Check]:
     if not facts.unknown:
         return
     more = f"; and {len(facts.unknown) - 1} more" if len(facts.unknown) > 1 else ""
-    told = f"newer than what a resume takes: {facts.unknown[0]}{more}; go on without it: --skip-unknown"
+    message = f"newer than what a resume takes: {facts.unknown[0]}{more}; go on without it: --skip-unknown"
     state: CheckState = "warn" if facts.skip_unknown else "no-go"
-    yield Check(state, "unknown", told, command("recover", facts.run, "--set-aside"))
+    yield Check(state, "unknown", message, command("recover", facts.run, "--set-aside"))
 
 
 def trackers(facts: Facts) -> Iterator[Check]:
@@ -84,17 +84,17 @@ def best(facts: Facts) -> Iterator[Check]:
         return
     if state.best_checkpoint in {d.checkpoint.name for d in facts.plan.decisions}:
         return
-    told = f"the best checkpoint, {state.best_checkpoint}, is gone: unless a later one is better, "
-    told += "load_best_model_at_end loads nothing; copy it back, or start without that setting"
-    yield Check("warn", "best", told)
+    message = f"the best checkpoint, {state.best_checkpoint}, is gone: unless a later one is better, "
+    message += "load_best_model_at_end loads nothing; copy it back, or start without that setting"
+    yield Check("warn", "best", message)
 
 
 def clock(facts: Facts) -> Iterator[Check]:
     """Times that lie ahead mislead whoever chooses by them."""
     newest = max((d.checkpoint.modified_at for d in facts.plan.decisions), default=0.0) if facts.plan else 0.0
     if newest - facts.now > CLOCK_SECONDS:
-        told = f"the clock is {age(newest - facts.now)} behind the newest checkpoint"
-        yield Check("warn", "clock", told, "date")
+        message = f"the clock is {age(newest - facts.now)} behind the newest checkpoint"
+        yield Check("warn", "clock", message, "date")
     else:
         yield Check("go", "clock", "the clock is not behind the checkpoints")
 
@@ -102,8 +102,8 @@ def clock(facts: Facts) -> Iterator[Check]:
 def second(facts: Facts) -> Iterator[Check]:
     """Two trainings in one directory delete each other's checkpoints."""
     for worker in facts.trainings:
-        told = f"{worker.sentence}: wait for its end, or use another output_dir"
-        yield Check("no-go", "second-training", told, worker.command)
+        message = f"{worker.sentence}: wait for its end, or use another output_dir"
+        yield Check("no-go", "second-training", message, worker.command)
     if facts.perhaps and not facts.trainings:
         yield Check("warn", "second-training", facts.perhaps.sentence, facts.perhaps.command)
     elif not facts.trainings:
@@ -116,8 +116,8 @@ def watcher(facts: Facts) -> Iterator[Check]:
         yield Check("go", "watch", f"watched by {facts.watcher}")
         return
     if facts.watcher is None:
-        told = "nobody can tell who sweeps or watches: psutil or sh is not installed"
-        yield Check("warn", "watch", told, "pip install psutil sh")
+        message = "nobody can tell who sweeps or watches: psutil or sh is not installed"
+        yield Check("warn", "watch", message, "pip install psutil sh")
         return
     fix = command("cron", "--install", facts.above) if facts.above else command("monitor", facts.run)
     yield Check("warn", "watch", "nobody sweeps or watches while you sleep", fix)
@@ -165,12 +165,12 @@ EACH = (
 
 def checks(facts: Facts) -> tuple[Check, ...]:
     """Given what was measured, return every check in the order of reading."""
-    return tuple(check for one in EACH for check in one(facts))
+    return tuple(check for function in EACH for check in function(facts))
 
 
-def is_go(made: tuple[Check, ...]) -> bool:
+def is_go(results: tuple[Check, ...]) -> bool:
     """Whether nothing stands against a start."""
-    return all(check.state != "no-go" for check in made)
+    return all(check.state != "no-go" for check in results)
 
 
 __all__ = ["Facts", "Place", "Session", "checks", "is_go"]

@@ -22,6 +22,7 @@ SHM = "/dev/shm"
 
 
 def volume(facts: Facts) -> Iterator[Check]:
+    """Whether the run's volume can be written, and how full it is."""
     volume, look = facts.volume, command("diskreport", facts.run)
     if volume.read_only:
         yield Check("no-go", "read-only", f"{volume.mount} is mounted read-only", "dmesg | tail -30")
@@ -31,6 +32,7 @@ def volume(facts: Facts) -> Iterator[Check]:
 
 
 def inodes(facts: Facts) -> Iterator[Check]:
+    """Whether the volume has inodes for the files of the next save, where it counts them."""
     if facts.volume.total_inodes:
         free = facts.volume.free_inodes
         find = f"du --inodes -x --max-depth=2 {shlex.quote(facts.volume.mount)} | sort -n | tail -20"
@@ -38,15 +40,12 @@ def inodes(facts: Facts) -> Iterator[Check]:
 
 
 def probe(facts: Facts) -> Iterator[Check]:
+    """Whether a file could be written there and deleted, where that was tried."""
     if facts.probe is None:
         return
     if facts.probe:
-        yield Check(
-            "no-go",
-            "write",
-            f"a file can't be written and deleted: {facts.probe}",
-            _room_or_rights(facts),
-        )
+        message = f"a file can't be written and deleted: {facts.probe}"
+        yield Check("no-go", "write", message, _room_or_rights(facts))
     else:
         yield Check("go", "write", "a file was written and deleted")
 
@@ -71,14 +70,14 @@ def headroom(facts: Facts) -> Iterator[Check]:
         return
     peak, save = max(2, facts.keep_last), next_save_bytes(max(sizes))
     need, free, own = peak * save, facts.volume.available_bytes, sum(sizes)
-    told = f"{peak} checkpoints need {human(need)}; {human(free)} are free, the run's own take {human(own)}"
+    message = f"{peak} checkpoints need {human(need)}; {human(free)} are free, the run's own take {human(own)}"
     if free + own < need:
-        yield Check("no-go", "headroom", told, look)
+        yield Check("no-go", "headroom", message, look)
     elif fits_next(facts):
-        yield Check("go", "headroom", told)
+        yield Check("go", "headroom", message)
     else:
-        told = f"the next save needs {human(save)}, {human(free)} are free: only ckptkit.guard makes room before it"
-        yield Check("warn", "headroom", told, look)
+        message = f"the next save needs {human(save)}, {human(free)} are free: only ckptkit.guard makes room before it"
+        yield Check("warn", "headroom", message, look)
 
 
 def fits_next(facts: Facts) -> bool:
@@ -92,17 +91,17 @@ def fits_next(facts: Facts) -> bool:
 def places(facts: Facts) -> Iterator[Check]:
     """Caches and temporary files end a training as a full run does; a volume is told once."""
     well: dict[str, tuple[list[str], int]] = {}
-    told: set[str] = set()
+    told_mounts: set[str] = set()
     for place in facts.places:
         bad = _bad_place(facts, place)
         if bad is None and not place.beside and place.volume:
             well.setdefault(place.volume.mount, ([], place.volume.available_bytes))[0].append(place.name)
-        elif bad and (place.volume is None or place.fault or place.volume.mount not in told):
-            told |= {place.volume.mount} if place.volume else set()
+        elif bad and (place.volume is None or place.fault or place.volume.mount not in told_mounts):
+            told_mounts |= {place.volume.mount} if place.volume else set()
             yield bad
     if well:
-        each = (f"{' and '.join(names)} {human(free)}" for names, free in well.values())
-        yield Check("go", "places", f"free for {', '.join(each)}")
+        free_by_volume = (f"{' and '.join(names)} {human(free)}" for names, free in well.values())
+        yield Check("go", "places", f"free for {', '.join(free_by_volume)}")
 
 
 def _bad_place(facts: Facts, place: Place) -> Check | None:
@@ -126,10 +125,12 @@ def _shared_memory(facts: Facts, total: int, free: int) -> Check | None:
     """Ranks and data loaders hand each other tensors there: a bus error ends them where it is full."""
     if facts.processes < 2 or (total > DOCKERS_SHM_BYTES and free >= NO_BYTES):
         return None
-    told = f"{SHM} has {human(free)} of {human(total)} free for {facts.processes} processes: a bus error may end them"
+    message = (
+        f"{SHM} has {human(free)} of {human(total)} free for {facts.processes} processes: a bus error may end them"
+    )
     if total <= DOCKERS_SHM_BYTES:
-        return Check("warn", "places", f"{told}; start the container with --shm-size=8g (or --ipc=host)")
-    return Check("no-go", "places", told, f"ls -lhS {SHM} | head -20")
+        return Check("warn", "places", f"{message}; start the container with --shm-size=8g (or --ipc=host)")
+    return Check("no-go", "places", message, f"ls -lhS {SHM} | head -20")
 
 
 def _instead(facts: Facts, place: Place) -> str:

@@ -42,75 +42,75 @@ def config(facts: Facts) -> Iterator[Check]:
     """The Trainer's own limit and interval against the volume: with the Trainer alone, and with the guard."""
     if facts.settings is None:
         return
-    how = budget.saving(facts.settings)
-    told = ", ".join(f"{name} {facts.settings.get(name)}" for name in ("save_total_limit", "save_steps"))
-    told = f"{told} ({facts.origin})"
-    if not how.saves:
-        yield Check("warn", "config", f"{told}: nothing is saved, a crash loses all; set save_strategy to steps")
-    elif not facts.sizes and how.limit:
-        yield Check("go", "config", f"{told}: the size of a checkpoint is not known yet")
+    schedule = budget.saving(facts.settings)
+    message = ", ".join(f"{name} {facts.settings.get(name)}" for name in ("save_total_limit", "save_steps"))
+    message = f"{message} ({facts.origin})"
+    if not schedule.saves:
+        yield Check("warn", "config", f"{message}: nothing is saved, a crash loses all; set save_strategy to steps")
+    elif not facts.sizes and schedule.limit:
+        yield Check("go", "config", f"{message}: the size of a checkpoint is not known yet")
     elif not facts.sizes:
-        told = f"{told}: nothing is ever deleted; {LIMIT}"
-        yield Check("warn", "config", told, command("plan", "--help"))
+        message = f"{message}: nothing is ever deleted; {LIMIT}"
+        yield Check("warn", "config", message, command("plan", "--help"))
     else:
-        yield _against_the_volume(facts, how, facts.sizes, told)
+        yield _against_the_volume(facts, schedule, facts.sizes, message)
 
 
-def _against_the_volume(facts: Facts, how: budget.SaveSchedule, sizes: list[int], told: str) -> Check:
-    standing = budget.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
+def _against_the_volume(facts: Facts, schedule: budget.SaveSchedule, sizes: list[int], message: str) -> Check:
+    state_now = budget.Standing(facts.plan.decisions[-1].checkpoint.step if facts.plan else 0, tuple(sizes))
     guarded, alone = (
-        budget.ahead(facts.volume, standing, how, next_save_bytes(max(sizes)), guard) for guard in (True, False)
+        budget.ahead(facts.volume, state_now, schedule, next_save_bytes(max(sizes)), guard) for guard in (True, False)
     )
     if guarded.full_at is not None:
-        fix = command("plan", "--from", facts.run, "--max-steps", str(how.max_steps or 10_000))
-        return Check("no-go", "config", f"{told}: {_full(guarded, how)}, even with the guard", fix)
+        fix = command("plan", "--from", facts.run, "--max-steps", str(schedule.max_steps or 10_000))
+        return Check("no-go", "config", f"{message}: {_full(guarded, schedule)}, even with the guard", fix)
     if alone.full_at is not None:
-        return Check("warn", "config", f"{told}: {_full(alone, how)} with the Trainer alone; {LIMIT}")
-    if how.limit is None and not how.max_steps:
-        return Check("warn", "config", f"{told}: nothing is ever deleted; {LIMIT}")
+        return Check("warn", "config", f"{message}: {_full(alone, schedule)} with the Trainer alone; {LIMIT}")
+    if schedule.limit is None and not schedule.max_steps:
+        return Check("warn", "config", f"{message}: nothing is ever deleted; {LIMIT}")
     usable = facts.volume.total_bytes - facts.volume.reserved_bytes  # as df counts
     most = f"{alone.peak_used_bytes / max(1, usable) * 100:.0f} %"
-    return Check("go", "config", f"{told}: the volume peaks at {most}")
+    return Check("go", "config", f"{message}: the volume peaks at {most}")
 
 
-def _full(seen: Outlook, how: budget.SaveSchedule) -> str:
-    return f"the volume is full at step {seen.full_step}" if how.every else "the volume will be full"
+def _full(outlook: Outlook, schedule: budget.SaveSchedule) -> str:
+    return f"the volume is full at step {outlook.full_step}" if schedule.every else "the volume will be full"
 
 
 def cleanup(facts: Facts) -> Iterator[Check]:
     """Whether the training's own script deletes checkpoints, and whether that will be the newest."""
     for script in facts.scripts:
         if script.fault:
-            told = f"{script.path} could not be looked at: {script.fault}"
-            yield Check("warn", "cleanup", told, f"ls -l {shlex.quote(script.path)}")
-        each = [_deleting(facts, script, place) for place in script.cleanups]
-        if len(each) > MOST_PLACES:
-            each.sort(key=lambda check: check.state != "no-go")  # those are not among the "more"
-        yield from each[:MOST_PLACES]
-        if more := each[MOST_PLACES:]:
-            told = f"{script.path} deletes checkpoints in {len(more)} more places"
-            yield Check("no-go" if more[0].state == "no-go" else "warn", "cleanup", told, more[0].command)
+            message = f"{script.path} could not be looked at: {script.fault}"
+            yield Check("warn", "cleanup", message, f"ls -l {shlex.quote(script.path)}")
+        deletions = [_deleting(facts, script, place) for place in script.cleanups]
+        if len(deletions) > MOST_PLACES:
+            deletions.sort(key=lambda check: check.state != "no-go")  # those are not among the "more"
+        yield from deletions[:MOST_PLACES]
+        if more := deletions[MOST_PLACES:]:
+            message = f"{script.path} deletes checkpoints in {len(more)} more places"
+            yield Check("no-go" if more[0].state == "no-go" else "warn", "cleanup", message, more[0].command)
     clean = [script.path for script in facts.scripts if not script.fault and not script.cleanups]
     if clean:
-        told = f"no checkpoint is deleted in {', '.join(clean)}; what is imported there was not read"
-        yield Check("go", "cleanup", told)
+        message = f"no checkpoint is deleted in {', '.join(clean)}; what is imported there was not read"
+        yield Check("go", "cleanup", message)
 
 
 def _deleting(facts: Facts, script: ScriptReport, place: Cleanup) -> Check:
-    told = f"{script.path}:{place.line} deletes checkpoints"
+    message = f"{script.path}:{place.line} deletes checkpoints"
     mend = f"remove that {'callback' if place.in_class else 'code'}: {_guard(facts)} does it"
     fix = f"sed -n {max(1, place.line - 5)},{place.line + 5}p {shlex.quote(script.path)}"
     if place.order != "names":
         state: CheckState = "no-go" if place.order == "listing" else "warn"
-        return Check(state, "cleanup", f"{told} {CHOOSES[place.order]}; {BESIDE}; {mend}", fix)
-    told = f"{told} in the order of their names"
+        return Check(state, "cleanup", f"{message} {CHOOSES[place.order]}; {BESIDE}; {mend}", fix)
+    message = f"{message} in the order of their names"
     swap = _swap(facts)
     if swap is None:
-        told = f"{told}; from checkpoint-10000 on that deletes the newest; {BESIDE}; {mend}"
-        return Check("warn", "cleanup", told, fix)
+        message = f"{message}; from checkpoint-10000 on that deletes the newest; {BESIDE}; {mend}"
+        return Check("warn", "cleanup", message, fix)
     before, after = swap
-    told = f"{told}: checkpoint-{after} sorts before checkpoint-{before}, so it deletes the newest; {mend}"
-    return Check("no-go", "cleanup", told, fix)
+    message = f"{message}: checkpoint-{after} sorts before checkpoint-{before}, so it deletes the newest; {mend}"
+    return Check("no-go", "cleanup", message, fix)
 
 
 def _guard(facts: Facts) -> str:
@@ -119,9 +119,9 @@ def _guard(facts: Facts) -> str:
 
 def _swap(facts: Facts) -> tuple[int, int] | None:
     """The steps of two saves that this run will have and of which the later one's name comes first."""
-    how = budget.saving(facts.settings or {})
-    if not how.saves:
+    schedule = budget.saving(facts.settings or {})
+    if not schedule.saves:
         return None
-    standing = [d.checkpoint.step for d in facts.plan.decisions] if facts.plan else []
-    named = (facts.settings or {}).get("save_steps") is not None
-    return first_swap(standing, how.every if named else 0, how.max_steps)
+    steps = [d.checkpoint.step for d in facts.plan.decisions] if facts.plan else []
+    set_in_settings = (facts.settings or {}).get("save_steps") is not None
+    return first_swap(steps, schedule.every if set_in_settings else 0, schedule.max_steps)

@@ -53,10 +53,10 @@ def is_start(words: Sequence[str]) -> bool:
 
 def starts_in(log: str) -> list[str]:
     """Given a log's beginning, return the commands that its first lines show, in their order."""
-    found = []
+    commands = []
     for line in log.splitlines()[:FIRST_LINES]:
-        found += [shown["command"] for pattern in STARTS if (shown := pattern.match(line.strip()))]
-    return [command for command in (OUTPUT.sub("", shown) for shown in found) if not SHELL.search(command)]
+        commands += [match["command"] for pattern in STARTS if (match := pattern.match(line.strip()))]
+    return [command for command in (OUTPUT.sub("", shown) for shown in commands) if not SHELL.search(command)]
 
 
 def again(words: Sequence[str], script: str, checkpoint: str) -> list[str] | None:

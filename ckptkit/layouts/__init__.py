@@ -25,8 +25,8 @@ def named(entry: str) -> tuple[tuple[Layout, ...], int]:
 
 def step_of(entry: str) -> tuple[Layout, int] | None:
     """Given the name of a directory entry, return its first layout and its step; None if the name leaves it open."""
-    found, step = named(entry)
-    return next(((layout, step) for layout in found if layout.clear), None)
+    layouts, step = named(entry)
+    return next(((layout, step) for layout in layouts if layout.clear), None)
 
 
 def recognized(candidates: Sequence[Layout], names: Iterable[str]) -> Layout | None:
@@ -35,15 +35,15 @@ def recognized(candidates: Sequence[Layout], names: Iterable[str]) -> Layout | N
     What two layouts claim is the first one's, which then finds the other's files in it.
     """
     there = frozenset(names)
-    framed = [layout for layout in candidates if layout.state and layout.state in there]
-    candidates = framed or candidates
-    if framed and not framed[0].resume_gaps(there) and framed[0].resume[0][0] in there:
-        return framed[0]  # one that resumes as the Trainer alone writes it, whatever else lies in it
+    by_state = [layout for layout in candidates if layout.state and layout.state in there]
+    candidates = by_state or candidates
+    if by_state and not by_state[0].resume_gaps(there) and by_state[0].resume[0][0] in there:
+        return by_state[0]  # one that resumes as the Trainer alone writes it, whatever else lies in it
     signed = [layout for layout in candidates if layout.sign(there)]
     own = [layout for layout in signed if layout.marker in there]
     if len(own or signed) == 1:
         return (own or signed)[0]
-    return (framed or signed)[0] if framed or signed else None
+    return (by_state or signed)[0] if by_state or signed else None
 
 
 def alien(layout: Layout, names: Iterable[str]) -> str | None:

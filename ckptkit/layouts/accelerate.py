@@ -38,9 +38,9 @@ class Accelerate(Layout):
         states = model_states(names)
         others = sorted(name for name in names if fits(ALL, name))
         plain = [] if first or states else super().weights(names)
-        found = [*(w.file for w in plain[0]), *others] if plain else [*filter(None, [first]), *states, *others]
+        files = [*(w.file for w in plain[0]), *others] if plain else [*filter(None, [first]), *states, *others]
         needed = {w.file: w for w in (plain[0] if plain else ())}
-        return [tuple(needed.get(file, Weights(file, (), ())) for file in found)] if found else []
+        return [tuple(needed.get(file, Weights(file, (), ())) for file in files)] if files else []
 
     def resume_gaps(self, names: frozenset[str]) -> list[str]:
         """Without an optimizer, or DeepSpeed's states, it continues nothing."""

@@ -132,9 +132,9 @@ class Layout(NamedTuple):
         """Given the names of files and directories, return the first of a group of signs that is all there, or None."""
         there = tuple(names)
         for group in self.signs:
-            found = [next((name for name in there if fits(sign, name)), None) for sign in group]
-            if all(found):
-                return found[0]
+            first_of_each = [next((name for name in there if fits(sign, name)), None) for sign in group]
+            if all(first_of_each):
+                return first_of_each[0]
         return None
 
     # --- the model ----------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Layout(NamedTuple):
         of another name than "default" lie one directory down, and a resume loads each of them that it finds there, with
         one above them or without (transformers `trainer.py::_load_from_checkpoint`).
         """
-        top = [found for model in self.models if (found := _lying(model, "", names))]
+        top = [weights for model in self.models if (weights := _lying(model, "", names))]
         if not top and self.modules in names:
             return [modules] if (modules := self._in_modules(names)) else []
         below = self._named_adapters(names) if not top or top[0].file in self.models[0].files else ()
@@ -159,11 +159,13 @@ class Layout(NamedTuple):
     def _in_modules(self, names: frozenset[str]) -> tuple[Weights, ...]:
         """The weights of a pipeline of modules, each in a directory of its own; all of them are loaded."""
         folders = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
-        return tuple(found for folder in folders for model in self.models if (found := _lying(model, folder, names)))
+        return tuple(
+            weights for folder in folders for model in self.models if (weights := _lying(model, folder, names))
+        )
 
     def _named_adapters(self, names: frozenset[str]) -> tuple[Weights, ...]:
         folders = sorted({name.partition("/")[0] + "/" for name in names if name.count("/") == 1})
-        return tuple(found for folder in folders if (found := _lying(self.models[0], folder, names)))
+        return tuple(weights for folder in folders if (weights := _lying(self.models[0], folder, names)))
 
     def state_files(self, names: frozenset[str]) -> list[str]:
         """Given the names present, return those that a resume reads beside the weights."""
@@ -190,7 +192,7 @@ class Layout(NamedTuple):
                 there.setdefault((f"{begin}{{:0{len(match[1])}}}-of-{match[2]}{end}", int(match[2])), set()).add(
                     int(match[1])
                 )
-        lost = (form.format(n) for (form, of), have in there.items() for n in range(1, of + 1) if n not in have)
+        lost = (form.format(n) for (form, of), numbers in there.items() for n in range(1, of + 1) if n not in numbers)
         return list(islice(lost, MOST_TOLD))
 
     # --- what continues training --------------------------------------------------------------------------------------
