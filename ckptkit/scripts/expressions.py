@@ -17,6 +17,7 @@ from ckptkit.scripts.value import (
     OTHER,
     OTHERS,
     TIMES,
+    Order,
     Value,
     chosen,
     field,
@@ -27,6 +28,8 @@ from ckptkit.scripts.value import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from ckptkit.scripts.value import Hint
 
 STEP = re.compile(r"(?i)step|iteration|epoch")
 TEXT_FIELDS = ("name", "stem", "path", "parts", "suffix")
@@ -76,7 +79,7 @@ class Expressions(State):
         if base.listed and not name.startswith("self."):
             return base if node.attr in TEXT_FIELDS else base._replace(measure=measure_of(node.attr))
         unbound = Value(text=unknown(name or node.attr), order=frozenset({OTHER}), function=self._method(node) or name)
-        return self.named(node.attr, unbound)
+        return self.by_name(node.attr, unbound)
 
     def _method(self, node: ast.Attribute) -> ast.AST | None:
         """The script's own function that `self.name` or `Class.name` is."""
@@ -99,14 +102,14 @@ class Expressions(State):
         if not listed:
             return Value(text=between.join(texts))
         last = listed[-1]
-        made = parts[last] if between else join([parts[number] for number in listed])
+        value = parts[last] if between else join([parts[number] for number in listed])
         if lies_in(between.join(("", *texts[last + 1 :]))):
-            made = made._replace(source=OTHERS)
-        return _computed(made._replace(text=between.join(texts), measure="", hint=""))
+            value = value._replace(source=OTHERS)
+        return _computed(value._replace(text=between.join(texts), measure="", hint=""))
 
-    def filled(self, template: str, place: re.Pattern[str], given: Sequence[Value]) -> Value:
+    def filled(self, template: str, place: re.Pattern[str], arguments: Sequence[Value]) -> Value:
         """A text in whose places these are written, one after the other."""
-        values, parts = iter(given), list[Value]()
+        values, parts = iter(arguments), list[Value]()
         for number, plain in enumerate(place.split(template)):
             parts += [next(values, Value(text=unknown("?")))] if number else []
             parts += [Value(text=plain)] if plain else []
@@ -161,15 +164,15 @@ class Expressions(State):
 
     def _tuple(self, node: ast.Tuple) -> Value:
         items = [self.value(part) for part in node.elts]
-        made = join([one for one in items if one.listed])
-        fields = tuple(one.measure or ("" if one.listed else OTHER) for one in items)
-        return made._replace(text=" ".join(one.text for one in items), fields=fields, measure="".join(fields[:1]))
+        fields = tuple(part.measure or ("" if part.listed else OTHER) for part in items)
+        text = " ".join(part.text for part in items)
+        return _listed(items)._replace(text=text, fields=fields, measure=fields[0] if fields else "")
 
     def _list(self, node: ast.List | ast.Set) -> Value:
         items = [self.value(part) for part in node.elts]
-        made = join([one for one in items if one.listed])
-        measure = made.measure if all(one.listed for one in items) else OTHER
-        return made._replace(text=" ".join(one.text for one in items), depth=made.depth + 1, measure=measure)
+        value, text = _listed(items), " ".join(part.text for part in items)
+        measure = value.measure if all(part.listed for part in items) else OTHER
+        return value._replace(text=text, depth=value.depth + 1, measure=measure)
 
     _set = _list
 
@@ -188,9 +191,9 @@ class Expressions(State):
         return join((self.value(node.body), self.value(node.orelse)))
 
     def _namedexpr(self, node: ast.NamedExpr) -> Value:
-        made = self.value(node.value)
-        self.put(node.target.id, made)
-        return made
+        value = self.value(node.value)
+        self.put(node.target.id, value)
+        return value
 
     def _lambda(self, node: ast.Lambda) -> Value:
         self.closures[node] = dict(self.names)
@@ -211,7 +214,7 @@ class Expressions(State):
 
     def _comprehension(self, loops: Sequence[ast.comprehension], parts: Sequence[ast.expr]) -> Value:
         outer, above = self.names, len(self.tests)
-        self.names, order = dict(outer), frozenset[str]()
+        self.names, order = dict(outer), frozenset[Order]()
         for loop in loops:
             through = self.value(loop.iter)
             order = through.order
@@ -219,13 +222,13 @@ class Expressions(State):
             for test in loop.ifs:
                 self.refine(test, True)
         items = [self.value(part) for part in parts]
-        made = join([one for one in items if one.listed]) if any(one.listed for one in items) else items[-1]
-        tests = frozenset().union(*(t.picks for t in self.tests[above:] if t.root and t.root == made.root))
+        value = _listed(items) if any(part.listed for part in items) else items[-1]
+        tests = frozenset().union(*(t.picks for t in self.tests[above:] if t.root and t.root == value.root))
         self.names = outer
         del self.tests[above:]
         fields = (items[0].measure, items[1].measure) if len(items) == 2 else items[0].fields
-        made = chosen(made, tests)._replace(measure=items[0].measure, fields=fields, order=order, function=None)
-        return made._replace(depth=made.depth + 1)
+        value = chosen(value, tests)._replace(measure=items[0].measure, fields=fields, order=order, function=None)
+        return value._replace(depth=value.depth + 1)
 
     def unpack(self, target: ast.AST, value: Value, origin: ast.AST) -> None:
         """Bind what a loop goes through. origin: what it goes through, as it stands there."""
@@ -236,9 +239,9 @@ class Expressions(State):
             self.unpack(target.elts[0], place, target)
             self.unpack(target.elts[1], value, target)
         elif isinstance(target, (ast.Tuple, ast.List)):
-            for number, one in enumerate(target.elts):
+            for number, element in enumerate(target.elts):
                 part = field(value, number) if len(value.fields) == len(target.elts) else value
-                self.unpack(one, value._replace(depth=1) if called == "os.walk" else part, target)
+                self.unpack(element, value._replace(depth=1) if called == "os.walk" else part, target)
         elif isinstance(target, ast.Starred):
             self.unpack(target.value, value, target)
         elif isinstance(target, ast.Name):
@@ -247,8 +250,8 @@ class Expressions(State):
     # --- tests ------------------------------------------------------------------------------------------------------
 
     def _unaryop(self, node: ast.UnaryOp) -> Value:
-        made = self.value(node.operand)
-        return made._replace(hint=opposite(made.hint)) if isinstance(node.op, ast.Not) else made
+        value = self.value(node.operand)
+        return value._replace(hint=opposite(value.hint)) if isinstance(node.op, ast.Not) else value
 
     def _boolop(self, node: ast.BoolOp) -> Value:
         return join([self.value(part) for part in node.values])
@@ -268,7 +271,7 @@ class Expressions(State):
                 if value.root == root and value.listed:
                     self.names[name] = value._replace(source=refined(value.source, hint))
 
-    def _conditions(self, test: ast.AST, truth: bool) -> Iterator[tuple[int, str, frozenset[str]]]:
+    def _conditions(self, test: ast.AST, truth: bool) -> Iterator[tuple[int, Hint, frozenset[Order]]]:
         """(loop, hint, choice) of each condition in a test."""
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             yield from self._conditions(test.operand, not truth)
@@ -278,12 +281,17 @@ class Expressions(State):
                 for root, hint, picks in self._conditions(part, truth):
                     yield root, hint if surely or (truth and hint == "checkpoint") else "", picks
         else:
-            made = self.value(test)
-            measured = {made.measure} if made.listed and made.measure in (NUMBERS, TIMES) else frozenset()
-            yield made.root, made.hint if truth else opposite(made.hint), made.picks | measured
+            value = self.value(test)
+            measured = {value.measure} if value.listed and value.measure in (NUMBERS, TIMES) else frozenset()
+            yield value.root, value.hint if truth else opposite(value.hint), value.picks | measured
 
 
-def _hint(left: Value, op: ast.AST, right: Value) -> str:
+def _listed(values: Sequence[Value]) -> Value:
+    """What holds of those that come from a listing."""
+    return join([value for value in values if value.listed])
+
+
+def _hint(left: Value, op: ast.AST, right: Value) -> Hint:
     if isinstance(op, (ast.In, ast.NotIn)):
         hint = hint_of(left.text) if right.listed and not right.depth and not left.listed else ""
         return opposite(hint) if isinstance(op, ast.NotIn) else hint

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ckptkit.scripts.names import WORD
 from ckptkit.scripts.value import CLOSE, NUMBERS, OPEN, TIMES
+
+if TYPE_CHECKING:
+    from ckptkit.scripts.value import Order
 
 MODULES = {"os", "shutil", "glob", "pathlib", "subprocess", "re", "math", "json", "torch", "np", "numpy", "fnmatch"}
 DELETES_TREES = {
@@ -24,7 +28,7 @@ RUNS_LIKELY = re.compile(r"(?i)^_?(\w+_)?(run|exec|execute|shell|system|ssh|comm
 LISTS = {"os.listdir", "listdir", "os.scandir", "scandir", "os.walk"}
 LISTS_PATTERN = {"glob.glob", "glob.iglob", "tf.io.gfile.glob", "gfile.glob"}
 JOINS = {"os.path.join", "osp.join", "path.join", "posixpath.join"}
-MEASURES = {
+MEASURES: dict[str, Order] = {
     "int": NUMBERS, "float": NUMBERS, "os.path.getmtime": TIMES, "os.path.getctime": TIMES, "os.path.getatime": TIMES,
     "osp.getmtime": TIMES, "osp.getctime": TIMES,
 }  # fmt: skip

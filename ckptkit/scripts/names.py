@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from ckptkit.scripts.value import CHECKPOINTS, CLOSE, LISTED, NUMBERS, OPEN, OTHER, OTHERS, OUTPUT, TIMES
+
+if TYPE_CHECKING:
+    from ckptkit.scripts.value import Hint, Order, Source
 
 WORD = re.compile(r"(?i)(?<!tmp-)(?<!tmp_)(checkpoint|ckpt(?!kit)|global_step)")
 # A name that says that it holds several: checkpoints, old_ckpts, checkpoint_dirs, checkpoints_to_be_deleted.
@@ -29,7 +33,7 @@ def says_several(name: str) -> bool:
     return bool(SEVERAL.search(name)) and not NOT_THEM.search(name)
 
 
-def listing_of(pattern: str) -> str:
+def listing_of(pattern: str) -> Source:
     """Given the pattern of a listing, with names that are not known between marks, return what it lists."""
     parts = [part for part in pattern.replace("\\", "/").split("/") if part not in ("", ".", "**")]
     last = parts[-1] if parts else ""
@@ -58,26 +62,28 @@ def clean(text: str) -> str:
     return text.replace(OPEN, "").replace(CLOSE, "")
 
 
-def hint_of(text: str) -> str:
+def hint_of(text: str) -> Hint:
     """What a test for that text says of a name, if it is true. A text that is not known says nothing."""
     if means_checkpoints(text):
         return "checkpoint"
     return "other" if re.search(r"[A-Za-z]{2}", re.sub(f"{OPEN}[^{CLOSE}]*{CLOSE}", "", text)) else ""
 
 
-def measure_of(name: str) -> str:
+def measure_of(name: str) -> Order:
     """By what a function or a field of that name sorts, as far as its name says so."""
     if re.search(r"(?i)step|num|iter|epoch|nat|digit|version|index", name):
         return NUMBERS
     return TIMES if re.search(r"(?i)time|date|age\b", name) else OTHER
 
 
-def opposite(hint: str) -> str:
+def opposite(hint: Hint) -> Hint:
     """What a test says if it is false. That it is not one of the others says nothing."""
-    return {"checkpoint": "not-checkpoint", "not-checkpoint": "checkpoint"}.get(hint, "")
+    if hint == "checkpoint":
+        return "not-checkpoint"
+    return "checkpoint" if hint == "not-checkpoint" else ""
 
 
-def refined(source: str, hint: str) -> str:
+def refined(source: Source, hint: Hint) -> Source:
     """Given what a listing holds, return what those of it hold of which the hint is true."""
     if source and hint == "checkpoint":
         return CHECKPOINTS

@@ -41,5 +41,5 @@ def places(text: str) -> tuple[Cleanup, ...]:
     padded = bool(PADDED.search(text))
     return tuple(
         Cleanup(line, NUMBERS if padded and order == NAMES else order, in_class)
-        for line, (order, _, in_class) in sorted(state.found.items())
+        for line, (order, _, in_class) in sorted(state.deletions.items())
     )

@@ -21,6 +21,7 @@ from ckptkit.scripts.value import (
     OUTPUT,
     TIMES,
     WORST_FIRST,
+    Order,
     Value,
     item,
     join,
@@ -44,14 +45,19 @@ COMPARES = re.compile(r"-(lt|le|gt|ge|eq|ne)\b|[<>]=?")
 
 def places(text: str) -> tuple[Cleanup, ...]:
     """Given a script, return where it deletes checkpoints and by which order, by line."""
-    found: dict[int, str] = {}
+    return tuple(Cleanup(line, order, False) for line, order in sorted(orders_by_line(text).items()))
+
+
+def orders_by_line(text: str) -> dict[int, Order]:
+    """Given a script, return {line in which it deletes checkpoints: the worst order by which it chooses them}."""
+    orders: dict[int, Order] = {}
     script, every = ShellReader(), list(words.commands(text))
     for at, command in enumerate(every):
         reads = READS.match(command.stages[0])
         for order in script.feed(reads[1], _fed_by(every, at)) if reads else script.read(command.stages):
-            held = found.get(command.line, ALL)
-            found[command.line] = min(held, order, key=WORST_FIRST.index)
-    return tuple(Cleanup(line, order, False) for line, order in sorted(found.items()))
+            held = orders.get(command.line, ALL)
+            orders[command.line] = min(held, order, key=WORST_FIRST.index)
+    return orders
 
 
 def from_python(text: str) -> str:
@@ -80,12 +86,12 @@ class ShellReader:
 
     def __init__(self) -> None:
         self.names: dict[str, Value] = {}
-        self.tests: frozenset[str] = frozenset()
+        self.tests: frozenset[Order] = frozenset()
         self.depth = 0
 
-    def read(self, stages: Sequence[str]) -> list[str]:
+    def read(self, stages: Sequence[str]) -> list[Order]:
         """Given the stages of a pipe, return by which order each of its deletions chooses."""
-        first, found = stages[0], list[str]()
+        first, orders = stages[0], list[Order]()
         bound = ASSIGNED.match(first)
         loop = re.match(r"(?:for|select)\s+(\w+)\s+in\s+(.*)", first, re.DOTALL)
         mapped = re.match(r"(?:mapfile|readarray)\b.*?(\w+)\s*<\s*(<\(.*|.*)$", first, re.DOTALL)
@@ -97,24 +103,24 @@ class ShellReader:
             held = self.names.get(bound[1], NOTHING)
             self._assign(bound[1], bound[3])
             if bound[2]:
-                self.names[bound[1]] = join([one for one in (held, self.names[bound[1]]) if one.listed])
+                self.names[bound[1]] = join([value for value in (held, self.names[bound[1]]) if value.listed])
         elif first.startswith(("[", "test ", "((", "case ", "break", "continue")):
             self._test(first)
         elif first == "done" or first.startswith(("done ", "done<")):
             self.tests = frozenset()
         else:
-            found += self._pipe(stages)
-        return found + (self._inside(first) if bound or loop else [])
+            orders += self._pipe(stages)
+        return orders + (self._inside(first) if bound or loop else [])
 
-    def _inside(self, text: str) -> list[str]:
+    def _inside(self, text: str) -> list[Order]:
         """What the commands in `$(...)` delete."""
         self.depth += 1
         pieces = words.inner(text) if self.depth <= DEEPEST else []
-        found = [self.read(command.stages) for piece in pieces for command in words.commands(piece)]
+        orders_of_each = [self.read(command.stages) for piece in pieces for command in words.commands(piece)]
         self.depth -= 1
-        return [order for orders in found for order in orders]
+        return [order for orders in orders_of_each for order in orders]
 
-    def feed(self, name: str, text: str) -> list[str]:
+    def feed(self, name: str, text: str) -> list[Order]:
         """Bind what a loop reads from the words behind its end."""
         text = text.lstrip(" (") if text.startswith("(") else text
         self._loop(name, self._printed(text.rstrip(" )")) if text[:1].isalpha() else self.value(text))
@@ -125,24 +131,25 @@ class ShellReader:
         self.tests = frozenset()
 
     def _assign(self, name: str, text: str) -> None:
-        made = self.value(text)
-        if made.listed and re.search(r"##|grep\s+-\w*o|basename|\bsed\b|\bcut\b|\bawk\b|##\*|%%", text):
-            made = made._replace(measure=made.measure or ("" if made.depth else NUMBERS))
-        if re.search(r"-r\b|stat -c ?['\"]?%Y", text) and made.listed and "stat" in text:
-            made = made._replace(measure=TIMES)
+        value = self.value(text)
+        if value.listed and re.search(r"##|grep\s+-\w*o|basename|\bsed\b|\bcut\b|\bawk\b|##\*|%%", text):
+            value = value._replace(measure=value.measure or ("" if value.depth else NUMBERS))
+        if re.search(r"-r\b|stat -c ?['\"]?%Y", text) and value.listed and "stat" in text:
+            value = value._replace(measure=TIMES)
         reckons = text.lstrip("\"'").startswith("$((") and "-" in text
-        self.names[name] = made._replace(picks=frozenset({NUMBERS}), hint="reckoned") if reckons else made
+        self.names[name] = value._replace(picks=frozenset({NUMBERS}), hint="reckoned") if reckons else value
 
     def _test(self, text: str) -> None:
         """A condition chooses by what it compares; a place in a loop that is counted, by the loop's own order."""
         loops = [value for value in self.names.values() if value.root and value.listed]
-        seen = [self.names[name] for name, _ in _variables(text) if name in self.names]
-        picks = frozenset().union(*(value.picks for value in seen))
+        variables = [self.names[name] for name, _ in _variables(text) if name in self.names]
+        picks = frozenset().union(*(value.picks for value in variables))
         if re.search(r"\s-(nt|ot)\s", text):
             picks |= {TIMES}
         elif COMPARES.search(text) or text.startswith("break"):
-            measured = {value.measure for value in seen if value.listed and value.measure}
-            counted = frozenset().union(*(value.order or {LISTING} for value in loops[-1:]))
+            measured = {value.measure for value in variables if value.listed and value.measure}
+            as_listed: frozenset[Order] = frozenset({LISTING})
+            counted = (loops[-1].order or as_listed) if loops else frozenset[Order]()
             picks |= measured or picks or counted
         self.tests |= picks
 
@@ -179,45 +186,45 @@ class ShellReader:
         self.depth += 1
         printed = [self._through(command.stages) for command in words.commands(text)]
         self.depth -= 1
-        return join([one for one in printed if one.listed])
+        return join([value for value in printed if value.listed])
 
     def _through(self, stages: Sequence[str]) -> Value:
-        made = stage_of(stages[0], self)
+        value = stage_of(stages[0], self)
         for stage in stages[1:]:
-            made = self._stage(made, stage)
-        return made
+            value = self._stage(value, stage)
+        return value
 
-    def _stage(self, made: Value, stage: str) -> Value:
+    def _stage(self, value: Value, stage: str) -> Value:
         """What is left of lines after one stage."""
         if re.match(r"(e|f)?grep\b", stage):
-            given = words.split(stage)[1:]
-            spared = self.value(" ".join(given))
-            inverted = any(re.match(r"-\w*v", word) for word in given)
+            arguments = words.split(stage)[1:]
+            spared = self.value(" ".join(arguments))
+            inverted = any(re.match(r"-\w*v", word) for word in arguments)
             if spared.picks and inverted:
-                return made._replace(picks=made.picks | spared.picks)
-            hint = hint_of(" ".join(word for word in given if not word.startswith(("-", '"$', "$"))))
-            return made._replace(source=refined(made.source, opposite(hint) if inverted else hint))
-        return sorted_as(made, stage)
+                return value._replace(picks=value.picks | spared.picks)
+            hint = hint_of(" ".join(word for word in arguments if not word.startswith(("-", '"$', "$"))))
+            return value._replace(source=refined(value.source, opposite(hint) if inverted else hint))
+        return sorted_as(value, stage)
 
     # --- deletions --------------------------------------------------------------------------------------------------
 
-    def _pipe(self, stages: Sequence[str]) -> list[str]:
-        found, made = list[str](), NOTHING
+    def _pipe(self, stages: Sequence[str]) -> list[Order]:
+        orders, value = list[Order](), NOTHING
         for number, stage in enumerate(stages):
             reads = READS.match(stage)
             if reads:
-                self._loop(reads[1], made)
+                self._loop(reads[1], value)
             elif re.match(r"(xargs|parallel)\b", stage) and RM.search(stage + " "):
-                named = made.listed and ONE_OF_THEM.search(stage)
-                found += self._deleted(made._replace(source=CHECKPOINTS) if named else made)
+                names_them = value.listed and ONE_OF_THEM.search(stage)
+                orders += self._deleted(value._replace(source=CHECKPOINTS) if names_them else value)
             elif not number:
-                found += self._removes(stage)
-                made = stage_of(stage, self)
+                orders += self._removes(stage)
+                value = stage_of(stage, self)
             else:
-                made = self._stage(made, stage)
-        return found
+                value = self._stage(value, stage)
+        return orders
 
-    def _removes(self, stage: str) -> list[str]:
+    def _removes(self, stage: str) -> list[Order]:
         """What one command deletes by itself: rm, or find."""
         first = words.unquoted(stage.split()[0]).rpartition("/")[2]
         if first == "find" and (
@@ -226,13 +233,13 @@ class ShellReader:
             return self._deleted(stage_of(stage, self))
         if first not in ("rm", "unlink", "trash"):
             return []
-        made = join([one for one in map(self.value, words.split(stage)[1:]) if one.listed])
-        return self._deleted(made)
+        value = join([word_value for word_value in map(self.value, words.split(stage)[1:]) if word_value.listed])
+        return self._deleted(value)
 
-    def _deleted(self, made: Value) -> list[str]:
-        if made.source not in (CHECKPOINTS, OUTPUT) or (made.source == OUTPUT and not made.picks):
+    def _deleted(self, value: Value) -> list[Order]:
+        if value.source not in (CHECKPOINTS, OUTPUT) or (value.source == OUTPUT and not value.picks):
             return []
-        return [worst(made.picks or (self.tests if made.root else ()))]
+        return [worst(value.picks or (self.tests if value.root else ()))]
 
 
 def _variables(text: str) -> list[tuple[str, str]]:

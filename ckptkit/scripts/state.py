@@ -14,6 +14,8 @@ from ckptkit.scripts.value import (
     OTHER,
     OUTPUT,
     WORST_FIRST,
+    Order,
+    Source,
     Value,
     join,
     worst,
@@ -31,11 +33,11 @@ class Test(NamedTuple):
     """A condition that stands above what is read now: the loop that it is about, and by what it chooses."""
 
     root: int
-    picks: frozenset[str]
+    picks: frozenset[Order]
 
 
 class State:
-    """Where the reading stands. names: of the scope that is read. found: {line: (order, assumed, in a class)}."""
+    """Where the reading stands. names: of the scope that is read. deletions: {line: (order, assumed, in a class)}."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.names: dict[str, Value] = {}
@@ -49,7 +51,7 @@ class State:
         self.tests: list[Test] = []
         self.returns: list[Value] = []
         self.called: dict[object, Value] = {}
-        self.found: dict[int, tuple[str, bool, bool]] = {}
+        self.deletions: dict[int, tuple[Order, bool, bool]] = {}
         self.looks = 0
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -79,7 +81,7 @@ class State:
             return f"{before}.{node.attr}" if before else ""
         return ""
 
-    def named(self, name: str, value: Value) -> Value:
+    def by_name(self, name: str, value: Value) -> Value:
         """Return the value as its name lets it be understood."""
         if says_several(name) and value.listed:
             return value._replace(source=CHECKPOINTS)
@@ -91,7 +93,7 @@ class State:
 
     def put(self, name: str, value: Value) -> None:
         """Bind a name of this scope, or an attribute of self."""
-        value = self.named(name, value)
+        value = self.by_name(name, value)
         if not name.startswith("self."):
             self.names[name] = value
             return
@@ -113,12 +115,12 @@ class State:
         picks = value.picks or frozenset().union(*tests)
         self.note(getattr(node, "lineno", 0), worst(picks), value.assumed)
 
-    def note(self, line: int, order: str, assumed: bool = False) -> None:
+    def note(self, line: int, order: Order, assumed: bool = False) -> None:
         """Keep what is sure before what is assumed, and the worst of each line."""
         new = (order, assumed, bool(self.class_name))
-        held = self.found.get(line, (ALL, True, new[2]))
+        held = self.deletions.get(line, (ALL, True, new[2]))
         if (assumed, WORST_FIRST.index(order)) <= (held[1], WORST_FIRST.index(held[0])):
-            self.found[line] = new
+            self.deletions[line] = new
 
 
 def parameter(name: str, default: Value) -> Value:
@@ -128,7 +130,7 @@ def parameter(name: str, default: Value) -> Value:
     return Value(text=default.text if means_checkpoints(default.text) else unknown(name))
 
 
-def listing(source: str) -> Value:
+def listing(source: Source) -> Value:
     """What a listing returns."""
     return Value(source=source or LISTED, depth=1)
 
@@ -139,10 +141,10 @@ def _is_function(node: ast.AST) -> bool:
 
 def _aliases(tree: ast.Module) -> list[tuple[str, str]]:
     """(name in this script, what it is) of each import, wherever it stands."""
-    made = []
+    aliases = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            made += [(alias.asname, alias.name) for alias in node.names if alias.asname]
+            aliases += [(alias.asname, alias.name) for alias in node.names if alias.asname]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            made += [(alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names]
-    return made
+            aliases += [(alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names]
+    return aliases

@@ -20,7 +20,7 @@ class Statements(Calls):
     def read(self, tree: ast.Module) -> None:
         """Read a whole script. Raises TooMuchError."""
         for _ in range(2):  # what one method keeps in self, another one deletes
-            self.found, self.called = {}, {}
+            self.deletions, self.called = {}, {}
             self.names = self.module = {}
             self.block(tree.body)
             self.module = self.names
@@ -76,8 +76,8 @@ class Statements(Calls):
         for target in statement.targets:
             elements = target.elts if isinstance(target, (ast.Tuple, ast.List)) else []
             if elements and len(elements) == len(parts):
-                for one, part in zip(elements, parts, strict=True):
-                    self.bind(one, self.value(part))
+                for element, part in zip(elements, parts, strict=True):
+                    self.bind(element, self.value(part))
             else:
                 self.bind(target, self.value(statement.value))
 
@@ -88,38 +88,38 @@ class Statements(Calls):
     def _augassign_(self, statement: ast.AugAssign) -> None:
         held, more = self.value(statement.target), self.kept(self.value(statement.value))
         text = held.text + more.text if isinstance(statement.op, ast.Add) else ""
-        made = join([one for one in (held, more) if one.listed])
+        value = join([side for side in (held, more) if side.listed])
         if isinstance(statement.op, ast.Sub) and held.listed:
-            made = held._replace(picks=held.picks | more.picks)
-        self.bind(statement.target, made._replace(text=text))
+            value = held._replace(picks=held.picks | more.picks)
+        self.bind(statement.target, value._replace(text=text))
 
     def bind(self, target: ast.AST, value: Value) -> None:
         """Bind what stands left of `=`."""
         if isinstance(target, (ast.Tuple, ast.List)):
-            for one in target.elts:
-                if isinstance(one, ast.Starred):
-                    self.bind(one.value, picked(value))
+            for element in target.elts:
+                if isinstance(element, ast.Starred):
+                    self.bind(element.value, picked(value))
                 else:
-                    self.bind(one, self._part(value, target.elts, one))
+                    self.bind(element, self._part(value, target.elts, element))
             return
         name = self.dotted(target)
         if isinstance(target, ast.Subscript):
             at, owner = self.value(target.slice), self.dotted(target.value)
             held = self.value(target.value)
             if (value.listed or at.listed) and owner:
-                made = join([one for one in (held, value, at) if one.listed])
-                fields = tuple(one.measure or ("" if one.listed else OTHER) for one in (at, value))
-                self.put(owner, made._replace(depth=held.depth or 1, measure=fields[0], fields=fields))
+                values = join([element for element in (held, value, at) if element.listed])
+                fields = tuple(element.measure or ("" if element.listed else OTHER) for element in (at, value))
+                self.put(owner, values._replace(depth=held.depth or 1, measure=fields[0], fields=fields))
         elif name.startswith("self.") and self.kept(value).listed:
             self.put(name, self.kept(value))  # the save before, which the next one deletes
         elif name and ("." not in name or name.startswith("self.")):
             self.put(getattr(target, "id", name), value)
 
-    def _part(self, value: Value, targets: Sequence[ast.expr], one: ast.expr) -> Value:
+    def _part(self, value: Value, targets: Sequence[ast.expr], target: ast.expr) -> Value:
         """What one of several names left of `=` gets: an item of a sequence, or a part of a pair."""
         if value.depth:
             return item(picked(value) if value.depth == 1 else value)
-        return field(value, targets.index(one)) if len(value.fields) == len(targets) else value
+        return field(value, targets.index(target)) if len(value.fields) == len(targets) else value
 
     def _delete_(self, statement: ast.Delete) -> None:
         for target in statement.targets:
@@ -149,14 +149,14 @@ class Statements(Calls):
             self.names = self._either(then, self.names)
         return leaves and leaves_otherwise
 
-    def _either(self, one: dict[str, Value], other: dict[str, Value]) -> dict[str, Value]:
-        made = dict(one)
-        for name, value in other.items():
-            if name not in one or one[name] != value:
-                held = one.get(name, value)
+    def _either(self, names: dict[str, Value], other_names: dict[str, Value]) -> dict[str, Value]:
+        merged = dict(names)
+        for name, value in other_names.items():
+            if name not in names or names[name] != value:
+                held = names.get(name, value)
                 known = [side for side in (held, value) if side.listed]  # `ckpts = []` in one branch says nothing
-                made[name] = known[0] if len(known) == 1 else join((held, value))
-        return made
+                merged[name] = known[0] if len(known) == 1 else join((held, value))
+        return merged
 
     def _for_(self, statement: ast.For | ast.AsyncFor) -> bool:
         through, above = self.value(statement.iter), len(self.tests)
@@ -181,11 +181,11 @@ class Statements(Calls):
         return False
 
     def _with_(self, statement: ast.With | ast.AsyncWith) -> bool:
-        for one in statement.items:
-            made = self.value(one.context_expr)
-            if one.optional_vars is not None:
-                self.bind(one.optional_vars, made) if not made.depth else self.unpack(
-                    one.optional_vars, made, statement
+        for with_item in statement.items:
+            value = self.value(with_item.context_expr)
+            if with_item.optional_vars is not None:
+                self.bind(with_item.optional_vars, value) if not value.depth else self.unpack(
+                    with_item.optional_vars, value, statement
                 )
         return self.block(statement.body)
 

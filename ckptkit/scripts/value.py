@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # By what a script chooses the checkpoints that it deletes, the worst first.
-NAMES = "names"  # the order of text
-LISTING = "listing"  # as the disk lists them: any order
-TIMES = "times"
-NUMBERS = "numbers"
-OTHER = "other"  # by something that can't be told from the script
-ALL = "all"  # it chooses none: it deletes each that it meets
-WORST_FIRST = (NAMES, LISTING, TIMES, NUMBERS, OTHER, ALL)
+NAMES: Final = "names"  # the order of text
+LISTING: Final = "listing"  # as the disk lists them: any order
+TIMES: Final = "times"
+NUMBERS: Final = "numbers"
+OTHER: Final = "other"  # by something that can't be told from the script
+ALL: Final = "all"  # it chooses none: it deletes each that it meets
+Order = Literal["names", "listing", "times", "numbers", "other", "all"]
+WORST_FIRST: tuple[Order, ...] = (NAMES, LISTING, TIMES, NUMBERS, OTHER, ALL)
+
 
 # What a value holds, the surest first.
-CHECKPOINTS = "checkpoints"
-OUTPUT = "output"  # all that lies in an output_dir
-LISTED = "listed"  # what lies in some directory
-OTHERS = "others"  # things that are no checkpoints
-SUREST_FIRST = (CHECKPOINTS, OUTPUT, LISTED, OTHERS, "")
+CHECKPOINTS: Final = "checkpoints"
+OUTPUT: Final = "output"  # all that lies in an output_dir
+LISTED: Final = "listed"  # what lies in some directory
+OTHERS: Final = "others"  # things that are no checkpoints
+Source = Literal["checkpoints", "output", "listed", "others", ""]
+SUREST_FIRST: tuple[Source, ...] = (CHECKPOINTS, OUTPUT, LISTED, OTHERS, "")
+
+# By what a value itself sorts, and what a true test says of it; "" where nothing is known.
+Measure = Literal["names", "listing", "times", "numbers", "other", "all", ""]
+Hint = Literal["checkpoint", "other", "not-checkpoint", "reckoned", ""]
 
 OPEN, CLOSE = "\ue000", "\ue001"  # around a name in a text whose value is not known
 
@@ -38,14 +45,14 @@ class Value(NamedTuple):
     """
 
     text: str = ""
-    source: str = ""
+    source: Source = ""
     depth: int = 0
-    order: frozenset[str] = frozenset()
-    picks: frozenset[str] = frozenset()
-    measure: str = ""
-    fields: tuple[str, ...] = ()
+    order: frozenset[Order] = frozenset()
+    picks: frozenset[Order] = frozenset()
+    measure: Measure = ""
+    fields: tuple[Measure, ...] = ()
     root: int = 0
-    hint: str = ""
+    hint: Hint = ""
     assumed: bool = False
     function: Any = None
 
@@ -97,16 +104,16 @@ def picked(value: Value) -> Value:
     return value._replace(picks=value.picks | (value.order or {LISTING})) if value.listed else value
 
 
-def chosen(value: Value, picks: frozenset[str]) -> Value:
+def chosen(value: Value, picks: frozenset[Order]) -> Value:
     """Return what a test let through. A choice by place counts more: a test beside it spares one or the other."""
     return value if value.picks else value._replace(picks=picks)
 
 
-def sorted_by(value: Value, order: str) -> Value:
+def sorted_by(value: Value, order: Order) -> Value:
     """Return a sequence in that order."""
     return value._replace(order=frozenset({order}), depth=max(1, value.depth))
 
 
-def worst(picks: Iterable[str]) -> str:
+def worst(picks: Iterable[Order]) -> Order:
     """Return by what a deletion chooses, given every order that has a say in it."""
     return min(picks, key=WORST_FIRST.index, default=ALL)

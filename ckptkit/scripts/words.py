@@ -33,14 +33,14 @@ def _without_documents(text: str) -> str:
     """A script without the texts that it writes elsewhere (`<<EOF`); their lines stay, and are empty."""
     if "<<" not in text:
         return text
-    kept, until = list[str](), ""
+    lines, until = list[str](), ""
     for line in text.split("\n"):
         inside = until
         until = "" if line.strip() == until else until
-        kept.append("" if inside else line)
-        found = None if inside or "<<<" in line else HERE.search(line)
-        until = found[2] if found else until
-    return "\n".join(kept)
+        lines.append("" if inside else line)
+        document = None if inside or "<<<" in line else HERE.search(line)
+        until = document[2] if document else until
+    return "\n".join(lines)
 
 
 def split(text: str) -> list[str]:
@@ -63,7 +63,7 @@ def unquoted(word: str) -> str:
 
 def inner(text: str) -> list[str]:
     """Given a text, return the commands in `$(...)`, `<(...)` and backticks that it holds."""
-    found, at = [], 0
+    commands, at = [], 0
     while at < len(text):
         start = re.compile(r"[$<]\(|`").search(text, at)
         if start is None:
@@ -72,9 +72,9 @@ def inner(text: str) -> list[str]:
             at = start.end() + 1
             continue
         end = _closing(text, start.start())
-        found.append(text[start.end() : end - 1])
+        commands.append(text[start.end() : end - 1])
         at = end
-    return found
+    return commands
 
 
 def _pieces(text: str, line: int) -> Iterator[tuple[int, Sequence[str]]]:
