@@ -35,23 +35,23 @@ def caches(runs: Sequence[str], folders: Sequence[str], environments: Iterable[E
     runs: where torn saves leave debris. folders: where a training was started, for what it leaves beside its script.
     environments: of this process and of those that train, who may keep their caches elsewhere.
     """
-    found: dict[str, Cache] = {}
+    by_path: dict[str, Cache] = {}
     until = time.monotonic() + SECONDS
-    kept = [os.path.realpath(folder) for folder in (*runs, *folders, os.path.expanduser("~"))]
-    for kind, path, clears, note in _places(runs, folders, environments):
-        path = os.path.realpath(path)
-        if path in found or _holds_more(path, kept):
+    protected = [os.path.realpath(folder) for folder in (*runs, *folders, os.path.expanduser("~"))]
+    for kind, place, clears, what in _places(runs, folders, environments):
+        path = os.path.realpath(place)
+        if path in by_path or _holds_more(path, protected):
             continue
         size, more = size_of(path, until)
-        note = "; ".join(filter(None, [note, MORE if more else ""]))
+        note = "; ".join(filter(None, [what, MORE if more else ""]))
         if size >= (1 if kind in DEBRIS else SMALLEST_BYTES):
-            found[path] = Cache(kind, path, mount_of(path)[0], size, clears or _remove(path), note)
-    return tuple(sorted(found.values(), key=lambda c: (-c.allocated_bytes, c.path)))
+            by_path[path] = Cache(kind, path, mount_of(path)[0], size, clears or _remove(path), note)
+    return tuple(sorted(by_path.values(), key=lambda c: (-c.allocated_bytes, c.path)))
 
 
-def _holds_more(path: str, kept: Sequence[str]) -> bool:
+def _holds_more(path: str, protected: Sequence[str]) -> bool:
     """Whether a variable such as TORCH_HOME=/workspace points at more than a cache: nobody should remove that."""
-    return os.path.ismount(path) or any(folder == path or folder.startswith(path + "/") for folder in kept)
+    return os.path.ismount(path) or any(folder == path or folder.startswith(path + "/") for folder in protected)
 
 
 Place = tuple[str, str, str, str]  # kind, path, command ("": remove it), note
@@ -85,12 +85,8 @@ def _hub(env: Environment) -> Iterator[Place]:
         for blob in _below(os.path.join(repo, "blobs"), r".+\.incomplete"):
             if _quiet(blob):
                 yield "hf-hub-incomplete", blob, "", "a download that broke off; counted in its repository too"
-    yield (
-        "hf-datasets",
-        env.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets"),
-        "",
-        "prepared again when needed",
-    )
+    datasets = env.get("HF_DATASETS_CACHE") or os.path.join(home, "datasets")
+    yield "hf-datasets", datasets, "", "prepared again when needed"
     yield "hf-xet", env.get("HF_XET_CACHE") or os.path.join(home, "xet"), "", "only speeds up downloads"
 
 

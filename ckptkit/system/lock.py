@@ -143,15 +143,15 @@ def claim_of(run: str) -> Claim | None:
     Raises UnreadableRun if the directory can't be opened.
     """
     with open_directory(run) as fd:
-        found = _claim_on(fd)
+        other = _claim_on(fd)
     # In another container a training may have our number.
-    return None if found is not None and found.pid == os.getpid() and claims(run) else found
+    return None if other is not None and other.pid == os.getpid() and claims(run) else other
 
 
 def claimant(run: str) -> int | None:
     """Return the process of `claim_of`, None if there is none. Raises UnreadableRun."""
-    found = claim_of(run)
-    return None if found is None else found.pid
+    other = claim_of(run)
+    return None if other is None else other.pid
 
 
 def claim_by(run: str, pid: str = "self") -> Claim | None:

@@ -31,13 +31,13 @@ def open_files(path: str) -> tuple[OpenFile, ...]:
     What has the same path on another disk, in a container beside us, does not.
     """
     below = os.path.realpath(path).rstrip("/") + "/"
-    found = {}
+    open_by_name = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         for target, link in _links(pid):
             name = target.removesuffix(DELETED)
             if (name + "/").startswith(below) and not _is_elsewhere(pid, link, (name, below)):
-                found[name, pid] = OpenFile(name, int(pid), command_of(pid), target.endswith(DELETED))
-    return tuple(sorted(found.values()))
+                open_by_name[name, pid] = OpenFile(name, int(pid), command_of(pid), target.endswith(DELETED))
+    return tuple(sorted(open_by_name.values()))
 
 
 def targets(pid: str) -> Iterator[str]:
@@ -127,7 +127,7 @@ def _works_in(run: str, pid: str, words: Sequence[str], training: bool) -> bool:
     """Whether a process has something there open for writing or, if it trains, at all, or is called with it."""
     if any(flags & IN_WRITING and is_below(path, run) for path, flags in _descriptors(pid)):
         return True
-    paths = {working_directory(pid), *held(pid), *named(pid, words)} if training else ()
+    paths = {working_directory(pid), *open_paths(pid), *argument_paths(pid, words)} if training else ()
     return any(is_below(path, run) for path in paths)
 
 
@@ -146,7 +146,9 @@ class _OtherRuns:
         """
         shows = IN_WRITING | os.O_DIRECTORY
         places = [working_directory(pid), *(path for path, flags in _descriptors(pid) if flags & shows)]
-        places += [path for path in sorted(named(pid, words)) if not any(map(self._is_checkpoint, _upwards(path)))]
+        places += [
+            path for path in sorted(argument_paths(pid, words)) if not any(map(self._is_checkpoint, _upwards(path)))
+        ]
         return any(self._is_elsewhere(path) for path in places)
 
     def _is_elsewhere(self, path: str) -> bool:
@@ -281,12 +283,12 @@ def trains(pid: str, words: Sequence[str]) -> bool:
     return any(library in line for line in read_all(pid, "maps").splitlines() for library in LIBRARIES)
 
 
-def held(pid: str) -> set[str]:
+def open_paths(pid: str) -> set[str]:
     """Given a process, return the paths that it holds open or mapped."""
     return {target.removesuffix(DELETED) for target in targets(pid) if target.startswith("/")}
 
 
-def named(pid: str, words: Sequence[str]) -> set[str]:
+def argument_paths(pid: str, words: Sequence[str]) -> set[str]:
     """Given a process and its arguments, return the paths that they may mean: each word, and what follows its `=`."""
     here = working_directory(pid)
     parts = {os.path.join(here, part) for word in words for part in (word, word.partition("=")[2]) if part}
@@ -306,14 +308,16 @@ def stat_of(pid: str) -> list[str]:
 
 
 def read_all(pid: str, name: str) -> str:
+    """Given a process and the name of a file in its /proc, return its text; "" if it ended or isn't ours."""
     try:
         with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
     except OSError:
-        return ""  # it ended, or isn't ours
+        return ""
 
 
 def link_of(pid: str, name: str) -> str:
+    """Given a process and the name of a link in its /proc, return where it points; "" if it ended or isn't ours."""
     try:
         return os.readlink(f"/proc/{pid}/{name}")
     except OSError:

@@ -26,14 +26,14 @@ def quotas(volumes: Sequence[Volume]) -> tuple[Quota, ...]:
     Raises NotInstalled.
     """
     mounts = {volume.mount for volume in volumes}
-    said = call(COMMAND, seconds=SECONDS).out  # also when it failed: it does where a quota is exceeded
-    users = (quota for quota in _told(said) if quota.mount in mounts)
+    output = call(COMMAND, seconds=SECONDS).out  # also when it failed: it does where a quota is exceeded
+    users = (quota for quota in _user_quotas(output) if quota.mount in mounts)
     subvolumes = (quota for volume in volumes if volume.filesystem == "btrfs" for quota in _subvolume(volume))
     return (*users, *subvolumes)
 
 
-def _told(said: str) -> Iterator[Quota]:
-    for line in said.splitlines():
+def _user_quotas(output: str) -> Iterator[Quota]:
+    for line in output.splitlines():
         if match := LINE.fullmatch(line):
             used, soft, hard, files, soft_files, hard_files = map(int, match.groups()[1:])
             limit = (hard or soft) * BLOCK_BYTES  # 0: no limit

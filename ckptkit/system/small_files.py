@@ -17,13 +17,13 @@ def opened(path: str, follow: bool = False) -> BinaryIO:
     follow: also behind a symlink, where a person may have meant it. Looked at before it is opened, as the same inode:
     the mere opening of /dev/watchdog restarts a machine.
     """
-    found = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    path_fd = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
-        if not stat.S_ISREG(os.fstat(found).st_mode):
+        if not stat.S_ISREG(os.fstat(path_fd).st_mode):
             raise OSError(0, "is no regular file")
-        return os.fdopen(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return os.fdopen(os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     finally:
-        os.close(found)
+        os.close(path_fd)
 
 
 def content(path: str, follow: bool = False, largest: int = LARGEST_BYTES) -> bytes:
@@ -43,12 +43,12 @@ def born_at(path: str) -> float | None:
     import ctypes
     import struct
 
-    found = ctypes.create_string_buffer(256)
+    buffer = ctypes.create_string_buffer(256)
     try:
-        failed = ctypes.CDLL(None).statx(AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, STATX_BTIME, found)
+        failed = ctypes.CDLL(None).statx(AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, STATX_BTIME, buffer)
     except AttributeError:  # a C library older than 2018
         return None
-    (mask,), (seconds, nanoseconds) = struct.unpack_from("<I", found), struct.unpack_from("<qI", found, 80)
+    (mask,), (seconds, nanoseconds) = struct.unpack_from("<I", buffer), struct.unpack_from("<qI", buffer, 80)
     return None if failed or not mask & STATX_BTIME else float(seconds + nanoseconds / 1e9)
 
 

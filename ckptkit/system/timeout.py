@@ -88,10 +88,10 @@ class _Job:
         return not self._given_up
 
     def _wait(self, deadline: float, renewed: float) -> None:
-        seen = None
+        last = None
         while (left := deadline - time.monotonic()) > 0 and not self._over.wait(min(left, SLICE_SECONDS)):
-            if renewed and (now := _moved(self._thread)) != seen:
-                seen, deadline = now, time.monotonic() + renewed
+            if renewed and (now := _moved(self._thread)) != last:
+                last, deadline = now, time.monotonic() + renewed
 
     def _do(self) -> None:
         try:
@@ -110,10 +110,10 @@ class _Job:
 
 def _moved(thread: threading.Thread) -> object:
     """What changes while a thread computes, reads or writes: its ticks and its counts of bytes, proc(5)."""
-    seen = []
+    counters = []
     with suppress(OSError, IndexError):
         with open(f"/proc/self/task/{thread.native_id}/stat", encoding="utf-8", errors="replace") as file:
-            seen += file.read().rpartition(")")[2].split()[11:13]  # utime and stime
+            counters += file.read().rpartition(")")[2].split()[11:13]  # utime and stime
         with open(f"/proc/self/task/{thread.native_id}/io", encoding="ascii") as file:
-            seen += file.read().split()
-    return seen
+            counters += file.read().split()
+    return counters

@@ -17,13 +17,13 @@ from ckptkit.system.processes import (
     DELETED,
     NO_DISK,
     ancestors,
+    argument_paths,
     command_line,
     command_of,
     environment,
-    held,
     is_below,
     link_of,
-    named,
+    open_paths,
     parent_of,
     read_all,
     stat_of,
@@ -51,12 +51,12 @@ def trainings(runs: Sequence[str], mounts: Sequence[str]) -> tuple[Training, ...
 
     One whose parent trains too (a launcher's rank, a data loader) is left out, unless it alone holds the run.
     """
-    found = {}
+    by_pid = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         words = command_line(pid)
         if words and trains(pid, words):
-            found[int(pid)] = _training(pid, words, runs, mounts)
-    heads = [t for pid, t in found.items() if not _covered(t, found.get(parent_of(str(pid))))]
+            by_pid[int(pid)] = _training(pid, words, runs, mounts)
+    heads = [t for pid, t in by_pid.items() if not _covered(t, by_pid.get(parent_of(str(pid))))]
     return tuple(sorted(heads, key=lambda t: (not t.run, not t.on_volume, t.pid)))
 
 
@@ -79,7 +79,7 @@ def _covered(own: Training, parent: Training | None) -> bool:
 
 def _training(pid: str, words: Sequence[str], runs: Sequence[str], mounts: Sequence[str]) -> Training:
     here = working_directory(pid)
-    paths = (here, *held(pid), *named(pid, words))
+    paths = (here, *open_paths(pid), *argument_paths(pid, words))
     run = next((run for run in runs for path in paths if is_below(path, run)), "")
     session, name, lost = session_of(pid)
     log, deleted, written_at = _log(pid)
@@ -204,10 +204,10 @@ def mention(run: str, pid: str, words: Sequence[str]) -> str:
 
 
 def writes_elsewhere(run: str, pid: str, words: Sequence[str]) -> bool:
-    """Given the same, return whether its arguments name another output_dir."""
+    """Given a run's real path, a training and its arguments, return whether these name another output_dir."""
     here = working_directory(pid)
-    named_ = [os.path.realpath(os.path.join(here, value)) for value in _output_dirs(words)]
-    return bool(named_) and not any(is_below(run, path) or is_below(path, run) for path in named_)
+    output_dirs = [os.path.realpath(os.path.join(here, value)) for value in _output_dirs(words)]
+    return bool(output_dirs) and not any(is_below(run, path) or is_below(path, run) for path in output_dirs)
 
 
 def _output_dirs(words: Sequence[str]) -> Iterator[str]:
@@ -222,7 +222,7 @@ def _output_dirs(words: Sequence[str]) -> Iterator[str]:
 
 def _texts(pid: str, words: Sequence[str]) -> set[str]:
     """The scripts and settings files among its arguments."""
-    return {path for path in named(pid, words) if path.endswith(SUFFIXES)}
+    return {path for path in argument_paths(pid, words) if path.endswith(SUFFIXES)}
 
 
 def _names(file: str, here: str, run: str) -> bool:
@@ -237,7 +237,7 @@ def _names(file: str, here: str, run: str) -> bool:
     except OSError:
         return False
     path = re.compile(PLAIN + re.escape(os.path.basename(run)) + r"(?![\w.-])")
-    return any(_same(here, found, run) for found in set(path.findall(text)))
+    return any(_same(here, written, run) for written in set(path.findall(text)))
 
 
 def _same(here: str, text: str, run: str) -> bool:

@@ -17,7 +17,7 @@ def open_deleted() -> tuple[OpenDeleted, ...]:
 
     Processes of other users are seen by root alone. Mapped ones without a descriptor need root too.
     """
-    found: dict[tuple[int, int], OpenDeleted] = {}
+    by_inode: dict[tuple[int, int], OpenDeleted] = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         for link, target in _deleted_links(pid):
             try:
@@ -25,12 +25,12 @@ def open_deleted() -> tuple[OpenDeleted, ...]:
             except OSError:
                 continue  # closed meanwhile
             # A live file may be called "x (deleted)". One that several processes hold is told of once.
-            if not status.st_nlink and status.st_blocks and (status.st_dev, status.st_ino) not in found:
+            if not status.st_nlink and status.st_blocks and (status.st_dev, status.st_ino) not in by_inode:
                 path = target.removesuffix(DELETED)
                 mount, size = mount_of(path)[0], status.st_blocks * BLOCK_BYTES
-                told = OpenDeleted(path, mount, int(pid), command_of(pid), size, _command(pid, link))
-                found[status.st_dev, status.st_ino] = told
-    return tuple(sorted(found.values(), key=lambda file: (-file.allocated_bytes, file.path)))
+                deleted = OpenDeleted(path, mount, int(pid), command_of(pid), size, _command(pid, link))
+                by_inode[status.st_dev, status.st_ino] = deleted
+    return tuple(sorted(by_inode.values(), key=lambda file: (-file.allocated_bytes, file.path)))
 
 
 def _deleted_links(pid: str) -> Iterator[tuple[str, str]]:
@@ -52,10 +52,10 @@ def _deleted_links(pid: str) -> Iterator[tuple[str, str]]:
 
 def _command(pid: str, link: str) -> str:
     """What frees the bytes. A file open for writing alone, such as a log, can be emptied under its process."""
-    return f"truncate -s 0 {link}" if _only_written(pid, link) else f"kill {pid}"
+    return f"truncate -s 0 {link}" if _only_written(link) else f"kill {pid}"
 
 
-def _only_written(pid: str, link: str) -> bool:
+def _only_written(link: str) -> bool:
     try:
         with open(link.replace("/fd/", "/fdinfo/"), encoding="ascii") as info:
             flags = next(int(line.split()[1], 8) for line in info if line.startswith("flags:"))

@@ -14,7 +14,7 @@ BLOCK_BYTES = 512  # st_blocks counts these, whatever the file system's own bloc
 
 OPENING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Told = Callable[[int, str], None]  # called with the bytes seen so far, and where the walk is
+Progress = Callable[[int, str], None]  # called with the bytes seen so far, and where the walk is
 
 FOREVER = float("inf")
 
@@ -52,13 +52,13 @@ def size_of(path: str, until: float = FOREVER) -> tuple[int, bool]:
         return 0, False
 
 
-def walk(root: str, depth: int, smallest: int, until: float = FOREVER, told: Told | None = None) -> Walked:
+def walk(root: str, depth: int, smallest: int, until: float = FOREVER, progress: Progress | None = None) -> Walked:
     """Given a directory, return its files of at least `smallest` bytes and directories down to `depth` below it.
 
     until: on time.monotonic(). What vanishes or changes meanwhile is no error. No symlink is followed. Memory grows
     with the directories down to `depth`, not with the files.
     """
-    return _Walk(root, depth, smallest).to_the_end(until, told)
+    return _Walk(root, depth, smallest).to_the_end(until, progress)
 
 
 class _Walk:
@@ -69,12 +69,12 @@ class _Walk:
         self.device, self.depth, self.smallest = status.st_dev, depth, smallest
         self.paths, self.parents, self.sizes = [root], [0], [_bytes(status)]
         self.pending = [(root, 0, 0)]  # (directory, its depth, the listed directory that it counts for)
-        self.seen = self.sizes[0]  # bytes, for who waits
+        self.bytes_seen = self.sizes[0]  # bytes, for who waits
         self.links: set[int] = set()  # inodes with several names that were counted
         self.files: list[Row] = []
         self.failures: list[str] = []
 
-    def to_the_end(self, until: float, told: Told | None) -> Walked:
+    def to_the_end(self, until: float, progress: Progress | None) -> Walked:
         """Walk, and sum up."""
         while self.pending and time.monotonic() < until:
             path, level, place = self.pending.pop()
@@ -84,8 +84,8 @@ class _Walk:
                 continue  # deleted meanwhile
             except OSError as error:
                 self.failures.append(f"{path}: {error.strerror}")
-            if told:
-                told(self.seen, path)
+            if progress:
+                progress(self.bytes_seen, path)
         return self._summed()
 
     def _directory(self, path: str, level: int, place: int) -> None:
@@ -113,13 +113,13 @@ class _Walk:
             self.links.add(status.st_ino)
         size = _bytes(status)
         self.sizes[place] += size
-        self.seen += size
+        self.bytes_seen += size
         if size >= self.smallest:
             self.files.append(Row(os.path.join(parent, entry.name), size, False))
 
     def _child(self, path: str, status: os.stat_result, level: int, place: int) -> None:
         size = _bytes(status)
-        self.seen += size
+        self.bytes_seen += size
         if level <= self.depth:
             self.paths.append(path)
             self.parents.append(place)
@@ -148,11 +148,11 @@ PIECE_BYTES = 1 << 14
 
 
 def walk_with_du(
-    root: str, depth: int, smallest: int, until: float = FOREVER, told: Told | None = None
+    root: str, depth: int, smallest: int, until: float = FOREVER, progress: Progress | None = None
 ) -> Walked | None:
     """As `walk`, but None where there is no `du` that can do it, or no sh that calls it."""
     command = ("du", "-xac0", "--block-size=1", f"--threshold={smallest}", "--", root)
-    reading, failures = _Reading(root, depth, told), _Failures()
+    reading, failures = _Reading(root, depth, progress), _Failures()
     try:
         tools.call(
             command, "", until - time.monotonic(), _out=reading.read, _out_bufsize=PIECE_BYTES, _err=failures.read
@@ -161,19 +161,19 @@ def walk_with_du(
         return None
     if reading.total is None and time.monotonic() < until:
         return None  # there is none, or it ended at once: BusyBox has no --threshold
-    total = reading.seen if reading.total is None else reading.total
+    total = reading.bytes_seen if reading.total is None else reading.total
     return Walked(tuple(reading.rows), total, failures.count, failures.first, reading.total is None)
 
 
 class _Reading:
     """What `du` says, as it comes: what lies in a directory stands before the directory."""
 
-    def __init__(self, root: str, depth: int, told: Told | None) -> None:
-        self._told, self._rest = told, b""
+    def __init__(self, root: str, depth: int, progress: Progress | None) -> None:
+        self._progress, self._rest = progress, b""
         self.deepest = root.rstrip("/").count("/") + depth
         self.rows: list[Row] = []
         self.total: int | None = None
-        self.seen = 0
+        self.bytes_seen = 0
         self._open: list[tuple[str, int]] = []  # seen, and their parent not yet
 
     def read(self, piece: str) -> None:
@@ -182,8 +182,8 @@ class _Reading:
         for record in whole:
             size, _, path = record.partition(b"\t")
             self._take(int(size), os.fsdecode(path))
-            if self._told and self.total is None:
-                self._told(self.seen, os.fsdecode(path))
+            if self._progress and self.total is None:
+                self._progress(self.bytes_seen, os.fsdecode(path))
 
     def _take(self, size: int, path: str) -> None:
         """The next record: a file, a directory, or the grand total."""
@@ -192,9 +192,9 @@ class _Reading:
             return
         inside = os.path.join(path, "")
         while self._open and self._open[-1][0].startswith(inside):
-            self.seen -= self._open.pop()[1]
+            self.bytes_seen -= self._open.pop()[1]
         self._open.append((path, size))
-        self.seen += size
+        self.bytes_seen += size
         row = _row(path, size)
         if row and not (row.directory and path.rstrip("/").count("/") > self.deepest):
             self.rows.append(row)
@@ -215,10 +215,10 @@ class _Failures:
 
     def read(self, line: str) -> None:
         """The next line, behind the program's name and path."""
-        said = line.strip().partition(": ")[2]
-        if said.startswith("cannot ") and not said.endswith(VANISHED):
+        complaint = line.strip().partition(": ")[2]
+        if complaint.startswith("cannot ") and not complaint.endswith(VANISHED):
             self.count += 1
-            self.first = self.first or said
+            self.first = self.first or complaint
 
 
 SMALLEST_SHARE = 1000  # what takes less than a thousandth of the used bytes eats nobody's disk
@@ -234,15 +234,15 @@ def eaters(
     root: str,
     depth: int = 3,
     top: int = 10,
-    told: Told | None = None,
+    progress: Progress | None = None,
     seconds: float = SECONDS,
     runs: Sequence[str] = (),
 ) -> Eaters:
     """Given a directory, return the `top` largest directories (down to `depth` below it) and files (at any depth).
 
-    One file system, hard links once, no symlink followed. told: called with bytes seen so far and a path. runs: what
-    stands beside one of them, or beside a directory above it, is listed at any depth: the data set of a training does.
-    Raises OSError if `root` is no directory.
+    One file system, hard links once, no symlink followed. progress: called with the bytes seen so far and a path.
+    seconds: after which it tells what it saw so far. runs: what stands beside one of them, or beside a directory above
+    it, is listed at any depth: the data set of a training does. Raises OSError if `root` is no directory.
     """
     root = os.path.realpath(root)
     status = os.statvfs(root)
@@ -251,7 +251,7 @@ def eaters(
     until = time.monotonic() + seconds
     above = _above(root, runs)
     deepest = max([depth, *(_depth(root, path) + 1 for path in above)])
-    walked = walk_with_du(root, deepest, smallest, until, told) or walk(root, deepest, smallest, until, told)
+    walked = walk_with_du(root, deepest, smallest, until, progress) or walk(root, deepest, smallest, until, progress)
     rows = tuple(r for r in walked.rows if not r.directory or _depth(root, r.path) <= depth or _beside(r.path, above))
     return _largest(root, walked._replace(rows=rows), top)
 

@@ -51,7 +51,7 @@ MUTANTS = {
         "tests/ops/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
         "delete/checkpoint.py",
-        "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
+        "            yield refused(path, error)\n", "            yield from ()\n",
         "tests/delete/test_delete.py::test_immutable_file_is_told_and_what_is_left_of_it_looks_dead", often=True),
     "removed under its own name": Mutant(
         "delete/checkpoint.py", "        aside = _free_aside_name(run_fd, checkpoint.name)\n",
@@ -62,7 +62,7 @@ MUTANTS = {
         f"{KILLS}_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same[pin]", often=True),
     "error of any call swallowed": Mutant(
         "delete/checkpoint.py",
-        "            yield Failure(path, in_words(error, path))\n", "            yield from ()\n",
+        "            yield refused(path, error)\n", "            yield from ()\n",
         f"{ERRORS}_no_error_of_a_change_costs_what_stays_or_passes_for_success[prune]", often=True),
     "unreadable one no failure": Mutant(
         "cli/acting.py", "    return 3 if left_alone else 0\n", "    return 0\n",
@@ -85,7 +85,7 @@ MUTANTS = {
         "    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644,",
         f"{ATTACKS}_pins_and_manifests_write_through_no_link[hard link]"),
     "special file opened": Mutant(
-        "system/small_files.py", "if not stat.S_ISREG(os.fstat(found).st_mode):", "if False:",
+        "system/small_files.py", "if not stat.S_ISREG(os.fstat(path_fd).st_mode):", "if False:",
         f"{NAMES}_own_files_that_are_none_are_told_and_hang_nothing[fifo]"),
     "two dots accepted": Mutant(
         "verify/manifest.py", "        if name in parts.facts:\n",

@@ -145,7 +145,7 @@ def test_progress_tells_bytes_and_where(tmp_path, walk):
     for name in ("a", "b", "c"):
         fill(tmp_path / name / "file", 1)
     told = []
-    walked = walk(str(tmp_path), 3, 4096, told=lambda seen, path: told.append((seen, path)))
+    walked = walk(str(tmp_path), 3, 4096, progress=lambda seen, path: told.append((seen, path)))
     assert max(seen for seen, _ in told) == walked.allocated_bytes
     assert all(path.startswith(str(tmp_path)) for _, path in told)
 
