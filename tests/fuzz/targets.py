@@ -115,13 +115,13 @@ def across(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     if isinstance(files, dict):
-        seen = {name: _seen(name, content) for name, content in files.items()}
-        there = ELSEWHERE._replace(files=tuple(File(name, 1, 1, 1.0) for name in seen))
-        for weights in layouts.LAYOUTS[0].weights(frozenset(seen)) or [()]:
-            tuple(across_findings(there, layouts.LAYOUTS[0], CheckpointParts(seen, weights, frozenset(seen))))
+        facts = {name: _facts(name, content) for name, content in files.items()}
+        there = ELSEWHERE._replace(files=tuple(File(name, 1, 1, 1.0) for name in facts))
+        for weights in layouts.LAYOUTS[0].weights(frozenset(facts)) or [()]:
+            tuple(across_findings(there, layouts.LAYOUTS[0], CheckpointParts(facts, weights, frozenset(facts))))
 
 
-def _seen(name: str, content: Any) -> FileFacts:
+def _facts(name: str, content: Any) -> FileFacts:
     try:
         raw = json.dumps(content).encode()
         if name.endswith(".safetensors"):
