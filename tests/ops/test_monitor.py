@@ -76,7 +76,7 @@ def test_inodes_run_out_and_come_back(mount):
     watch = Watch(volume, 600.0)
     for i in range(92):
         Path(volume, str(i)).touch()
-    assert ("inodes", 2) in codes(watch.tick(NOW))
+    assert ("inodes", 4) in codes(watch.tick(NOW))
     for i in range(60):
         Path(volume, str(i)).unlink()
     assert ("inodes", 0) in codes(watch.tick(NOW))
@@ -154,7 +154,7 @@ def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of):
         return Outlook(NOW + 3600 * 5, 900, 0, None)
 
     watch = Watch(run, 600.0, outlook)
-    assert ("full-soon", 1) in codes(watch.tick(NOW))
+    assert ("full-soon", 2) in codes(watch.tick(NOW))
     watch.tick(NOW + 600)
     assert asked == [[NOW], [NOW, NOW + 600]]
 
