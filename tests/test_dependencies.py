@@ -85,10 +85,17 @@ def test_what_frees_space_needs_no_package(run, tmp_path):
     assert done.returncode == 0 and sorted(path.name for path in Path(run).glob("checkpoint-*")) == ["checkpoint-300"]
 
 
+def test_since_when_a_process_runs_is_known_without_a_package():
+    asked = "import time; from ckptkit.system.processes import started_at; print(time.time() - started_at('self'))"
+    command = [sys.executable, "-S", "-c", asked]
+    done = subprocess.run(command, env={"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, check=True)
+    assert -2 < float(done.stdout) < 60
+
+
 def test_report_names_what_it_leaves_out_and_what_to_install(run, tmp_path):
     done = bare("diskreport", run, "--json", "--no-eaters", cwd=tmp_path)
     flags = {flag["code"]: flag for flag in json.loads(done.stdout)["flags"]}
-    assert flags["not-installed"]["command"] == "pip install psutil sh"
+    assert flags["not-installed"]["command"] == "pip install sh"
     assert "quotas" in flags["not-installed"]["message"] and "intact" in flags
     whole = subprocess.run(
         [sys.executable, "-m", "ckptkit", "diskreport", run, "--json", "--no-eaters"],

@@ -20,10 +20,11 @@ from ckptkit.system.processes import (
     environment,
     is_verb,
     other_ranks,
+    started_at,
     trains,
     writers_in,
 )
-from ckptkit.system.trainings import mention, session_of, started_at, writes_elsewhere
+from ckptkit.system.trainings import mention, session_of, writes_elsewhere
 
 
 def at_work(run: str) -> tuple[str, ...]:

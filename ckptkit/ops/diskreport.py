@@ -22,7 +22,7 @@ from ckptkit.system.processes import environment, working_directory
 from ckptkit.units import count, printable
 
 DEPTH, TOP = 3, 10  # what a person can take in
-SHOWS = {"psutil": "since when a training runs", "sh": "quotas"}  # {package: what is left out without it}
+SHOWS = {"sh": "quotas"}  # {package: what is left out without it}
 
 
 class Report(Box):

@@ -264,6 +264,22 @@ def parent_of(pid: str) -> int:
     return int(stat_of(pid)[1])
 
 
+def started_at(pid: str) -> float | None:
+    """Given a process, return since when it runs, in seconds since the epoch; None if nobody can tell.
+
+    Nobody can once it ended. The kernel counts from the boot, in clock ticks (field 22 of /proc/PID/stat, proc(5)).
+    """
+    ticks, booted = float(stat_of(pid)[19]), _booted_at()
+    return booted + ticks / os.sysconf("SC_CLK_TCK") if ticks and booted is not None else None
+
+
+def _booted_at() -> float | None:
+    """When the box was booted, in seconds since the epoch; None if /proc doesn't say."""
+    with suppress(OSError), open("/proc/stat", encoding="ascii", errors="replace") as file:
+        return next((float(line.split()[1]) for line in file if line.startswith("btime ")), None)
+    return None
+
+
 def ancestors(pid: str) -> Iterator[str]:
     """Given a process, yield its parent, that one's parent, and so on."""
     while (parent := parent_of(pid)) > 0:

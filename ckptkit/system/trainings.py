@@ -1,7 +1,8 @@
 """Which processes train, on what, and whether they outlive the connection that started them.
 
 Who trains is told as for a deletion, by `processes`. psutil does not tell a deleted log, an ignored SIGHUP, or a
-terminal of another container's, so these are read from /proc too.
+terminal of another container's, so these are read from /proc too; as is since when one runs, which a person must see
+where nothing is installed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ckptkit.system.processes import (
     open_paths,
     parent_of,
     read_all,
+    started_at,
     stat_of,
     trains,
     working_directory,
@@ -58,19 +60,6 @@ def trainings(runs: Sequence[str], mounts: Sequence[str]) -> tuple[Training, ...
             by_pid[int(pid)] = _training(pid, words, runs, mounts)
     heads = [t for pid, t in by_pid.items() if not _covered(t, by_pid.get(parent_of(str(pid))))]
     return tuple(sorted(heads, key=lambda t: (not t.run, not t.on_volume, t.pid)))
-
-
-def started_at(pid: str) -> float | None:
-    """Given a process, return since when it runs, in seconds since the epoch; None if it ended or psutil is missing."""
-    try:
-        import psutil
-    except ImportError:
-        return None
-    try:
-        started: float = psutil.Process(int(pid)).create_time()
-    except psutil.Error:
-        return None
-    return started
 
 
 def _covered(own: Training, parent: Training | None) -> bool:

@@ -15,7 +15,7 @@ from ckptkit.ops.at_work import at_work
 from ckptkit.ops.monitor import Watch
 from ckptkit.render import monitor
 from ckptkit.system import lock
-from ckptkit.system.trainings import started_at
+from ckptkit.system.processes import started_at
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import CHECKOUT, names
 from tests.support.waiting import wait_for

@@ -146,6 +146,16 @@ def test_training_is_found_by_its_open_file_with_its_log(box, start):
     assert training(box / "run") is None
 
 
+def test_since_when_a_process_runs_is_known_until_it_ends(start):
+    psutil = pytest.importorskip("psutil")
+    process = start("sleep", "60")
+    started = processes.started_at(str(process.pid))
+    assert started == pytest.approx(psutil.Process(process.pid).create_time(), abs=0.02)
+    process.kill()
+    process.wait()
+    assert processes.started_at(str(process.pid)) is None
+
+
 def open_output(box, name):
     """A file to write into, by its name; or a buffer that has none, as the programs make it that use such."""
     if name == "TemporaryFile":
