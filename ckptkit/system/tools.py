@@ -10,13 +10,13 @@ import errno
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ckptkit.errors import NotInstalled
 
 SECONDS = 30.0
-SHORTEST_SECONDS = 0.01  # sh takes 0 for no limit
 NAMES = "ckptkit_names"  # the encoding of words: sh's own refuses a name that is no text
 
 
@@ -34,35 +34,57 @@ def call(words: Sequence[str], given: str = "", seconds: float = SECONDS, **stre
     seconds: then it is killed. streams: sh's own `_out` and `_err`, called with what comes as it comes, in a thread of
     its own; that is not returned then. Raises NotInstalled if this Python has no sh.
     """
-    sh = _sh()
     try:
-        limit = min(max(seconds, SHORTEST_SECONDS), threading.TIMEOUT_MAX)
-        done = _start(words, _in=os.fsencode(given), _timeout=limit, _return_cmd=True, **streams)
+        running = _start(words, _in=os.fsencode(given), **streams)
     except OSError as error:
         return Called(127, "", f"{words[0]}: {error.strerror}")
-    except sh.TimeoutException:
+    if not _ends_within(running, min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
         return Called(124, "", f"{words[0]} did not end in {seconds:.0f} s")
-    except sh.ErrorReturnCode as ended:  # by a signal; any exit code is an answer
-        done = ended
-    return Called(done.exit_code, os.fsdecode(done.stdout), os.fsdecode(done.stderr).strip())
+    return Called(running.exit_code, os.fsdecode(running.stdout), os.fsdecode(running.stderr).strip())
 
 
 def _start(words: Sequence[str], **options: Any) -> Any:
-    """Return sh's running command. options: sh's own. Raises NotInstalled, OSError and what sh says of its end."""
+    """Return sh's running command. options: sh's own. Raises NotInstalled, and OSError if it can't be started."""
     sh = _sh()
     try:
         return sh.Command(words[0])(
             *words[1:],
             _env=os.environ | {"LC_ALL": "C"},
-            _ok_code=range(256),
+            _ok_code=range(256),  # any exit code is an answer
             _tty_out=False,  # else the tool is given a terminal, and writes for one
             _encoding=NAMES,
+            _bg=True,
+            _bg_exc=False,
             **options,
         )
     except sh.CommandNotFound:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
     except sh.ForkException:
         raise PermissionError(errno.EACCES, "it can't be run") from None
+
+
+def _ends_within(running: Any, seconds: float) -> bool:
+    """Wait for the end of sh's running command, and kill it after that time; return whether it ended by itself.
+
+    sh's own limits look at the process ten times a second, and with one of them each call takes a tenth of a second.
+    """
+    expired = threading.Event()
+
+    def end() -> None:
+        if running.is_alive():
+            expired.set()
+            with suppress(ProcessLookupError):  # it ended this very moment
+                running.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        with suppress(_sh().ErrorReturnCode):  # by a signal
+            running.wait()
+    finally:
+        timer.cancel()
+    return not expired.is_set()
 
 
 def is_installed(package: str) -> bool:
