@@ -13,7 +13,7 @@ from ckptkit.errors import CkptkitError, NoSuchRun, UnreadableRun, UsageError
 from ckptkit.model.checkpoint import ASIDE, DEEPEST, IGNORE, MOVING, OURS, Checkpoint, File, Finding, Leftover, Run
 
 # Nobody means one of these, even if a checkpoint lies there; each user's home beside them.
-SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})
+SYSTEM_DIRECTORIES = frozenset({"/", "/home", "/root", "/tmp", "/var", "/usr", "/etc", "/opt", "/mnt", "/srv"})  # noqa: S108 - never written to
 Candidates = tuple[layouts.Layout, ...]
 BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block is (stat(2))
 
@@ -21,19 +21,19 @@ BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block
 def scan(path: str) -> Run:
     """Given a run directory, return its checkpoints in the order of their steps. Raises NoSuchRun, UsageError."""
     path = run_directory(path)
-    found, leftovers, strays = [], [], []
+    possible, leftovers, strays = [], [], []
     entries = _listing(path)
     links = {entry.name: target for entry in entries if entry.is_symlink() and (target := _sibling(entry))}
     for entry in entries:
         if candidates := _candidates(entry):
             with suppress(FileNotFoundError):  # somebody removed it while we looked
-                found.append((_checkpoint(entry.path, candidates[0].name), candidates))
+                possible.append((_checkpoint(entry.path, candidates[0].name), candidates))
         elif entry.name.startswith(ASIDE):
             with suppress(FileNotFoundError):
                 leftovers.append(_leftover(entry))
         elif any(layout.stem and entry.name.startswith(layout.stem) for layout in layouts.LAYOUTS):
             strays.append(entry.name)
-    return Run(path, tuple(_told_apart(found)), tuple(sorted(leftovers)), tuple(sorted(strays)), links)
+    return Run(path, tuple(_with_layouts(possible)), tuple(sorted(leftovers)), tuple(sorted(strays)), links)
 
 
 def checkpoint(path: str) -> Checkpoint:
@@ -42,23 +42,23 @@ def checkpoint(path: str) -> Checkpoint:
     candidates, _ = layouts.named(os.path.basename(path))
     if candidates:
         with suppress(FileNotFoundError):
-            if found := _alone(_checkpoint(path, candidates[0].name), candidates):
-                return found
+            if recognized := _alone(_checkpoint(path, candidates[0].name), candidates):
+                return recognized
     raise NoSuchRun(_no_such_checkpoint(path))
 
 
-def _alone(found: Checkpoint, candidates: Candidates) -> Checkpoint | None:
+def _alone(checkpoint: Checkpoint, candidates: Candidates) -> Checkpoint | None:
     """It as its own files show it; where they leave that open, as its neighbours are."""
-    candidates = _of_its_kind(found, candidates)
-    layout = layouts.recognized(candidates, _names(found))
-    if layout and (layout.marker in {file.name for file in found.files} or len(candidates) == 1):
-        return found._replace(layout=layout.name)
+    candidates = _of_its_kind(checkpoint, candidates)
+    layout = layouts.recognized(candidates, _names(checkpoint))
+    if layout and (layout.marker in {file.name for file in checkpoint.files} or len(candidates) == 1):
+        return checkpoint._replace(layout=layout.name)
     try:
-        run = scan(os.path.dirname(found.path))
+        run = scan(os.path.dirname(checkpoint.path))
     except CkptkitError:  # a home, a system directory: no run, and one may be looked at there all the same
         chosen = layout or next((layout for layout in candidates if layout.clear), None)
-        return found._replace(layout=chosen.name) if chosen else None
-    return next((other for other in run.checkpoints if other.name == found.name), None)
+        return checkpoint._replace(layout=chosen.name) if chosen else None
+    return next((other for other in run.checkpoints if other.name == checkpoint.name), None)
 
 
 def may_be_checkpoint(path: str, name: str) -> bool:
@@ -75,10 +75,11 @@ def may_be_checkpoint(path: str, name: str) -> bool:
 def named_as(path: str, name: str) -> Checkpoint:
     """Given a checkpoint that lies under another name than it had, return it as if it had that. Raises OSError."""
     candidates, step = layouts.named(name)
-    found = directory(path)
-    candidates = _of_its_kind(found, candidates) or candidates
-    layout = layouts.recognized(candidates, _names(found)) or next((of for of in candidates if of.clear), candidates[0])
-    return found._replace(layout=layout.name, step=step)
+    checkpoint = directory(path)
+    candidates = _of_its_kind(checkpoint, candidates) or candidates
+    by_name = next((layout for layout in candidates if layout.clear), candidates[0])
+    layout = layouts.recognized(candidates, _names(checkpoint)) or by_name
+    return checkpoint._replace(layout=layout.name, step=step)
 
 
 def _sibling(entry: "os.DirEntry[str]") -> str:
@@ -95,47 +96,49 @@ def _sibling(entry: "os.DirEntry[str]") -> str:
 
 def _candidates(entry: "os.DirEntry[str]") -> Candidates:
     """The layouts that an entry may be of, by its name and whether it is a file. A link is none of a file's."""
-    found = layouts.named(entry.name)[0]
-    if not found:
+    by_name = layouts.named(entry.name)[0]
+    if not by_name:
         return ()
     try:
         is_directory, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
     except OSError:  # a network disk on a bad day: what can't be looked at is told as such
         is_directory = is_file = True
     if is_directory and not is_file:
-        return tuple(layout for layout in found if not layout.single)
-    return tuple(of for of in found if (is_file if of.single else of.clear and of.stem))
+        return tuple(layout for layout in by_name if not layout.single)
+    return tuple(of for of in by_name if (is_file if of.single else of.clear and of.stem))
 
 
-def _of_its_kind(found: Checkpoint, candidates: Candidates) -> Candidates:
-    return tuple(layout for layout in candidates if layout.single == found.single)
+def _of_its_kind(checkpoint: Checkpoint, candidates: Candidates) -> Candidates:
+    return tuple(layout for layout in candidates if layout.single == checkpoint.single)
 
 
 def _stem(name: str) -> str:
     return name[: next((at for at, letter in enumerate(name) if letter.isdecimal()), len(name))]
 
 
-def _names(found: Checkpoint) -> list[str]:
-    return [*found.directories, *(file.name for file in found.files)]
+def _names(checkpoint: Checkpoint) -> list[str]:
+    return [*checkpoint.directories, *(file.name for file in checkpoint.files)]
 
 
-def _told_apart(found: "list[tuple[Checkpoint, Candidates]]") -> Iterator[Checkpoint]:
+def _with_layouts(possible: "list[tuple[Checkpoint, Candidates]]") -> Iterator[Checkpoint]:
     """Each with the layout that its files show. One that broke off early may show none, or another framework's parts:
 
     it is then what the whole ones of its stem are, the newest of them. What neither its name nor its files nor its
     neighbours make a checkpoint is none.
     """
-    ordered = sorted(found, key=lambda each: each[0].step)
+    ordered = sorted(possible, key=lambda each: each[0].step)
     shown = [(c, candidates, layouts.recognized(candidates, _names(c))) for c, candidates in ordered]
     whole = [(c, layout) for c, _, layout in shown if layout and layout.marker in {file.name for file in c.files}]
-    for checkpoint, candidates, layout in shown:
+    for checkpoint, candidates, by_files in shown:
         stem = _stem(checkpoint.name)
         alike = [of for c, of in whole if of in candidates and _stem(c.name) == stem]
         # Of several, the one that the name stands for first, else that of the newest.
         likely = candidates[0] if candidates[0] in alike else alike[-1] if alike else None
-        if likely and (layout is None or (layout.name in likely.holds and layout not in alike)):
-            layout = likely
-        if chosen := layout or next((of for of in candidates if of.clear), None):
+        if likely and (by_files is None or (by_files.name in likely.holds and by_files not in alike)):
+            chosen: layouts.Layout | None = likely
+        else:
+            chosen = by_files or next((of for of in candidates if of.clear), None)
+        if chosen:
             yield checkpoint._replace(layout=chosen.name)
 
 
@@ -159,12 +162,12 @@ def directory(path: str) -> Checkpoint:
 
 def allocated(checkpoint: Checkpoint, files: Iterable[File]) -> int:
     """Bytes that removing these files of a checkpoint gives back: hard links are counted as of all of it."""
-    found: Found = []
+    linked: LinkedFiles = []
     for file in files:
         with suppress(OSError):  # gone already, or told when it is to go
             status = os.lstat(os.path.join(checkpoint.folder, file.name))
-            found.append(((status.st_dev, status.st_ino, status.st_nlink), file))
-    return _allocated(found)
+            linked.append(((status.st_dev, status.st_ino, status.st_nlink), file))
+    return _allocated(linked)
 
 
 def is_gone(path: str) -> bool:
@@ -341,12 +344,12 @@ def _checkpoint(path: str, layout: str) -> Checkpoint:
     return Checkpoint(*identity, plain, tuple(directories), _allocated(files), modified_at, tuple(problems))
 
 
-Found = list[tuple[tuple[int, int, int], File]]
+LinkedFiles = list[tuple[tuple[int, int, int], File]]
 
 
-def _contents(top: str) -> tuple[Found, list[str], list[Finding]]:
+def _contents(top: str) -> tuple[LinkedFiles, list[str], list[Finding]]:
     """Given a directory, return ((device, inode, links), file) for each regular file below, directories, problems."""
-    files: Found = []
+    files: LinkedFiles = []
     directories: list[str] = []
     problems: list[Finding] = []
     for name, status in _walk(top, "", problems):
@@ -358,7 +361,7 @@ def _contents(top: str) -> tuple[Found, list[str], list[Finding]]:
         else:
             kind = "symlink" if stat.S_ISLNK(status.st_mode) else "special file"
             problems.append(Finding(name, "not-a-file", f"a {kind}: never followed or opened, so it can't be judged"))
-    files.sort(key=lambda found: found[1].name)
+    files.sort(key=lambda each: each[1].name)
     return files, sorted(directories), sorted(problems)
 
 
@@ -366,11 +369,11 @@ def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str,
     try:
         device = os.lstat(top).st_dev
         with os.scandir(os.path.join(top, inside)) as entries:
-            found = [(os.path.join(inside, entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
+            listed = [(os.path.join(inside, entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
     except OSError as error:
         problems.append(Finding(inside, "unreadable", f"can't be listed: {error.strerror}"))
         return
-    for name, status in found:
+    for name, status in listed:
         # A file has another number than its directory on an overlay of two disks, where each layer keeps its own.
         if status.st_dev != device and stat.S_ISDIR(status.st_mode):
             problems.append(Finding(name, "other-device", "another file system is mounted here: never entered"))
@@ -383,9 +386,9 @@ def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str,
                 yield from _walk(top, name, problems)
 
 
-def _allocated(files: Found) -> int:
+def _allocated(files: LinkedFiles) -> int:
     """Bytes that deleting these files gives back: hard links once, and not while a link outside keeps the bytes."""
     inside: dict[tuple[int, int], list[int]] = {}
     for (device, inode, links), file in files:
         inside.setdefault((device, inode), [links, 0, file.allocated_bytes])[1] += 1
-    return sum(size for links, seen, size in inside.values() if seen >= links)
+    return sum(size for links, names, size in inside.values() if names >= links)

@@ -6,12 +6,15 @@ Loaded only for an error message. It looks into few directories and few entries 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ckptkit import calling, layouts
 from ckptkit.calling import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 MOST_NAMED = 3
 MOST_ENTRIES = 500  # of a directory
@@ -43,9 +46,9 @@ def unnamed() -> str:
 def no_directory(path: str) -> str:
     """Given a path that was typed as RUN and is a file, or anything but a directory, return the sentence."""
     kind = "a file" if os.path.isfile(path) else "not a directory"
-    told = f"no such run: {shown(path)} is {kind}; {NAMES_ONE}"
+    message = f"no such run: {shown(path)} is {kind}; {NAMES_ONE}"
     above = next((run for run in _above(os.path.realpath(path)) if holds_checkpoint(run)), "")
-    return told + (_fix(path, above) if above else "")
+    return message + (_fix(path, above) if above else "")
 
 
 def no_checkpoint(path: str, below: Sequence[str], strays: Sequence[str] = ()) -> str:
@@ -65,8 +68,8 @@ def no_such_checkpoint(path: str) -> str:
     names = sorted(filter(is_step, _entries(real)), key=lambda name: layouts.named(name)[1])
     if names:
         newest = os.path.join(path, names[-1])
-        told = f"{shown(path)} is a run, not a checkpoint: name it in full, one of {_listed(names[::-1])}"
-        return told + (_fix(path, newest) if calling.verb() != "discard" else "")
+        message = f"{shown(path)} is a run, not a checkpoint: name it in full, one of {_listed(names[::-1])}"
+        return message + (_fix(path, newest) if calling.verb() != "discard" else "")
     if below := runs_below(real):
         return _parent(path, below)
     if not os.path.lexists(path) and (meant := similar(path)):
@@ -85,12 +88,13 @@ def _parent(path: str, below: Sequence[str]) -> str:
     newest = max(below, key=_written_at)
     names = [os.path.relpath(run, real) for run in below]
     runs = "1 run" if len(below) == 1 else f"{len(below)} runs"
-    told = f"{shown(path)} holds no checkpoint itself, but {runs} below it: {_listed(names)}"
+    message = f"{shown(path)} holds no checkpoint itself, but {runs} below it: {_listed(names)}"
     if calling.verb() in NEEDS_ONE:
-        return f"{told}; name a checkpoint of one in full, such as {shown(os.path.join(newest, _newest_name(newest)))}"
+        example = shown(os.path.join(newest, _newest_name(newest)))
+        return f"{message}; name a checkpoint of one in full, such as {example}"
     below_it = calling.again(path, "--recursive", path) if calling.verb() == "prune" else ""  # with -n, if it was there
     every = f"; all of them: {below_it}" if below_it else ""
-    return f"{told}{every}{_fix(path, newest)}"
+    return f"{message}{every}{_fix(path, newest)}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -151,10 +155,10 @@ def _similar(path: str, typo: bool) -> str:
         return os.path.join(run, name) if run and os.path.isdir(os.path.join(run, name)) else ""
     around = _around(parent, above=not typo)
     same = [place for place in around if os.path.basename(place) == name]
-    found = _best(same) or _best(_close(name, parent, around))
-    if typo and found and _letters(os.path.basename(found)) == _letters(name) and os.path.basename(found) != name:
+    meant = _best(same) or _best(_close(name, parent, around))
+    if typo and meant and _letters(os.path.basename(meant)) == _letters(name) and os.path.basename(meant) != name:
         return ""
-    return _as_typed(found, path) if found else ""
+    return _as_typed(meant, path) if meant else ""
 
 
 def _letters(name: str) -> str:
@@ -186,20 +190,20 @@ def _best(places: Sequence[str]) -> str:
     return next(iter(runs or (places if len(places) == 1 else ())), "")
 
 
-def _as_typed(found: str, path: str) -> str:
+def _as_typed(meant: str, path: str) -> str:
     """Relative where the person typed it so and it stays short."""
-    near = os.path.relpath(found)
-    return found if os.path.isabs(path) or near.startswith("../..") else near
+    near = os.path.relpath(meant)
+    return meant if os.path.isabs(path) or near.startswith("../..") else near
 
 
 def _directories(top: str) -> Iterator[str]:
     """The directories below, `LEVELS` down, the near ones first; no link and no checkpoint is entered."""
     level, left = [top], MOST_DIRECTORIES
     for _ in range(LEVELS):
-        found = [os.path.join(place, name) for place in level for name in _children(place)][:left]
-        left -= len(found)
-        yield from found
-        level = [place for place in found if not is_step(os.path.basename(place))]
+        below = [os.path.join(place, name) for place in level for name in _children(place)][:left]
+        left -= len(below)
+        yield from below
+        level = [place for place in below if not is_step(os.path.basename(place))]
 
 
 def _children(directory: str) -> list[str]:

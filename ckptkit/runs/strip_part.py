@@ -30,14 +30,14 @@ def strip_part(checkpoint: Checkpoint) -> StripPart | None:
     return StripPart(files, mark, allocated(checkpoint, files), bool(begun))
 
 
-def strip_leftovers(made: PrunePlan, held: Container[str], before: float) -> list[Leftover]:
+def strip_leftovers(plan: PrunePlan, held: Container[str], before: float) -> list[Leftover]:
     """Given a plan, return what killed strips left in those that it keeps, but in nothing that is held.
 
     before: seconds since the epoch; where a file is younger, somebody may be saving there again.
     """
     untouched = (
         decision.checkpoint
-        for decision in made.decisions
+        for decision in plan.decisions
         if decision.action == "keep"
         and decision.checkpoint.name not in held
         and is_untouched(decision.checkpoint, before)

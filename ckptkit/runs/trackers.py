@@ -22,10 +22,10 @@ def named(run: Run) -> dict[str, Reason]:
     What names nothing that is there, or anything outside of the run, says nothing here (see `dangling`).
     """
     names = {checkpoint.name for checkpoint in run.checkpoints}
-    found = {target: f"{link} points at it" for link, target in sorted(run.links.items()) if target in names}
+    reasons = {target: f"{link} points at it" for link, target in sorted(run.links.items()) if target in names}
     for file, text in _texts(run.path):
-        found |= {c.name: f"{file} names it" for c in run.checkpoints if _is_meant(text, run.path, c.name, c.step)}
-    return {name: Reason("tracked", why) for name, why in found.items()}
+        reasons |= {c.name: f"{file} names it" for c in run.checkpoints if _is_meant(text, run.path, c.name, c.step)}
+    return {name: Reason("tracked", why) for name, why in reasons.items()}
 
 
 def dangling(run: Run) -> dict[str, str]:
@@ -45,7 +45,7 @@ def dangling(run: Run) -> dict[str, str]:
 
 
 def _texts(run: str) -> list[tuple[str, str]]:
-    found = []
+    texts = []
     for name in FILES:
         try:
             text = (
@@ -53,8 +53,8 @@ def _texts(run: str) -> list[tuple[str, str]]:
             )
         except OSError:  # not there, a link, a directory: nothing of a framework's
             continue
-        found += [(name, text)] if text else []
-    return found
+        texts += [(name, text)] if text else []
+    return texts
 
 
 def _is_meant(text: str, run: str, name: str, step: int) -> bool:

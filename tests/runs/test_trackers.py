@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from ckptkit.model.reason import Reason
 from ckptkit.runs import trackers
 from ckptkit.runs.discover import scan
 
@@ -33,12 +34,12 @@ def run(tmp_path):
 )
 def test_a_file_names_a_checkpoint_by_its_step_or_its_path_and_nothing_else(run, file, text, meant):
     (run / file).write_text(text.format(run=run))
-    assert trackers.named(scan(str(run))) == ({meant: f"{file} names it"} if meant else {})
+    assert trackers.named(scan(str(run))) == ({meant: Reason("tracked", f"{file} names it")} if meant else {})
 
 
 def test_a_link_stands_for_what_it_points_at_and_a_lost_one_is_told(run):
     (run / "last-checkpoint").symlink_to("checkpoint-50")
-    assert trackers.named(scan(str(run))) == {"checkpoint-50": "last-checkpoint points at it"}
+    assert trackers.named(scan(str(run))) == {"checkpoint-50": Reason("tracked", "last-checkpoint points at it")}
     (run / "latest").write_text("checkpoint-9")
     os.rmdir(run / "checkpoint-50")
     assert trackers.named(scan(str(run))) == {}
