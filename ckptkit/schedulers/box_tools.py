@@ -34,8 +34,8 @@ def as_root(command: str) -> str:
 
 def processes() -> dict[int, list[str]]:
     """{process id: the words that started it}, of those that can be seen. Raises NotInstalled."""
-    found = {process.pid: process.info["cmdline"] for process in _psutil().process_iter(["cmdline"])}
-    return {pid: words for pid, words in found.items() if words}
+    command_lines = {process.pid: process.info["cmdline"] for process in _psutil().process_iter(["cmdline"])}
+    return {pid: words for pid, words in command_lines.items() if words}
 
 
 def user() -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.model.schedule import Job
 from ckptkit.schedulers import crontab
 from ckptkit.schedulers.box_tools import as_root, installing
 from ckptkit.system.tools import call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ckptkit.model.schedule import Job
 
 DAEMONS = ("cron", "crond", "fcron")
 MOST_LINES = 3  # of what crontab says
@@ -64,8 +68,8 @@ def starting() -> str:
     for name in ("cron", "crond"):
         if os.path.exists(f"/etc/init.d/{name}"):
             return as_root(f"service {name} start")
-    found = next((name for name in ("cron", "crond") if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")), "")
-    return as_root(found) if found else installing("cron")
+    program = next((name for name in ("cron", "crond") if shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")), "")
+    return as_root(program) if program else installing("cron")
 
 
 def prunes(run: str) -> bool:

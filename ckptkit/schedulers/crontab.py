@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 BEGIN, END = "# ckptkit: begin ", "# ckptkit: end "
 LONGEST_LINE = 990  # cron cuts a command off, or refuses it, at 1000

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.model.schedule import Job
 from ckptkit.schedulers.box_tools import user
 from ckptkit.system import small_files
 from ckptkit.system.tools import call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ckptkit.model.schedule import Job
 
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 MARK = "# ckptkit: RUNS "
@@ -33,44 +37,44 @@ def directory() -> str:
 
 def units(root: str, jobs: Sequence[Job]) -> dict[str, str]:
     """Given a directory above runs and its jobs, return {file name: text}."""
-    made = {}
+    texts = {}
     for job in jobs:
         name = _name(root, job.verb)
-        made[f"{name}.service"] = _service(root, job)
-        made[f"{name}.timer"] = _timer(root, job)
-    return made
+        texts[f"{name}.service"] = _service(root, job)
+        texts[f"{name}.timer"] = _timer(root, job)
+    return texts
 
 
 def installed() -> dict[str, dict[str, str]]:
     """{root: {file name: text}} of what is there."""
-    found: dict[str, dict[str, str]] = {}
+    by_root: dict[str, dict[str, str]] = {}
     with suppress(OSError):
         for name in sorted(filter(UNIT.fullmatch, os.listdir(directory()))):
             with suppress(OSError), open(f"{directory()}/{name}", encoding="utf-8", errors="surrogateescape") as file:
                 first, _, _ = (text := file.read()).partition("\n")
                 if first.startswith(MARK):
-                    found.setdefault(first.removeprefix(MARK), {})[name] = text
-    return found
+                    by_root.setdefault(first.removeprefix(MARK), {})[name] = text
+    return by_root
 
 
 def install(root: str, jobs: Sequence[Job]) -> None:
     """Write the units and start the timers. Raises SchedulerError; then no new unit is left there."""
-    made, before = units(root, jobs), installed().get(root, {})
+    new, before = units(root, jobs), installed().get(root, {})
     try:
-        _write(made)
+        _write(new)
         control("daemon-reload")
-        control("enable", "--now", *(name for name in made if name.endswith(".timer")))
+        control("enable", "--now", *(name for name in new if name.endswith(".timer")))
     except SchedulerError:
-        _delete(made.keys() - before.keys())
+        _delete(new.keys() - before.keys())
         raise
 
 
-def _write(made: Mapping[str, str]) -> None:
+def _write(texts: Mapping[str, str]) -> None:
     try:
         os.makedirs(directory(), exist_ok=True)
         fd = os.open(directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for name, text in made.items():
+            for name, text in texts.items():
                 small_files.replace(fd, name, os.fsencode(text))
         finally:
             os.close(fd)

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import SchedulerError, UsageError
-from ckptkit.model.schedule import Job
 from ckptkit.schedulers.box_tools import installing
 from ckptkit.system.tools import Called, call
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptkit.model.schedule import Job
 
 SESSION = "ckptkit"
 MARK = "@ckptkit-runs"  # a user option of each window of ours: whose runs it looks after
@@ -29,10 +33,10 @@ def require() -> None:
 
 def scripts(jobs: Sequence[Job]) -> dict[str, str]:
     """Given jobs, return {name of the window: what sh runs in it}."""
-    named = {job.verb: shlex.join(job.words) for job in jobs}
+    commands = {job.verb: shlex.join(job.words) for job in jobs}
     return {
-        "monitor": f"while :; do {named['monitor']}; sleep {AGAIN_SECONDS}; done",
-        "prune": f"while :; do {named['prune']} </dev/null; sleep {EVERY_SECONDS}; done",
+        "monitor": f"while :; do {commands['monitor']}; sleep {AGAIN_SECONDS}; done",
+        "prune": f"while :; do {commands['prune']} </dev/null; sleep {EVERY_SECONDS}; done",
     }
 
 
@@ -40,13 +44,13 @@ def windows() -> dict[str, list[str]]:
     """{root: the windows of ours for it}; none where no tmux of this user runs."""
     if not shutil.which("tmux") or not os.path.isdir(_sockets()):
         return {}
-    found: dict[str, list[str]] = {}
+    by_root: dict[str, list[str]] = {}
     done = call(["tmux", "list-windows", "-a", "-F", f"#{{window_id}} #{{{MARK}}}"])
     for line in done.out.split("\n") if done.code == 0 else ():
         window, _, root = line.partition(" ")
         if root:
-            found.setdefault(_read(root), []).append(window)
-    return found
+            by_root.setdefault(_read(root), []).append(window)
+    return by_root
 
 
 def text(root: str) -> str:
@@ -82,7 +86,7 @@ def _start(name: str, root: str, script: str) -> None:
 
 def _sockets() -> str:
     """Where servers of this user would listen. Asked of any, tmux makes that directory: a dry run must not."""
-    return os.path.join(os.environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}")
+    return os.path.join(os.environ.get("TMUX_TMPDIR") or "/tmp", f"tmux-{os.getuid()}")  # noqa: S108 - tmux chose it
 
 
 def _end(windows: Sequence[str]) -> None:
