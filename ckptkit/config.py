@@ -33,6 +33,21 @@ PREFIX = "CKPTKIT_"
 # Ours, but no settings: of the scripts, tests and benchmarks, and what a child of the monitor is told.
 NO_SETTINGS = ("PYTHON", "STATE", "CALLED", "SEED", "EXHAUSTIVE", "MUTANT")
 NO_SETTINGS_BEGIN = ("REPLAY", "ALERT")
+TRUST = "must be a name with dots that begins with a package, such as pkg.module.Class or pkg.*"
+
+
+def parse_trust(text: str) -> tuple[str, ...]:
+    """Given patterns with commas between them, return them. Raises ValueError."""
+    patterns = tuple(pattern.strip() for pattern in text.split(","))
+    for pattern in patterns:
+        parts = pattern.split(".")
+        is_name = all(part.replace("*", "x").isidentifier() for part in parts)
+        # "*" alone, or "*.system", would trust what any package can do.
+        if not is_name or "*" in parts[0] or len(parts) == 1:
+            raise ValueError(TRUST)
+    return patterns
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "keep_last": parse_range,
     "keep_best": parse_best,
@@ -41,9 +56,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "free_target": parse_target,
     "max_delete": limit,
     "keep_resumable": count,
-    "trust": lambda text: parse_trust(text),
+    "trust": parse_trust,
 }
-TRUST = "must be a name with dots that begins with a package, such as pkg.module.Class or pkg.*"
 
 
 class WrittenValue(NamedTuple):
@@ -96,18 +110,6 @@ def trust(run: str, flags: Flags, environ: Mapping[str, str], file: str | None =
     return () if setting is None else tuple(_parse("trust", setting, 0))
 
 
-def parse_trust(text: str) -> tuple[str, ...]:
-    """Given patterns with commas between them, return them. Raises ValueError."""
-    patterns = tuple(pattern.strip() for pattern in text.split(","))
-    for pattern in patterns:
-        parts = pattern.split(".")
-        named = all(part.replace("*", "x").isidentifier() for part in parts)
-        # "*" alone, or "*.system", would trust what any package can do.
-        if not named or "*" in parts[0] or len(parts) == 1:
-            raise ValueError(TRUST)
-    return patterns
-
-
 def _settings(run: str, flags: Flags, environ: Mapping[str, str], file: str | None) -> dict[str, WrittenValue]:
     settings = _from_file(os.path.join(run, FILE) if file is None else file, required=file is not None)
     settings.update(_from_environment(environ))
@@ -132,8 +134,8 @@ def _from_file(path: str, required: bool) -> dict[str, WrittenValue]:
     except OSError as error:
         if error.errno in DISK_ERRNOS:
             raise UnreadableRun(f"{path} can't be read: {error.strerror}; try again") from None
-        told = f"--config {path!r}: {error.strerror}" if required else f"{path}: {error.strerror}; correct or remove it"
-        raise UsageError(f"{told}; nothing was changed") from None
+        place, fix = (f"--config {path!r}", "") if required else (path, "; correct or remove it")
+        raise UsageError(f"{place}: {error.strerror}{fix}; nothing was changed") from None
     table = _toml(path, raw)
     _require_known(f"{path}: ", table, PARSERS)
     try:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ckptkit.history.remembered import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.model.reason import Reason, reason_words
 from ckptkit.system import small_files
 from ckptkit.system.timeout import Patience
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
 
 Event = Sample | Save | Deletion | Damage | Alert
 T = TypeVar("T", Sample, Save, Deletion, Damage, Alert)
@@ -74,7 +76,7 @@ def recall(noun: type[T], since: float = 0.0, most: int = 100_000, **where: Any)
     if not os.path.lexists(path):
         return [], ""
     try:
-        return _patience.call(lambda: _settled(path, lambda ro: _read(path, ro, noun, since, most, where))), ""
+        return _patience.call(lambda: _settled(lambda ro: _read(path, ro, noun, since, most, where))), ""
     except Exception as fault:  # noqa: BLE001 - as above
         return [], f"{path} can't be read: {fault}"
 
@@ -163,20 +165,20 @@ def _pages(db: sqlite3.Connection) -> int:
 def _halve(db: sqlite3.Connection) -> None:
     """Drop the older half of everything: only names of thousands of characters come this far."""
     for kept in TABLES.values():
-        middle = f"SELECT (min(id) + max(id)) / 2 FROM {kept.table}"
-        db.execute(f"DELETE FROM {kept.table} WHERE id <= ({middle})")
+        middle = f"SELECT (min(id) + max(id)) / 2 FROM {kept.table}"  # noqa: S608 - names of our own, no values
+        db.execute(f"DELETE FROM {kept.table} WHERE id <= ({middle})")  # noqa: S608 - names of our own, no values
 
 
 def _insert(db: sqlite3.Connection, event: Event) -> None:
     table, fields = TABLES[type(event)].table, event._fields
     marks = ", ".join("?" * len(fields))
-    db.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", [_stored(value) for value in event])
+    db.execute(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({marks})", [_stored(value) for value in event])  # noqa: S608 - names of our own, no values
 
 
 def _forget_old(db: sqlite3.Connection, kept: Kept, now: float) -> None:
     table = kept.table
-    db.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", [kept.rows])
-    db.execute(f"DELETE FROM {table} WHERE at < ?", [now - kept.days * DAY])
+    db.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - ?", [kept.rows])  # noqa: S608 - names of our own, no values
+    db.execute(f"DELETE FROM {table} WHERE at < ?", [now - kept.days * DAY])  # noqa: S608 - names of our own, no values
 
 
 def _stored(value: Any) -> Any:
@@ -198,7 +200,7 @@ def _is_text(text: str) -> bool:
     return False
 
 
-def _settled(path: str, read: Any) -> Any:
+def _settled(read: Any) -> Any:
     """Read; what a killed writer left half written is rolled back first, which takes a right to write."""
     import sqlite3
 
@@ -213,7 +215,7 @@ def _settled(path: str, read: Any) -> Any:
 def _read(path: str, read_only: bool, noun: type[T], since: float, most: int, where: dict[str, Any]) -> list[T]:
     table, fields = TABLES[noun].table, noun._fields
     conditions = " AND ".join(["at >= ?", *(f"{name} = ?" for name in where)])
-    query = f"SELECT {', '.join(fields)} FROM {table} WHERE {conditions} ORDER BY id DESC LIMIT ?"
+    query = f"SELECT {', '.join(fields)} FROM {table} WHERE {conditions} ORDER BY id DESC LIMIT ?"  # noqa: S608 - names of our own, no values
     with _opened(path, read_only) as db:
         if _header(db) != (APPLICATION, VERSION):
             return []

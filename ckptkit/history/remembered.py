@@ -107,12 +107,12 @@ def recall_room(run: str, policy: Any) -> int:
         return 0
 
 
-def is_news(run: str, told: list[str]) -> bool:
-    """Whether something else than `told` was told of this run the last time; it is remembered from now on."""
+def is_news(run: str, waiting: list[str]) -> bool:
+    """Whether something else than `waiting` was told of this run the last time; it is remembered from now on."""
     known = _known(run)
-    if known.get("told") == told:
+    if known.get("told") == waiting:
         return False
-    replace_file(file_of("policy", run), known | {"run": run, "told": told})
+    replace_file(file_of("policy", run), known | {"run": run, "told": waiting})
     return True
 
 
@@ -139,10 +139,10 @@ def recall_root(root: str, run: str = "") -> list[Any]:
 
 def recall_roots_of(run: str) -> list[Any]:
     """The policies that were agreed to for a run because it lies at or below a directory."""
-    place, found = run, recall_root(run, run)
+    place, policies = run, recall_root(run, run)
     while place != (place := os.path.dirname(place)):
-        found += recall_root(place, run)
-    return found
+        policies += recall_root(place, run)
+    return policies
 
 
 def forget_root(root: str) -> None:

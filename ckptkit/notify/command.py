@@ -7,13 +7,16 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.errors import UsageError
-from ckptkit.model.events import Alert
 from ckptkit.notify.sink import WHOLE_SECONDS, AlertSink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ckptkit.model.events import Alert
 
 OPERATORS = ("|", "||", "&&", ">", ">>", "<", ">&")  # as words of their own: meant for a shell
 
@@ -34,7 +37,7 @@ class CommandSink(AlertSink):
             raise UsageError(f"--exec runs without a shell, which {operator!r} needs; type --exec {shell}")
         self.name, self.seconds = f"--exec {self.words[0]}", seconds
 
-    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:  # noqa: ARG002 - as each sink is called
         """Raises OSError, TimeoutError or RuntimeError; whatever the program started is ended when its time is up."""
         parts = {f"CKPTKIT_ALERT_{key.upper()}": str(value) for key, value in document.items()}
         process = self._started(os.environ | parts)

@@ -46,7 +46,7 @@ class LookCollector:
     def collect(self) -> Iterator["GaugeMetricFamily"]:
         """Yield each metric with all its rows."""
         yield _gauge("last_look_timestamp_seconds", "When the monitor last looked.", (), [((), self.sight.at)])
-        volumes = [seen.volume for seen in self.sight.volumes]
+        volumes = [volume_sight.volume for volume_sight in self.sight.volumes]
         for name, words, of_volume in OF_VOLUME:
             yield _gauge(name, words, ("mount",), [((v.mount,), of_volume(v)) for v in volumes])
         for name, words, of_run in OF_RUN:
@@ -60,11 +60,11 @@ def _gauge(
     """Given rows of (values of the labels, number), return them as one metric, without those that are not known."""
     from prometheus_client.core import GaugeMetricFamily
 
-    made = GaugeMetricFamily(f"ckptkit_{name}", words, labels=labels)
+    metric = GaugeMetricFamily(f"ckptkit_{name}", words, labels=labels)
     for values, number in rows:
         if number is not None:
-            made.add_metric([*map(_label, values)], number)
-    return made
+            metric.add_metric([*map(_label, values)], number)
+    return metric
 
 
 def _label(value: str) -> str:

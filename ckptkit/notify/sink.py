@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckptkit.model.events import Alert, Sight
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ckptkit.model.events import Alert, Sight
 
 ANSWER_SECONDS = 5.0  # for which a host may be silent
 WHOLE_SECONDS = 20.0  # for which all of one delivery may last, name look-up and retries included

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
-from ckptkit.model.events import Alert, Sight
 from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, AlertSink
 from ckptkit.system.timeout import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ckptkit.model.events import Alert, Sight
 
 TRIES = 3
 
@@ -26,7 +29,7 @@ class Webhook(AlertSink):
         self.name = f"--webhook {_host(url)}"
         self._patience = Patience(WHOLE_SECONDS)
 
-    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:  # noqa: ARG002 - as each sink is called
         """Raises OSError (urllib's errors are children of it) or TimeoutError."""
         body = json.dumps(document).encode()
         self._patience.call(lambda: _insist(lambda: _ask(self.url, body), self.rest))
@@ -40,7 +43,7 @@ class Ping(AlertSink):
         self.name = f"--ping {_host(url)}"
         self._patience = Patience(WHOLE_SECONDS)
 
-    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
+    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:  # noqa: ARG002 - as each sink is called
         """Raises OSError or TimeoutError. Tried once: the next look is the next try."""
         url = self.url if sight.volumes else self.url.rstrip("/") + "/fail"
         self._patience.call(lambda: _ask(url))
@@ -63,7 +66,7 @@ def _ask(url: str, body: bytes | None = None) -> None:
 
     headers = {"User-Agent": f"ckptkit/{__version__}"} | ({"Content-Type": "application/json"} if body else {})
     try:
-        with urlopen(Request(url, body, headers), timeout=ANSWER_SECONDS):
+        with urlopen(Request(url, body, headers), timeout=ANSWER_SECONDS):  # noqa: S310 - `_checked` lets http(s) through alone
             pass  # what it answers is nobody's concern; an error's status is raised
     except HTTPError:
         raise
@@ -109,7 +112,7 @@ class Chat(AlertSink):
                 raise UsageError(f"--apprise: Apprise knows no address that begins with {url.partition('://')[0]!r}")
         self._patience = Patience(WHOLE_SECONDS)
 
-    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:  # noqa: ARG002 - as each sink is called
         """Raises RuntimeError or TimeoutError."""
         body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
         title = f"ckptkit: {alert.code}"
