@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
             lambda path: rules_for(path, typed, options.config),
             depth=depth,
             top=options.top,
-            told=progress,
+            progress=progress,
             trust_of=lambda path: trust_for(path, (), options.config),
         )
     for path, fault in report.errors:

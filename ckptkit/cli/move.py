@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, output: Output) -> int:
     with terminal.bar(size) if size else nullcontext() as progress:
         place = destination(
             options.dest, options.run, ssh_command=options.ssh_command, asks=output.can_ask(), shown=shown,
-            trust=trust, told=progress or (lambda _: None), lock_timeout=options.lock_timeout,
+            trust=trust, progress=progress or (lambda _: None), lock_timeout=options.lock_timeout,
         )  # fmt: skip
         moved = ops_move(
             options.run, place, rules, dry_run=options.dry_run, delete_source=options.delete_source, trust=trust,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.errors import UnreadableRun
@@ -26,6 +26,9 @@ from ckptkit.system.processes import (
 )
 from ckptkit.system.trainings import mention, session_of, writes_elsewhere
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
 
 def at_work(run: str) -> tuple[str, ...]:
     """Given a run's real path, return the sentence of each of its `workers`."""
@@ -41,17 +44,17 @@ def workers(run: str) -> tuple[Worker, ...]:
     files = processes.open_files(run)
     own = {os.getpid(), *_above(os.getpid()), *other_ranks({file.pid for file in files})}
     others = _others(run, files, own)
-    found: dict[int, Worker] = {}  # by the process that stands for a whole training
+    by_head: dict[int, Worker] = {}  # by the process that stands for a whole training
     if claim := _claim(run):
         pid = _claimant(run, claim, files)
         if pid is None:
-            found[0] = Worker(claim.sentence, command("diskreport", run))
+            by_head[0] = Worker(claim.sentence, command("diskreport", run))
         elif pid not in own:
-            found[_head(pid, own)] = Worker(claim.sentence + _where(pid), _look(pid))
+            by_head[_head(pid, own)] = Worker(claim.sentence + _where(pid), _look(pid))
     heads = {pid: _head(pid, own) for pid in others}
     for pid in sorted(others, key=lambda pid: (pid != heads[pid], pid)):
-        found.setdefault(heads[pid], Worker(others[pid], _look(pid)))
-    return tuple(found.values())
+        by_head.setdefault(heads[pid], Worker(others[pid], _look(pid)))
+    return tuple(by_head.values())
 
 
 def perhaps_at_work(run: str) -> tuple[int, ...]:
@@ -60,9 +63,9 @@ def perhaps_at_work(run: str) -> tuple[int, ...]:
     One for a launcher, its ranks and their data loaders. None of them is among the `workers`.
     """
     own = {os.getpid(), *_above(os.getpid())}
-    trainings = {w.pid for w in writers_in(run, None, False, discover.is_checkpoint_name) if not w.certain} - own
-    unclear = {pid for pid in trainings if not _mention(run, pid) and not _elsewhere(run, pid)}
-    return tuple(sorted({_head(pid, own) for pid in unclear} - {pid for pid in trainings if pid not in unclear}))
+    pids = {w.pid for w in writers_in(run, None, False, discover.is_checkpoint_name) if not w.certain} - own
+    unclear = {pid for pid in pids if not _mention(run, pid) and not _elsewhere(run, pid)}
+    return tuple(sorted({_head(pid, own) for pid in unclear} - {pid for pid in pids if pid not in unclear}))
 
 
 def look_at(pids: Iterable[int]) -> str:
@@ -79,14 +82,15 @@ def _others(run: str, files: Iterable[OpenFile], own: set[int]) -> Mapping[int, 
     writers = list(writers_in(run, None, False, discover.is_checkpoint_name))
     why = {writer.pid: "" if writer.certain else _mention(run, writer.pid) for writer in writers}
     sure = {writer.pid for writer in writers if writer.certain or why[writer.pid]}
-    found = {}
+    sentences = {}
     for pid in {*opened, *sure} - own:
         if _trains(pid):
             by = f"; {why[pid]} names this run" if why.get(pid) else ""
-            found[pid] = f"{command_of(str(pid))} (pid {pid}) may be training here (without a guard){_since(pid)}{by}"
+            who = f"{command_of(str(pid))} (pid {pid})"
+            sentences[pid] = f"{who} may be training here (without a guard){_since(pid)}{by}"
         elif pid in opened and not is_verb(command_line(str(pid))):
-            found[pid] = f"{opened[pid].holder} has {os.path.relpath(opened[pid].path, run)} open"
-    return found
+            sentences[pid] = f"{opened[pid].holder} has {os.path.relpath(opened[pid].path, run)} open"
+    return sentences
 
 
 def _mention(run: str, pid: int) -> str:
@@ -144,28 +148,28 @@ def _trains(pid: int) -> bool:
 # --- the claim ------------------------------------------------------------------------------------------------------
 
 
-def with_guards(runs: Iterable[str], found: Sequence[Training]) -> tuple[Training, ...]:
+def with_guards(runs: Iterable[str], trainings: Sequence[Training]) -> tuple[Training, ...]:
     """Given runs and the live trainings, return these with what their claims show.
 
     A claim whose process is none of them, as that of another container may be, is one more.
     """
     for run in runs:
         if claim := _claim(run) or lock.claim_by(run):
-            found = _with_guard(run, claim, found)
-    return tuple(found)
+            trainings = _with_guard(run, claim, trainings)
+    return tuple(trainings)
 
 
-def _with_guard(run: str, claim: lock.Claim, found: Sequence[Training]) -> Sequence[Training]:
+def _with_guard(run: str, claim: lock.Claim, trainings: Sequence[Training]) -> Sequence[Training]:
     pid = _claimant(run, claim, processes.open_files(run))
     family = set() if pid is None else {pid, *_above(pid)}  # a launcher stands for its ranks
-    known = any(training.run == run and training.pid in family for training in found)
+    known = any(training.run == run and training.pid in family for training in trainings)
     if not known:
         name = "another container" if pid is None else command_of(str(pid))
-        found = [*found, Training(pid or claim.pid, name, "", claim.since, run, session="")]
+        trainings = [*trainings, Training(pid or claim.pid, name, "", claim.since, run, session="")]
         family = {pid or claim.pid}
     return [
         t._replace(guard=claim.words, guarded_since=claim.since) if t.run == run and t.pid in family else t
-        for t in found
+        for t in trainings
     ]
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ckptkit.advise import log as diagnose
+from ckptkit.advise.log import causes, last_error, runs_in
 from ckptkit.errors import CkptkitError, NoSuchRun
-from ckptkit.model.advice import Cause
-from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.start import start_of
 from ckptkit.runs import discover
 from ckptkit.system import small_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ckptkit.model.advice import Cause
+    from ckptkit.model.checkpoint import Checkpoint
 
 HEAD_BYTES = 1 << 16  # where a log shows the command
 TAIL_BYTES = 1 << 20  # of a log: a day of losses, and every traceback that matters
@@ -45,7 +48,7 @@ def diagnosed(log: str, run: str = "") -> Diagnosis:
     except OSError as error:
         raise NoSuchRun(f"--log {log!r}: {error.strerror}") from None
     run = run or _run_in(tail, os.path.dirname(os.path.abspath(log)))
-    return Diagnosis(log, diagnose.causes(tail, run), diagnose.last_error(tail), head, run)
+    return Diagnosis(log, causes(tail, run), last_error(tail), head, run)
 
 
 def log_of(run: str, checkpoints: Sequence[Checkpoint]) -> str:
@@ -63,8 +66,8 @@ def log_of(run: str, checkpoints: Sequence[Checkpoint]) -> str:
 
 def _beside(run: str) -> Iterator[str]:
     run = os.path.realpath(run)
-    found = (log for place in (run, os.path.dirname(run)) for name in NAMES for log in _globbed(place, name))
-    yield from list(dict.fromkeys(found))[:MOST]
+    logs = (log for place in (run, os.path.dirname(run)) for name in NAMES for log in _globbed(place, name))
+    yield from list(dict.fromkeys(logs))[:MOST]
 
 
 def _globbed(place: str, name: str) -> list[str]:
@@ -78,7 +81,7 @@ def _fits(log: str, run: str, written_at: float) -> bool:
         head, tail = _read(log)
     except OSError:
         return False
-    tells = diagnose.causes(tail, run) or diagnose.last_error(tail)
+    tells = causes(tail, run) or last_error(tail)
     return bool(tells) and _speaks_of(head + tail, log, run)
 
 
@@ -88,17 +91,17 @@ def _speaks_of(text: str, log: str, run: str) -> bool:
     place = os.path.dirname(os.path.realpath(log))
     if place == run or re.search(rf"(?<![\w./-]){re.escape(run)}(?![\w.-])", text):  # run-1 is not run-10
         return True
-    return any(_is_run(named, run) for named in diagnose.runs_in(text)) or _runs_below(place) == [run]
+    return any(_is_run(mentioned, run) for mentioned in runs_in(text)) or _runs_below(place) == [run]
 
 
-def _is_run(named: str, run: str) -> bool:
+def _is_run(path: str, run: str) -> bool:
     """Whether a path that a log gives checkpoints in may be the run: relative to any place, or where it lay before."""
-    if os.path.isabs(named):
-        same = os.path.basename(os.path.normpath(named)) == os.path.basename(run)
-        return os.path.realpath(named) == run or (same and not os.path.isdir(named))
-    while named.startswith(("./", "../")):
-        named = named.partition("/")[2]
-    return bool(named) and run.endswith(f"/{named.rstrip('/')}")
+    if os.path.isabs(path):
+        same = os.path.basename(os.path.normpath(path)) == os.path.basename(run)
+        return os.path.realpath(path) == run or (same and not os.path.isdir(path))
+    while path.startswith(("./", "../")):
+        path = path.partition("/")[2]
+    return bool(path) and run.endswith(f"/{path.rstrip('/')}")
 
 
 def _read(log: str) -> tuple[str, str]:
@@ -112,11 +115,11 @@ def _read(log: str) -> tuple[str, str]:
 def _run_in(tail: str, place: str) -> str:
     """The one run that the log's lines name, as it lies from here, or from where the log lies; else the one there."""
     for base in dict.fromkeys((os.getcwd(), place)):
-        paths = [os.path.normpath(os.path.join(base, named)) for named in diagnose.runs_in(tail) if named]
+        paths = [os.path.normpath(os.path.join(base, mentioned)) for mentioned in runs_in(tail) if mentioned]
         there = list(dict.fromkeys(path for path in paths if os.path.isdir(path)))
         if there:
             return there[0] if len(there) == 1 else ""
-    below = [] if any(diagnose.runs_in(tail)) else _runs_below(place)
+    below = [] if any(runs_in(tail)) else _runs_below(place)
     return below[0] if len(below) == 1 else ""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from ckptkit import calling, config, history
 from ckptkit.errors import CkptkitError, UsageError
@@ -14,10 +14,14 @@ from ckptkit.model.schedule import Job, Schedule, Scheduled, Sweep
 from ckptkit.ops.prune import prune
 from ckptkit.ops.read import find_runs, rules_for, rules_where, trust_for
 from ckptkit.policy import mass_delete
-from ckptkit.policy.keep import Rules
 from ckptkit.runs import discover
 from ckptkit.schedulers import cron, crontab, systemd, tmux
 from ckptkit.schedulers.box_tools import processes, user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ckptkit.policy.keep import Rules
 
 WAYS = ("cron", "systemd", "tmux")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -54,37 +58,37 @@ def schedule(path: str, way: str = "cron", now: float | None = None) -> Schedule
     )
 
 
-def put_in(made: Schedule, yes: bool) -> str:
+def put_in(schedule: Schedule, yes: bool) -> str:
     """Install it, in place of what is there for the same directory; other lines, units and windows stay.
 
     yes: remember it for the schedule's rules, before the first sweep can run. Returns "" or why that failed.
     Raises SchedulerError; then no new yes is remembered.
     """
-    fault = history.remember_root(made.root, made.policy, made.own) if yes else ""
+    fault = history.remember_root(schedule.root, schedule.policy, schedule.own) if yes else ""
     try:
-        if made.changed:
-            _install(made)
+        if schedule.changed:
+            _install(schedule)
     except CkptkitError:
-        if not made.agreed:
-            history.forget_root(made.root)
+        if not schedule.agreed:
+            history.forget_root(schedule.root)
         raise
     return fault
 
 
-def _install(made: Schedule) -> None:
-    if made.way == "cron":
-        cron.write(crontab.install(cron.read(), made.root, cron.lines(made.jobs)))
-    elif made.way == "systemd":
-        systemd.install(made.root, made.jobs)
+def _install(schedule: Schedule) -> None:
+    if schedule.way == "cron":
+        cron.write(crontab.install(cron.read(), schedule.root, cron.lines(schedule.jobs)))
+    elif schedule.way == "systemd":
+        systemd.install(schedule.root, schedule.jobs)
     else:
-        tmux.install(made.root, made.jobs)
+        tmux.install(schedule.root, schedule.jobs)
 
 
 def scheduled(path: str | None = None) -> tuple[Scheduled, ...]:
     """What is put in, for each directory above runs or one of them."""
-    found = list(_installed())
+    installed = list(_installed())
     wanted = None if path is None else os.path.realpath(path)
-    return tuple(_scheduled(root, way, text) for root, way, text in found if wanted in (None, root))
+    return tuple(_scheduled(root, way, text) for root, way, text in installed if wanted in (None, root))
 
 
 def unschedule(path: str | None = None, *, dry_run: bool = False) -> tuple[Scheduled, ...]:
@@ -92,18 +96,18 @@ def unschedule(path: str | None = None, *, dry_run: bool = False) -> tuple[Sched
 
     path: need not be there any more. Raises SchedulerError, UsageError if the crontab has half of our markers.
     """
-    found = scheduled(path)
-    for one in () if dry_run else found:
-        if one.way == "cron":
-            cron.write(crontab.remove(cron.read(), one.root))
-        elif one.way == "systemd":
-            systemd.remove(one.root)
+    taken_out = scheduled(path)
+    for entry in () if dry_run else taken_out:
+        if entry.way == "cron":
+            cron.write(crontab.remove(cron.read(), entry.root))
+        elif entry.way == "systemd":
+            systemd.remove(entry.root)
         else:
-            tmux.remove(one.root)
-        history.forget_root(one.root)
+            tmux.remove(entry.root)
+        history.forget_root(entry.root)
     if path is not None and not dry_run:
         history.forget_root(os.path.realpath(path))
-    return found
+    return taken_out
 
 
 def installed_root() -> str:
@@ -115,14 +119,14 @@ def installed_root() -> str:
 
 def watcher(run: str) -> str:
     """Who looks after a run: what prunes it by itself, else a monitor; "" if nobody does. Raises NotInstalled."""
-    seen = processes()
-    if cron.daemon(seen) and cron.prunes(run):
+    running = processes()
+    if cron.daemon(running) and cron.prunes(run):
         return "cron"
     if any(_below(run, root) and systemd.is_active(root) for root in systemd.installed()):
         return "a systemd timer"
     if any(_below(run, root) for root in tmux.windows()):
         return f"the tmux session {tmux.SESSION}"
-    pid = next((pid for pid, words in seen.items() if _is_monitor(words)), 0)
+    pid = next((pid for pid, words in running.items() if _is_monitor(words)), 0)
     return f"a monitor (pid {pid})" if pid else ""
 
 
@@ -243,14 +247,14 @@ def _sweeps(root: str, policy: Rules, now: float | None) -> tuple[tuple[Sweep, .
 
 def _sweep(run: str, rules: Rules, now: float | None) -> Sweep:
     pruned = prune(run, rules, now=now, trust=trust_for(run, ()), dry_run=True)
-    made = pruned.plan
-    going = len(mass_delete.intact_deletions(made))
+    plan = pruned.plan
+    going = len(mass_delete.intact_deletions(plan))
     return Sweep(
         run,
-        intact=len(made.intact),
+        intact=len(plan.intact),
         going=going,
-        damaged=len(made.deletions) - going,
-        freed_bytes=made.expected_freed_bytes,
+        damaged=len(plan.deletions) - going,
+        freed_bytes=plan.expected_freed_bytes,
         needs_a_yes=bool(pruned.stopped),
         limit=rules.max_delete,
     )
@@ -287,19 +291,19 @@ def _runs_it(root: str, way: str) -> tuple[str, str]:
     return (f"cron (pid {pid})", "") if pid else ("", cron.starting())
 
 
-def runner(made: Schedule) -> tuple[str, str]:
+def runner(schedule: Schedule) -> tuple[str, str]:
     """Given what was put in, return who runs it, or "" and what to type so that somebody does."""
-    return _runs_it(made.root, made.way)
+    return _runs_it(schedule.root, schedule.way)
 
 
 def _last(text: str) -> Iterator[tuple[str, float]]:
     """When each log of ours that a text names was last written to."""
-    seen: set[str] = set()
+    files: set[str] = set()
     for line in text.split("\n"):
         words = crontab.words_of(line) if "--log-to" in line else []
         for flag, file in pairwise(words):
-            if flag == "--log-to" and file not in seen:
-                seen.add(file)
+            if flag == "--log-to" and file not in files:
+                files.add(file)
                 try:
                     yield os.path.basename(file).removesuffix(".log"), os.stat(file).st_mtime
                 except OSError:

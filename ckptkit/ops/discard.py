@@ -85,12 +85,12 @@ def discard_named(
     if dry_run:
         return Pruned(_plan(run, name, moment(now), reading), None)
     with lock.hold(run, lock_timeout) as run_fd:
-        made = _plan(run, name, moment(now), reading)
-        if agreed and _identity(agreed) != _identity(made):
+        plan = _plan(run, name, moment(now), reading)
+        if agreed and _identity(agreed) != _identity(plan):
             raise UsageError(f"{path} is not what you were asked about any more: nothing deleted; try again")
-        outcome = execute(run_fd, made, patient=True, settle=True)
-    fault = record_deletions(made, outcome, by)
-    return Pruned(made, outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome)
+        outcome = execute(run_fd, plan, patient=True, settle=True)
+    fault = record_deletions(plan, outcome, by)
+    return Pruned(plan, outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome)
 
 
 def _require_name(path: str, name: str) -> None:
@@ -98,9 +98,9 @@ def _require_name(path: str, name: str) -> None:
         return
     from ckptkit.runs import nearby  # loaded for the message alone
 
-    told = f"{nearby.no_such_checkpoint(path)}; nothing deleted"
+    message = f"{nearby.no_such_checkpoint(path)}; nothing deleted"
     is_parent = not nearby.holds_checkpoint(path) and nearby.runs_below(path)
-    raise NoSuchRun(told) if is_parent else UsageError(told)
+    raise NoSuchRun(message) if is_parent else UsageError(message)
 
 
 def _original(name: str) -> str:
@@ -112,18 +112,18 @@ def _original(name: str) -> str:
 
 def _plan(run: str, name: str, now: float, reading: Reading) -> PrunePlan:
     """The plan that deletes it, what a kill left of it too, and nothing else. Raises what stands against that."""
-    found = discover.scan(run)
-    leftovers = tuple(left for left in found.leftovers if f"{left.name}.".startswith(f"{ASIDE}{name}."))
+    scanned = discover.scan(run)
+    leftovers = tuple(left for left in scanned.leftovers if f"{left.name}.".startswith(f"{ASIDE}{name}."))
     if leftovers and discover.is_gone(os.path.join(run, name)):
         return PrunePlan(run, (), leftovers)
     target = _target(run, name, now, reading)
     _require_loose(run, target, now)
-    if why := trackers.named(found).get(name):
+    if why := trackers.named(scanned).get(name):
         raise UsageError(
             f"{target.checkpoint.path} stays: {why.message}; name another one there first; nothing deleted"
         )
     kind = kind_of(target.checkpoint._replace(name=_original(name)))
-    alike = [j for j in judge(found, now, reading=reading) if kind_of(j.checkpoint) == kind]
+    alike = [j for j in judge(scanned, now, reading=reading) if kind_of(j.checkpoint) == kind]
     _require_another(target, [j for j in alike if j.checkpoint.name != name])
     return PrunePlan(run, (Decision(*target, "delete", (WHY,)),), leftovers)
 
@@ -133,10 +133,10 @@ def _target(run: str, name: str, now: float, reading: Reading) -> Judged:
     path = os.path.join(run, name)
     if discover.is_gone(path):
         raise NoSuchRun(f"no such checkpoint: {path!r}")
-    found = discover.named_as(path, _original(name))
-    if any(problem.code == "not-a-directory" for problem in found.problems):
+    checkpoint = discover.named_as(path, _original(name))
+    if any(problem.code == "not-a-directory" for problem in checkpoint.problems):
         raise UsageError(f"{path} is not a directory: nothing deleted; fix: rm {shlex.quote(path)}")
-    judged = judge(Run(run, (found,)), now, reading=reading)
+    judged = judge(Run(run, (checkpoint,)), now, reading=reading)
     if not judged:
         raise NoSuchRun(f"{path} is gone: somebody else removed it")
     return judged[0]
@@ -159,16 +159,16 @@ def _require_another(target: Judged, others: Sequence[Judged]) -> None:
     """Raise if it is the last one that is intact, or the last that can be resumed from."""
     path, verdict = target.checkpoint.path, target.verdict
     unread = [f"; {j.checkpoint.name} could not be judged: {first_finding(j)}" for j in others if j.verdict.unread]
-    told = f"nothing deleted{''.join(unread[:1])}"
+    ending = f"nothing deleted{''.join(unread[:1])}"
     if verdict.intact and not any(j.verdict.intact for j in others):
-        raise NoIntactCheckpoint(f"{path} is the only intact checkpoint of its run: {told}")
+        raise NoIntactCheckpoint(f"{path} is the only intact checkpoint of its run: {ending}")
     if _resumes(target) and not any(map(_resumes, others)):
-        raise NoIntactCheckpoint(f"{path} is the only one that training can go on from: {told}")
+        raise NoIntactCheckpoint(f"{path} is the only one that training can go on from: {ending}")
 
 
 def _resumes(judged: Judged) -> bool:
     return judged.verdict.resumable and not judged.verdict.refused
 
 
-def _identity(made: PrunePlan) -> list[tuple[int, int]]:
-    return [(d.checkpoint.device, d.checkpoint.inode) for d in made.decisions]
+def _identity(plan: PrunePlan) -> list[tuple[int, int]]:
+    return [(d.checkpoint.device, d.checkpoint.inode) for d in plan.decisions]

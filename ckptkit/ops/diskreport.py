@@ -56,7 +56,7 @@ def report(
     *,
     depth: int = 0,
     top: int = TOP,
-    told: Callable[[int, str], None] | None = None,
+    progress: Callable[[int, str], None] | None = None,
     trails: Sequence[Trail] | None = None,
     trust_of: Callable[[str], Sequence[str]] = lambda run: trust_for(run, ()),
 ) -> Report:
@@ -64,7 +64,7 @@ def report(
 
     rules_of: the rules that hold for a run's path; by default those of its ckptkit.toml and the environment.
     depth: name the `top` largest directories that far below each volume's mount point, and the largest files; 0: don't,
-    it walks the whole volume. told: called while it walks with the bytes seen so far and a path. trails: the past
+    it walks the whole volume. progress: called while it walks with the bytes seen so far and a path. trails: the past
     of volumes and runs, default: what the history knows of them. trust_of: patterns (`pkg.*`) of what the pickles of a
     run may name, default those of its ckptkit.toml and the environment. Raises NoSuchRun, UsageError.
     """
@@ -75,34 +75,35 @@ def report(
     planned, errors = _planned(runs, rules_of, trust_of, now)
     active = trainings.trainings(runs, [v.mount for v in volumes])
     cached = caches.caches(runs, *_started_from(paths, [t.pid for t in active]))
-    seen = _volumes([*paths, *runs, *(c.path for c in cached)])  # a cache on another volume is worth a look at it
-    found = Report(
-        seen,
-        tuple(made for made, _ in planned),
+    # A cache on another volume is worth a look at it.
+    all_volumes = _volumes([*paths, *runs, *(c.path for c in cached)])
+    measured = Report(
+        all_volumes,
+        tuple(prune_plan for prune_plan, _ in planned),
         (),
         errors,
-        tuple(_eaten(volumes, depth, top, told, runs)),
+        tuple(_eaten(volumes, depth, top, progress, runs)),
         cached,
         unlinked.open_deleted(),
         with_guards(runs, [t for t in active if t.run or t.on_volume]),
         tuple(outlook.trails(volumes, planned, moment) if trails is None else trails),
-        _quotas(seen),
+        _quotas(all_volumes),
         moment,
     )
     order = ("red", "yellow", "green")
-    raised = sorted(_flags(found, planned), key=lambda flag: order.index(flag.level))
-    return found._replace(flags=tuple(raised))
+    raised = sorted(_flags(measured, planned), key=lambda flag: order.index(flag.level))
+    return measured._replace(flags=tuple(raised))
 
 
 def _volumes(paths: Sequence[str]) -> tuple[Volume, ...]:
     """One a file system, in the order of the paths; what vanished meanwhile is left out."""
-    found: dict[int, Volume] = {}
+    by_device: dict[int, Volume] = {}
     for path in paths:
         try:
-            found.setdefault(os.stat(path).st_dev, volumes.volume(path))
+            by_device.setdefault(os.stat(path).st_dev, volumes.volume(path))
         except OSError:
             continue
-    return tuple(found.values())
+    return tuple(by_device.values())
 
 
 Planned = list[tuple[PrunePlan, Rules]]
@@ -131,11 +132,11 @@ def _started_from(paths: Sequence[str], pids: Sequence[int]) -> tuple[list[str],
 
 
 def _eaten(
-    volumes: Sequence[Volume], depth: int, top: int, told: Callable[[int, str], None] | None, runs: Sequence[str]
+    volumes: Sequence[Volume], depth: int, top: int, progress: Callable[[int, str], None] | None, runs: Sequence[str]
 ) -> Iterator[Eaters]:
     for volume in volumes if depth else ():
         try:
-            yield usage.eaters(volume.mount, depth, top, told, runs=runs)
+            yield usage.eaters(volume.mount, depth, top, progress, runs=runs)
         except OSError as error:  # a mount that went away
             yield Eaters(volume.mount, unreadable=1, first_unreadable=str(error))
 
@@ -147,23 +148,23 @@ def _quotas(volumes: Sequence[Volume]) -> tuple[Quota, ...]:
         return ()  # a flag tells it
 
 
-def _flags(found: Report, planned: Planned) -> Iterator[Flag]:
-    for volume in found.volumes:
-        yield from flags.of_volume(volume, _room_on(volume, found))
-    for made, rules in planned:
-        yield from flags.of_run(made, rules)
-        for volume in _volumes([made.run]):  # none if it vanished meanwhile
-            yield from flags.of_place(made.run, volume)
-    for limit in found.quotas:
+def _flags(measured: Report, planned: Planned) -> Iterator[Flag]:
+    for volume in measured.volumes:
+        yield from flags.of_volume(volume, _room_on(volume, measured))
+    for prune_plan, rules in planned:
+        yield from flags.of_run(prune_plan, rules)
+        for volume in _volumes([prune_plan.run]):  # none if it vanished meanwhile
+            yield from flags.of_place(prune_plan.run, volume)
+    for limit in measured.quotas:
         yield from flags.of_quota(limit)
-    for eaten in found.eaters:
+    for eaten in measured.eaters:
         yield from flags.of_eaters(eaten)
-    yield from flags.of_caches(found.caches, found.volumes)
-    yield from flags.of_open_deleted(found.open_deleted, found.volumes)
-    for training in (training for training in found.processes if training.run):  # others are one line of the page
-        yield from flags.of_training(training, found.at)
-    for trail in found.trails:
-        yield from flags.of_trail(trail, found.at)
+    yield from flags.of_caches(measured.caches, measured.volumes)
+    yield from flags.of_open_deleted(measured.open_deleted, measured.volumes)
+    for training in (training for training in measured.processes if training.run):  # others are one line of the page
+        yield from flags.of_training(training, measured.at)
+    for trail in measured.trails:
+        yield from flags.of_trail(trail, measured.at)
     yield from flags.of_missing({package: what for package, what in SHOWS.items() if not tools.is_installed(package)})
 
 
@@ -172,13 +173,13 @@ def write_page(path: str, page: str) -> None:
     small_files.replace_at(path, page.encode())
 
 
-def _room_on(volume: Volume, found: Report) -> str:
+def _room_on(volume: Volume, measured: Report) -> str:
     """The command that makes room on a volume, a prune before all; a page that walked it does not name itself."""
     from ckptkit.render.freeing import savings
 
-    here = [way for way in savings(found) if way.mount == volume.mount and way.command]
+    here = [way for way in savings(measured) if way.mount == volume.mount and way.command]
     here.sort(key=lambda way: not way.prunes)
-    if here or not any(eaten.root == volume.mount for eaten in found.eaters):
+    if here or not any(eaten.root == volume.mount for eaten in measured.eaters):
         return here[0].command if here else ""
     return f"du -xh --max-depth=3 {shlex.quote(volume.mount)} | sort -h | tail -20"
 
@@ -186,8 +187,8 @@ def _room_on(volume: Volume, found: Report) -> str:
 def _runs_at(path: str) -> list[str]:
     real = discover.directory_at(path)
     try:
-        found = discover.scan(real)
-        if found.checkpoints or found.leftovers:
+        run = discover.scan(real)
+        if run.checkpoints or run.leftovers:
             return [real]
     except CkptkitError:
         pass  # a root such as / or a home is no run, but runs may lie below it

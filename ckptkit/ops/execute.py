@@ -27,26 +27,26 @@ def settled_available_bytes(path: str, wanted: int) -> int:
         return volumes.available_bytes(path)
 
 
-def execute(run_fd: int, made: PrunePlan, patient: bool, settle: bool) -> Outcome:
+def execute(run_fd: int, plan: PrunePlan, patient: bool, settle: bool) -> Outcome:
     """Given the locked run and its plan, remove what it says, and account for it."""
     pauses = list(delete.RETRY_SECONDS) if patient else []
     before = volume_status(run_fd)
-    _survivors_still_intact(made)
+    _survivors_still_intact(plan)
     failures, deleted = [], []
-    for leftover in made.leftovers:
-        failures += _finish(run_fd, leftover, made, pauses)
+    for leftover in plan.leftovers:
+        failures += _finish(run_fd, leftover, plan, pauses)
     # Damaged ones first: should something fail or kill us halfway, the most intact ones are left.
-    for decision in sorted(made.deletions, key=lambda d: d.verdict.intact):
+    for decision in sorted(plan.deletions, key=lambda d: d.verdict.intact):
         failed = _removed(run_fd, decision.checkpoint, pauses)
         failures += failed
         deleted += [] if failed else [decision]
-    return account(run_fd, before, deleted, with_holders(made.run, failures), made, settle)
+    return account(run_fd, before, deleted, with_holders(plan.run, failures), plan, settle)
 
 
-def _finish(run_fd: int, leftover: Leftover, made: PrunePlan, pauses: list[float]) -> list[Failure]:
+def _finish(run_fd: int, leftover: Leftover, plan: PrunePlan, pauses: list[float]) -> list[Failure]:
     """What a killed sweep left: a checkpoint under its aside name, or within one that it was stripping."""
     inside = os.path.dirname(leftover.name)
-    for decision in made.decisions if inside else ():
+    for decision in plan.decisions if inside else ():
         if decision.checkpoint.name == inside and (part := strip_part(decision.checkpoint)):
             return strip(run_fd, decision.checkpoint, part, pauses)
     return delete.remove_leftover(run_fd, leftover, pauses)
@@ -73,9 +73,9 @@ def _removed(run_fd: int, checkpoint: Checkpoint, pauses: list[float]) -> list[F
     return delete.remove_checkpoint(run_fd, checkpoint, pauses, layout.marker, witnesses)
 
 
-def _survivors_still_intact(made: PrunePlan) -> None:
+def _survivors_still_intact(plan: PrunePlan) -> None:
     """The newest one kept of each kind is read again, right before the first removal: verdicts may be minutes old."""
-    kept = [d for d in made.decisions if d.action == "keep"]
+    kept = [d for d in plan.decisions if d.action == "keep"]
     kept.sort(key=lambda d: (d.verdict.resumable, not d.verdict.refused, d.checkpoint.step))
     for survivor in {kind_of(d.checkpoint): d for d in kept}.values():
         require_still_intact(survivor)
@@ -84,13 +84,13 @@ def _survivors_still_intact(made: PrunePlan) -> None:
 def require_still_intact(survivor: Decision | Strip) -> None:
     """Read it again. Raises NoIntactCheckpoint if it is less now than its verdict says."""
     try:
-        found = judge_again(survivor.checkpoint, survivor.verdict.level)
+        verdict = judge_again(survivor.checkpoint, survivor.verdict.level)
     except NoSuchRun:
-        found = Verdict("incomplete", resumable=False, level="quick", findings=(Finding("", "missing", "is gone"),))
-    if not found.intact or found.resumable < survivor.verdict.resumable:
-        why = first_finding(Judged(survivor.checkpoint, found)) if found.findings else "not resumable"
-        told = f"{survivor.checkpoint.path} is not intact any more ({why}): nothing was deleted; run the command again"
-        raise NoIntactCheckpoint(told)
+        verdict = Verdict("incomplete", resumable=False, level="quick", findings=(Finding("", "missing", "is gone"),))
+    if not verdict.intact or verdict.resumable < survivor.verdict.resumable:
+        why = first_finding(Judged(survivor.checkpoint, verdict)) if verdict.findings else "not resumable"
+        fault = f"{survivor.checkpoint.path} is not intact any more ({why})"
+        raise NoIntactCheckpoint(f"{fault}: nothing was deleted; run the command again")
 
 
 def with_holders(run: str, failures: Sequence[Failure]) -> tuple[Failure, ...]:
@@ -110,13 +110,13 @@ def account(
     before: os.statvfs_result | OSError,
     deleted: Sequence[Decision],
     failures: tuple[Failure, ...],
-    made: PrunePlan,
+    plan: PrunePlan,
     settle: bool,
 ) -> Outcome:
     """As `measured`, of what is gone of a plan."""
     expected = sum(d.checkpoint.allocated_bytes for d in deleted)
-    expected += 0 if failures else sum(leftover.allocated_bytes for leftover in made.leftovers)
-    return measured(run_fd, before, made.run, [d.checkpoint.path for d in deleted], expected, failures, settle)
+    expected += 0 if failures else sum(leftover.allocated_bytes for leftover in plan.leftovers)
+    return measured(run_fd, before, plan.run, [d.checkpoint.path for d in deleted], expected, failures, settle)
 
 
 def measured(

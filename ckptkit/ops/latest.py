@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.calling import command, place
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun
@@ -15,6 +14,9 @@ from ckptkit.policy import keep
 from ckptkit.policy.lineage import in_line, newest_by_time, stale_names
 from ckptkit.units import printable
 from ckptkit.verify.verdict import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 MOST_NAMED = 3  # weights, in a reason
 WEIGHTS = "--weights-only-ok"
@@ -81,13 +83,13 @@ def latest(
 
 def _values_before(chosen: Judged, candidates: Sequence[Judged], look: Callable[[Judged], Judged]) -> dict[str, Judged]:
     """Those before one with NaN or Inf, read back to the one that shows that its weights were finite once."""
-    found = {}
+    verdicts = {}
     for earlier in map(look, reversed(candidates)):
-        found[earlier.checkpoint.name] = earlier
+        verdicts[earlier.checkpoint.name] = earlier
         values = earlier.verdict.nonfinite if earlier.verdict.intact else None
         if values is not None and set(chosen.verdict.nonfinite or ()) - set(values):
             break
-    return found
+    return verdicts
 
 
 def _followed(judged: Judged, level: Level, now: float | None, trust: Sequence[str]) -> Judged:
@@ -120,27 +122,27 @@ def _skipped_for(
 def _why_none(path: str, judged: Iterable[Judged], diverged: frozenset[str], weights_only_ok: bool) -> list[str]:
     """Each checkpoint and what is wrong with it; then what takes one all the same."""
     reasons = [_passed_over(j, diverged, weights_only_ok) for j in judged]
-    told = "; ".join(f"{p.checkpoint.name}: {p.reason.message}" for p in reasons)
+    each = "; ".join(f"{p.checkpoint.name}: {p.reason.message}" for p in reasons)
     fixes = ["to take one with such values: --allow-nonfinite"] if diverged else []
     fixes += ["if you trust what it names: --trust 'pkg.*'"] if any(p.verdict.refused for p in reasons) else []
     weights = not weights_only_ok and any(p.verdict.weights_intact and not p.verdict.resumable for p in reasons)
     fixes += [f"to train on from weights alone: {command('latest', place(path), WEIGHTS)}"] if weights else []
     kind = "" if weights_only_ok else "resumable "
-    return [f"no intact {kind}checkpoint in {path!r}: {told}", *fixes]
+    return [f"no intact {kind}checkpoint in {path!r}: {each}", *fixes]
 
 
 def _passed_over(judged: Judged, diverged: frozenset[str], weights_only_ok: bool) -> PassedOver:
-    checkpoint, found = judged
-    if not found.intact:
-        reason = Reason(code_of(found.state), f"{found.state}: {keep.first_finding(judged)}")
-    elif not found.resumable and not weights_only_ok:
+    checkpoint, verdict = judged
+    if not verdict.intact:
+        reason = Reason(code_of(verdict.state), f"{verdict.state}: {keep.first_finding(judged)}")
+    elif not verdict.resumable and not weights_only_ok:
         reason = Reason("weights-only", "weights only, not resumable")
-    elif found.refused:
-        finding = next(f for f in found.findings if f.code == "refused-pickle")
+    elif verdict.refused:
+        finding = next(f for f in verdict.findings if f.code == "refused-pickle")
         reason = Reason("refused-pickle", f"refused: {finding.file} {finding.message}")
     elif checkpoint.name in diverged:
-        weights = ", ".join((found.nonfinite or ())[:MOST_NAMED])
+        weights = ", ".join((verdict.nonfinite or ())[:MOST_NAMED])
         reason = Reason("nonfinite", f"NaN or Inf in weights that were finite before: {weights}")
     else:
         reason = Reason("earlier-run", "from an earlier run in this directory")
-    return PassedOver(checkpoint, found, reason)
+    return PassedOver(checkpoint, verdict, reason)

@@ -9,16 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit import arguments, forecast
 from ckptkit.advise import levels
 from ckptkit.errors import CkptkitError, NoSuchRun, UsageError
 from ckptkit.history import records
-from ckptkit.model.decision import Decision, PrunePlan
-from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, Outlook, RunSight, Sample, Save, Sight, VolumeSight
-from ckptkit.notify.sink import AlertSink
 from ckptkit.ops import record
 from ckptkit.ops.at_work import at_work
 from ckptkit.ops.outlook import foreseen, last_step
@@ -29,6 +26,11 @@ from ckptkit.runs import discover
 from ckptkit.system import volumes
 from ckptkit.system.timeout import Patience
 from ckptkit.units import printable
+
+if TYPE_CHECKING:
+    from ckptkit.model.decision import Decision, PrunePlan
+    from ckptkit.model.disk import Volume
+    from ckptkit.notify.sink import AlertSink
 
 GRACE_SECONDS = 120.0  # in which whoever prunes after a save may still be at it
 
@@ -54,8 +56,8 @@ def look(path: str, now: float, samples_of: SamplesOf, outlook: OutlookOf | None
             by_mount.setdefault(volume.mount, volume)
         except (CkptkitError, OSError) as error:  # one bad run never hides the others
             errors.append((run, str(error)))
-    seen = (VolumeSight(v, _growth(v, now, samples_of(v.mount, ""))) for v in by_mount.values())
-    return Sight(now, tuple(seen), tuple(_with_outlook(runs, samples_of, outlook)), tuple(errors))
+    volume_sights = (VolumeSight(v, _growth(v, now, samples_of(v.mount, ""))) for v in by_mount.values())
+    return Sight(now, tuple(volume_sights), tuple(_with_outlook(runs, samples_of, outlook)), tuple(errors))
 
 
 def _growth(volume: Volume, now: float, before: Sequence[Sample]) -> float | None:
@@ -63,35 +65,35 @@ def _growth(volume: Volume, now: float, before: Sequence[Sample]) -> float | Non
 
 
 def _with_outlook(runs: Iterable[RunSight], samples_of: SamplesOf, outlook: OutlookOf | None) -> Iterable[RunSight]:
-    for seen in runs:
-        samples = [*samples_of(seen.sample.mount, seen.sample.run), seen.sample]
-        yield seen._replace(outlook=outlook(samples) if outlook else foreseen(samples, last_step=seen.last_step))
+    for sight in runs:
+        samples = [*samples_of(sight.sample.mount, sight.sample.run), sight.sample]
+        yield sight._replace(outlook=outlook(samples) if outlook else foreseen(samples, last_step=sight.last_step))
 
 
 def _run(run: str, volume: Volume, now: float) -> RunSight:
-    made = plan(run, rules_for(run, {}), now=now)
-    if not made.decisions:
+    prune_plan = plan(run, rules_for(run, {}), now=now)
+    if not prune_plan.decisions:
         raise NoSuchRun(f"{run!r} holds no checkpoint any more")
-    newest = max(made.decisions, key=lambda d: d.checkpoint.modified_at)
-    whole = [d.checkpoint.allocated_bytes for d in made.decisions if d.verdict.intact]
+    newest = max(prune_plan.decisions, key=lambda d: d.checkpoint.modified_at)
+    whole = [d.checkpoint.allocated_bytes for d in prune_plan.decisions if d.verdict.intact]
     at = newest.checkpoint.modified_at
     return RunSight(
-        record.of_run(made, volume, now),
+        record.of_run(prune_plan, volume, now),
         save_bytes=forecast.next_save_bytes(whole[-1]) if whole else 0,
-        over_policy=_over(made, now - at),
+        over_policy=_over(prune_plan, now - at),
         last_save_at=at,
-        save_interval=_interval(run, made.decisions, now),
+        save_interval=_interval(run, prune_plan.decisions, now),
         newest=newest.verdict.state,
         newest_path=newest.checkpoint.path,
         finding=keep.first_finding(newest) if newest.verdict.findings else "",
-        last_step=last_step(made),
+        last_step=last_step(prune_plan),
         at_work=at_work(run),
     )
 
 
-def _over(made: PrunePlan, age: float) -> int | None:
-    busy = age < GRACE_SECONDS or any(d.verdict.state == "in_progress" for d in made.decisions)
-    return None if busy else sum(d.verdict.intact for d in made.deletions)
+def _over(prune_plan: PrunePlan, age: float) -> int | None:
+    busy = age < GRACE_SECONDS or any(d.verdict.state == "in_progress" for d in prune_plan.decisions)
+    return None if busy else sum(d.verdict.intact for d in prune_plan.deletions)
 
 
 def _interval(run: str, decisions: Sequence[Decision], now: float) -> float | None:
@@ -146,12 +148,13 @@ class Watch:
         sight = self._look(now)
         alerts = levels.judge(sight, self._standing)
         self._standing = _still(self._standing, sight) | {(a.subject, a.code): a.rung for a in alerts}
-        samples = [record.of_volume(seen.volume, now) for seen in sight.volumes] + [run.sample for run in sight.runs]
+        volumes = [volume_sight.volume for volume_sight in sight.volumes]
+        samples = [record.of_volume(volume, now) for volume in volumes] + [run.sample for run in sight.runs]
         due = [sample for sample in samples if self._keep(sample)]
         self._fault(records.record(*due, *alerts) if due or alerts else "")
         faults, self._faults = tuple(self._faults), []
         standing = {key: rung for key, rung in self._standing.items() if rung}
-        trail = {seen.volume.mount: tuple(self._samples(seen.volume.mount, "")) for seen in sight.volumes}
+        trail = {volume.mount: tuple(self._samples(volume.mount, "")) for volume in volumes}
         return Tick(sight, alerts, faults, levels.wait(self.every, sight), standing, trail)
 
     def _look(self, now: float) -> Sight:
@@ -194,8 +197,8 @@ def _still(standing: dict[tuple[str, str], int], sight: Sight) -> dict[tuple[str
 
 def conditions(tick: Tick) -> dict[str, str]:
     """Given a look, return {mount: its state in a word}."""
-    seen = tick.sight.volumes
-    return {v.volume.mount: levels.condition(tick.trail.get(v.volume.mount, ()), v) for v in seen}
+    volume_sights = tick.sight.volumes
+    return {v.volume.mount: levels.condition(tick.trail.get(v.volume.mount, ()), v) for v in volume_sights}
 
 
 EVERY = "10m"
@@ -226,25 +229,25 @@ def sinks(
     ping: str | None = None,
 ) -> list[AlertSink]:
     """Given what was asked for, return the sinks, each loaded only if it was. Raises UsageError for a bad one."""
-    made: list[AlertSink] = []
+    chosen: list[AlertSink] = []
     if command is not None:
         from ckptkit.notify.command import CommandSink
 
-        made.append(CommandSink(command))
+        chosen.append(CommandSink(command))
     if webhook is not None or ping is not None:
         from ckptkit.notify.webhook import Ping, Webhook
 
-        made += [Webhook(webhook)] if webhook is not None else []
-        made += [Ping(ping)] if ping is not None else []
+        chosen += [Webhook(webhook)] if webhook is not None else []
+        chosen += [Ping(ping)] if ping is not None else []
     if apprise:
         from ckptkit.notify.webhook import Chat
 
-        made.append(Chat(apprise))
+        chosen.append(Chat(apprise))
     if prom is not None:
         from ckptkit.notify.prometheus import Textfile
 
-        made.append(Textfile(prom))
-    return made
+        chosen.append(Textfile(prom))
+    return chosen
 
 
 class Telling:
@@ -280,18 +283,18 @@ def require_directory(path: str) -> None:
 
 def watch(
     path: str,
-    told: Callable[[Tick], object],
+    on_tick: Callable[[Tick], object],
     rest: Callable[[float], bool],
     *,
     every: float,
     clock: Callable[[], float] = time.time,
     outlook: OutlookOf | None = None,
 ) -> None:
-    """Look at `path` until `rest`, which is given the seconds to wait, returns True. told: is given each look."""
+    """Look at `path` until `rest`, which is given the seconds to wait, returns True. on_tick: is given each look."""
     watching = Watch(path, every, outlook)
     while True:
         tick = watching.tick(clock())
-        told(tick)
+        on_tick(tick)
         if rest(tick.wait):
             return
 
@@ -356,19 +359,19 @@ def monitor(
     seconds = interval(every)
     telling = Telling(sinks(command, webhook, apprise, prom, ping), _warn)
 
-    def told(tick: Tick) -> None:
-        made.last = tick
+    def on_tick(tick: Tick) -> None:
+        handle.last = tick
         for fault in tick.faults:
             _warn(fault)
         for alert in tick.alerts:
             (alerted or _tell)(alert)
         telling.tell(tick)
 
-    made = Monitor(
-        lambda rest: watch(path, told, rest, every=seconds, outlook=outlook),
+    handle = Monitor(
+        lambda rest: watch(path, on_tick, rest, every=seconds, outlook=outlook),
         f"{path} every {every if isinstance(every, str) else f'{every:g}s'}",
     )
-    return made.start()
+    return handle.start()
 
 
 def _tell(alert: Alert) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
@@ -18,8 +18,11 @@ from ckptkit.policy.keep import RELEASED, Rules, first_finding
 from ckptkit.policy.lineage import in_line
 from ckptkit.policy.rules import Range
 from ckptkit.runs import discover, pins, trackers
-from ckptkit.store import ssh as remote
+from ckptkit.store import ssh
 from ckptkit.system import lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # What belongs to a run beside its checkpoints: its settings and pins, and what its training wrote down.
 SETTINGS = ("ckptkit.toml", ".ckptkit-pins")
@@ -32,20 +35,20 @@ Place = Here | There
 
 def destination(
     dest: str, run: str, *, ssh_command: str = "", asks: bool = False, shown: bool = False,
-    trust: Sequence[str] = (), told: Callable[[int], None] = lambda count: None, lock_timeout: float = 0.0,
+    trust: Sequence[str] = (), progress: Callable[[int], None] = lambda _count: None, lock_timeout: float = 0.0,
 ) -> Place:  # fmt: skip
     """Given DEST as typed and the run, return where that is; nothing is asked of another box yet.
 
     ssh_command: how ssh is called, default RSYNC_RSH or ssh. asks: whether a person can type a password.
-    shown: whether rsync shows its progress. trust: as in `latest`. told: gets counts of bytes that were copied here.
-    lock_timeout: seconds to wait for another move or sweep at work in that directory.
+    shown: whether rsync shows its progress. trust: as in `latest`. progress: gets each count of bytes that was copied
+    here. lock_timeout: seconds to wait for another move or sweep at work in that directory.
     Raises UsageError if nobody can mean that, NoSuchRun.
     """
-    real, address = discover.run_directory(run), remote.address(dest)
+    real, address = discover.run_directory(run), ssh.address(dest)
     if address is None:
-        return Here(dest, real, trust, told, lock_timeout)
-    ssh = remote.shell(ssh_command or os.environ.get("RSYNC_RSH", ""), asks)
-    return There(dest, address, real, ssh, trust, shown)
+        return Here(dest, real, trust, progress, lock_timeout)
+    ssh_words = ssh.shell(ssh_command or os.environ.get("RSYNC_RSH", ""), asks)
+    return There(dest, address, real, ssh_words, trust, shown)
 
 
 def move(
@@ -58,8 +61,8 @@ def move(
     delete_source: bool = False,
     trust: Sequence[str] = (),
     lock_timeout: float = 0.0,
-    announce: Callable[[MovePlan], None] = lambda plan: None,
-    tell: Callable[[str, Checkpoint], None] = lambda what, checkpoint: None,
+    announce: Callable[[MovePlan], None] = lambda _plan: None,
+    tell: Callable[[str, Checkpoint], None] = lambda _what, _checkpoint: None,
     by: str = "",
 ) -> Moved:
     """Copy a run's checkpoints to another place, the newest that can be resumed from first, then what the rules keep.
@@ -79,16 +82,16 @@ def move(
     the same checkpoint), RemoteFailed (the box can't be reached; what is proved there stays).
     """
     run = discover.run_directory(path)
-    made = _plan(run, place, rules, now, trust)
+    move_plan = _plan(run, place, rules, now, trust)
     if delete_source and place.lasts:
         raise UsageError(
             f"{place.lasts}, so it is gone after a restart: nothing was done; without --delete-source it works"
         )
-    announce(made)
+    announce(move_plan)
     if dry_run:
-        return Moved(made)
-    moved = _copied(made, place, tell) if made.copies else Moved(made, True)
-    moved = moved._replace(missing_bytes=max(moved.missing_bytes, made.missing_bytes))
+        return Moved(move_plan)
+    moved = _copied(move_plan, place, tell) if move_plan.copies else Moved(move_plan, True)
+    moved = moved._replace(missing_bytes=max(moved.missing_bytes, move_plan.missing_bytes))
     moved = _with_resume(moved, place)
     return _deleted(moved, place, lock_timeout, by) if delete_source else moved
 
@@ -100,9 +103,9 @@ def _plan(run: str, place: Place, rules: Rules, now: float | None, trust: Sequen
     _require_run(run)
     items = tuple(_items(run, rules, now, trust))
     wanted = [item for item in items if item.step == "copy"]
-    there = place.there(item.checkpoint.name for item in wanted)
+    at_dest = place.there(item.checkpoint.name for item in wanted)
     available = place.available_bytes()
-    items = tuple(_admitted(items, there, place, available))
+    items = tuple(_admitted(items, at_dest, place, available))
     copies = [item for item in items if item.step != "skip"]
     if not copies and not discover.scan(run).leftovers and place.newest() is None:
         raise NoIntactCheckpoint(f"no intact checkpoint in {run} to copy{_why_none(items)}")
@@ -113,8 +116,8 @@ def _plan(run: str, place: Place, rules: Rules, now: float | None, trust: Sequen
 
 def _require_run(run: str) -> None:
     """Raise NoSuchRun for a checkpoint, and for a directory above runs."""
-    found = discover.scan(run)
-    if found.checkpoints or found.leftovers:
+    scanned = discover.scan(run)
+    if scanned.checkpoints or scanned.leftovers:
         return
     below = discover.find_runs(run, deepest=2)
     if below or discover.is_checkpoint_name(run):
@@ -125,10 +128,10 @@ def _require_run(run: str) -> None:
 
 def _items(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Iterator[MoveItem]:
     """What is copied, in that order, and then what is not, with the reason."""
-    if not (found := discover.scan(run)).checkpoints:
+    if not (scanned := discover.scan(run)).checkpoints:
         return
     rules = rules._replace(free_target=None, keep_last=_widest(rules))
-    decisions = {d.checkpoint.name: d for d in plan(found.path, rules, now=now, trust=trust).decisions}
+    decisions = {d.checkpoint.name: d for d in plan(scanned.path, rules, now=now, trust=trust).decisions}
     intact = [Judged(d.checkpoint, d.verdict) for d in decisions.values() if d.verdict.intact]
     newest = _newest(run, now, trust)
     order = [decisions[j.checkpoint.name] for j in reversed(in_line(intact))]
@@ -161,15 +164,16 @@ def _admitted(items: Iterable[MoveItem], there: Mapping[str, str], place: Place,
     """Newest first, as many as fit; where the first does not, none."""
     refused = False
     for number, item in enumerate(items):
-        if item.step == "copy" and item.checkpoint.name in there:
-            item = item._replace(step="compare")
-        elif item.step == "copy":
+        if item.step != "copy":
+            yield item
+        elif item.checkpoint.name in there:
+            yield item._replace(step="compare")
+        else:
             need = place.need_bytes(item.checkpoint)
             fits = need <= available and not refused
             refused = refused or (number == 0 and not fits)
             available -= need if fits else 0
-            item = item._replace(step="copy" if fits else "wait", need_bytes=need)
-        yield item
+            yield item._replace(step="copy" if fits else "wait", need_bytes=need)
 
 
 def _why_none(items: Sequence[MoveItem]) -> str:
@@ -198,19 +202,19 @@ def _belongs(entry: os.DirEntry[str]) -> bool:
 # --- copying ----------------------------------------------------------------------------------------------------------
 
 
-def _copied(made: MovePlan, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
+def _copied(move_plan: MovePlan, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
     """Copy what is planned; where none of that can be resumed from, what the rules release, until one can."""
     place.prepare()
-    moved = Moved(made, True)
-    for item in made.copies:
+    moved = Moved(move_plan, True)
+    for item in move_plan.copies:
         moved = _one(moved, item, place, tell)
-    spare = [i for i in made.items if i.step == "skip" and i.verdict.intact and i.verdict.resumable]
+    spare = [i for i in move_plan.items if i.step == "skip" and i.verdict.intact and i.verdict.resumable]
     for item in spare:
-        if _resumable(moved) or moved.missing_bytes or made.waiting:
+        if _resumable(moved) or moved.missing_bytes or move_plan.waiting:
             break
         taken = place.there((item.checkpoint.name,))
         moved = _one(moved, item._replace(step="compare" if taken else "copy"), place, tell)
-    failed = place.bring(made.belongings)
+    failed = place.bring(move_plan.belongings)
     return moved._replace(failures=(*moved.failures, *failed))
 
 
@@ -255,15 +259,14 @@ def _deleted(moved: Moved, place: Place, lock_timeout: float, by: str) -> Moved:
     try:
         with lock.hold(run, lock_timeout) as run_fd:
             _require_idle(run)
-            found = discover.scan(run)
-            stays = dict(_stays(moved, found, place))
-            made = PrunePlan(run, tuple(_decisions(moved, found, stays)), found.leftovers)
-            outcome = (
-                execute(run_fd, made, patient=True, settle=True) if made.decisions or made.leftovers else Outcome()
-            )
+            scanned = discover.scan(run)
+            stays = dict(_stays(moved, scanned, place))
+            prune_plan = PrunePlan(run, tuple(_decisions(moved, scanned, stays)), scanned.leftovers)
+            idle = not prune_plan.decisions and not prune_plan.leftovers
+            outcome = Outcome() if idle else execute(run_fd, prune_plan, patient=True, settle=True)
     except LockHeld as held:
         return moved._replace(blocked=str(held))
-    fault = record_deletions(made, outcome, by) if outcome.deleted or made.leftovers else ""
+    fault = record_deletions(prune_plan, outcome, by) if outcome.deleted or prune_plan.leftovers else ""
     outcome = outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
     return moved._replace(deleted=outcome, stays=tuple(stays.items()))
 
@@ -278,10 +281,10 @@ def _require_idle(run: str) -> None:
         raise LockHeld(f"{run}: {writer.who} works there: nothing is deleted; run it again when it has ended")
 
 
-def _stays(moved: Moved, found: Run, place: Place) -> Iterator[tuple[str, Reason]]:
+def _stays(moved: Moved, scanned: Run, place: Place) -> Iterator[tuple[str, Reason]]:
     """(name, why) of each that is proved and stays at the source all the same."""
-    pinned, named, held = pins.read(found.path), trackers.named(found), in_use(found.path)
-    now = {checkpoint.name: checkpoint for checkpoint in found.checkpoints}
+    pinned, tracked, held = pins.read(scanned.path), trackers.named(scanned), in_use(scanned.path)
+    now = {checkpoint.name: checkpoint for checkpoint in scanned.checkpoints}
     newest = next((item.checkpoint.name for item in _resumable(moved)), "")
     for item in moved.plan.items:
         name = item.checkpoint.name
@@ -289,8 +292,8 @@ def _stays(moved: Moved, found: Run, place: Place) -> Iterator[tuple[str, Reason
             continue
         if name in pinned:
             yield name, Reason("pinned", "it is pinned", command("unpin", f"{moved.plan.run}/{name}"))
-        elif name in held or name in named:
-            yield name, held.get(name) or named[name]
+        elif name in held or name in tracked:
+            yield name, held.get(name) or tracked[name]
         elif _identity(now[name]) != _identity(item.checkpoint):
             yield name, Reason("changed", "it was changed since it was copied")
         elif not place.still(item.checkpoint):
@@ -307,9 +310,9 @@ def _identity(checkpoint: Checkpoint) -> tuple[object, ...]:
     )
 
 
-def _decisions(moved: Moved, found: Run, stays: Mapping[str, Reason]) -> Iterator[Decision]:
+def _decisions(moved: Moved, scanned: Run, stays: Mapping[str, Reason]) -> Iterator[Decision]:
     """Oldest first: broken off here, the newest is still at both places."""
-    going = {checkpoint.name for checkpoint in found.checkpoints} & set(moved.proved) - set(stays)
+    going = {checkpoint.name for checkpoint in scanned.checkpoints} & set(moved.proved) - set(stays)
     why = (Reason("moved", f"its copy at {moved.plan.dest} is proved"),)
     for item in reversed(moved.plan.items):
         if item.checkpoint.name in going:

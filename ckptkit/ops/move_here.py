@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ckptkit import calling, delete, layouts
 from ckptkit.errors import CkptkitError, UsageError
@@ -21,6 +21,9 @@ from ckptkit.runs import discover, pins
 from ckptkit.store import local
 from ckptkit.system import lock, volumes
 from ckptkit.verify.verdict import WHOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
 MEMORY = ("tmpfs", "ramfs")
@@ -43,14 +46,14 @@ class Here:
     host, proof = "", PROOF
 
     def __init__(
-        self, dest: str, run: str, trust: Sequence[str], told: Callable[[int], None], lock_timeout: float = 0.0
+        self, dest: str, run: str, trust: Sequence[str], progress: Callable[[int], None], lock_timeout: float = 0.0
     ) -> None:
         """lock_timeout: seconds to wait for another move or sweep at work there.
 
         Raises UsageError if a copy of the run can't be meant to lie there; nothing was changed."""
         discover.refuse_empty(dest)
         self.dest = self.folder = os.path.realpath(dest)
-        self._run, self._trust, self._told, self._lock_timeout = run, tuple(trust), told, lock_timeout
+        self._run, self._trust, self._progress, self._lock_timeout = run, tuple(trust), progress, lock_timeout
         self._device: int | None = None
         try:
             discover.refuse_system_directory(self.folder)
@@ -141,8 +144,8 @@ class Here:
                 return False
             copies = (os.lstat(os.path.join(self._root(checkpoint), file.name)) for file in _own(checkpoint))
             return all(
-                (found.st_size, found.st_mtime) == (file.apparent_bytes, file.modified_at)
-                for file, found in zip(_own(checkpoint), copies, strict=True)
+                (status.st_size, status.st_mtime) == (file.apparent_bytes, file.modified_at)
+                for file, status in zip(_own(checkpoint), copies, strict=True)
             )
         return False
 
@@ -172,7 +175,7 @@ class Here:
         except CkptkitError:
             return None
 
-    def newer(self, than: Checkpoint) -> str:
+    def newer(self, than: Checkpoint) -> str:  # noqa: ARG002 - as of `There`
         """Nothing: `newest` has looked at all that is there."""
         return ""
 
@@ -231,9 +234,9 @@ class Here:
 
     def _copy(self, checkpoint: Checkpoint, stage: str) -> dict[str, str]:
         if not checkpoint.single:
-            digests = local.tree(checkpoint.path, stage, self._told)
+            digests = local.tree(checkpoint.path, stage, self._progress)
         else:
-            digests = {checkpoint.name: local.file(checkpoint.path, f"{stage}/{checkpoint.name}", self._told)}
+            digests = {checkpoint.name: local.file(checkpoint.path, f"{stage}/{checkpoint.name}", self._progress)}
         local.durable(stage)
         return digests
 
@@ -253,17 +256,17 @@ class Here:
 
     def _difference(self, checkpoint: Checkpoint, copy: str, digests: Mapping[str, str]) -> str:
         """Why the copy does not count, "" if it is proved. digests: of what was read here. Raises OSError."""
-        found = _as_found(checkpoint, copy)
-        sizes = {file.name: file.apparent_bytes for file in found.files}
+        copied = _as_found(checkpoint, copy)
+        sizes = {file.name: file.apparent_bytes for file in copied.files}
         for file in _own(checkpoint):
             if sizes.get(file.name) != file.apparent_bytes:
                 return f"{copy} lacks {file.name}, or it is of another size there"
         reading = WHOLE._replace(digests=("sha256",), pickles=True, trust=self._trust)
-        (judged,) = judge(Run(self.folder, (found,)), level="full", quiet=0, reading=reading) or (None,)
+        (judged,) = judge(Run(self.folder, (copied,)), level="full", quiet=0, reading=reading) or (None,)
         read = {name: digest.digests["sha256"] for name, digest in (judged.verdict.digests if judged else ())}
         for file in _own(checkpoint):
             here = digests.get(file.name) or local.digest(os.path.join(checkpoint.folder, file.name))
-            there = read.get(file.name) or local.digest(os.path.join(found.folder, file.name))
+            there = read.get(file.name) or local.digest(os.path.join(copied.folder, file.name))
             if here != there:
                 return f"{file.name} differs at {copy}"
         if judged is None or not judged.verdict.intact or judged.verdict.files_unread:
@@ -287,7 +290,7 @@ class Here:
             if os.lstat(copy).st_mtime_ns >= os.lstat(source).st_mtime_ns:
                 return
         draft = os.path.join(os.path.dirname(copy), MOVING + os.path.basename(copy))
-        local.file(source, draft, self._told)
+        local.file(source, draft, self._progress)
         os.replace(draft, copy)
 
 

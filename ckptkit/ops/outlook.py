@@ -20,22 +20,22 @@ DAY = 86400.0
 FEWEST = 3  # samples: fewer show no growth
 
 
-def foreseen(seen: Sequence[Sample], rules: Rules | None = None, last_step: int = 0) -> Outlook | None:
+def foreseen(samples: Sequence[Sample], rules: Rules | None = None, last_step: int = 0) -> Outlook | None:
     """Given samples of one run, oldest first, return when its volume is full if all goes on; None if too few.
 
     rules: that hold for the run, by default those of its ckptkit.toml and the environment. last_step: 0 if not known.
     """
-    if len(seen) < FEWEST or not seen[-1].run:
+    if len(samples) < FEWEST or not samples[-1].run:
         return None
-    rules = rules or _rules(seen[-1].run)
+    rules = rules or _rules(samples[-1].run)
     keep = rules.keep_last.high if rules and rules.keep_last else None
-    found = volume_full.outlook(seen, seen[-1].at, keep=keep, max_steps=last_step)
-    return found if last_step or found.full_at else found._replace(peak_step=None)  # as far as anybody looked
+    outlook = volume_full.outlook(samples, samples[-1].at, keep=keep, max_steps=last_step)
+    return outlook if last_step or outlook.full_at else outlook._replace(peak_step=None)  # as far as anybody looked
 
 
-def last_step(made: PrunePlan) -> int:
+def last_step(plan: PrunePlan) -> int:
     """Given a run's plan, return the step at which its newest intact checkpoint says that training ends; 0 if none."""
-    states = [decision.verdict.trainer_state for decision in made.intact]
+    states = [decision.verdict.trainer_state for decision in plan.intact]
     return states[-1].max_steps if states and states[-1] else 0
 
 
@@ -50,12 +50,12 @@ def trails(volumes: Iterable[Volume], plans: Iterable[tuple[PrunePlan, Rules]], 
 def _trails(mounted: Iterable[Volume], plans: Iterable[tuple[PrunePlan, Rules]], now: float) -> Iterator[Trail]:
     for volume in mounted:
         yield Trail(_past(volume.mount, "", now, record.of_volume(volume, now)))
-    for made, rules in plans:
+    for plan, rules in plans:
         with suppress(OSError):  # it vanished meanwhile
-            volume = volumes.volume(made.run)
-            if made.decisions:
-                seen = _past(volume.mount, made.run, now, record.of_run(made, volume, now))
-                yield Trail(seen, foreseen(seen, rules, last_step(made)))
+            volume = volumes.volume(plan.run)
+            if plan.decisions:
+                samples = _past(volume.mount, plan.run, now, record.of_run(plan, volume, now))
+                yield Trail(samples, foreseen(samples, rules, last_step(plan)))
 
 
 def _past(mount: str, run: str, now: float, here: Sample) -> tuple[Sample, ...]:

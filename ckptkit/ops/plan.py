@@ -13,7 +13,6 @@ from ckptkit.forecast.checkpoint_size import WORD
 from ckptkit.forecast.lora import Lora
 from ckptkit.forecast.models import DTYPES, ITEM_BYTES, Shape, kind_of, parameters
 from ckptkit.formats import bounded, safetensors
-from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.model.training_plan import TrainingPlan
 from ckptkit.ops.read import judge, scan
 from ckptkit.policy import rules
@@ -23,6 +22,8 @@ from ckptkit.system import small_files, volumes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ckptkit.model.checkpoint import Checkpoint
 
 CONFIG, INDEX, PIPELINE = "config.json", "model.safetensors.index.json", "model_index.json"
 
@@ -47,9 +48,9 @@ class Described(NamedTuple):
 def count(text: str) -> int:
     """Given a number of parameters as people say it (8B, 350M, 1.5B), return it. Raises UsageError."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([MBT])", text, re.ASCII)
-    if not match or not FEWEST <= (found := int(float(match[1]) * POWERS[match[2]])) <= MOST:
+    if not match or not FEWEST <= (number := int(float(match[1]) * POWERS[match[2]])) <= MOST:
         raise UsageError(f"--params {text!r}: must be a number of parameters such as 8B, 350M, 1.5B")
-    return found
+    return number
 
 
 def by_count(text: str, dtype: str | None) -> Described:
@@ -73,8 +74,8 @@ def by_path(path: str, dtype: str | None) -> Described:
         return _described(models.shapes(config, dtype or _dtype(config)), os.path.join(folder, CONFIG), folder)
     names = _files(folder, file)
     absent = file in ("", INDEX) and not any(os.path.exists(os.path.join(folder, name)) for name in names)
-    if absent and (found := _by_index(os.path.join(folder, INDEX), config or {}, dtype)):
-        return found
+    if absent and (described := _by_index(os.path.join(folder, INDEX), config or {}, dtype)):
+        return described
     shapes = [s for name in names for s in _header(os.path.join(folder, name), dtype)]
     if not shapes:
         raise UsageError(f"--model {path!r} has neither a config.json of a known family nor .safetensors files")
@@ -91,8 +92,8 @@ def _refuse_pipeline(path: str, folder: str, file: str) -> None:
     if index is None or (not file and os.path.exists(os.path.join(folder, CONFIG))):
         return
     parts = ", ".join(sorted(name for name, what in index.items() if isinstance(what, list) and what[:1] != [None]))
-    told = f"is a diffusers pipeline ({PIPELINE}) of {parts or 'nothing'}"
-    raise UsageError(f"--model {path!r} {told}; give the directory of the one that is trained, or --params")
+    why = f"is a diffusers pipeline ({PIPELINE}) of {parts or 'nothing'}"
+    raise UsageError(f"--model {path!r} {why}; give the directory of the one that is trained, or --params")
 
 
 def _by_index(path: str, config: Mapping[str, Any], dtype: str | None) -> Described | None:
@@ -101,10 +102,10 @@ def _by_index(path: str, config: Mapping[str, Any], dtype: str | None) -> Descri
     known = metadata if isinstance(metadata, dict) and "quantization_config" not in config else {}
     stored = _dtype(config, "bf16")
     for name, each in (("total_parameters", 1), ("total_size", ITEM_BYTES[stored])):
-        told = known.get(name)
-        if isinstance(told, (int, float)) and FEWEST * each <= told <= MOST * each:
-            shapes = models.guessed_shapes(int(told / each), dtype or stored)
-            basis = f"a Llama-like model of {parameters(shapes):,} parameters, as {path} says {int(told / each):,}"
+        size = known.get(name)
+        if isinstance(size, (int, float)) and FEWEST * each <= size <= MOST * each:
+            shapes = models.guessed_shapes(int(size / each), dtype or stored)
+            basis = f"a Llama-like model of {parameters(shapes):,} parameters, as {path} says {int(size / each):,}"
             return Described(shapes, basis, True, _words(shapes) * WORD)
     return None
 
@@ -140,8 +141,8 @@ def _header(path: str, dtype: str | None) -> list[Shape]:
         with small_files.opened(path, follow=True) as file:
             faults, _, header = safetensors.read(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
-        told = "give the directory with config.json, or --params"
-        raise UsageError(f"{path}: {error.strerror}; {told}") from None
+        fix = "give the directory with config.json, or --params"
+        raise UsageError(f"{path}: {error.strerror}; {fix}") from None
     if header is None:
         raise UsageError(f"{path}: {faults[0][1]}")
     for tensor in header.tensors:
@@ -214,15 +215,17 @@ def typed_size(flag: str, text: str | None) -> int | None:
 
 def predicted(model: str | None, params: str | None, dtype: str | None, how: How, steps: Steps) -> CheckpointBytes:
     """Given a model's path or its number of parameters, return its last and largest checkpoint. Raises UsageError."""
-    found: Described = by_path(model, dtype) if model else by_count(str(params), dtype)
+    described: Described = by_path(model, dtype) if model else by_count(str(params), dtype)
     lines = steps.max_steps // steps.logging_steps
-    saved = checkpoint_size.save(
-        checkpoint_size.TrainingSetup(found.shapes, how.lora, how.optimizer, lines, found.tokenizer_bytes, 1, how.gpus)
+    setup = checkpoint_size.TrainingSetup(
+        described.shapes, how.lora, how.optimizer, lines, described.tokenizer_bytes, 1, how.gpus
     )
+    saved = checkpoint_size.save(setup)
     weights, state = (
         sum(checkpoint_size.rounded(size) for _, size in part) for part in (saved.weights, saved.optimizer)
     )
-    return CheckpointBytes(found.basis, found.approximate, weights, state, saved.allocated_bytes - weights - state)
+    rest = saved.allocated_bytes - weights - state
+    return CheckpointBytes(described.basis, described.approximate, weights, state, rest)
 
 
 def measured(run: str) -> CheckpointBytes:
@@ -241,10 +244,10 @@ def volume_at(path: str, size: int | None, other: int | None, run: str | None = 
     """Given where it will run, return the volume; size and other stand for what is there. Of `run` nothing counts."""
     if size is not None:
         return budget.VolumeSize(size, other or 0)
-    found = volumes.volume(path)
+    volume = volumes.volume(path)
     own = sum(c.allocated_bytes for c in discover.scan(run).checkpoints) if run else 0
-    used = found.total_bytes - found.free_bytes - own
-    return budget.VolumeSize(found.total_bytes - found.reserved_bytes, used if other is None else other)
+    used = volume.total_bytes - volume.free_bytes - own
+    return budget.VolumeSize(volume.total_bytes - volume.reserved_bytes, used if other is None else other)
 
 
 def size_up(parts: CheckpointBytes, volume: budget.VolumeSize, steps: Steps) -> TrainingPlan:
@@ -262,8 +265,8 @@ def size_up(parts: CheckpointBytes, volume: budget.VolumeSize, steps: Steps) -> 
 
 def _named(checkpoint: Checkpoint, stems: tuple[str, ...]) -> int:
     """Bytes of the files whose name begins so: model-00001-of-00002.safetensors is of the stem `model`."""
-    named = (f for f in checkpoint.files if re.split(r"[-.]", os.path.basename(f.name))[0] in stems)
-    return sum(file.allocated_bytes for file in named)
+    matching = (f for f in checkpoint.files if re.split(r"[-.]", os.path.basename(f.name))[0] in stems)
+    return sum(file.allocated_bytes for file in matching)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -6,18 +6,14 @@ import errno
 import glob
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckptkit.advise import preflight as checks
-from ckptkit.advise.preflight import Facts, Place, Session
+from ckptkit.advise.preflight import Facts, Place, Session, checks
 from ckptkit.advise.preflight_disk import PROBE_BYTES
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, NotInstalled, UsageError
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
-from ckptkit.model.advice import Check, ScriptReport
-from ckptkit.model.decision import Decision, PrunePlan
 from ckptkit.model.disk import Worker
 from ckptkit.model.preflight import SessionKind
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
@@ -32,7 +28,13 @@ from ckptkit.system import small_files, volumes
 from ckptkit.system.processes import ancestors, command_of
 from ckptkit.system.trainings import session_of
 
-SHM = "/dev/shm"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ckptkit.model.advice import Check, ScriptReport
+    from ckptkit.model.decision import Decision, PrunePlan
+
+SHM = "/dev/shm"  # noqa: S108 - looked at
 
 TMUX = "tmux new -A -s train"
 
@@ -82,15 +84,15 @@ def places(run: str) -> tuple[Place, ...]:
     home = os.path.expanduser("~")
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     hub = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
-    named = {"HOME": home, "TMPDIR": os.environ.get("TMPDIR") or "/tmp", "HF_HOME": hub}
+    paths = {"HOME": home, "TMPDIR": os.environ.get("TMPDIR") or "/tmp", "HF_HOME": hub}  # noqa: S108 - looked at
     for name in ("HF_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE"):
         path = os.environ.get(name)
         if path and not os.path.realpath(path).startswith(os.path.realpath(hub) + "/"):
-            named[name] = path
+            paths[name] = path
     if os.path.isdir(SHM):
-        named["/dev/shm"] = SHM
+        paths[SHM] = SHM
     mount = volumes.volume(run).mount
-    return tuple(_place(name, path, mount) for name, path in named.items())
+    return tuple(_place(name, path, mount) for name, path in paths.items())
 
 
 def _place(name: str, path: str, mount: str) -> Place:
@@ -152,7 +154,7 @@ def preflight(
         path, rules, now, probe=probe, settings=settings, origin=origin, skip_unknown=skip_unknown, trust=trust,
         allow_nonfinite=allow_nonfinite, scripts=scripts, config=config,
     )  # fmt: skip
-    return checks.checks(afterwards(measured))
+    return checks(afterwards(measured))
 
 
 def facts(
@@ -164,7 +166,7 @@ def facts(
     settings: Mapping[str, Any] | None = None,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
-    **given: Any,
+    **others: Any,
 ) -> Facts:
     """Given the same as `preflight`, return what it judges. `_replace(plan=..., volume=...)` makes it a planned state.
 
@@ -173,19 +175,19 @@ def facts(
     run = _run(path)
     place = volumes.nearest_directory(run)
     newest, skipped, why_none = _newest(run, trust, allow_nonfinite)
-    made = _plan(run, rules, now, trust)
+    prune_plan = _plan(run, rules, now, trust)
     own = settings is not None
     settings = _settings(newest) if settings is None else settings
     return Facts(
-        run=run, now=moment(now), volume=volumes.volume(place), plan=made,
+        run=run, now=moment(now), volume=volumes.volume(place), plan=prune_plan,
         newest=newest, skipped=skipped, why_none=why_none,
-        unknown=tuple(text.unjudged(d.checkpoint, d.verdict, moment(now)) for d in newer_unknown(made)),
+        unknown=tuple(text.unjudged(d.checkpoint, d.verdict, moment(now)) for d in newer_unknown(prune_plan)),
         keep_last=rules.keep_last.high if rules.keep_last else 2,
         probe=_probe(place) if probe else None,
-        dangling=trackers.dangling(discover.scan(run)) if made else {},
+        dangling=trackers.dangling(discover.scan(run)) if prune_plan else {},
         meant=_meant(path, run), settings=settings,
         misspelt=training_names.misspelt(settings or {}) if own else {},
-        **(given if own else given | {"origin": "of the last training"}),
+        **(others if own else others | {"origin": "of the last training"}),
         **_around(run, place, settings),
     )  # fmt: skip
 
@@ -239,8 +241,8 @@ def _perhaps(run: str) -> Worker | None:
         return None
     first = f"{command_of(str(pids[0]))} (pid {pids[0]})"
     who = f"{first} and {len(pids) - 1} more" if len(pids) > 1 else first
-    told = f"{who} may train here: torch is loaded, and nothing shows where it writes"
-    return Worker(told, look_at(pids[:10]))
+    message = f"{who} may train here: torch is loaded, and nothing shows where it writes"
+    return Worker(message, look_at(pids[:10]))
 
 
 def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
@@ -258,12 +260,12 @@ def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
     return settings, os.path.basename(file)
 
 
-def newer_unknown(made: PrunePlan | None) -> tuple[Decision, ...]:
+def newer_unknown(prune_plan: PrunePlan | None) -> tuple[Decision, ...]:
     """Given a run's plan, return the unknown ones of a higher step than any intact one of their kind, newest first.
 
     Where nothing is intact, that is each of them. None (there is no run) has none.
     """
-    decisions = made.decisions if made else ()
+    decisions = prune_plan.decisions if prune_plan else ()
     intact: dict[tuple[str, str], int] = {}
     for decision in decisions:
         if decision.verdict.intact:
@@ -286,13 +288,13 @@ def _plan(run: str, rules: Rules, now: float | None, trust: Sequence[str]) -> Pr
 def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str | None, tuple[str, ...], str]:
     """What a resume takes, which intact ones it skips and why, and why it takes none."""
     try:
-        found = latest(run, trust=trust, allow_nonfinite=allow_nonfinite)
+        newest = latest(run, trust=trust, allow_nonfinite=allow_nonfinite)
     except NoSuchRun:
         return None, (), ""
     except NoIntactCheckpoint as error:
         return None, (), error.why
-    skipped = (f"{p.checkpoint.name} ({p.reason.message})" for p in found.passed_over if p.verdict.intact)
-    return found.path, tuple(skipped), ""
+    skipped = (f"{p.checkpoint.name} ({p.reason.message})" for p in newest.passed_over if p.verdict.intact)
+    return newest.path, tuple(skipped), ""
 
 
 def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
@@ -300,9 +302,9 @@ def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
         return None
     with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged
         with small_files.opened(os.path.join(checkpoint, "training_args.bin")) as file:
-            found = training_args.settings(file, os.fstat(file.fileno()).st_size)
-        budget.saving(found)
-        return found or None
+            settings = training_args.settings(file, os.fstat(file.fileno()).st_size)
+        budget.saving(settings)
+        return settings or None
     return None
 
 

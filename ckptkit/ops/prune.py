@@ -31,13 +31,13 @@ class Pruned(NamedTuple):
     stopped: str = ""
 
     def __repr__(self) -> str:
-        made, done = self.plan, self.outcome
+        plan, done = self.plan, self.outcome
         if done is None:
-            would = f"would delete {count(len(made.deletions), 'checkpoint')}, {human(made.expected_freed_bytes)}"
-            return printable(f"<Pruned {made.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
+            would = f"would delete {count(len(plan.deletions), 'checkpoint')}, {human(plan.expected_freed_bytes)}"
+            return printable(f"<Pruned {plan.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
         gone = f"deleted {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
         failed = f", {len(done.failures)} could not be deleted" if done.failures else ""
-        return printable(f"<Pruned {made.run}: {gone}{failed}{', the rest needs yes=True' if self.stopped else ''}>")
+        return printable(f"<Pruned {plan.run}: {gone}{failed}{', the rest needs yes=True' if self.stopped else ''}>")
 
 
 def prune(
@@ -54,7 +54,7 @@ def prune(
     lock_timeout: float = 0.0,
     patient: bool = True,
     settle: bool = True,
-    announce: Callable[[PrunePlan], None] = lambda plan: None,
+    announce: Callable[[PrunePlan], None] = lambda _plan: None,
     by: str = "",
     earlier: Collection[str] = (),
     need_bytes: int = 0,
@@ -74,22 +74,22 @@ def prune(
         plan, run, now=now, quiet=quiet, protected=protected, trust=trust, earlier=earlier, need_bytes=need_bytes
     )
     if dry_run:
-        made = look(rules)
-        announce(made)
-        require_intact(made, "deleted")
-        return Pruned(made, None, "" if yes else _foretold(made, rules))
+        prune_plan = look(rules)
+        announce(prune_plan)
+        require_intact(prune_plan, "deleted")
+        return Pruned(prune_plan, None, "" if yes else _foretold(prune_plan, rules))
     shown = None
     if ask and not yes:
         rules, shown = _asked(look(rules), rules, announce, ask)
     with lock.hold(run, lock_timeout) as run_fd:
-        made = look(rules)
-        made, stopped = (made, "") if yes else let_through(made, rules)
-        if made != shown:
-            announce(made)
-        require_intact(made, "deleted")
-        outcome = _executed(run_fd, made, patient, settle)
-        outcome = _remembered(made, outcome, rules, stopped)
-    return Pruned(made, _recorded(made, outcome, by), stopped)
+        prune_plan = look(rules)
+        prune_plan, stopped = (prune_plan, "") if yes else let_through(prune_plan, rules)
+        if prune_plan != shown:
+            announce(prune_plan)
+        require_intact(prune_plan, "deleted")
+        outcome = _executed(run_fd, prune_plan, patient, settle)
+        outcome = _remembered(prune_plan, outcome, rules, stopped)
+    return Pruned(prune_plan, _recorded(prune_plan, outcome, by), stopped)
 
 
 def rest(pruned: Pruned, rules: Rules) -> tuple[tuple[str, ...], str]:
@@ -136,9 +136,9 @@ def discard(path: str, *, own: bool = False, instead: str = "", lock_timeout: fl
         before = volume_status(run_fd)
         failures = remove(run_fd, run, target.checkpoint)
         decision = Decision(*target, "delete", (Reason("given-up", "given up by its writer"),))
-        made = PrunePlan(run, (decision,))
-        outcome = account(run_fd, before, [] if failures else [decision], failures, made, settle=False)
-    return _recorded(made, outcome, by)
+        prune_plan = PrunePlan(run, (decision,))
+        outcome = account(run_fd, before, [] if failures else [decision], failures, prune_plan, settle=False)
+    return _recorded(prune_plan, outcome, by)
 
 
 def _require_given_up(run: str, target: Judged, judged: Sequence[Judged], own: bool, instead: str) -> None:
@@ -168,51 +168,51 @@ def _stands_in(run: str, verdict: Verdict, instead: str) -> bool:
     return any(v.intact and v.resumable >= verdict.resumable and v.refused <= verdict.refused for v in others)
 
 
-def _recorded(made: PrunePlan, outcome: Outcome, by: str) -> Outcome:
+def _recorded(prune_plan: PrunePlan, outcome: Outcome, by: str) -> Outcome:
     """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
-    if not outcome.deleted and not made.leftovers:
+    if not outcome.deleted and not prune_plan.leftovers:
         return outcome
     from ckptkit.ops.record import record_deletions  # SQLite takes longer to load than an idle sweep takes in all
 
-    fault = record_deletions(made, outcome, by)
+    fault = record_deletions(prune_plan, outcome, by)
     return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome
 
 
 def _asked(
-    made: PrunePlan, rules: Rules, announce: Callable[[PrunePlan], None], ask: Callable[[PrunePlan, int], bool]
+    prune_plan: PrunePlan, rules: Rules, announce: Callable[[PrunePlan], None], ask: Callable[[PrunePlan, int], bool]
 ) -> tuple[Rules, PrunePlan | None]:
     """The rules, with as many deletions as a person agreed to, and the plan that was shown for that."""
-    if rules.max_delete is not None or not _needs_a_yes(made, rules):
+    if rules.max_delete is not None or not _needs_a_yes(prune_plan, rules):
         return rules, None
-    announce(made)
-    agreed = len(mass_delete.intact_deletions(made))
-    without = len(mass_delete.intact_deletions(let_through(made, rules)[0]))
-    return (rules._replace(max_delete=agreed) if ask(made, without) else rules), made
+    announce(prune_plan)
+    agreed = len(mass_delete.intact_deletions(prune_plan))
+    without = len(mass_delete.intact_deletions(let_through(prune_plan, rules)[0]))
+    return (rules._replace(max_delete=agreed) if ask(prune_plan, without) else rules), prune_plan
 
 
-def _foretold(made: PrunePlan, rules: Rules) -> str:
+def _foretold(prune_plan: PrunePlan, rules: Rules) -> str:
     """What the execution of a plan will ask; "" if nothing."""
-    limited, stopped = let_through(made, rules)
-    return mass_delete.foretold(made, limited, rules) if stopped else ""
+    limited, stopped = let_through(prune_plan, rules)
+    return mass_delete.foretold(prune_plan, limited, rules) if stopped else ""
 
 
-def let_through(made: PrunePlan, rules: Rules) -> tuple[PrunePlan, str]:
+def let_through(prune_plan: PrunePlan, rules: Rules) -> tuple[PrunePlan, str]:
     """Given a plan, return what of it is done without a yes, and the sentence about the rest, "" if there is none."""
-    if not _needs_a_yes(made, rules):
-        return made, ""
-    limited = mass_delete.unasked(made, rules, 0)
-    if not history.recall_room(made.run, _policy(rules)):  # once per policy
-        limited = mass_delete.unasked(made, rules, _missing_bytes(limited))
+    if not _needs_a_yes(prune_plan, rules):
+        return prune_plan, ""
+    limited = mass_delete.unasked(prune_plan, rules, 0)
+    if not history.recall_room(prune_plan.run, _policy(rules)):  # once per policy
+        limited = mass_delete.unasked(prune_plan, rules, _missing_bytes(limited))
     return limited, mass_delete.sentence(limited, rules)
 
 
-def _needs_a_yes(made: PrunePlan, rules: Rules) -> bool:
-    previous = history.recall_policy(made.run)
+def _needs_a_yes(prune_plan: PrunePlan, rules: Rules) -> bool:
+    previous = history.recall_policy(prune_plan.run)
     agreed = None if previous is None else mass_delete.from_json(previous)
-    if not mass_delete.needs_a_yes(made, rules, agreed, history.recall_room(made.run, _policy(rules))):
+    if not mass_delete.needs_a_yes(prune_plan, rules, agreed, history.recall_room(prune_plan.run, _policy(rules))):
         return False
     # What `cron --install` was told for all runs below a directory; a limit that somebody set is no policy.
-    above = history.recall_roots_of(made.run) if rules.max_delete is None else []
+    above = history.recall_roots_of(prune_plan.run) if rules.max_delete is None else []
     return not mass_delete.is_agreed(rules, above)
 
 
@@ -231,22 +231,22 @@ def _policy(rules: Rules) -> Rules:
     return rules._replace(max_delete=None)
 
 
-def _remembered(made: PrunePlan, outcome: Outcome, rules: Rules, stopped: str) -> Outcome:
+def _remembered(prune_plan: PrunePlan, outcome: Outcome, rules: Rules, stopped: str) -> Outcome:
     """Keep what was agreed to, or what went without; after the deletion, when there is room for that."""
     if not stopped:
-        history.remember_policy(made.run, _policy(rules))
+        history.remember_policy(prune_plan.run, _policy(rules))
         return outcome
-    gone = sum(d.checkpoint.path in outcome.deleted for d in mass_delete.intact_deletions(made))
+    gone = sum(d.checkpoint.path in outcome.deleted for d in mass_delete.intact_deletions(prune_plan))
     if not gone:
         return outcome
-    fault = history.remember_room(made.run, _policy(rules), gone)
+    fault = history.remember_room(prune_plan.run, _policy(rules), gone)
     note = f"that room was made could not be remembered, so the next sweep may make room again: {fault}"
     return outcome._replace(notes=(*outcome.notes, note)) if fault else outcome
 
 
-def _executed(run_fd: int, made: PrunePlan, patient: bool, settle: bool) -> Outcome:
-    if not made.deletions and not made.leftovers:
+def _executed(run_fd: int, prune_plan: PrunePlan, patient: bool, settle: bool) -> Outcome:
+    if not prune_plan.deletions and not prune_plan.leftovers:
         return Outcome()
     from ckptkit.ops.execute import execute
 
-    return execute(run_fd, made, patient, settle)
+    return execute(run_fd, prune_plan, patient, settle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from ckptkit import config, layouts
 from ckptkit.calling import command
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun
 from ckptkit.model.checkpoint import Checkpoint, Finding, Judged, Level, Run, Verdict
-from ckptkit.model.decision import Decision, PrunePlan, Writer
 from ckptkit.model.reason import Reason
 from ckptkit.policy import keep
 from ckptkit.policy.keep import DEFAULT_RULES, Rules
@@ -26,7 +24,9 @@ from ckptkit.verify.verdict import WHOLE, Reading
 from ckptkit.verify.verdict import verify as verify_checkpoint
 
 if TYPE_CHECKING:
-    from ckptkit.model.decision import Strip, StripPlan
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from ckptkit.model.decision import Decision, PrunePlan, Strip, StripPlan, Writer
 
 PINNED = Reason("pinned", "pinned")
 
@@ -90,18 +90,18 @@ def judge(
     return tuple(j for j in judged if j.verdict.intact or not discover.is_gone(j.checkpoint.path))
 
 
-def require_intact(made: PrunePlan | StripPlan, done: str) -> None:
+def require_intact(planned: PrunePlan | StripPlan, done: str) -> None:
     """Raise NoIntactCheckpoint, which says why the newest is none, if none is and not all are still being written.
 
     done: what was not, such as "deleted".
     """
-    states = {decision.verdict.state for decision in made.decisions}
+    states = {decision.verdict.state for decision in planned.decisions}
     if states and "intact" not in states and states != {"in_progress"}:
-        newest = made.decisions[-1]
+        newest = planned.decisions[-1]
         why = f"{newest.checkpoint.name}, the newest, is {newest.verdict.state}: {keep.first_finding(newest)}"
-        explain = command("verify", made.run, "--explain")
-        told = f"no intact checkpoint in {made.run} ({why}): nothing {done}; see {explain}"
-        raise NoIntactCheckpoint(told)
+        explain = command("verify", planned.run, "--explain")
+        message = f"no intact checkpoint in {planned.run} ({why}): nothing {done}; see {explain}"
+        raise NoIntactCheckpoint(message)
 
 
 def diverged(path: str) -> frozenset[str]:
@@ -149,9 +149,9 @@ def _names_before(checkpoint: Checkpoint, run: Run | None) -> frozenset[str]:
     run = run or discover.scan(os.path.dirname(checkpoint.path))
     alike = [c for c in run.checkpoints if kind_of(c) == kind_of(checkpoint)]
     names = {c.step: frozenset(file.name for file in c.files) for c in alike}
-    whole = {step: found for step, found in names.items() if layout.marker in found and not layout.mark(found)}
-    before = [found for step, found in whole.items() if step < checkpoint.step][-1:]
-    after = [found for step, found in whole.items() if step > checkpoint.step][:1]
+    whole = {step: files for step, files in names.items() if layout.marker in files and not layout.mark(files)}
+    before = [files for step, files in whole.items() if step < checkpoint.step][-1:]
+    after = [files for step, files in whole.items() if step > checkpoint.step][:1]
     # What the save after it lacks as well was given up by then: fewer ranks, another precision.
     return frozenset().union(*before) & after[0] if after else frozenset().union(*before)
 
@@ -188,14 +188,14 @@ def runs_at(path: str) -> list[Run]:
     if discover.is_checkpoint_name(path):
         return [Run(os.path.dirname(os.path.abspath(path)), (discover.checkpoint(path),))]
     directory = discover.run_directory(path)
-    found = discover.scan(directory)
-    if found.checkpoints:
-        return [found]
+    scanned = discover.scan(directory)
+    if scanned.checkpoints:
+        return [scanned]
     below = [discover.scan(run) for run in discover.find_runs(directory)]
     if not any(run.checkpoints for run in below):
         from ckptkit.runs import nearby  # loaded for the message alone
 
-        raise NoSuchRun(nearby.no_checkpoint(directory, (), found.strays))
+        raise NoSuchRun(nearby.no_checkpoint(directory, (), scanned.strays))
     return below
 
 
@@ -233,19 +233,20 @@ def plan(
         keep.plan, run.path, rules=rules, available_bytes=available, leftovers=run.leftovers, earlier=earlier,
         need_bytes=need_bytes,
     )  # fmt: skip
-    made = decide(judged, protected=held)
+    prune_plan = decide(judged, protected=held)
     half_stripped = any(f.code == "half-stripped" for j in judged for f in j.verdict.findings)
-    if not made.deletions and not half_stripped:
-        return made
+    if not prune_plan.deletions and not half_stripped:
+        return prune_plan
     # Looked for only when something is to go: it costs a walk over /proc.
     held = in_use(run.path) | held
     look = partial(judge, now=now, quiet=quiet, reading=Reading(pickles=True, trust=tuple(trust)))
-    writer = _other_writer(run.path) if any(d.verdict.damaged for d in made.deletions) else None
+    writer = _other_writer(run.path) if any(d.verdict.damaged for d in prune_plan.deletions) else None
     decide = partial(decide, protected=held, writer=writer, now=moment(now))
-    made = _relying_on_what_resumes(decide, look, judged)
+    prune_plan = _relying_on_what_resumes(decide, look, judged)
     if half_stripped:
-        made = made._replace(leftovers=(*made.leftovers, *strip_leftovers(made, held, moment(now) - quiet)))
-    return made
+        half = strip_leftovers(prune_plan, held, moment(now) - quiet)
+        prune_plan = prune_plan._replace(leftovers=(*prune_plan.leftovers, *half))
+    return prune_plan
 
 
 def _relying_on_what_resumes(
@@ -258,18 +259,19 @@ def _relying_on_what_resumes(
     verdicts = {j.checkpoint.name: j for j in judged}
     looked_at: set[str] = set()
     while True:
-        made = decide(verdicts.values())
-        kept = (d for d in made.decisions if d.action == "keep" and d.verdict.resumable)
+        prune_plan = decide(verdicts.values())
+        kept = (d for d in prune_plan.decisions if d.action == "keep" and d.verdict.resumable)
         unseen = tuple(d.checkpoint for d in kept if d.checkpoint.name not in looked_at)
-        if not unseen or not made.deletions:
-            return made
+        if not unseen or not prune_plan.deletions:
+            return prune_plan
         looked_at |= {checkpoint.name for checkpoint in unseen}
         for checkpoint in unseen:  # one that is gone by now is planned with no more
             del verdicts[checkpoint.name]
-        verdicts |= {j.checkpoint.name: j for j in look(Run(made.run, unseen))}
+        verdicts |= {j.checkpoint.name: j for j in look(Run(prune_plan.run, unseen))}
 
 
 def diverged_of(judged: Iterable[Judged]) -> frozenset[str]:
+    """Given verdicts, return the names of the intact ones in which a weight became NaN or Inf."""
     intact = [j for j in judged if j.verdict.intact]
     return diverged_names(intact, stale_names(intact))
 

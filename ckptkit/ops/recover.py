@@ -40,8 +40,8 @@ class Young(NamedTuple):
     @property
     def sentence(self) -> str:
         """What is known of it, for a person."""
-        told = f"{self.run}: {self.name} is not finished, and was last written {age(self.silent_seconds)} ago"
-        return f"{told}; {self.at_work}" if self.at_work else told
+        silence = f"{self.run}: {self.name} is not finished, and was last written {age(self.silent_seconds)} ago"
+        return f"{silence}; {self.at_work}" if self.at_work else silence
 
 
 class StillWritten(LockHeld):
@@ -93,13 +93,13 @@ def recover(
     yes: bool = False,
     ask: Callable[[PrunePlan, int], bool] | None = None,
     lock_timeout: float = 0.0,
-    set_aside: Callable[[Decision], bool] = lambda decision: False,
+    set_aside: Callable[[Decision], bool] = lambda _decision: False,
     skip_unknown: bool = False,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
     log: str = "",
-    wait: Callable[[Young], bool] = lambda young: False,
-    tell: Callable[[str, object], None] = lambda step, value: None,
+    wait: Callable[[Young], bool] = lambda _young: False,
+    tell: Callable[[str, object], None] = lambda _step, _value: None,
 ) -> Recovered:
     """Bring a run to where it can go on, and say how. A second call finds nothing left to do and says the same.
 
@@ -118,8 +118,8 @@ def recover(
     diagnosis = _diagnosis(path, log)
     tell("diagnosis", diagnosis)
     tell("step", "1. what is on the disk")
-    found = report([path], lambda run: rules, trust_of=lambda run: trust)
-    tell("report", found)
+    disk = report([path], lambda _run: rules, trust_of=lambda _run: trust)
+    tell("report", disk)
     tell("step", f"2. torn checkpoints, and what the policy frees{' (dry run)' if dry_run else ''}")
     pruning = partial(prune, path, rules, trust=trust, dry_run=dry_run, yes=yes, ask=ask, lock_timeout=lock_timeout)
     pruned, done = _pruned(pruning, rules, yes or bool(ask), tell)
@@ -133,8 +133,8 @@ def recover(
     )  # fmt: skip
     tell("checks", checks)
     tell("step", "5. go on with")
-    line = going_on(newest.checkpoint, found.plans[0].run, diagnosis.head) if newest else GoingOn("", exact=False)
-    return Recovered(found, pruned, newest, checks, line.line, aside, done, line, diagnosis)
+    line = going_on(newest.checkpoint, disk.plans[0].run, diagnosis.head) if newest else GoingOn("", exact=False)
+    return Recovered(disk, pruned, newest, checks, line.line, aside, done, line, diagnosis)
 
 
 def _pruned(
@@ -171,11 +171,11 @@ def young(path: str) -> Young | None:
 
 def _require_silence(path: str, wait: Callable[[Young], bool]) -> None:
     """Raise StillWritten while the newest save may still be written, unless the caller waits for its end."""
-    found = young(path)
-    if found and wait(found):
-        found = young(path)
-    if found:
-        raise StillWritten(found)
+    newest = young(path)
+    if newest and wait(newest):
+        newest = young(path)
+    if newest:
+        raise StillWritten(newest)
 
 
 def _diagnosis(path: str, log: str) -> Diagnosis:
@@ -187,7 +187,7 @@ def _diagnosis(path: str, log: str) -> Diagnosis:
 def _after(facts: Facts, done: PrunePlan | None, aside: Sequence[str]) -> Facts:
     """What was measured, as it will be after the deletions and renames of a dry run."""
     unknown = zip(newer_unknown(facts.plan), facts.unknown, strict=False)
-    facts = facts._replace(unknown=tuple(told for d, told in unknown if d.checkpoint.path not in aside))
+    facts = facts._replace(unknown=tuple(sentence for d, sentence in unknown if d.checkpoint.path not in aside))
     return afterwards(facts, done or PrunePlan(facts.run, ()), aside)
 
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ckptkit import scripts as reading
 from ckptkit.errors import UsageError
 from ckptkit.model.advice import ScriptReport
+from ckptkit.scripts import SUFFIXES, NoScriptError, places
 from ckptkit.system import small_files
 
 LARGEST_BYTES = 1 << 20
@@ -15,26 +15,26 @@ MOST_NAMED = 50  # scripts in one file of settings
 
 def is_script(file: str) -> bool:
     """Whether a file's name says that it is a script."""
-    return file.endswith(reading.SUFFIXES)
+    return file.endswith(SUFFIXES)
 
 
 def scripts(
-    named: Sequence[str], config: str = "", settings: Mapping[str, Any] | None = None
+    paths: Sequence[str], config: str = "", settings: Mapping[str, Any] | None = None
 ) -> tuple[ScriptReport, ...]:
     """Given the scripts that a person names, return where each of them deletes checkpoints. Raises UsageError.
 
     config: a training's own file: itself, if it is a script; else those that its settings name.
     """
-    asked = [(path, "--script") for path in named]
+    asked = [(path, "--script") for path in paths]
     if config and is_script(config):
         asked.append((config, "--config"))
     asked += [(path, "") for path in _named_in(settings or {}, os.path.dirname(config))]
-    seen: dict[str, ScriptReport] = {}
+    reports: dict[str, ScriptReport] = {}
     for path, flag in asked:
         real = os.path.realpath(path)
-        if real not in seen:
-            seen[real] = _script(path, flag)
-    return tuple(seen.values())
+        if real not in reports:
+            reports[real] = _script(path, flag)
+    return tuple(reports.values())
 
 
 def _script(path: str, flag: str) -> ScriptReport:
@@ -47,8 +47,8 @@ def _script(path: str, flag: str) -> ScriptReport:
             raise UsageError(f"{flag} {path!r}: {reason}") from None
         return ScriptReport(path, reason, ())
     try:
-        return ScriptReport(path, "", reading.places(path, raw.decode("utf-8-sig", "replace")))
-    except reading.NoScriptError as error:
+        return ScriptReport(path, "", places(path, raw.decode("utf-8-sig", "replace")))
+    except NoScriptError as error:
         return ScriptReport(path, str(error), ())
 
 
@@ -56,20 +56,20 @@ def _named_in(settings: Mapping[str, Any], directory: str) -> Iterator[str]:
     """The scripts that settings name, relative to their file's directory or to the current one."""
     words = [word for text in _texts(settings) if ".py" in text or "sh" in text for word in (text, *text.split())]
     names = [word for word in dict.fromkeys(words) if is_script(word)]
-    places = dict.fromkeys((directory, ""))
-    found = (os.path.join(place, name) for name in names for place in places)
-    for path, _ in zip((path for path in found if os.path.isfile(path)), range(MOST_NAMED), strict=False):
+    directories = dict.fromkeys((directory, ""))
+    paths = (os.path.join(folder, name) for name in names for folder in directories)
+    for path, _ in zip((path for path in paths if os.path.isfile(path)), range(MOST_NAMED), strict=False):
         yield path
 
 
 def _texts(settings: Any) -> list[str]:
     """Every text in settings, at any depth; YAML's own references make circles."""
-    found, left, seen = list[str](), [settings], set[int]()
+    texts, left, visited = list[str](), [settings], set[int]()
     while left:
         value = left.pop()
         if isinstance(value, str):
-            found.append(value)
-        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:
-            seen.add(id(value))
+            texts.append(value)
+        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in visited:
+            visited.add(id(value))
             left += [*value, *value.values()] if isinstance(value, Mapping) else value
-    return found
+    return texts

@@ -16,8 +16,8 @@ class Verified(tuple[Judged, ...]):
 
     def __repr__(self) -> str:
         states = [judged.verdict.state for judged in self]
-        told = [f"{states.count(state)} {state}" for state in STATES if state in states]
-        return f"<Verified {count(len(self), 'checkpoint')}: {', '.join(told)}>"
+        counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
+        return f"<Verified {count(len(self), 'checkpoint')}: {', '.join(counts)}>"
 
 
 class Checks(tuple[Check, ...]):
@@ -27,5 +27,5 @@ class Checks(tuple[Check, ...]):
 
     def __repr__(self) -> str:
         codes = {state: [check.code for check in self if check.state == state] for state in ("no-go", "warn", "go")}
-        named = [f"{state} {', '.join(codes[state])}" for state in ("no-go", "warn") if codes[state]]
-        return f"<Checks {'; '.join([*named, str(len(codes['go'])) + ' go'])}>"
+        parts = [f"{state} {', '.join(codes[state])}" for state in ("no-go", "warn") if codes[state]]
+        return f"<Checks {'; '.join([*parts, str(len(codes['go'])) + ' go'])}>"

@@ -6,13 +6,15 @@ import os
 import shlex
 from contextlib import suppress
 from itertools import takewhile
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.advise import restart
 from ckptkit.history.remembered import Start, recall_start, remember_start
 from ckptkit.layouts import by_name
-from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.system import small_files
+
+if TYPE_CHECKING:
+    from ckptkit.model.checkpoint import Checkpoint
 
 SCRIPT_BYTES = 1 << 20
 
@@ -66,13 +68,13 @@ def going_on(checkpoint: Checkpoint, run: str, head: str = "") -> GoingOn:
 
 def _shown(head: str) -> Start | None:
     """The one command that the log's first lines show; none where there are several."""
-    found = []
+    starts = []
     for command in restart.starts_in(head):
         with suppress(ValueError):  # an open quote
             words = tuple(shlex.split(command))
-            if restart.is_start(words) and words not in found:
-                found.append(words)
-    return Start(found[0], "", "") if len(found) == 1 else None
+            if restart.is_start(words) and words not in starts:
+                starts.append(words)
+    return Start(starts[0], "", "") if len(starts) == 1 else None
 
 
 def _script(start: Start) -> str:

@@ -34,13 +34,13 @@ class Stripped(NamedTuple):
     stopped: str = ""
 
     def __repr__(self) -> str:
-        made, done = self.plan, self.outcome
+        plan, done = self.plan, self.outcome
         if done is None:
-            would = f"would strip {count(len(made.strips), 'checkpoint')}, {human(made.expected_freed_bytes)}"
-            return printable(f"<Stripped {made.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
+            would = f"would strip {count(len(plan.strips), 'checkpoint')}, {human(plan.expected_freed_bytes)}"
+            return printable(f"<Stripped {plan.run}: {would}{', which needs yes=True' if self.stopped else ''}>")
         gone = f"stripped {count(len(done.deleted), 'checkpoint')}, freed {human(done.freed_bytes)}"
         failed = f", {len(done.failures)} could not be stripped" if done.failures else ""
-        return printable(f"<Stripped {made.run}: {gone}{failed}>")
+        return printable(f"<Stripped {plan.run}: {gone}{failed}>")
 
 
 def strip(
@@ -54,7 +54,7 @@ def strip(
     yes: bool = False,
     lock_timeout: float = 0.0,
     trust: Sequence[str] = (),
-    announce: Callable[[StripPlan], None] = lambda plan: None,
+    announce: Callable[[StripPlan], None] = lambda _plan: None,
     by: str = "",
 ) -> Stripped:
     """Given a run, or one checkpoint of it, remove what only continues training; weights, tokenizer and state stay.
@@ -70,20 +70,20 @@ def strip(
         raise UsageError(f"keep-resumable {keep_resumable}: at least one checkpoint stays resumable")
 
     def planned() -> StripPlan:
-        made = _plan(run, keep_resumable or DEFAULT_KEEP, moment(now), quiet, protected or {}, only, trust)
-        announce(made)
-        _require(made, only)
-        return made
+        plan = _plan(run, keep_resumable or DEFAULT_KEEP, moment(now), quiet, protected or {}, only, trust)
+        announce(plan)
+        _require(plan, only)
+        return plan
 
     if dry_run:
-        made = planned()
-        return Stripped(made, None, _too_many(made, keep_resumable, yes, only))
+        plan = planned()
+        return Stripped(plan, None, _too_many(plan, keep_resumable, yes, only))
     with lock.hold(run, lock_timeout) as run_fd:
-        made = planned()
-        if stop := _too_many(made, keep_resumable, yes, only):
+        plan = planned()
+        if stop := _too_many(plan, keep_resumable, yes, only):
             raise MassDelete(stop)
-        outcome = _executed(run_fd, made)
-    return Stripped(made, _recorded(made, outcome, by))
+        outcome = _executed(run_fd, plan)
+    return Stripped(plan, _recorded(plan, outcome, by))
 
 
 def keep_resumable(path: str, flags: Mapping[str, str | None], file: str | None = None) -> int | None:
@@ -95,8 +95,8 @@ def _target(path: str) -> tuple[str, str | None]:
     """The run, and the checkpoint's name if one was meant."""
     if not discover.is_checkpoint_name(path):
         return discover.run_directory(path), None
-    found = discover.checkpoint(os.path.normpath(path))
-    return discover.run_directory(os.path.dirname(found.path)), found.name
+    checkpoint = discover.checkpoint(os.path.normpath(path))
+    return discover.run_directory(os.path.dirname(checkpoint.path)), checkpoint.name
 
 
 def _plan(
@@ -118,9 +118,9 @@ def _plan(
         unsafe = _unsafe(judged) if reading.pickles else {}
         return strip_policy.plan(run, judged, parts, keep, {**held, **busy}, only, unsafe)
 
-    made = planned(WHOLE, pinned)
-    if not made.strips:
-        return made
+    plan = planned(WHOLE, pinned)
+    if not plan.strips:
+        return plan
     # Looked at again only when something is to go: it costs the reading of pickles, and a walk over /proc.
     return planned(Reading(pickles=True, trust=tuple(trust)), in_use(run) | pinned)
 
@@ -133,61 +133,61 @@ def _unsafe(judged: Sequence[Judged]) -> dict[str, Reason]:
     return dict.fromkeys(diverged, DIVERGED) | dict.fromkeys(refused, REFUSED)
 
 
-def _require(made: StripPlan, only: str | None) -> None:
+def _require(plan: StripPlan, only: str | None) -> None:
     """Raise where nobody can mean it: nothing intact in the run, or the one asked for has to stay as it is."""
     if only is None:
-        require_intact(made, "stripped")
+        require_intact(plan, "stripped")
         return
-    asked = next(d for d in made.decisions if d.checkpoint.name == only)
+    asked = next(d for d in plan.decisions if d.checkpoint.name == only)
     if asked.action == "strip" or strip_policy.ALREADY.code in asked.codes:
         return
     why = f"{asked.checkpoint.path} stays as it is: {reason_words(asked.reasons)}"
     raise NoIntactCheckpoint(why) if asked.verdict.damaged else UsageError(why)
 
 
-def _too_many(made: StripPlan, keep: int | None, yes: bool, only: str | None) -> str:
-    going, most = sum(d.verdict.resumable for d in made.strips), strip_policy.limit(made)
+def _too_many(plan: StripPlan, keep: int | None, yes: bool, only: str | None) -> str:
+    going, most = sum(d.verdict.resumable for d in plan.strips), strip_policy.limit(plan)
     if yes or only or keep or going <= most:
         return ""
-    fix = command("strip", made.run, "--keep-resumable", str(DEFAULT_KEEP))
-    told = f"{made.run}: {going} of {len(made.resumable)} resumable checkpoints would become weights-only"
-    return f"{told}: more than {most} need a yes, so nothing was stripped; fix: {fix}"
+    fix = command("strip", plan.run, "--keep-resumable", str(DEFAULT_KEEP))
+    message = f"{plan.run}: {going} of {len(plan.resumable)} resumable checkpoints would become weights-only"
+    return f"{message}: more than {most} need a yes, so nothing was stripped; fix: {fix}"
 
 
-def _executed(run_fd: int, made: StripPlan) -> Outcome:
-    if not made.strips:
+def _executed(run_fd: int, plan: StripPlan) -> Outcome:
+    if not plan.strips:
         return Outcome()
     pauses = list(delete.RETRY_SECONDS)
     before = execute.volume_status(run_fd)
-    for floor in made.floors if any(d.verdict.resumable for d in made.strips) else ():
+    for floor in plan.floors if any(d.verdict.resumable for d in plan.strips) else ():
         execute.require_still_intact(floor)
     failures: list[Failure] = []
     done: list[Strip] = []
-    for decision in made.strips:
+    for decision in plan.strips:
         failed = execute.strip(run_fd, decision.checkpoint, decision.part, pauses) if decision.part else []
         failures += failed
         done += [] if failed else [decision]
-    return _account(run_fd, before, made, done, failures)
+    return _account(run_fd, before, plan, done, failures)
 
 
 def _account(
     run_fd: int,
     before: os.statvfs_result | OSError,
-    made: StripPlan,
+    plan: StripPlan,
     done: Sequence[Strip],
     failures: Sequence[Failure],
 ) -> Outcome:
     expected = sum(d.part.allocated_bytes for d in done if d.part)
     paths = [d.checkpoint.path for d in done]
-    told = execute.with_holders(made.run, failures)
-    return execute.measured(run_fd, before, made.run, paths, expected, told, settle=True)
+    explained = execute.with_holders(plan.run, failures)
+    return execute.measured(run_fd, before, plan.run, paths, expected, explained, settle=True)
 
 
-def _recorded(made: StripPlan, outcome: Outcome, by: str) -> Outcome:
+def _recorded(plan: StripPlan, outcome: Outcome, by: str) -> Outcome:
     """Write down what is gone, now that it is, and nobody waits for the lock; what can't be is a note, no failure."""
     if not outcome.deleted:
         return outcome
     from ckptkit.ops.record import record_strips
 
-    fault = record_strips(made, outcome, by)
+    fault = record_strips(plan, outcome, by)
     return outcome._replace(notes=(*outcome.notes, fault)) if fault else outcome

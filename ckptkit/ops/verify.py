@@ -100,14 +100,14 @@ def _part(text: str) -> tuple[int, int]:
 def reading(
     paths: Sequence[str],
     limits: Budget,
-    told: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
     digests: Sequence[str] = ("crc32",),
     values: bool = False,
 ) -> Reading:
     """Given what is to be verified and the budget for it, return how to read it; the budget's time begins now.
 
-    told: called with each count of bytes read. digests: to take of each file. values: look for NaN and Inf at `full`
-    too, which a manifest then tells.
+    progress: called with each count of bytes read. digests: to take of each file. values: look for NaN and Inf at
+    `full` too, which a manifest then tells.
     """
     deadline = time.monotonic() + limits.max_seconds if limits.max_seconds else None
     chosen = _chosen(paths, limits.sample) if limits.sample else None
@@ -116,7 +116,7 @@ def reading(
         in_time = deadline is None or time.monotonic() < deadline
         return in_time and (chosen is None or chosen(path))
 
-    return Reading(wanted, tuple(digests), Pace(limits.max_rate, told), values=values)
+    return Reading(wanted, tuple(digests), Pace(limits.max_rate, progress), values=values)
 
 
 def _chosen(paths: Sequence[str], sample: tuple[int, int]) -> Callable[[str], bool]:
@@ -134,10 +134,10 @@ def is_sound(judged: Sequence[Judged], paths: Sequence[str]) -> bool:
     """
     if any(j.verdict.damaged or j.verdict.refused for j in judged):
         return False
-    named = {os.path.abspath(path) for path in paths}
+    typed = {os.path.abspath(path) for path in paths}
     unknown = [j.checkpoint.path for j in judged if j.verdict.state == "unknown"]
     sound_runs = {os.path.dirname(j.checkpoint.path) for j in judged if j.verdict.intact}
-    return not any(path in named or os.path.dirname(path) not in sound_runs for path in unknown)
+    return not any(path in typed or os.path.dirname(path) not in sound_runs for path in unknown)
 
 
 def write_manifest(judged: Judged, now: float | None = None) -> bool:
@@ -156,8 +156,8 @@ def write_manifest(judged: Judged, now: float | None = None) -> bool:
         with lock.hold(os.path.dirname(checkpoint.path), LOCK_SECONDS):
             manifest.write(checkpoint, verdict, _versions(), time.time() if now is None else now)
     except (OSError, LockHeld, NoSuchRun) as error:
-        told = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{checkpoint.path}: no manifest written: {told}") from None
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{checkpoint.path}: no manifest written: {fault}") from None
     return True
 
 

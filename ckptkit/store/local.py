@@ -17,15 +17,16 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 Entry = tuple[str, os.stat_result, int, str]
 
 
-def tree(source: str, copy: str, told: Told = lambda count: None) -> dict[str, str]:
+def tree(source: str, copy: str, progress: Progress = lambda _count: None) -> dict[str, str]:
     """Copy a directory; a file that a broken-off call already copied is not copied again.
 
-    source: the directory. copy: the directory that becomes its copy; it may be there. told: gets each count of bytes
-    that was copied. Returns {file's name: SHA-256 of what was read}, of the files copied by this call. Raises OSError.
+    source: the directory. copy: the directory that becomes its copy; it may be there. progress: gets each count of
+    bytes that was copied. Returns {file's name: SHA-256 of what was read}, of the files copied by this call. Raises
+    OSError.
     """
     os.makedirs(copy, mode=0o700, exist_ok=True)
     directories = [("", os.lstat(source))]
@@ -38,13 +39,13 @@ def tree(source: str, copy: str, told: Told = lambda count: None) -> dict[str, s
         elif stat.S_ISLNK(status.st_mode):
             _link(os.readlink(entry, dir_fd=folder), target)
         elif stat.S_ISREG(status.st_mode) and not _same(target, status):
-            digests[name] = file(entry, target, told, dir_fd=folder)
+            digests[name] = file(entry, target, progress, dir_fd=folder)
     for name, status in reversed(directories):  # a directory's times are those of its last change
         _finish_directory(os.path.join(copy, name), status)
     return digests
 
 
-def file(source: str, copy: str, told: Told = lambda count: None, dir_fd: int | None = None) -> str:
+def file(source: str, copy: str, progress: Progress = lambda _count: None, dir_fd: int | None = None) -> str:
     """Copy one regular file with its mode, owner and times, durably.
 
     dir_fd: the open directory that `source` is relative to. Returns the SHA-256 of what was read. Raises OSError.
@@ -56,7 +57,7 @@ def file(source: str, copy: str, told: Told = lambda count: None, dir_fd: int | 
             raise OSError(0, "is no regular file any more", source)
         writing = os.open(copy, WRITE, 0o600)
         try:
-            digest = _pass_on(reading, writing, told)
+            digest = _pass_on(reading, writing, progress)
             _set_as(writing, status)
             os.fsync(writing)
             _forget(writing)
@@ -67,13 +68,13 @@ def file(source: str, copy: str, told: Told = lambda count: None, dir_fd: int | 
     return digest
 
 
-def digest(path: str, told: Told = lambda count: None) -> str:
+def digest(path: str, progress: Progress = lambda _count: None) -> str:
     """Given a regular file, return its SHA-256, as read from it now. Raises OSError."""
     reading = os.open(path, READ)
     try:
         if not stat.S_ISREG(os.fstat(reading).st_mode):
             raise OSError(0, "is no regular file", path)
-        return _pass_on(reading, None, told)
+        return _pass_on(reading, None, progress)
     finally:
         os.close(reading)
 
@@ -86,11 +87,11 @@ def entries(source: str) -> Iterator[Entry]:
     device = os.lstat(source).st_dev
     for parent, directories, files, fd in os.fwalk(source, onerror=_refuse, follow_symlinks=False):
         inside = os.path.relpath(parent, source)
-        found = [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in (*directories, *files)]
+        listed = [(name, os.stat(name, dir_fd=fd, follow_symlinks=False)) for name in (*directories, *files)]
         # A file's own number differs from its directory's on an overlay of two disks.
-        found = [(name, s) for name, s in found if s.st_dev == device or not stat.S_ISDIR(s.st_mode)]
-        directories[:] = [name for name, status in found if stat.S_ISDIR(status.st_mode)]
-        for name, status in found:
+        listed = [(name, s) for name, s in listed if s.st_dev == device or not stat.S_ISDIR(s.st_mode)]
+        directories[:] = [name for name, status in listed if stat.S_ISDIR(status.st_mode)]
+        for name, status in listed:
             yield os.path.normpath(os.path.join(inside, name)), status, fd, name
 
 
@@ -107,7 +108,7 @@ def _refuse(error: OSError) -> None:
     raise error
 
 
-def _pass_on(reading: int, writing: int | None, told: Told) -> str:
+def _pass_on(reading: int, writing: int | None, progress: Progress) -> str:
     digest, buffer = hashlib.sha256(), bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
     while count := os.readv(reading, [buffer]):
@@ -115,15 +116,15 @@ def _pass_on(reading: int, writing: int | None, told: Told) -> str:
         done = 0
         while writing is not None and done < count:
             done += os.write(writing, view[done:count])
-        told(count)
+        progress(count)
     return digest.hexdigest()
 
 
 def _same(copy: str, status: os.stat_result) -> bool:
     """Whether a whole copy is there. The time is set last: one that broke off has another. What it holds is proved."""
     with suppress(FileNotFoundError):
-        found = os.lstat(copy)
-        return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (
+        existing = os.lstat(copy)
+        return stat.S_ISREG(existing.st_mode) and (existing.st_size, existing.st_mtime_ns) == (
             status.st_size,
             status.st_mtime_ns,
         )

@@ -13,11 +13,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckptkit.errors import RemoteFailed, UsageError
 from ckptkit.model.checkpoint import MOVING, OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 PREFIX = "ssh:"
 ADDRESS = re.compile(r"ssh:(\[[^\]]+\]|[^:\[\]]+):(.+)", re.DOTALL)
@@ -51,10 +53,11 @@ class Done(NamedTuple):
 
     @property
     def no_room(self) -> bool:
+        """Whether it failed because a disk or a quota is full."""
         return any(words in self.err for words in NO_ROOM)
 
 
-class Found(NamedTuple):
+class RemoteDirectory(NamedTuple):
     """What the other box says about DEST.
 
     existing: the nearest directory that is there, real; folder: where DEST is or will be. is_file: one of its parts is
@@ -239,15 +242,15 @@ def dropping(folder: str, name: str) -> str:
     return f"cd -- {shlex.quote(folder)} && rm -rf -- {shlex.quote(MOVING + name)} && echo {SAYS}done"
 
 
-def found(said: str, path: str) -> Found:
+def read_answer(answer_text: str, path: str) -> RemoteDirectory:
     """Given what the script of `looking` said of a path, return it as values. Raises RemoteFailed if it broke off."""
     answers: dict[str, list[str]] = {}
-    for line in said.splitlines():
+    for line in answer_text.splitlines():
         if line.startswith(SAYS):
             key, _, value = line.removeprefix(SAYS).partition(" ")
             answers.setdefault(key, []).append(value)
     if "file" in answers:
-        return Found(path, path, True, "", "", 0, 0, {}, {}, tuple(answers.get("lacks", ())))
+        return RemoteDirectory(path, path, True, "", "", 0, 0, {}, {}, tuple(answers.get("lacks", ())))
     if "end" not in answers:
         raise RemoteFailed("the other box gave no whole answer: try again")
     first = {key: values[0] for key, values in answers.items()}
@@ -255,7 +258,7 @@ def found(said: str, path: str) -> Found:
     room = re.search(r"\s(\d+)\s+(?:\d+%|-)\s", first["df"])
     there = (value.split(" ", 1) for value in answers.get("there", ()))
     staged = (value.split(" ", 1) for value in answers.get("staged", ()))
-    return Found(
+    return RemoteDirectory(
         folder=os.path.normpath(os.path.join(first["existing"], rest)),
         existing=first["existing"],
         is_file=False,

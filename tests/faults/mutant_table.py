@@ -47,7 +47,7 @@ MUTANTS = {
         f"{PLANS}_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes"),
     "oldest kept": Mutant("policy/keep.py", "line[-count.high :]", "line[: count.high]", f"{HERE}/test_year.py"),
     "deleted before verified": Mutant(
-        "ops/execute.py", "    _survivors_still_intact(made)\n", "",
+        "ops/execute.py", "    _survivors_still_intact(plan)\n", "",
         "tests/ops/test_ops.py::test_survivor_that_broke_after_the_plan_stops_the_deletion", often=True),
     "error swallowed": Mutant(
         "delete/checkpoint.py",
@@ -250,9 +250,9 @@ MUTANTS = {
         "tests/store/test_local.py::test_another_file_system_that_is_mounted_inside_is_left_out"),
     "copy that broke off taken for whole": Mutant(
         "store/local.py",
-        "(found.st_size, found.st_mtime_ns) == (\n            "
+        "(existing.st_size, existing.st_mtime_ns) == (\n            "
         "status.st_size,\n            status.st_mtime_ns,\n        )",
-        "found.st_size == status.st_size",
+        "existing.st_size == status.st_size",
         "tests/store/test_local.py::test_a_second_call_copies_what_is_not_whole_and_nothing_else"),
     "page may load anything": Mutant(
         "render/page.html.j2", "default-src 'none'", "default-src *",
