@@ -79,14 +79,14 @@ def rules(
     environ: Mapping[str, str],
     volume_bytes: int,
     file: str | None = None,
-    asked: Mapping[str, Any] | None = None,
+    asked: Mapping[str, object] | None = None,
 ) -> Rules:
     """Given where settings may stand, return the rules that hold for a run. Raises UsageError.
 
     flags: {key: text or None}. volume_bytes: what a free target in percent is of. file: read instead of the run's own.
     asked: {key: value or None} from Python, which beats all.
     """
-    values = {key: value for key, value in (asked or {}).items() if value is not None}
+    values: dict[str, Any] = {key: value for key, value in (asked or {}).items() if value is not None}
     settings = DEFAULTS | _settings(run, flags, environ, file)
     values |= {key: _parse(key, setting, volume_bytes) for key, setting in settings.items() if key not in values}
     target = values.get("free_target")
@@ -144,7 +144,7 @@ def _from_file(path: str, required: bool) -> dict[str, WrittenValue]:
         raise UsageError(f"{path}: a number is too long; correct or remove it; nothing was changed") from None
 
 
-def _written(path: str, key: str, value: Any) -> str:
+def _written(path: str, key: str, value: object) -> str:
     """A value of the file as one would type it. Raises UsageError if it is of another kind."""
     if key == "trust" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ",".join(value)
@@ -171,7 +171,7 @@ def _typed_file(path: str) -> bytes:
         return file.read(small_files.LARGEST_BYTES)
 
 
-def _toml(path: str, raw: bytes) -> dict[str, Any]:
+def _toml(path: str, raw: bytes) -> dict[str, object]:
     import importlib
 
     try:
@@ -179,7 +179,7 @@ def _toml(path: str, raw: bytes) -> dict[str, Any]:
     except ModuleNotFoundError:  # Python 3.10
         toml = importlib.import_module("tomli")
     try:
-        table: dict[str, Any] = toml.loads(raw.decode())
+        table: dict[str, object] = toml.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are children of the first
         raise UsageError(f"{path}: {error}; {_quoted(raw, str(error))}; nothing was changed") from None
     return table

@@ -108,7 +108,7 @@ def _tell(tick: Tick, output: Output, telling: Telling, draw: Draw | None) -> bo
         output.warn(monitor.warning(alert), shown=draw is not None)
     if not draw:
         output.routine(monitor.lines(tick.sight, conditions))
-    output.document(monitor.document(tick.sight, tick.alerts, tick.standing, tick.wait))
+    output.document(monitor.document(tick.sight, tick.alerts, tick.active_alerts, tick.wait))
     return telling.tell(tick)
 
 

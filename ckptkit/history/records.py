@@ -22,7 +22,7 @@ from ckptkit.system.timeout import Patience
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Event = Sample | Save | Deletion | Damage | Alert
 T = TypeVar("T", Sample, Save, Deletion, Damage, Alert)
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     days: int
 
 
-TABLES: dict[type[Any], Kept] = {
+TABLES: dict[type[Event], Kept] = {
     Sample: Kept("samples", 60_000, 90),  # every ten minutes, a volume and three runs: 100 days
     Save: Kept("saves", 20_000, 365),
     Deletion: Kept("deletions", 20_000, 730),
@@ -67,7 +67,7 @@ def record(*events: Event) -> str:
     return ""
 
 
-def recall(noun: type[T], since: float = 0.0, most: int = 100_000, **where: Any) -> tuple[list[T], str]:
+def recall(noun: type[T], since: float = 0.0, most: int = 100_000, **where: object) -> tuple[list[T], str]:
     """Given a noun, return what is known of it, oldest first, and "" or why nothing is known.
 
     most: the newest so many. where: {field: value} that must be equal.
@@ -81,7 +81,7 @@ def recall(noun: type[T], since: float = 0.0, most: int = 100_000, **where: Any)
         return [], f"{path} can't be read: {fault}"
 
 
-def standing() -> tuple[dict[tuple[str, str], int], str]:
+def last_rungs() -> tuple[dict[tuple[str, str], int], str]:
     """Return {(subject, code): rung} as the last alert of each told it, and "" or why it is not known."""
     alerts, fault = recall(Alert)
     return {(alert.subject, alert.code): alert.rung for alert in alerts}, fault
@@ -181,7 +181,7 @@ def _forget_old(db: sqlite3.Connection, kept: Kept, now: float) -> None:
     db.execute(f"DELETE FROM {table} WHERE at < ?", [now - kept.days * DAY])  # noqa: S608 - names of our own, no values
 
 
-def _stored(value: Any) -> Any:
+def _stored(value: object) -> object:
     """As SQLite takes it: 64 bits, and bytes where a name is no text."""
     if isinstance(value, tuple):  # reasons; a version that knew no codes takes the keys, which are the messages
         value = json.dumps({reason_words((reason,)): reason.code for reason in value})
@@ -200,7 +200,7 @@ def _is_text(text: str) -> bool:
     return False
 
 
-def _settled(read: Any) -> Any:
+def _settled(read: Callable[[bool], list[T]]) -> list[T]:
     """Read; what a killed writer left half written is rolled back first, which takes a right to write."""
     import sqlite3
 
@@ -212,7 +212,7 @@ def _settled(read: Any) -> Any:
         return read(False)
 
 
-def _read(path: str, read_only: bool, noun: type[T], since: float, most: int, where: dict[str, Any]) -> list[T]:
+def _read(path: str, read_only: bool, noun: type[T], since: float, most: int, where: dict[str, object]) -> list[T]:
     table, fields = TABLES[noun].table, noun._fields
     conditions = " AND ".join(["at >= ?", *(f"{name} = ?" for name in where)])
     query = f"SELECT {', '.join(fields)} FROM {table} WHERE {conditions} ORDER BY id DESC LIMIT ?"  # noqa: S608 - names of our own, no values
@@ -239,7 +239,7 @@ def _reasons(stored: str) -> tuple[Reason, ...]:
     return tuple(Reason("", message) for message in known)
 
 
-def _mended(path: str, write: Any) -> None:
+def _mended(path: str, write: Callable[[], None]) -> None:
     """Write; a file whose bytes are wrong is moved aside first, for whoever wants to look into it."""
     import sqlite3
 

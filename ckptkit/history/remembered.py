@@ -8,9 +8,14 @@ import sys
 import zlib
 from contextlib import suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ckptkit.system import small_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind = Literal["policy", "root", "start", "turn"]  # what a small file keeps
 
 # For a user without a home. Whatever is tried below it fails with ENOTDIR, and is forgotten like on any other disk.
 NOWHERE = "/dev/null/ckptkit"
@@ -85,7 +90,7 @@ def recall_start(run: str) -> Start | None:
     return Start(tuple(words), *map(str, rest))
 
 
-def remember_policy(run: str, policy: Any) -> None:
+def remember_policy(run: str, policy: object) -> None:
     """Given a run's path and its policy as JSON values, keep it as agreed to, if it differs from what is known."""
     known = _known(run)
     if known.keys() - {"run"} == {"policy"} and known["policy"] == _plain(policy):
@@ -93,12 +98,12 @@ def remember_policy(run: str, policy: Any) -> None:
     replace_file(file_of("policy", run), {"run": run, "policy": policy})
 
 
-def remember_room(run: str, policy: Any, count: int) -> str:
+def remember_room(run: str, policy: object, count: int) -> str:
     """Given a policy that waits for a yes, keep how many intact checkpoints went for room. Returns "" or the fault."""
     return replace_file(file_of("policy", run), _known(run) | {"run": run, "room": [policy, count]})
 
 
-def recall_room(run: str, policy: Any) -> int:
+def recall_room(run: str, policy: object) -> int:
     """How many intact checkpoints went for room since this policy waits for a yes."""
     try:
         waits, count = _known(run)["room"]
@@ -121,7 +126,7 @@ def recall_policy(run: str) -> Any:
     return _known(run).get("policy")
 
 
-def remember_root(root: str, policy: Any, own: dict[str, Any]) -> str:
+def remember_root(root: str, policy: object, own: Mapping[str, object]) -> str:
     """Given a directory above runs, keep a policy as agreed to for each run below it. Returns "" or the fault.
 
     own: {run: its policy} of those whose own settings say otherwise; it is agreed to for that run alone.
@@ -155,13 +160,13 @@ def _known(run: str) -> dict[str, Any]:
     return content_of("policy", run, "run")
 
 
-def file_of(kind: str, path: str) -> str:
+def file_of(kind: Kind, path: str) -> str:
     """Given what is kept ("policy", "root", ...) and the path that it is about, return its file."""
     # A checksum keeps the name short; the path itself inside the file settles a collision.
     return os.path.join(state_directory(), f"{kind}-{zlib.crc32(os.fsencode(path)):08x}.json")
 
 
-def content_of(kind: str, path: str, key: str) -> dict[str, Any]:
+def content_of(kind: Kind, path: str, key: str) -> dict[str, Any]:
     """Given as in `file_of`, and where the content names that path, return it; {} if nothing is kept for it."""
     try:
         with open(file_of(kind, path), encoding="utf-8", errors="surrogateescape") as opened:
@@ -171,12 +176,12 @@ def content_of(kind: str, path: str, key: str) -> dict[str, Any]:
         return {}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """As it comes back from JSON: tuples as lists."""
     return json.loads(json.dumps(value))
 
 
-def replace_file(path: str, content: dict[str, Any]) -> str:
+def replace_file(path: str, content: Mapping[str, object]) -> str:
     """Given a path and JSON values, put them there in one step. Returns "" or why that failed."""
     try:
         small_files.ensure_directory(os.path.dirname(path))

@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ckptkit.errors import UsageError
 from ckptkit.notify.sink import WHOLE_SECONDS, AlertSink
@@ -37,7 +37,7 @@ class CommandSink(AlertSink):
             raise UsageError(f"--exec runs without a shell, which {operator!r} needs; type --exec {shell}")
         self.name, self.seconds = f"--exec {self.words[0]}", seconds
 
-    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:  # noqa: ARG002 - as each sink is called
+    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:  # noqa: ARG002 - as each sink is called
         """Raises OSError, TimeoutError or RuntimeError; whatever the program started is ended when its time is up."""
         parts = {f"CKPTKIT_ALERT_{key.upper()}": str(value) for key, value in document.items()}
         process = self._started(os.environ | parts)

@@ -39,9 +39,9 @@ class LookCollector:
     No Gauge of the library's: where PROMETHEUS_MULTIPROC_DIR is set, as by vLLM, that would keep a file of its own.
     """
 
-    def __init__(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
-        """standing: {(subject, code): rung}."""
-        self.sight, self.standing = sight, standing
+    def __init__(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:
+        """active_alerts: {(subject, code): rung}."""
+        self.sight, self.active_alerts = sight, active_alerts
 
     def collect(self) -> Iterator["GaugeMetricFamily"]:
         """Yield each metric with all its rows."""
@@ -51,7 +51,7 @@ class LookCollector:
             yield _gauge(name, words, ("mount",), [((v.mount,), of_volume(v)) for v in volumes])
         for name, words, of_run in OF_RUN:
             yield _gauge(name, words, ("run",), [((r.sample.run,), of_run(r)) for r in self.sight.runs])
-        yield _gauge("alert_rung", RUNG, ("subject", "code"), sorted(self.standing.items()))
+        yield _gauge("alert_rung", RUNG, ("subject", "code"), sorted(self.active_alerts.items()))
 
 
 def _gauge(
@@ -76,12 +76,12 @@ def _label(value: str) -> str:
     return "\n".join(map(printable, decoded.split("\n")))
 
 
-def page(sight: Sight, standing: Mapping[tuple[str, str], int]) -> bytes:
+def page(sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> bytes:
     """Given a look and {(subject, code): rung}, return the file's content. Raises ImportError without the library."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(LookCollector(sight, standing))
+    registry.register(LookCollector(sight, active_alerts))
     content: bytes = generate_latest(registry)
     return content
 
@@ -99,7 +99,7 @@ class Textfile(AlertSink):
         self.path = os.path.abspath(path)
         self.name = f"--prom {path}"
 
-    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
+    def look(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:
         """Raises OSError; then the file is the one of the look before."""
         # Its temporary name does not end in .prom, so no collector takes that one.
-        small_files.replace_at(self.path, page(sight, standing), durable=False, mode=0o644)
+        small_files.replace_at(self.path, page(sight, active_alerts), durable=False, mode=0o644)

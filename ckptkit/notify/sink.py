@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,8 @@ class AlertSink:
 
     name = ""
 
-    def alert(self, alert: Alert, document: Mapping[str, Any]) -> None:
+    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """One alert, and the same as its JSON document."""
 
-    def look(self, sight: Sight, standing: Mapping[tuple[str, str], int]) -> None:
-        """One look, after its alerts; standing: {(subject, code): rung} of all that is exceeded."""
+    def look(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:
+        """One look, after its alerts; active_alerts: {(subject, code): rung} of all that is exceeded."""

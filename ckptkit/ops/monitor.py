@@ -118,14 +118,15 @@ LOOK_SECONDS = 60.0  # a look that lasts longer hangs on a network disk
 class Tick(NamedTuple):
     """One look, what changed with it, and what could not be done; wait: seconds until the next one.
 
-    standing: {(subject, code): rung} of all that is exceeded now. trail: the last samples of each volume, by mount.
+    active_alerts: {(subject, code): rung} of all that is exceeded now. trail: the last samples of each volume, by its
+    mount.
     """
 
     sight: Sight
     alerts: tuple[Alert, ...]
     faults: tuple[str, ...]
     wait: float
-    standing: dict[tuple[str, str], int]
+    active_alerts: dict[tuple[str, str], int]
     trail: dict[str, tuple[Sample, ...]]
 
 
@@ -140,22 +141,22 @@ class Watch:
         self.path, self.every, self.outlook = os.path.realpath(path), every, outlook
         self._windows: dict[tuple[str, str], deque[Sample]] = {}
         self._patience = Patience(LOOK_SECONDS)
-        self._standing, fault = records.standing()
+        self._rungs, fault = records.last_rungs()
         self._faults = [fault] if fault else []
 
     def tick(self, now: float) -> Tick:
         """Look once. Raises nothing that a disk does: what can't be seen is told as an alert."""
         sight = self._look(now)
-        alerts = levels.judge(sight, self._standing)
-        self._standing = _still(self._standing, sight) | {(a.subject, a.code): a.rung for a in alerts}
+        alerts = levels.judge(sight, self._rungs)
+        self._rungs = _still(self._rungs, sight) | {(a.subject, a.code): a.rung for a in alerts}
         volumes = [volume_sight.volume for volume_sight in sight.volumes]
         samples = [record.of_volume(volume, now) for volume in volumes] + [run.sample for run in sight.runs]
         due = [sample for sample in samples if self._keep(sample)]
         self._fault(records.record(*due, *alerts) if due or alerts else "")
         faults, self._faults = tuple(self._faults), []
-        standing = {key: rung for key, rung in self._standing.items() if rung}
+        active_alerts = {key: rung for key, rung in self._rungs.items() if rung}
         trail = {volume.mount: tuple(self._samples(volume.mount, "")) for volume in volumes}
-        return Tick(sight, alerts, faults, levels.wait(self.every, sight), standing, trail)
+        return Tick(sight, alerts, faults, levels.wait(self.every, sight), active_alerts, trail)
 
     def _look(self, now: float) -> Sight:
         try:
@@ -187,12 +188,12 @@ class Watch:
             self._faults.append(fault)
 
 
-def _still(standing: dict[tuple[str, str], int], sight: Sight) -> dict[tuple[str, str], int]:
+def _still(rungs: dict[tuple[str, str], int], sight: Sight) -> dict[tuple[str, str], int]:
     """What is known of what is still there; where something could not be seen, of all."""
     if sight.errors:
-        return standing
+        return rungs
     there = {gauge.subject for gauge in levels.gauges(sight)}
-    return {key: rung for key, rung in standing.items() if key[0] in there}
+    return {key: rung for key, rung in rungs.items() if key[0] in there}
 
 
 def conditions(tick: Tick) -> dict[str, str]:
@@ -266,7 +267,7 @@ class Telling:
         try:
             for alert in tick.alerts:
                 sink.alert(alert, json.alert(alert))
-            sink.look(tick.sight, tick.standing)
+            sink.look(tick.sight, tick.active_alerts)
         except Exception as fault:  # noqa: BLE001 - no sink may end the monitor, whatever it raises
             if sink.name not in self._failing:
                 self.complain(f"{sink.name}: {fault}; it is tried again each time, and this is said once")

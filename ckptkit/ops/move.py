@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from ckptkit.calling import command
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, NoSuchRun, UsageError
@@ -22,7 +23,7 @@ from ckptkit.store import ssh
 from ckptkit.system import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # What belongs to a run beside its checkpoints: its settings and pins, and what its training wrote down.
 SETTINGS = ("ckptkit.toml", ".ckptkit-pins")
@@ -31,6 +32,7 @@ RECORD_ENDS = (".log", ".jsonl", ".csv")
 EVENTS = "events.out.tfevents."
 
 Place = Here | There
+Tell = Callable[[Literal["copy", "compare", "proved"], Checkpoint], None]
 
 
 def destination(
@@ -62,7 +64,7 @@ def move(
     trust: Sequence[str] = (),
     lock_timeout: float = 0.0,
     announce: Callable[[MovePlan], None] = lambda _plan: None,
-    tell: Callable[[str, Checkpoint], None] = lambda _what, _checkpoint: None,
+    tell: Tell = lambda _what, _checkpoint: None,
     by: str = "",
 ) -> Moved:
     """Copy a run's checkpoints to another place, the newest that can be resumed from first, then what the rules keep.
@@ -202,7 +204,7 @@ def _belongs(entry: os.DirEntry[str]) -> bool:
 # --- copying ----------------------------------------------------------------------------------------------------------
 
 
-def _copied(move_plan: MovePlan, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
+def _copied(move_plan: MovePlan, place: Place, tell: Tell) -> Moved:
     """Copy what is planned; where none of that can be resumed from, what the rules release, until one can."""
     place.prepare()
     moved = Moved(move_plan, True)
@@ -218,7 +220,7 @@ def _copied(move_plan: MovePlan, place: Place, tell: Callable[[str, Checkpoint],
     return moved._replace(failures=(*moved.failures, *failed))
 
 
-def _one(moved: Moved, item: MoveItem, place: Place, tell: Callable[[str, Checkpoint], None]) -> Moved:
+def _one(moved: Moved, item: MoveItem, place: Place, tell: Tell) -> Moved:
     name, there = item.checkpoint.name, item.step == "compare"
     tell("compare" if there else "copy", item.checkpoint)
     try:

@@ -25,6 +25,8 @@ from ckptkit.verify.verdict import WHOLE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ckptkit.model.checkpoint import File
+
 PROOF = "each file read back there and compared by SHA-256, and the copy verified at level full"
 MEMORY = ("tmpfs", "ramfs")
 BOX = re.compile(r"[\w.@-]+:.")  # as scp and rsync write another box
@@ -302,7 +304,7 @@ def _one_volume(run: str, place: str) -> bool:
     return one.device == other.device and "/" in one.device
 
 
-def _own(checkpoint: Checkpoint) -> list:  # type: ignore[type-arg]
+def _own(checkpoint: Checkpoint) -> list[File]:
     """Its files, without what we wrote beside them: a manifest may be written while it is copied."""
     return [file for file in checkpoint.files if not file.name.startswith(OURS)]
 

@@ -82,7 +82,7 @@ def by_path(path: str, dtype: str | None) -> Described:
     return _described(tuple(shapes), f"the headers at {path}", folder)
 
 
-def _dtype(config: Mapping[str, Any], default: str = "fp32") -> str:
+def _dtype(config: Mapping[str, object], default: str = "fp32") -> str:
     return DTYPES.get(str(config.get("dtype") or config.get("torch_dtype")), default)
 
 
@@ -96,7 +96,7 @@ def _refuse_pipeline(path: str, folder: str, file: str) -> None:
     raise UsageError(f"--model {path!r} {why}; give the directory of the one that is trained, or --params")
 
 
-def _by_index(path: str, config: Mapping[str, Any], dtype: str | None) -> Described | None:
+def _by_index(path: str, config: Mapping[str, object], dtype: str | None) -> Described | None:
     """A model of a family unknown here, whose files are not here either: about as many parameters as its index says."""
     metadata = (_json(path) or {}).get("metadata")
     known = metadata if isinstance(metadata, dict) and "quantization_config" not in config else {}

@@ -113,7 +113,7 @@ def _place(name: str, path: str, mount: str) -> Place:
     return Place(name, path, volume, fault, volume.mount == mount)
 
 
-def processes(settings: Mapping[str, Any] | None) -> int:
+def processes(settings: Mapping[str, object] | None) -> int:
     """Given a training's settings, return how many processes it will have: ranks, and data loaders' workers."""
     workers = (settings or {}).get("dataloader_num_workers")
     ranks = os.environ.get("WORLD_SIZE", "")
@@ -129,7 +129,7 @@ def preflight(
     rules: Rules = DEFAULT_RULES,
     now: float | None = None,
     probe: bool = True,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     origin: str = "as given",
     skip_unknown: bool = False,
     trust: Sequence[str] = (),
@@ -163,7 +163,7 @@ def facts(
     now: float | None = None,
     *,
     probe: bool = True,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
     **others: Any,
@@ -192,7 +192,7 @@ def facts(
     )  # fmt: skip
 
 
-def _around(run: str, place: str, settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _around(run: str, place: str, settings: Mapping[str, object] | None) -> Mapping[str, Any]:
     """Who else is at work there, and what lies around."""
     return {
         "trainings": workers(run),
@@ -245,7 +245,7 @@ def _perhaps(run: str) -> Worker | None:
     return Worker(message, look_at(pids[:10]))
 
 
-def configured(file: str) -> tuple[Mapping[str, Any], str] | None:
+def configured(file: str) -> tuple[Mapping[str, object], str] | None:
     """Given what --config names, return a training's settings and what to call them; None if it holds ours.
 
     Raises UsageError.
@@ -297,7 +297,7 @@ def _newest(run: str, trust: Sequence[str], allow_nonfinite: bool) -> tuple[str 
     return newest.path, tuple(skipped), ""
 
 
-def _settings(checkpoint: str | None) -> Mapping[str, Any] | None:
+def _settings(checkpoint: str | None) -> Mapping[str, object] | None:
     if checkpoint is None:
         return None
     with suppress(OSError, UsageError):  # numbers that are none: a file that nobody judged

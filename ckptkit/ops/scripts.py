@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ckptkit.errors import UsageError
 from ckptkit.model.advice import ScriptReport
@@ -19,7 +18,7 @@ def is_script(file: str) -> bool:
 
 
 def scripts(
-    paths: Sequence[str], config: str = "", settings: Mapping[str, Any] | None = None
+    paths: Sequence[str], config: str = "", settings: Mapping[str, object] | None = None
 ) -> tuple[ScriptReport, ...]:
     """Given the scripts that a person names, return where each of them deletes checkpoints. Raises UsageError.
 
@@ -52,7 +51,7 @@ def _script(path: str, flag: str) -> ScriptReport:
         return ScriptReport(path, str(error), ())
 
 
-def _named_in(settings: Mapping[str, Any], directory: str) -> Iterator[str]:
+def _named_in(settings: Mapping[str, object], directory: str) -> Iterator[str]:
     """The scripts that settings name, relative to their file's directory or to the current one."""
     words = [word for text in _texts(settings) if ".py" in text or "sh" in text for word in (text, *text.split())]
     names = [word for word in dict.fromkeys(words) if is_script(word)]
@@ -62,7 +61,7 @@ def _named_in(settings: Mapping[str, Any], directory: str) -> Iterator[str]:
         yield path
 
 
-def _texts(settings: Any) -> list[str]:
+def _texts(settings: object) -> list[str]:
     """Every text in settings, at any depth; YAML's own references make circles."""
     texts, left, visited = list[str](), [settings], set[int]()
     while left:

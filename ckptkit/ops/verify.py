@@ -5,7 +5,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ckptkit import config, delete, history, layouts
 from ckptkit.errors import LockHeld, NoSuchRun, UsageError
@@ -60,6 +60,7 @@ def put_in_place(draft: str, directory: str) -> list[Failure]:
 
 __all__ = ["Budget", "budget", "is_sound", "reading", "standing_still", "write_manifest", "yield_to_others"]
 
+T = TypeVar("T")
 LOCK_SECONDS = 30.0  # a sweep holds the run for as long as it deletes
 
 
@@ -82,7 +83,7 @@ def budget(sample: str | None, max_duration: str | None, max_rate: str | None) -
     )  # fmt: skip
 
 
-def _typed(key: str, text: str | None, parse: Callable[[str], Any]) -> Any:
+def _typed(key: str, text: str | None, parse: Callable[[str], T]) -> T | None:
     try:
         return None if text is None else parse(text)
     except ValueError as error:

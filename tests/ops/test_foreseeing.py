@@ -116,11 +116,11 @@ def test_training_that_ends_before_the_volume_is_full_is_no_alarm(two_runs, ckpt
 def test_monitor_warns_a_day_before_and_takes_it_back_when_pruning_works_again(two_runs):
     key = (two_runs[1], "full-soon")
     before = Watch(two_runs[1], 600.0).tick(time.time())
-    assert before.standing[key] == 2 and before.alerts == (), "it was told when it came in sight"
+    assert before.active_alerts[key] == 2 and before.alerts == (), "it was told when it came in sight"
     Path(two_runs[1], "ckptkit.toml").write_text("keep_last = 2\n")
     prune(two_runs[1], rules_for(two_runs[1], {}), yes=True)
     after = Watch(two_runs[1], 600.0).tick(time.time() + 60)
-    assert key not in after.standing and [(a.subject, a.code) for a in after.alerts if a.rung == 0] == [key]
+    assert key not in after.active_alerts and [(a.subject, a.code) for a in after.alerts if a.rung == 0] == [key]
 
 
 def test_run_without_a_past_has_no_outlook(run_of, ckptkit):
