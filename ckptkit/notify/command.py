@@ -37,7 +37,7 @@ class CommandSink(AlertSink):
             raise UsageError(f"--exec runs without a shell, which {operator!r} needs; type --exec {shell}")
         self.name, self.seconds = f"--exec {self.words[0]}", seconds
 
-    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:  # noqa: ARG002 - as each sink is called
+    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """Raises OSError, TimeoutError or RuntimeError; whatever the program started is ended when its time is up."""
         parts = {f"CKPTKIT_ALERT_{key.upper()}": str(value) for key, value in document.items()}
         process = self._started(os.environ | parts)

@@ -29,7 +29,7 @@ class Webhook(AlertSink):
         self.name = f"--webhook {_host(url)}"
         self._patience = Patience(WHOLE_SECONDS)
 
-    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:  # noqa: ARG002 - as each sink is called
+    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """Raises OSError (urllib's errors are children of it) or TimeoutError."""
         body = json.dumps(document).encode()
         self._patience.call(lambda: _insist(lambda: _ask(self.url, body), self.rest))
@@ -43,7 +43,7 @@ class Ping(AlertSink):
         self.name = f"--ping {_host(url)}"
         self._patience = Patience(WHOLE_SECONDS)
 
-    def look(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:  # noqa: ARG002 - as each sink is called
+    def look(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:
         """Raises OSError or TimeoutError. Tried once: the next look is the next try."""
         url = self.url if sight.volumes else self.url.rstrip("/") + "/fail"
         self._patience.call(lambda: _ask(url))
@@ -112,7 +112,7 @@ class Chat(AlertSink):
                 raise UsageError(f"--apprise: Apprise knows no address that begins with {url.partition('://')[0]!r}")
         self._patience = Patience(WHOLE_SECONDS)
 
-    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:  # noqa: ARG002 - as each sink is called
+    def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """Raises RuntimeError or TimeoutError."""
         body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
         title = f"ckptkit: {alert.code}"

@@ -177,7 +177,7 @@ class Here:
         except CkptkitError:
             return None
 
-    def newer(self, than: Checkpoint) -> str:  # noqa: ARG002 - as of `There`
+    def newer(self, than: Checkpoint) -> str:
         """Nothing: `newest` has looked at all that is there."""
         return ""
 

@@ -15,7 +15,6 @@ from ckptkit.errors import CkptkitError, NoIntactCheckpoint, NoSuchRun, NotInsta
 from ckptkit.forecast import budget
 from ckptkit.formats import training_args, training_config, training_names
 from ckptkit.model.disk import Worker
-from ckptkit.model.preflight import SessionKind
 from ckptkit.ops.at_work import look_at, perhaps_at_work, workers
 from ckptkit.ops.cron import root_of, watcher
 from ckptkit.ops.latest import latest
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from ckptkit.model.advice import Check, ScriptReport
     from ckptkit.model.decision import Decision, PrunePlan
+    from ckptkit.model.preflight import SessionKind
 
 SHM = "/dev/shm"  # noqa: S108 - looked at
 

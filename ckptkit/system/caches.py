@@ -105,7 +105,7 @@ def _compiled(env: Environment) -> Iterator[Place]:
     again = "compiled again at the next start"
     if folder := env.get("TORCHINDUCTOR_CACHE_DIR"):
         yield "torch-compile", folder, "", again
-    for folder in glob.glob(os.path.join(env.get("TMPDIR") or "/tmp", "torchinductor_*")):
+    for folder in glob.glob(os.path.join(env.get("TMPDIR") or "/tmp", "torchinductor_*")):  # noqa: S108 - torch puts it there
         yield "torch-compile", folder, "", again
     triton = os.path.join(env.get("TRITON_HOME") or _home(env), ".triton", "cache")
     yield "triton", env.get("TRITON_CACHE_DIR") or triton, "", again

@@ -9,12 +9,14 @@ import codecs
 import errno
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptkit.errors import NotInstalled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SECONDS = 30.0
 NAMES = "ckptkit_names"  # the encoding of words: sh's own refuses a name that is no text

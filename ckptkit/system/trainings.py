@@ -41,7 +41,7 @@ MULTIPLEXERS: dict[str, KeptBy] = {"tmux: server": "tmux", "screen": "screen", "
 
 UNNAMED = re.compile(r"#[0-9]+")
 
-TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")
+TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")  # noqa: S108 - places that a log is not kept in
 
 LOG = re.compile(r"(?:^|[._-])(?:log|out|err|txt|stdout|stderr)(?:$|[._-])", re.IGNORECASE)
 

@@ -13,12 +13,14 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tests.faults.hanging_saves import shorten_bounds
 from tests.faults.save_trials import train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def no_threads() -> None:

@@ -11,10 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.fuzz import harness
-from tests.fuzz.harness import Target
+
+if TYPE_CHECKING:
+    from tests.fuzz.harness import Target
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 LONGEST = 1 << 16  # bytes of an input: what takes time squared takes seconds there

@@ -10,9 +10,11 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 SECONDS = 1.0  # of the processor, not of the clock: others work on this machine
 MEGABYTES = 100

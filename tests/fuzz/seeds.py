@@ -12,13 +12,15 @@ import sys
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.fuzz import whole
 from tests.fuzz.shapes import GLOBALS
 from tests.scripts.texts import spellings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FEW = 4  # parameters of the small model
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickletools
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit.formats import torch_zip
 from ckptkit.formats.crc import crc32
 from ckptkit.formats.torch_records import placed
+
+if TYPE_CHECKING:
+    from random import Random
 
 ODD = (
     *(0, -1, 1, 7, 100, 2**31, 2**63, 10**400, 10**4299, 0.5, 1e308, float("inf"), float("nan"), True, False, None),

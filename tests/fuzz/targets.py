@@ -6,9 +6,8 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptkit import config, layouts, scripts
 from ckptkit.errors import UsageError
@@ -35,6 +34,9 @@ from ckptkit.verify.agreement import across_findings
 from ckptkit.verify.facts import CheckpointParts, FileFacts
 from tests.fuzz import planted, shapes, whole
 from tests.fuzz.harness import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DTYPES = (*KINDS, "I64", "BOOL", "F4", "no such")
 TEXTS: tuple[Callable[[str], Any], ...] = (rules.duration, rules.size, rules.parse_best, *config.PARSERS.values())

@@ -12,13 +12,17 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-from random import Random
+from typing import TYPE_CHECKING
 
-from ckptkit.model.checkpoint import Manifest
 from ckptkit.runs import discover
 from ckptkit.verify import manifest
 from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.fuzz import shapes
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from ckptkit.model.checkpoint import Manifest
 
 NAMES = (
     *("adapter_model.safetensors", "adapter_config.json", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
