@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TARGET = 4.0  # bin/prune on an idle run, in user time of `python3 -c pass`
+TARGET = 6.0  # bin/prune on an idle run, in CPU time (user + system) of `python3 -c pass`
 Costs = Sequence[tuple[float, float]]  # (user, system) seconds, one a start
 TRAINING = ("20", "10", "baseline", "none")  # steps, a save every, no guard, nothing breaks
 
@@ -35,7 +35,7 @@ def main() -> int:
         train(run, os.path.join(folder, "report.json"))
         rows = measured(commands(run), environment(folder), options.rounds)
     print(json.dumps(rows) if options.json else table(rows))
-    return 0 if rows[1]["ratio"] <= TARGET else 1
+    return 0 if rows[1]["ratio_of_cpu"] <= TARGET else 1
 
 
 def train(run: str, report: str) -> None:
@@ -104,7 +104,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"{r['ratio_of_medians']:>11.2f}x{r['ratio_of_cpu']:>17.2f}x"
         for r in rows
     ]
-    return "\n".join([head, *lines, f"target: {TARGET:.0f}x the user time; {rows[0]['rounds']} starts of each"])
+    return "\n".join([head, *lines, f"target: {TARGET:.0f}x the CPU time; {rows[0]['rounds']} starts of each"])
 
 
 if __name__ == "__main__":
