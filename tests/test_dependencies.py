@@ -19,7 +19,8 @@ else:
 
 PACKAGE = CHECKOUT / "ckptkit"
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-IMPORTED_AS = {"prometheus-client": "prometheus_client", "pyyaml": "yaml"}  # where that is not the name of the distribution
+# Where that is not the name of the distribution.
+IMPORTED_AS = {"prometheus-client": "prometheus_client", "pyyaml": "yaml"}
 # The training's own: there wherever it runs, or brought by its framework.
 FRAMEWORKS = {"torch", "transformers", "peft", "lightning", "pytorch_lightning", "accelerate"}
 
@@ -30,7 +31,8 @@ def name_of(requirement):
 
 
 DECLARED = {name_of(requirement) for requirement in PROJECT["dependencies"]}
-OPTIONAL = {name_of(each) for extra in ("alerts", "prometheus", "train") for each in PROJECT["optional-dependencies"][extra]}
+EXTRAS = PROJECT["optional-dependencies"]
+OPTIONAL = {name_of(each) for extra in ("alerts", "prometheus", "train") for each in EXTRAS[extra]}
 
 
 def imported(tree):
