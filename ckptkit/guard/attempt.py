@@ -14,33 +14,33 @@ from typing import NamedTuple
 from ckptkit.guard import ranks, writers
 from ckptkit.guard.storage_errors import ENDS, chain, is_storage_error, one_line
 from ckptkit.guard.trainer_like import TrainerLike
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 
 
 def attempt(
     trainer: TrainerLike,
     save: Callable[[], object],
     weights_only: bool,
-    patience: Patience,
+    timeout: Timeout,
     undo: Callable[[], object] = lambda: None,
     late: Callable[[], object] = lambda: None,
 ) -> str | None:
     """Call the Trainer's own save on every rank; return the disk's word if it was in the way of any, else None.
 
-    patience: bounds how long a rank that is alone may stand still in it; `late` is called in the save's own thread if
+    timeout: bounds how long a rank that is alone may stand still in it; `late` is called in the save's own thread if
     it ends after that. undo: takes back what a save that broke off changed, before it is done once more.
     Raises StandsStill where it stood still, and on every rank an error that is not the disk's.
     """
     if ranks.together():
         return _together(trainer, save, weights_only)
-    return _alone(trainer, save, weights_only, patience, undo, late)
+    return _alone(trainer, save, weights_only, timeout, undo, late)
 
 
 def _alone(
     trainer: TrainerLike,
     save: Callable[[], object],
     weights_only: bool,
-    patience: Patience,
+    timeout: Timeout,
     undo: Callable[[], object],
     late: Callable[[], object],
 ) -> str | None:
@@ -57,7 +57,7 @@ def _alone(
 
     if _saves_in_any_thread.get(trainer, True):
         try:
-            fault = patience.call(lambda: context.run(work), moves=True, late=late)
+            fault = timeout.call(lambda: context.run(work), moves=True, late=late)
         except TimeoutError:
             raise
         except Exception:

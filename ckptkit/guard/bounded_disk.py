@@ -7,7 +7,7 @@ from ckptkit.guard.messages import warn
 from ckptkit.guard.room import Room
 from ckptkit.guard.settings import GuardSettings
 from ckptkit.guard.slots import Slot
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 
 # For which one save may hold up training while its disk does nothing at all: beyond that it hangs, and the save is
 # skipped. Below the ten minutes after which NCCL ends a training of which a rank waits.
@@ -21,7 +21,7 @@ class Bounded:
     def __init__(self, room: Room) -> None:
         self.room, self.hangs = room, False
         self.set(room.settings)
-        self.patience = Patience(self.longest)
+        self.timeout = Timeout(self.longest)
 
     def set(self, settings: GuardSettings) -> None:
         """Go on with these."""
@@ -29,13 +29,13 @@ class Bounded:
 
     def save_begins(self) -> None:
         """Another one: if it hung before, it is waited for less long."""
-        self.patience.seconds = STILL_HANGING_SECONDS if self.hangs else self.longest
+        self.timeout.seconds = STILL_HANGING_SECONDS if self.hangs else self.longest
         self.hangs = False
 
     def slot(self, question: Callable[[], Slot], otherwise: Slot | None = None) -> Slot:
         """The answer, or a save that is skipped for what the disk says. otherwise: for a fault of ours."""
         try:
-            return self.patience.call(question)
+            return self.timeout.call(question)
         except TimeoutError as error:
             return Slot("skip", self.hung(str(error)))
         except (CkptkitError, OSError) as error:
@@ -47,7 +47,7 @@ class Bounded:
     def quietly(self, work: Callable[[], object]) -> None:
         """Do what no save depends on; a disk that can't or hangs is known by what comes next."""
         try:
-            self.patience.call(work)
+            self.timeout.call(work)
         except TimeoutError as error:
             self.hung(str(error))
         except (CkptkitError, OSError):
@@ -58,7 +58,7 @@ class Bounded:
     def hung(self, why: str) -> str:
         """It did not answer: the reason, for a person."""
         self.hangs = True
-        self.patience.seconds = STILL_HANGING_SECONDS
+        self.timeout.seconds = STILL_HANGING_SECONDS
         return f"{self.room.run} does not answer: {why}"
 
 

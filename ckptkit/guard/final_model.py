@@ -18,18 +18,18 @@ from ckptkit.guard.slots import TrainerSlots
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.ops.verify import DRAFT, put_in_place, remove_draft, weights_findings
 from ckptkit.system import lock
-from ckptkit.system.timeout import Patience, StandsStill
+from ckptkit.system.timeout import StandsStill, Timeout
 from ckptkit.system.volumes import available_bytes, nearest_directory
 
 
 class FinalModel:
     """Writes it.
 
-    leads: whether this rank looks after a disk. patience: for how long a rank that is alone may stand still.
+    leads: whether this rank looks after a disk. timeout: for how long a rank that is alone may stand still.
     """
 
-    def __init__(self, trainer: TrainerLike, room: Room, slots: TrainerSlots, patience: Patience, leads: bool) -> None:
-        self.trainer, self.room, self.slots, self.patience, self.leads = trainer, room, slots, patience, leads
+    def __init__(self, trainer: TrainerLike, room: Room, slots: TrainerSlots, timeout: Timeout, leads: bool) -> None:
+        self.trainer, self.room, self.slots, self.timeout, self.leads = trainer, room, slots, timeout, leads
 
     def write(self, directory: str) -> bool:
         """Given where the model should be, write it; on every rank, whether it is there and whole.
@@ -76,7 +76,7 @@ class FinalModel:
                 if locked := self._first(partial(_lock, self.room.run, held)):
                     return locked
                 try:
-                    fault = attempt(self.trainer, partial(self.trainer.save_model, draft), False, self.patience)
+                    fault = attempt(self.trainer, partial(self.trainer.save_model, draft), False, self.timeout)
                 except StandsStill as error:
                     return str(error)
             if not fault:

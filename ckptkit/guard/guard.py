@@ -94,7 +94,7 @@ class Guard(Keeper):
 
         directory: where; an earlier model's weights in it are replaced, all else there is left alone.
         """
-        writer = FinalModel(self.trainer, self.room, self.slots, self.disk.patience, self.leads)
+        writer = FinalModel(self.trainer, self.room, self.slots, self.disk.timeout, self.leads)
         self.wait()
         return writer.write(os.path.realpath(arguments.text("directory", os.fspath(directory))))
 
@@ -112,7 +112,7 @@ class Guard(Keeper):
             if self.leads:
                 self.disk.quietly(partial(self.trials.begin, trial, best))
             args, kwargs = self._with_checkpoint(args, kwargs)
-            with self.rotation.in_force(), rotation.forgiven(self.trainer, self.disk.patience):
+            with self.rotation.in_force(), rotation.forgiven(self.trainer, self.disk.timeout):
                 return self._original_train(*args, **kwargs)
         finally:
             if os.getpid() == process:  # else a fork of it, which shares our locks
@@ -183,8 +183,8 @@ class Guard(Keeper):
                 self._save_once(trial, partial(self._original_save, model, trial, *args, **kwargs))
         finally:
             self._saving = False
-        if self.disk.patience.interrupted:
-            self.disk.patience.interrupted = False
+        if self.disk.timeout.interrupted:
+            self.disk.timeout.interrupted = False
             raise KeyboardInterrupt
 
     def _save_once(self, trial: object, save: Callable[[], object]) -> None:
@@ -216,7 +216,7 @@ class Guard(Keeper):
 
     def _chosen(self, run: str, name: str, until: float, choose: Callable[..., Slot]) -> Slot:
         if os.path.realpath(run) != self.room.run:
-            self.follow_ups.wait(self.disk.patience.seconds)
+            self.follow_ups.wait(self.disk.timeout.seconds)
             self._enter(run)
             self.room.begin(self._began_at, self.settings.explicit)
         self.trials.saved_in(self.room.run)
@@ -249,7 +249,7 @@ class Guard(Keeper):
             if not all(ranks.ask(partial(self._begin, name, held), self.leads)):
                 return self.disk.hung("nothing can be written")
             try:
-                fault = attempt(self.trainer, save, slot.action == "weights-only", self.disk.patience, undo, late)
+                fault = attempt(self.trainer, save, slot.action == "weights-only", self.disk.timeout, undo, late)
             except StandsStill as error:
                 return self.disk.hung(str(error))
             faults = [fault] if fault else ranks.ask(partial(self._complete, name), self.leads)
@@ -265,7 +265,7 @@ class Guard(Keeper):
     def _complete(self, name: str) -> str:
         """Take the mark back; "" or the disk's word. One that is gone is not complete, but for a Trainer's own ways."""
         try:
-            self.disk.patience.call(partial(unmark, self.room.path(name)))
+            self.disk.timeout.call(partial(unmark, self.room.path(name)))
         except TimeoutError as error:
             return self.disk.hung(str(error))
         except OSError as error:
@@ -277,7 +277,7 @@ class Guard(Keeper):
 
     def _begin(self, name: str, held: ExitStack) -> bool:
         """Keep our own threads and sweeps out, and mark the checkpoint as under way; whether the disk answers."""
-        if not self.room.turn.acquire(timeout=self.disk.patience.seconds):
+        if not self.room.turn.acquire(timeout=self.disk.timeout.seconds):
             return False
         held.callback(self.room.turn.release)
         self.disk.quietly(partial(self._lock, name, held))

@@ -50,7 +50,7 @@ class Keeper:
 
     def secured(self) -> Callable[[], None] | None:
         """What waits until the last save is known to be durable, so that an older one may go; None if it is."""
-        waits = partial(self.follow_ups.wait_secured, self.disk.patience.seconds)
+        waits = partial(self.follow_ups.wait_secured, self.disk.timeout.seconds)
         return waits if self.follow_ups.pending else None
 
     def _went_on_from(self, name: str) -> None:

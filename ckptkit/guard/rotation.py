@@ -11,7 +11,7 @@ from ckptkit.guard.storage_errors import one_line
 from ckptkit.guard.trainer_like import TrainerLike
 from ckptkit.guard.writers import replaced
 from ckptkit.model.checkpoint import Verdict
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 from ckptkit.units import human
 
 UNJUDGED = "the guard can't judge what this Trainer saves"
@@ -161,7 +161,7 @@ def _rotate(trainer: TrainerLike, run: str) -> None:
 
 
 @contextmanager
-def forgiven(trainer: TrainerLike, patience: Patience) -> Iterator[None]:
+def forgiven(trainer: TrainerLike, timeout: Timeout) -> Iterator[None]:
     """Meanwhile the Trainer's list of checkpoints is empty where the disk refuses it, or does not answer in time.
 
     It uses the list only for its own rotation, which then deletes nothing. In transformers 4 it is a method, in 5 a
@@ -174,14 +174,14 @@ def forgiven(trainer: TrainerLike, patience: Patience) -> Iterator[None]:
     if not hasattr(holder, name):
         yield
         return
-    with replaced(holder, partial(_forgiving, patience), name):
+    with replaced(holder, partial(_forgiving, timeout), name):
         yield
 
 
-def _forgiving(patience: Patience, original: Callable[..., object]) -> Callable[..., object]:
+def _forgiving(timeout: Timeout, original: Callable[..., object]) -> Callable[..., object]:
     def sorted_checkpoints(*args: object, **kwargs: object) -> object:
         try:
-            return patience.call(partial(original, *args, **kwargs))
+            return timeout.call(partial(original, *args, **kwargs))
         except OSError as error:
             warn(f"the Trainer can't list its checkpoints: {one_line(error)}")
             return []

@@ -172,7 +172,7 @@ class Saving:
         self._held.enter_context(as_made(room.run, is_checkpoint))
         if not self.alone and ranks.together():
             self._held.enter_context(self._faults.writes_held_back())
-        if self.leads and room.turn.acquire(timeout=self.guard.disk.patience.seconds):
+        if self.leads and room.turn.acquire(timeout=self.guard.disk.timeout.seconds):
             self._held.callback(room.turn.release)
             self.guard.disk.quietly(self._lock)
         if not self.alone:
@@ -216,7 +216,7 @@ class Saving:
             self.path = self.guard.room.path(new[0])
         try:
             if os.path.isdir(self.path):
-                self.guard.disk.patience.call(partial(unmark, self.path))
+                self.guard.disk.timeout.call(partial(unmark, self.path))
         except TimeoutError as hanging:
             return self.guard.disk.hung(str(hanging))
         except OSError as refused:

@@ -18,7 +18,7 @@ from ckptkit.history.remembered import state_directory
 from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.model.reason import Reason, reason_words
 from ckptkit.system import small_files
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,7 +52,7 @@ TABLES: dict[type[Event], Kept] = {
     Damage: Kept("damage", 5_000, 365),
     Alert: Kept("alerts", 10_000, 365),
 }
-_patience = Patience(LONGEST_SECONDS)
+_timeout = Timeout(LONGEST_SECONDS)
 _told: set[str] = set()
 
 
@@ -60,7 +60,7 @@ def record(*events: Event) -> str:
     """Keep what happened. Returns "", or why it is lost: in words, and once a process for each reason."""
     path = _path()
     try:
-        _patience.call(lambda: _mended(path, lambda: _write(path, events)))
+        _timeout.call(lambda: _mended(path, lambda: _write(path, events)))
     except Exception as fault:  # noqa: BLE001 - a record is never worth the work that it is about
         return _once(f"the history in {path} can't be written: {fault}")
     _told.clear()
@@ -76,7 +76,7 @@ def recall(noun: type[T], since: float = 0.0, most: int = 100_000, **where: obje
     if not os.path.lexists(path):
         return [], ""
     try:
-        return _patience.call(lambda: _settled(lambda ro: _read(path, ro, noun, since, most, where))), ""
+        return _timeout.call(lambda: _settled(lambda ro: _read(path, ro, noun, since, most, where))), ""
     except Exception as fault:  # noqa: BLE001 - as above
         return [], f"{path} can't be read: {fault}"
 

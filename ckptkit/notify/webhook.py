@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ckptkit.calling import pip_install
 from ckptkit.errors import UsageError
 from ckptkit.notify.sink import ANSWER_SECONDS, WHOLE_SECONDS, AlertSink
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +27,12 @@ class Webhook(AlertSink):
     def __init__(self, url: str, rest: Callable[[float], None] = time.sleep) -> None:
         self.url, self.rest = _checked("--webhook", url), rest
         self.name = f"--webhook {_host(url)}"
-        self._patience = Patience(WHOLE_SECONDS)
+        self._timeout = Timeout(WHOLE_SECONDS)
 
     def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """Raises OSError (urllib's errors are children of it) or TimeoutError."""
         body = json.dumps(document).encode()
-        self._patience.call(lambda: _insist(lambda: _ask(self.url, body), self.rest))
+        self._timeout.call(lambda: _insist(lambda: _ask(self.url, body), self.rest))
 
 
 class Ping(AlertSink):
@@ -41,12 +41,12 @@ class Ping(AlertSink):
     def __init__(self, url: str) -> None:
         self.url = _checked("--ping", url)
         self.name = f"--ping {_host(url)}"
-        self._patience = Patience(WHOLE_SECONDS)
+        self._timeout = Timeout(WHOLE_SECONDS)
 
     def look(self, sight: Sight, active_alerts: Mapping[tuple[str, str], int]) -> None:
         """Raises OSError or TimeoutError. Tried once: the next look is the next try."""
         url = self.url if sight.volumes else self.url.rstrip("/") + "/fail"
-        self._patience.call(lambda: _ask(url))
+        self._timeout.call(lambda: _ask(url))
 
 
 def _insist(ask: Callable[[], None], rest: Callable[[float], None]) -> None:
@@ -110,12 +110,12 @@ class Chat(AlertSink):
         for url in urls:
             if not self._to.add(url):
                 raise UsageError(f"--apprise: Apprise knows no address that begins with {url.partition('://')[0]!r}")
-        self._patience = Patience(WHOLE_SECONDS)
+        self._timeout = Timeout(WHOLE_SECONDS)
 
     def alert(self, alert: Alert, document: Mapping[str, object]) -> None:
         """Raises RuntimeError or TimeoutError."""
         body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
         title = f"ckptkit: {alert.code}"
         kind = KINDS[alert.level]
-        if not self._patience.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
+        if not self._timeout.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
             raise RuntimeError("at least one address refused it")

@@ -24,7 +24,7 @@ from ckptkit.policy import keep, rules
 from ckptkit.render import json
 from ckptkit.runs import discover
 from ckptkit.system import volumes
-from ckptkit.system.timeout import Patience
+from ckptkit.system.timeout import Timeout
 from ckptkit.units import printable
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Watch:
         """path: a run, or a directory above runs. every: usual seconds between looks. outlook: another forecast."""
         self.path, self.every, self.outlook = os.path.realpath(path), every, outlook
         self._windows: dict[tuple[str, str], deque[Sample]] = {}
-        self._patience = Patience(LOOK_SECONDS)
+        self._timeout = Timeout(LOOK_SECONDS)
         self._rungs, fault = records.last_rungs()
         self._faults = [fault] if fault else []
 
@@ -160,7 +160,7 @@ class Watch:
 
     def _look(self, now: float) -> Sight:
         try:
-            return self._patience.call(lambda: look(self.path, now, self._samples, self.outlook))
+            return self._timeout.call(lambda: look(self.path, now, self._samples, self.outlook))
         except Exception as error:  # noqa: BLE001 - a monitor outlives whatever it meets, and tells it
             return Sight(now, errors=((self.path, f"{self.path} can't be looked at: {error}"),))
 

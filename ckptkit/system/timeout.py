@@ -19,7 +19,7 @@ class StandsStill(TimeoutError):
     """The work did not end in time, and is left behind in its thread."""
 
 
-class Patience:
+class Timeout:
     """Does one piece of work at a time, in a thread, and waits for it at most `seconds`.
 
     What hangs is left behind in its daemon thread, one at the most: until it returns, every next call times out.
