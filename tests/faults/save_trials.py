@@ -133,7 +133,7 @@ def unguarded(run: str, kind: str) -> Any:
     import tiny
     from transformers import PrinterCallback
 
-    of = tiny.model(kind == "lora", num_hidden_layers=1, hidden_size=16, intermediate_size=16)
+    of = tiny.model(kind == "lora", hidden_size=16, intermediate_size=16)
     trainer = tiny.trainer(run, of=of, max_steps=STEPS, save_steps=EVERY, tokenizer=_tokenizer())
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -41,7 +41,7 @@ def trainer(mount: str, kind: str, **settings: Any) -> Any:
     wrap = {"auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"]}
     config = {"version": 2, "state_dict_type": KINDS[kind], **wrap}
     made = tiny.trainer(
-        os.path.join(mount, "run"), of=tiny.model(lora=False, num_hidden_layers=1), fsdp="full_shard",
+        os.path.join(mount, "run"), of=tiny.model(lora=False, intermediate_size=128), fsdp="full_shard",
         fsdp_config=config, dataloader_pin_memory=False, ddp_timeout=60, save_total_limit=2, **settings
     )  # fmt: skip
     assert made.is_fsdp_enabled

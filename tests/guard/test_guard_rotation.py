@@ -13,7 +13,7 @@ SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
 import ckptkit, like_writers, tiny
 kind, run = sys.argv[2:]
-of = tiny.model(lora=False, num_hidden_layers=1)
+of = tiny.model(lora=False, intermediate_size=128)
 trainer = tiny.trainer(run, kind=like_writers.KINDS.get(kind, tiny.Trainer), of=of, max_steps=60, save_total_limit=2)
 guard = ckptkit.guard(trainer)
 trainer.train()

@@ -16,7 +16,7 @@ from ckptkit.guard import claim
 MiB, SLACK = 1 << 20, 48 << 10
 JUDGED = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
 KINDS = ("strange", *JUDGED)
-SMALL = dict(lora=False, num_hidden_layers=1)
+SMALL = dict(lora=False, intermediate_size=128)
 _bytes_of_three: dict[str, int] = {}
 
 
