@@ -1,5 +1,6 @@
 """Fixtures for every test: real checkpoints made once, real file systems, the commands as a person types them."""
 
+import compileall
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ from tests.support.runs import make_run
 
 pytest_plugins = ["tests.faults.counting"]
 ROOT = os.geteuid() == 0
+# Where PYTHONDONTWRITEBYTECODE is set, each of the thousands of processes started here would compile them again.
+COMPILED = ("ckptkit", "tests/faults", "tests/guard", "tests/support")
 CALLED = {"_before": None, "_typed": (), "_script": "", "_directory": ""}  # from Python, as nobody typed anything
 MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
 
@@ -35,8 +38,15 @@ class Called(NamedTuple):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """As root, mounts must work: a suite that can't prove its promises says so at once, not by skipping."""
-    if ROOT and not hasattr(config, "workerinput"):
+    """As root, mounts must work: a suite that can't prove its promises says so at once, not by skipping.
+
+    And Python's cache of the modules is made, once for all workers.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    for folder in COMPILED:
+        compileall.compile_dir(CHECKOUT / folder, quiet=2)
+    if ROOT:
         probe = ("unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt && touch /mnt/probe")
         done = subprocess.run(probe, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -31,6 +31,8 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 import ckptkit
+import ckptkit.guard.guard  # now, once: each life is a fork of the process that imports this
+import ckptkit.ops.preflight
 
 WEIGHTS, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"  # as accelerate names them
 SHARDS = [f"{folder}/{name}" for folder in (WEIGHTS, OPTIMIZER) for name in ("__0_0.distcp", ".metadata")]

@@ -20,11 +20,13 @@ ASSERTED = re.compile(r"^[ |E]*(AssertionError|assert |Failed: )", re.MULTILINE)
 def broken(tmp_path: Path, file: str, old: str, new: str) -> str:
     """Given a file of ckptkit and a piece of it that occurs exactly once, return what to put first on PYTHONPATH."""
     top = tmp_path / "broken"
-    shutil.copytree(CHECKOUT / "ckptkit", top / "ckptkit", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CHECKOUT / "ckptkit", top / "ckptkit")  # with Python's cache, which holds for all but one file
     target = top / "ckptkit" / file
     text = target.read_text()
     assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {file}"
     target.write_text(text.replace(old, new))
+    for cached in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
+        cached.unlink()
     return str(top)
 
 

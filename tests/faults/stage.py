@@ -45,7 +45,7 @@ class Stage:
         self.run, self.outside, self.state = f"{volume}/run", f"{volume}/outside", str(scratch / "state")
         self.template = str(scratch / "template")
         places = {"HOME": str(scratch), "TMPDIR": str(scratch), "CKPTKIT_STATE": self.state}
-        python = {"PYTHONPATH": f"{product}:{CHECKOUT}", "PYTHONPYCACHEPREFIX": str(scratch / "cache")}
+        python = {"PYTHONPATH": f"{product}:{CHECKOUT}", "PYTHONPYCACHEPREFIX": str(Path(real).parent / "cache")}
         self.environment = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "0", **places, **python}
         self._build(real)
         self.reset()

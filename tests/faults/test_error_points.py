@@ -14,7 +14,7 @@ HOW = tuple(product(ERRORS, (False, True)))
 # A disk that can't be read says one of these to whoever looks.
 SEEN = tuple(product(("EIO", "ESTALE", "EACCES"), (False, True)))
 ASKS = ("statfs", "fstatfs")
-MOST = 14  # points of a subject in the sample
+MOST = 9  # points of a subject in the sample
 
 pytestmark = pytest.mark.mounts
 

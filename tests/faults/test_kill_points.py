@@ -8,7 +8,7 @@ import pytest
 from tests.faults.subjects import SUBJECTS
 from tests.faults.trials import SEED, chosen, killed
 
-MOST = 8  # points of a subject in the sample
+MOST = 6  # points of a subject in the sample
 
 pytestmark = pytest.mark.mounts
 

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +127,7 @@ def empty(volume: str) -> None:
     for entry in os.scandir(volume):
         if entry.name not in (BASE, "lost+found"):
             shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
-    os.sync()  # btrfs and xfs give the blocks back with that
+    subprocess.run(["sync", "-f", volume], check=True)  # btrfs and xfs give the blocks back with that
 
 
 def written(volume: str, run: str) -> int:

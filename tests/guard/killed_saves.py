@@ -1,6 +1,7 @@
 """Run as a script: a save of step 20, killed at each of its files; guarded, or `bare`, by the Trainer alone.
 
 killed_saves.py TOP lora|full HOW [bare] makes TOP/FILE/checkpoint-10, whole, and what is left there of checkpoint-20.
+killed_saves.py --each TOP HOW...        makes TOP/KIND-HOW/FILE of both kinds: one import of torch for all
 """
 
 import os
@@ -32,5 +33,15 @@ def main(top: str, kind: str, how: str, guarded: str = "guarded") -> None:
     shutil.rmtree(f"{top}/whole")
 
 
+def each(top: str, *hows: str) -> None:
+    """Of both kinds, each way."""
+    for kind in ("lora", "full"):
+        for how in hows:
+            main(f"{top}/{kind}-{how}", kind, how)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--each":
+        each(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

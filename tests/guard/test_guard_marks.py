@@ -118,14 +118,20 @@ def test_failed_save_leaves_no_mark_behind_and_the_second_attempt_has_its_own(tm
     assert left(tmp_path / "run") == ["checkpoint-10", "checkpoint-30"]
 
 
-@pytest.fixture(scope="module", params=[(kind, how) for kind in ("lora", "full") for how in KILLS], ids="-".join)
-def killed(request, tmp_path_factory):
-    """Runs in which a guarded save of step 20 was killed, one a file of the save."""
+@pytest.fixture(scope="module")
+def all_killed(tmp_path_factory):
+    """A directory for each kind and way: runs in which a guarded save of step 20 was killed, one a file of the save."""
     top = tmp_path_factory.mktemp("killed")
     script = os.path.join(os.path.dirname(__file__), "killed_saves.py")
-    done = subprocess.run([sys.executable, script, top, *request.param], check=False, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, "--each", top, *KILLS], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return request.param[0], sorted(top.iterdir())
+    return top
+
+
+@pytest.fixture(scope="module", params=[(kind, how) for kind in ("lora", "full") for how in KILLS], ids="-".join)
+def killed(request, all_killed):
+    """A kind, and those runs of it."""
+    return request.param[0], sorted((all_killed / "-".join(request.param)).iterdir())
 
 
 @pytest.mark.slow

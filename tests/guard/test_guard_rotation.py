@@ -32,7 +32,8 @@ def rotates_again(told):
 def first_can_not_be_read(run, kind):
     """Train while the kernel says EIO to whoever reads the state of the first save; its last line, and all told."""
     state = f"{run}/checkpoint-10/trainer_state.json"
-    inject = ("strace", "-f", "-qq", "-o", "/dev/null", "-P", state, "-e", "inject=read,pread64:error=EIO")
+    traced = ("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-P", state, "-e", "trace=read,pread64")
+    inject = (*traced, "-e", "inject=read,pread64:error=EIO")
     command = [*inject, sys.executable, "-u", "-c", SCRIPT, os.path.dirname(__file__), kind, run]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
