@@ -28,12 +28,12 @@ class Race:
         self.faults: list[str] = []
         self.counts: dict[str, int] = {}
         self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self.threads: list[threading.Thread] = []
 
     def start(self, name: str, act: Callable[[], Any], pause: float = 0.0) -> None:
         """Do it again and again until the race is over."""
         thread = threading.Thread(target=self._loop, args=(name, act, pause), name=name)
-        self._threads.append(thread)
+        self.threads.append(thread)
         thread.start()
 
     def _loop(self, name: str, act: Callable[[], Any], pause: float) -> None:
@@ -47,7 +47,7 @@ class Race:
     def finish(self) -> None:
         """All end when they are asked to."""
         self._over.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(LONGEST)
             if thread.is_alive():
                 self.faults.append(f"{thread.name} did not end")

@@ -100,7 +100,7 @@ def test_another_user_who_exchanges_links_without_end_reaches_nothing_outside(
     real, tmp_path, outside, tally, exhaustive, what
 ):
     before, deleted = hostile.snapshot(outside), 0
-    for number in range(400 if exhaustive else 20):
+    for number in range(400 if exhaustive else 12):
         run = attacked(real, tmp_path / f"run{number}")
         inside = "" if what == "checkpoint" else "/sub"
         os.symlink(f"{outside}/checkpoint-100{inside}", f"{run}/link")

@@ -2,14 +2,14 @@
 
 from tests.faults.year import Year
 
-SEED = 8760
-HOURS = {"ten days": 240, "year": 8760}
-ENDS = {"ten days": "8d34122aba8fd256", "year": "8473d778ed774e43"}
+# Their number is the seed too; in the five days all that can happen does.
+HOURS = {"five days": 120, "year": 8760}
+ENDS = {"five days": "24b56d825a69ec15", "year": "8473d778ed774e43"}
 
 
 def test_year_of_hourly_sweeps_breaks_no_promise_and_ends_as_it_must(real, tmp_path, tally, exhaustive):
-    length = "year" if exhaustive else "ten days"
-    year = Year(real, str(tmp_path / "run"), SEED)
+    length = "year" if exhaustive else "five days"
+    year = Year(real, str(tmp_path / "run"), HOURS[length])
     for hour in range(HOURS[length]):
         if broken := year.hour():
             tally.violation("hours of saves and sweeps", f"hour {hour}: {broken}")
