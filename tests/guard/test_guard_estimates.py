@@ -195,7 +195,7 @@ class SavesWhatIsTrained:
 def test_a_save_of_the_trained_weights_alone_needs_no_room_for_the_frozen_ones(disk, names):
     import tiny
 
-    model = tiny.model(lora=False, hidden_size=128, intermediate_size=256)
+    model = tiny.model(lora=False, hidden_size=128, intermediate_size=256, num_hidden_layers=4)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lm_head" in name)
     assert sum(p.numel() * p.element_size() for p in model.parameters()) > 2 * MiB
