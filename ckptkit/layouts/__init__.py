@@ -1,6 +1,7 @@
 """What the checkpoints of each framework look like. Data first: a new framework is a new module and a line here."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ckptkit.layouts import accelerate, dcp, deepspeed, fsdp, hf_trainer, lightning, others
 from ckptkit.layouts.layout import STRIPPED, Layout, Weights, fits
@@ -17,6 +18,7 @@ def by_name(name: str) -> Layout:
     return {layout.name: layout for layout in LAYOUTS}[name]
 
 
+@lru_cache(maxsize=10_000)  # whoever asks what others train looks through the same directories again and again
 def named(entry: str) -> tuple[tuple[Layout, ...], int]:
     """Given the name of a directory entry, return the layouts whose checkpoints are named so, and the step; ((), 0)."""
     matches = [(layout, match) for layout in LAYOUTS if (match := layout.named(entry))]
