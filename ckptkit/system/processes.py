@@ -23,6 +23,9 @@ NO_DISK = ("/memfd:", "/SYSV", "/dev/zero", "/i915", "/[aio]")  # memory that th
 
 DELETED = " (deleted)"  # the kernel's own suffix on the link of an unlinked file, proc(5)
 
+# A line of /proc/PID/maps is `address perms offset dev inode path`; what is no file has no path, or one in brackets.
+MAPPED = re.compile(r"^[^/\n\[]* (/.*)$", re.MULTILINE)
+
 
 def open_files(path: str) -> tuple[OpenFile, ...]:
     """Given a directory, return the files and directories at or below it that live processes hold open or mapped.
@@ -53,14 +56,10 @@ def _links(pid: str) -> Iterator[tuple[str, str]]:
                 yield os.readlink(f"/proc/{pid}/fd/{fd}"), f"/proc/{pid}/fd/{fd}"
             except OSError:
                 continue  # closed meanwhile
-        with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as maps:
-            for line in maps:
-                # address perms offset dev inode path: a memory-mapped safetensors file has no descriptor any more
-                fields = line.rstrip("\n").split(None, 5)
-                if len(fields) == 6 and fields[5].startswith("/"):
-                    yield fields[5], ""
     except OSError:
         return
+    # A memory-mapped safetensors file has no descriptor any more. Each has several lines: one for all of them.
+    yield from ((mapped, "") for mapped in dict.fromkeys(MAPPED.findall(read_all(pid, "maps"))))
 
 
 def _is_elsewhere(pid: str, link: str, here: tuple[str, ...]) -> bool:
@@ -125,7 +124,7 @@ def writers_in(run: str, claimant: int | None, claimed: bool, is_checkpoint: Cal
 
 def _works_in(run: str, pid: str, words: Sequence[str], training: bool) -> bool:
     """Whether a process has something there open for writing or, if it trains, at all, or is called with it."""
-    if any(flags & IN_WRITING and is_below(path, run) for path, flags in _descriptors(pid)):
+    if any(flags & IN_WRITING for _, flags in _descriptors(pid, run)):
         return True
     paths = {working_directory(pid), *open_paths(pid), *argument_paths(pid, words)} if training else ()
     return any(is_below(path, run) for path in paths)
@@ -222,12 +221,14 @@ def is_verb(words: Sequence[str]) -> bool:
     return by_module or any(os.path.basename(word) == "ckptkit" for word in words[:2])
 
 
-def _descriptors(pid: str) -> Iterator[tuple[str, int]]:
-    """(path, flags of open(2)) of each descriptor of a process; nothing if it isn't ours."""
+def _descriptors(pid: str, directory: str = "/") -> Iterator[tuple[str, int]]:
+    """(path, flags of open(2)) of each descriptor of a process below a directory; nothing if it isn't ours."""
     with suppress(OSError):
         for fd in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
-                yield os.readlink(f"/proc/{pid}/fd/{fd}").removesuffix(DELETED), _flags(pid, fd)
+                path = os.readlink(f"/proc/{pid}/fd/{fd}").removesuffix(DELETED)
+                if is_below(path, directory):
+                    yield path, _flags(pid, fd)
 
 
 def _flags(pid: str, fd: str) -> int:
@@ -296,7 +297,8 @@ def trains(pid: str, words: Sequence[str]) -> bool:
         return False
     if any(WORDS.fullmatch(word) for word in words):
         return True
-    return any(library in line for line in read_all(pid, "maps").splitlines() for library in LIBRARIES)
+    maps = read_all(pid, "maps")
+    return any(library in maps for library in LIBRARIES)
 
 
 def open_paths(pid: str) -> set[str]:
@@ -326,7 +328,7 @@ def stat_of(pid: str) -> list[str]:
 def read_all(pid: str, name: str) -> str:
     """Given a process and the name of a file in its /proc, return its text; "" if it ended or isn't ours."""
     try:
-        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
+        with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             return file.read()
     except OSError:
         return ""
