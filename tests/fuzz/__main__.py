@@ -22,7 +22,7 @@ def main() -> int:
     names = list(TARGETS) if asked.all else [asked.target]
     if asked.replay:
         return _replay(asked.target, asked.replay)
-    _make_seeds(asked.out, asked.real)
+    make_seeds(asked.out, asked.real)
     print(ROW.format("target", "inputs", "seconds", "inputs/s", "MB peak", "findings"), flush=True)
     return max([_fuzzed(name, asked) for name in names])
 
@@ -45,7 +45,8 @@ def _arguments() -> argparse.Namespace:
     return asked
 
 
-def _make_seeds(out: Path, real: Path | None) -> None:
+def make_seeds(out: Path, real: Path | None) -> None:
+    """Write `out`/seeds if it is not there. real: real checkpoints, made if not given."""
     if not (out / "seeds").exists():
         if real is None:
             real = out / "real"

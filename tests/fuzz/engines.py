@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import os
+import io
+import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,16 +48,25 @@ def atheris(name: str, seeds: Path, out: Path, runs: int, seconds: int) -> Ran:
     corpus, found = out / "corpus" / name, out / "findings" / name
     for folder in (corpus, found, seeds / name):
         folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "tests.fuzz.child", name, str(found), f"-runs={runs}", f"-max_total_time={seconds}",
-             f"-max_len={LONGEST}", f"-timeout={harness.PATIENCE}", "-print_final_stats=1", "-verbosity=1",
-             f"-artifact_prefix={found}/", str(corpus), str(seeds / name)]  # fmt: skip
-    began = time.monotonic()
+    flags = [f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-timeout={harness.PATIENCE}",
+             "-print_final_stats=1", "-verbosity=1", f"-artifact_prefix={found}/",
+             str(corpus), str(seeds / name)]  # fmt: skip
+    child, began = _child(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ckptkit-fuzz-", dir=harness.MEMORY) as scratch:
-        environment = os.environ | {"TMPDIR": scratch}
-        done = subprocess.run(words, cwd=CHECKOUT, env=environment, capture_output=True, check=False)
-    told = done.stderr.decode(errors="replace")
+        words = {"name": name, "found": str(found), "flags": flags, "scratch": scratch, "stderr": f"{scratch}/stderr"}
+        child.stdin.write(json.dumps(words) + "\n")
+        child.stdin.flush()
+        code = int(child.stdout.readline())
+        told = Path(scratch, "stderr").read_text(errors="replace")
     inputs, peak = (_stat(told, key) for key in ("number_of_executed_units", "peak_rss_mb"))
-    return Ran(inputs, time.monotonic() - began, peak, _ended(told, found) if done.returncode else "")
+    return Ran(inputs, time.monotonic() - began, peak, _ended(told, found) if code else "")
+
+
+@cache
+def _child() -> Any:
+    """One for all targets: it ends with us, when its stdin does."""
+    words = [sys.executable, "-m", "tests.fuzz.child"]
+    return subprocess.Popen(words, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def _stat(told: str, key: str) -> int:
@@ -73,12 +85,21 @@ def _ended(told: str, folder: Path) -> str:
     return told[-1500:]
 
 
-def fuzz(name: str, found: Path, flags: list[str]) -> None:
-    """The child: libFuzzer's loop, which ends the process. A finding is kept, and the loop goes on."""
+def instrumented() -> None:
+    """Load all that is fuzzed, so that libFuzzer sees where an input goes. Before anything of ckptkit is loaded."""
     import atheris as library
 
-    with library.instrument_imports(include=["ckptkit", "tests.fuzz.planted"]):
-        from tests.fuzz.targets import PLANTED, TARGETS
+    told = contextlib.redirect_stderr(io.StringIO())  # each module's name
+    with told, library.instrument_imports(include=["ckptkit", "tests.fuzz.planted"]):
+        import tests.fuzz.targets  # noqa: F401
+
+
+def fuzz(name: str, found: Path, flags: list[str]) -> None:
+    """In the child: libFuzzer's loop, which ends the process. A finding is kept, and the loop goes on."""
+    import atheris as library
+
+    from tests.fuzz.targets import PLANTED, TARGETS
+
     target = {**TARGETS, **PLANTED}[name]
 
     def one(data: bytes) -> None:

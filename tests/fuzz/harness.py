@@ -99,10 +99,15 @@ def replay(target: Target, data: bytes) -> Found | None:
 
 def _begin_anew(scratch: str) -> None:
     """What a forked child must not share with its parent, and its time."""
-    global STATUS
-    STATUS = os.open("/proc/self/status", os.O_RDONLY)
+    own_status()
     tempfile.tempdir = scratch
     signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+
+
+def own_status() -> None:
+    """After a fork: from now on, `peak` is of this process."""
+    global STATUS
+    STATUS = os.open("/proc/self/status", os.O_RDONLY)
 
 
 def keep(folder: Path, data: bytes, found: Found) -> Path:
