@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import islice, pairwise
 from typing import NamedTuple
 
@@ -271,7 +272,12 @@ class Layout(NamedTuple):
 
 def fits(pattern: str, name: str) -> re.Match[str] | None:
     """Given a pattern of a layout and a whole name, return the match; a name may hold any byte, a line's end too."""
-    return re.fullmatch(pattern, name, re.ASCII | re.DOTALL)
+    return _compiled(pattern).fullmatch(name)
+
+
+@cache  # re's own memory costs more than the match: a checkpoint with 100,000 bystanders asks a million times
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII | re.DOTALL)
 
 
 def _lying(model: Model, folder: str, names: frozenset[str]) -> Weights | None:
