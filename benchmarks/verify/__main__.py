@@ -64,7 +64,8 @@ class Measure:
 
     def rows(self) -> Iterator[Row]:
         """Those asked for. One large checkpoint at a time is on the disk."""
-        self.make(*self.small_ones())
+        if small := tuple(self.small_ones()):
+            self.make(*small)
         if "quick" in self.options.parts:
             yield from self.many_checkpoints()
         if "memory" in self.options.parts:
@@ -74,7 +75,8 @@ class Measure:
 
     def small_ones(self) -> Iterator[Made]:
         """What is made first. Of `many` there are copies later, or it stands for what is to be loaded."""
-        yield "model", "many", 3e5, "float32"
+        if "quick" in self.options.parts or self.cold:
+            yield "model", "many", 3e5, "float32"
         if "memory" in self.options.parts:
             yield "model", "smaller", self.options.size / 1e3, "float32"
             yield "model", "small", self.options.size / 10, "float32"
