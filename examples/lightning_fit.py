@@ -30,18 +30,18 @@ logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 class Autoencoder(lightning.LightningModule):
     """As small as it gets."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.net = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 64))
 
-    def training_step(self, batch, batch_idx):
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         """One step."""
         loss = (self.net(batch) - batch).square().mean()
         self.log("loss", loss)
         print(f"step {self.global_step + 1}: loss {loss.item():.6f}")
         return loss
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         """With two moments, as large again as the model each."""
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 

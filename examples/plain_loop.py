@@ -10,6 +10,7 @@ Started again, it goes on from the newest checkpoint that is intact.
 import os
 import sys
 import warnings
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -29,12 +30,12 @@ model = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
 
-def batch_of(step):
+def batch_of(step: int) -> torch.Tensor:
     """The same each time."""
     return torch.randn(8, 64, generator=torch.Generator().manual_seed(step))
 
 
-def train(step):
+def train(step: int) -> None:
     """One step."""
     batch = batch_of(step)
     loss = (model(batch) - batch).square().mean()
@@ -44,7 +45,7 @@ def train(step):
     print(f"step {step}: loss {loss.item():.6f}")
 
 
-def state():
+def state() -> dict[str, Any]:
     """What continues training."""
     return {"model": model.state_dict(), "optimizer": optimizer.state_dict()["state"]}
 

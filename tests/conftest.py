@@ -5,8 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -16,6 +17,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from ckptkit import calling
 from tests.support.runs import make_run
+from tests.support.typed import Called, Ckptkit, Fill, Mount, RunOf, Where
 
 pytest_plugins = ["tests.faults.counting"]
 ROOT = os.geteuid() == 0
@@ -23,18 +25,6 @@ ROOT = os.geteuid() == 0
 COMPILED = ("ckptkit", "tests/faults", "tests/guard", "tests/support")
 CALLED = {"_before": None, "_typed": (), "_script": "", "_directory": ""}  # from Python, as nobody typed anything
 MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
-
-
-class Called(NamedTuple):
-    """What a command said and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -91,32 +81,32 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def run_of(real: str, tmp_path: Path) -> Any:
+def run_of(real: str, tmp_path: Path) -> RunOf:
     """run_of({100: "intact", 200: "torn"}) makes such a run of real checkpoints and returns its path."""
     return lambda states, kind="lora", at=None: make_run(real, str(at or tmp_path / "run"), states, kind)
 
 
 @pytest.fixture
-def ckptkit(tmp_path: Path) -> Any:
+def ckptkit(tmp_path: Path) -> Ckptkit:
     """ckptkit("prune", run, "--dry-run") types the command, as from a shell, and returns code, out, err."""
 
-    def call(*words: Any, **options: Any) -> Called:
+    def call(*words: object, **options: Any) -> Called:
         command = [sys.executable, "-m", "ckptkit", *map(str, words)]
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT)} | options.pop("env", {})
-        options = {"cwd": tmp_path, "capture_output": True, "stdin": subprocess.DEVNULL} | options
-        done = subprocess.run(command, text=True, env=environment, check=False, **options)
+        settings: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "stdin": subprocess.DEVNULL} | options
+        done = subprocess.run(command, text=True, env=environment, check=False, **settings)
         return Called(done.returncode, done.stdout or "", done.stderr or "")
 
     return call
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Any:
+def mount(tmp_path: Path) -> Iterator[Mount]:
     """mount("tmpfs", "size=1m") or mount("ext4", megabytes=12, options=("-m", "20")) returns a mount point."""
     points: list[str] = []
 
     def make(
-        filesystem: str, data: str = "", megabytes: int = 12, options: tuple[str, ...] = (), at: Any = None
+        filesystem: str, data: str = "", megabytes: int = 12, options: Iterable[str] = (), at: Where = None
     ) -> str:
         point = str(at or tmp_path / f"volume{len(points)}")
         os.makedirs(point, exist_ok=True)
@@ -137,13 +127,13 @@ def mount(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def calm(mount: Any) -> Any:
+def calm(mount: Mount) -> str:
     """A volume with room to spare, whatever the machine's own disk holds: no word of it is due."""
     return mount("tmpfs", "size=64m")
 
 
 @pytest.fixture
-def subvolume(tmp_path: Path) -> Any:
+def subvolume(tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """subvolume("40M") may hold so much, on a Btrfs of 320 MB: a quota that needs no option of the kernel."""
     points: list[Path] = []
 
@@ -165,7 +155,7 @@ def subvolume(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def fill() -> Any:
+def fill() -> Fill:
     """fill(path) writes a real file until the volume has 0 bytes available; fill_inodes(path) likewise."""
 
     def bytes_(path: str) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 TINY = ("--size", "3e6", "--rounds", "1", "--checkpoints", "3", "--tensors", "50", "--no-cold")
 
 
-def start(folder, *flags):
+def start(folder: Path, *flags: Any) -> subprocess.CompletedProcess[str]:
     """The benchmark of verify, at a size that takes seconds, with all that it makes below `folder`."""
     command = (sys.executable, "-m", "benchmarks.verify", "--json", "--folder", str(folder), *flags)
     return subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, check=False)
 
 
-def instead_of_verify(folder, line):
+def instead_of_verify(folder: Path, line: str) -> tuple[str, str]:
     """A program that does `line` where the benchmark would start bin/verify."""
     path = folder / "verify"
     path.write_text(f"#!/usr/bin/env bash\n{line}\n")
@@ -31,7 +32,7 @@ def instead_of_verify(folder, line):
 
 
 @pytest.mark.slow
-def test_a_tiny_run_measures_every_part_and_leaves_nothing(tmp_path):
+def test_a_tiny_run_measures_every_part_and_leaves_nothing(tmp_path: Path) -> None:
     done = start(tmp_path, *TINY)
     rows = json.loads(done.stdout)
     assert done.returncode == (0 if all(row["met"] for row in rows) else 1), done.stderr
@@ -46,7 +47,7 @@ def test_a_tiny_run_measures_every_part_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_slow_verify_misses_its_targets(tmp_path):
+def test_a_slow_verify_misses_its_targets(tmp_path: Path) -> None:
     slow = instead_of_verify(tmp_path, f'sleep 1; exec "{CHECKOUT}/bin/verify" "$@"')
     done = start(tmp_path, *TINY, "--parts", "large", *slow)
     assert done.returncode == 1, done.stderr
@@ -54,7 +55,7 @@ def test_a_slow_verify_misses_its_targets(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_verify_that_finds_damage_is_not_measured(tmp_path):
+def test_a_verify_that_finds_damage_is_not_measured(tmp_path: Path) -> None:
     damaged = instead_of_verify(tmp_path, """echo '{"checkpoints": []}'; exit 4""")
     done = start(tmp_path, *TINY, "--parts", "large", *damaged)
     assert done.returncode == 1
@@ -69,33 +70,33 @@ def test_a_verify_that_finds_damage_is_not_measured(tmp_path):
         ([9.0, 1.0], [0.9, 9.0], 0.9, True),  # the best of each: the rest was the machine's
     ],
 )
-def test_the_ratio_is_of_the_best_times(own, other, ratio, met):
+def test_the_ratio_is_of_the_best_times(own: list[float], other: list[float], ratio: float, met: bool) -> None:
     costs, others = ([Cost(s, s, 0) for s in seconds] for seconds in (own, other))
     row = against("full", costs, "cat", others, 0.9)
     assert (row.value, row.met) == (ratio, met)
     assert ("MISSED" in table([row])) is not met
 
 
-def test_one_byte_beyond_the_memory_target_is_too_much():
+def test_one_byte_beyond_the_memory_target_is_too_much() -> None:
     assert memory("memory", [Cost(1, 1, 100_000_000), Cost(1, 1, 5)], 0).met
     assert not memory("memory", [Cost(1, 1, 5), Cost(1, 1, 100_000_001)], 0).met
 
 
-def test_what_has_no_target_is_not_judged():
+def test_what_has_no_target_is_not_judged() -> None:
     assert Row("quick", "cat", 0.1, None, {}).met
 
 
 STALL = ("--pairs", "1", "--saves", "3", "--gb", "0.003", "--apart", "0.01")
 
 
-def stall(folder, *flags):
+def stall(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """The benchmark of the guard, with all that it makes below `folder`."""
     command = (sys.executable, "-m", "benchmarks.stall", "--dir", str(folder), *STALL, *flags)
     return subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
-def test_a_tiny_stall_is_measured_and_leaves_nothing(tmp_path):
+def test_a_tiny_stall_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
     done = stall(tmp_path, "--json")
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
@@ -107,7 +108,7 @@ def test_a_tiny_stall_is_measured_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_slow_fsync_is_measured_over_all_of_a_training(tmp_path):
+def test_a_slow_fsync_is_measured_over_all_of_a_training(tmp_path: Path) -> None:
     done = stall(tmp_path, "--slow-fsync", "0.01")
     assert done.stdout, done.stderr
     head, row, last = done.stdout.splitlines()
@@ -117,6 +118,6 @@ def test_a_slow_fsync_is_measured_over_all_of_a_training(tmp_path):
 
 
 @pytest.mark.parametrize("alone, guarded, met", [([1.0, 2.0, 9.0], [1.0, 2.1, 5.0], True), ([1.0], [1.06], False)])
-def test_the_stall_is_the_median_of_the_pairs(alone, guarded, met):
+def test_the_stall_is_the_median_of_the_pairs(alone: list[float], guarded: list[float], met: bool) -> None:
     pairs = [{"alone": {"seconds": a}, "guarded": {"seconds": g}} for a, g in zip(alone, guarded, strict=True)]
     assert document(pairs, is_slow=False)["met"] is met

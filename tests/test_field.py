@@ -10,16 +10,21 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ckptkit as public
 from ckptkit.errors import CkptkitError, NoIntactCheckpoint, UsageError
+from ckptkit.model.checkpoint import Level, Verdict
+from ckptkit.model.decision import PrunePlan
 from ckptkit.ops.latest import latest
 from ckptkit.ops.read import verify
 from tests.conftest import CHECKOUT
 from tests.support.runs import TYPED, names, set_age, tree
+from tests.support.typed import RunOf
 
 TWO = {100: "intact", 200: "intact"}
 THREE = TWO | {300: "intact"}
@@ -42,35 +47,35 @@ for path in sys.argv[1:]:
 """
 
 
-def script(verb, *words):
+def script(verb: str, *words: str) -> subprocess.CompletedProcess[Any]:
     """bin/VERB itself, as a person or cron types it."""
     environment = os.environ | {"CKPTKIT_PYTHON": sys.executable}
-    command = [CHECKOUT / "bin" / verb, *words]
+    command = [str(CHECKOUT / "bin" / verb), *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False
     )
 
 
-def aged(run, hours=1):
+def aged(run: str, hours: int = 1) -> str:
     """Nobody has written there for an hour; the newest step came last."""
     for at, name in enumerate(names(run)):
         set_age(f"{run}/{name}", time.time(), hours * 3600 - at)
     return run
 
 
-def verdict(run, step, level="quick", trust=()):
+def verdict(run: str, step: int, level: Level = "quick", trust: tuple[str, ...] = ()) -> Verdict:
     (judged,) = verify(f"{run}/checkpoint-{step}", level=level, trust=trust)
     return judged.verdict
 
 
-def actions(made):
+def actions(made: PrunePlan) -> dict[int, str]:
     return {decision.checkpoint.step: decision.action for decision in made.decisions}
 
 
 # --- what is no part of a checkpoint ----------------------------------------------------------------------------------
 
 
-def test_best_metric_json_in_the_newest_and_an_hour_later_prune_keep_last_1_keeps_the_newest(run_of):
+def test_best_metric_json_in_the_newest_and_an_hour_later_prune_keep_last_1_keeps_the_newest(run_of: RunOf) -> None:
     run = run_of(TWO)
     Path(run, "checkpoint-200", "best_metric.json").write_text("0.93\n")
     done = script("prune", aged(run), "--keep-last", "1")
@@ -83,7 +88,7 @@ def test_best_metric_json_in_the_newest_and_an_hour_later_prune_keep_last_1_keep
 
 
 @pytest.fixture(scope="module")
-def save_state(tmp_path_factory):
+def save_state(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What accelerate's save_state writes."""
     path = tmp_path_factory.mktemp("accelerate") / "state"
     subprocess.run([sys.executable, "-c", SAVE_STATE, path], check=True, capture_output=True)
@@ -94,7 +99,7 @@ LOOP = ("model.safetensors", "training_state.pt")
 
 
 @pytest.fixture(params=["a person's loop", "loop, torn at its state", "weights alone"])
-def beside(request, run_of, save_state):
+def beside(request: pytest.FixtureRequest, run_of: RunOf, save_state: dict[str, bytes]) -> str:
     """One good Trainer checkpoint, and two newer ones of another program."""
     run = run_of({100: "intact"})
     assert {"model.safetensors", "optimizer.bin", "random_states_0.pkl", "scheduler.bin"} == save_state.keys()
@@ -110,7 +115,9 @@ def beside(request, run_of, save_state):
     return aged(run)
 
 
-def test_those_of_accelerate_have_slots_of_their_own_beside_the_trainers(run_of, save_state):
+def test_those_of_accelerate_have_slots_of_their_own_beside_the_trainers(
+    run_of: RunOf, save_state: dict[str, bytes]
+) -> None:
     run = run_of({100: "intact"})
     for step in (200, 300, 400):
         put(run, step, save_state)
@@ -120,7 +127,7 @@ def test_those_of_accelerate_have_slots_of_their_own_beside_the_trainers(run_of,
     assert verdict(run, 400).resumable and script("latest", run).stdout == f"{run}/checkpoint-400\n"
 
 
-def put(run, step, files):
+def put(run: str, step: int, files: dict[str, bytes]) -> None:
     """A checkpoint's directory with such files in it: {name: bytes}."""
     for name, content in files.items():
         path = Path(run, f"checkpoint-{step}", name)
@@ -128,7 +135,7 @@ def put(run, step, files):
         path.write_bytes(content)
 
 
-def test_newer_ones_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_checkpoint(beside):
+def test_newer_ones_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_checkpoint(beside: str) -> None:
     before = tree(beside)
     for words in ((), ("-y",), ("--keep-last", "1", "-y"), ("--keep-every", "7", "-y")):
         done = script("prune", beside, *words)
@@ -138,7 +145,7 @@ def test_newer_ones_of_a_persons_loop_are_never_deleted_beside_one_good_trainer_
         assert verdict(beside, step).state == "unknown"
 
 
-def test_newer_ones_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(beside):
+def test_newer_ones_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(beside: str) -> None:
     done = script("preflight", beside)
     assert done.returncode == 4 and "no-go  unknown" in done.stdout and "checkpoint-300 can't be judged" in done.stdout
     assert script("latest", beside).stdout == f"{beside}/checkpoint-100\n"
@@ -148,10 +155,10 @@ def test_newer_ones_of_a_persons_loop_are_a_no_go_and_latest_takes_the_trainers(
 
 
 @pytest.fixture
-def slimmed(run_of):
+def slimmed(run_of: RunOf) -> Callable[..., str]:
     """slimmed(THREE, 300) is that run; from these steps optimizer.pt was removed to save space."""
 
-    def make(states, *steps):
+    def make(states: Any, *steps: Any) -> str:
         run = run_of(states)
         for step in steps:
             os.unlink(f"{run}/checkpoint-{step}/optimizer.pt")
@@ -160,7 +167,7 @@ def slimmed(run_of):
     return make
 
 
-def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed):
+def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed: Callable[..., str]) -> None:
     run = slimmed(TWO, 200)
     found = verdict(run, 200)
     assert (found.state, found.resumable, found.weights_intact) == ("intact", False, True)
@@ -170,7 +177,9 @@ def test_optimizer_removed_by_hand_is_intact_weights_only_and_told(slimmed):
     assert "intact, weights only" in script("prune", run, "--dry-run").stdout
 
 
-def test_with_nothing_but_slimmed_ones_what_takes_their_weights_is_told_and_can_be_pasted(slimmed):
+def test_with_nothing_but_slimmed_ones_what_takes_their_weights_is_told_and_can_be_pasted(
+    slimmed: Callable[..., str],
+) -> None:
     run = slimmed(TWO, 100, 200)
     done = script("latest", run)
     weights = f"to train on from weights alone: {CHECKOUT}/bin/latest {run} --weights-only-ok"
@@ -180,16 +189,18 @@ def test_with_nothing_but_slimmed_ones_what_takes_their_weights_is_told_and_can_
     assert script("latest", run, "--weights-only-ok").stdout == f"{run}/checkpoint-200\n"
 
 
-def test_optimizer_removed_by_hand_is_kept_where_a_rule_keeps_it_and_goes_as_an_intact_one_that_none_keeps(slimmed):
+def test_optimizer_removed_by_hand_is_kept_where_a_rule_keeps_it_and_goes_as_an_intact_one_that_none_keeps(
+    slimmed: Callable[..., str],
+) -> None:
     run = slimmed(THREE | {400: "intact"}, 100, 200)
-    rules = {"keep_last": 2, "keep_every": 200}
+    rules: dict[str, Any] = {"keep_last": 2, "keep_every": 200}
     assert actions(public.plan(run, **rules)) == {100: "delete", 200: "keep", 300: "keep", 400: "keep"}
     (going,) = public.plan(run, **rules).deletions
     assert going.verdict.state == "intact" and going.codes == {"released"}
     assert [reason.message for reason in going.reasons] == ["no rule keeps it"]
 
 
-def test_optimizer_removed_by_hand_is_never_the_floor_that_can_be_resumed_from(slimmed):
+def test_optimizer_removed_by_hand_is_never_the_floor_that_can_be_resumed_from(slimmed: Callable[..., str]) -> None:
     run = slimmed(THREE, 200, 300)
     done = script("prune", run, "--keep-last", "1", "-y")
     assert done.returncode == 0 and names(run) == ["checkpoint-100", "checkpoint-300"]
@@ -210,7 +221,7 @@ LOADED = {  # each file that a resume loads as a pickle, and the run in which it
 }
 
 
-def repickle(file, raw, source=None):
+def repickle(file: Path, raw: bytes, source: Path | None = None) -> None:
     """The torch archive with another pickle in it, its CRC-32 right. source: the archive to take, default itself."""
     old = io.BytesIO((source or file).read_bytes())
     with zipfile.ZipFile(old) as read, zipfile.ZipFile(file, "w") as written:
@@ -219,7 +230,7 @@ def repickle(file, raw, source=None):
             written.writestr(zipfile.ZipInfo(record), content)
 
 
-def plant(run, step, name, raw):
+def plant(run: str, step: int, name: str, raw: bytes) -> None:
     """Put the pickle into that file of the checkpoint; weights become torch's, as old transformers saved them."""
     path = Path(run, f"checkpoint-{step}")
     if name.endswith("model.bin"):
@@ -231,7 +242,7 @@ def plant(run, step, name, raw):
 
 
 @pytest.fixture(params=LOADED)
-def refused(request, run_of):
+def refused(request: pytest.FixtureRequest, run_of: RunOf) -> str:
     """Two good ones, and the newest names random._os.system in a file that a resume loads."""
     run = run_of(THREE, LOADED[request.param])
     plant(run, 300, request.param, RANDOM_OS)
@@ -239,7 +250,9 @@ def refused(request, run_of):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_pickle_that_names_random_os_system_is_refused_at_every_level_and_trust_lifts_it(refused, level):
+def test_pickle_that_names_random_os_system_is_refused_at_every_level_and_trust_lifts_it(
+    refused: str, level: Level
+) -> None:
     found = verdict(refused, 300, level)
     assert (found.state, found.refused) == ("intact", True), found.findings
     assert any("random._os.system" in f.message for f in found.findings)
@@ -248,7 +261,7 @@ def test_pickle_that_names_random_os_system_is_refused_at_every_level_and_trust_
     assert latest(refused, level=level, trust=("random._os.*",)).path == f"{refused}/checkpoint-300"
 
 
-def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_exits_4(refused):
+def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_exits_4(refused: str) -> None:
     assert script("verify", refused).returncode == 4
     for level in LEVELS:
         done = script("latest", refused, "--level", level)
@@ -259,12 +272,14 @@ def test_pickle_that_names_random_os_system_is_handed_out_by_no_verb_and_verify_
     assert trusting.stdout == f"{refused}/checkpoint-300\n"
 
 
-def test_pickle_that_names_random_os_system_is_never_deleted_for_it_and_the_older_good_one_stays(refused):
+def test_pickle_that_names_random_os_system_is_never_deleted_for_it_and_the_older_good_one_stays(refused: str) -> None:
     done = script("prune", refused, "--keep-last", "1", "-y")
     assert done.returncode == 0 and names(refused) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_pickle_that_names_random_os_system_in_training_args_is_told_and_the_checkpoint_stays_resumable(run_of):
+def test_pickle_that_names_random_os_system_in_training_args_is_told_and_the_checkpoint_stays_resumable(
+    run_of: RunOf,
+) -> None:
     run = run_of(TWO)
     plant(run, 200, "training_args.bin", RANDOM_OS)
     for level in ("full", "deep"):
@@ -275,7 +290,7 @@ def test_pickle_that_names_random_os_system_in_training_args_is_told_and_the_che
     assert script("latest", run, "--level", "full").stdout == f"{run}/checkpoint-200\n"
 
 
-def test_verify_counts_the_refused_ones_and_preflight_says_which_one_a_resume_skips_and_why(refused):
+def test_verify_counts_the_refused_ones_and_preflight_says_which_one_a_resume_skips_and_why(refused: str) -> None:
     assert (
         "3 of 3 checkpoints are intact at level quick; a resume refuses 1 of them" in script("verify", refused).stdout
     )
@@ -283,7 +298,7 @@ def test_verify_counts_the_refused_ones_and_preflight_says_which_one_a_resume_sk
     assert "resumes from checkpoint-200; skipped: checkpoint-300 (refused: " in page
 
 
-def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_of):
+def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_of: RunOf) -> None:
     run = run_of({100: "intact"})
     plant(run, 100, "scheduler.pt", RANDOM_OS)
     done = script("latest", aged(run))
@@ -293,7 +308,7 @@ def test_with_nothing_but_a_refused_one_latest_names_the_flag_that_takes_it(run_
 
 
 @pytest.mark.parametrize("how", ["flag", "file", "another package"])
-def test_own_class_in_scheduler_pt_is_refused_until_its_package_is_trusted(run_of, how):
+def test_own_class_in_scheduler_pt_is_refused_until_its_package_is_trusted(run_of: RunOf, how: str) -> None:
     run = run_of(TWO)
     plant(run, 200, "scheduler.pt", MINE)
     assert script("verify", aged(run)).returncode == 4
@@ -316,7 +331,9 @@ ENUMS = {
 
 @pytest.mark.parametrize("whose", ENUMS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_enum_pickled_as_python_3_11_2_does_in_training_args_leaves_it_resumable(run_of, whose, level):
+def test_enum_pickled_as_python_3_11_2_does_in_training_args_leaves_it_resumable(
+    run_of: RunOf, whose: str, level: Level
+) -> None:
     module, name, member = ENUMS[whose]
     run = run_of(TWO)
     enum = b"\x8c\x08builtins\x8c\x07getattr\x93" + module + name + b"\x93" + member + b"\x86R"
@@ -330,7 +347,7 @@ def test_enum_pickled_as_python_3_11_2_does_in_training_args_leaves_it_resumable
 
 
 @pytest.fixture
-def diverged(run_of):
+def diverged(run_of: RunOf) -> str:
     """Three with manifests that tell of their values; in the newest a weight became NaN."""
     from safetensors import numpy, safe_open
 
@@ -343,7 +360,9 @@ def diverged(run_of):
     return run
 
 
-def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_it_is_told_to_take_them(diverged):
+def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_it_is_told_to_take_them(
+    diverged: str,
+) -> None:
     for words, step in (((), 200), (("--allow-nonfinite",), 300)):
         assert script("latest", diverged, *words).stdout == f"{diverged}/checkpoint-{step}\n"
         done = script("recover", diverged, "--keep-last", "3", "--dry-run", *words)
@@ -354,7 +373,7 @@ def test_weights_that_became_nan_are_skipped_by_every_verb_that_resumes_unless_i
 
 
 @pytest.mark.parametrize("before", ["intact", "corrupt"])
-def test_who_reads_the_newest_whole_reads_back_to_finite_values_where_nobody_looked(diverged, before):
+def test_who_reads_the_newest_whole_reads_back_to_finite_values_where_nobody_looked(diverged: str, before: str) -> None:
     for manifest in Path(diverged).glob("checkpoint-*/.ckptkit-manifest*"):
         manifest.unlink()
     if before == "corrupt":
@@ -368,7 +387,7 @@ def test_who_reads_the_newest_whole_reads_back_to_finite_values_where_nobody_loo
     assert done.stdout == f"{diverged}/checkpoint-300\n"
 
 
-def test_weights_that_became_nan_never_push_out_the_last_finite_one(diverged):
+def test_weights_that_became_nan_never_push_out_the_last_finite_one(diverged: str) -> None:
     done = script("prune", diverged, "--keep-last", "1", "-y")
     assert done.returncode == 0 and names(diverged) == ["checkpoint-200", "checkpoint-300"]
     assert "the last one with finite values" in done.stdout
@@ -376,18 +395,18 @@ def test_weights_that_became_nan_never_push_out_the_last_finite_one(diverged):
 
 # --- from Python ------------------------------------------------------------------------------------------------------
 
-NONSENSE = {
+NONSENSE: dict[str, tuple[Callable[[str], object], str]] = {
     "Rules(Range(3, 1))": (lambda run: public.prune(run, public.Rules(public.Range(3, 1))), "low=3"),
     "Range(-1, -1)": (lambda run: public.prune(run, public.Rules(public.Range(-1, -1))), "low=-1"),
     "keep_within=-5": (lambda run: public.prune(run, public.Rules(None, keep_within=-5)), "keep_within=-5"),
     "keep_within=-5 by name": (lambda run: public.prune(run, keep_within=-5), "keep_within=-5"),
-    "verify(level='bogus')": (lambda run: public.verify(run, level="bogus"), "level='bogus'"),
-    "latest(level='bogus')": (lambda run: public.latest(run, level="bogus"), "level='bogus'"),
+    "verify(level='bogus')": (lambda run: public.verify(run, level="bogus"), "level='bogus'"),  # type: ignore[arg-type]
+    "latest(level='bogus')": (lambda run: public.latest(run, level="bogus"), "level='bogus'"),  # type: ignore[arg-type]
 }
 
 
 @pytest.mark.parametrize("line", NONSENSE)
-def test_nonsense_from_python_is_one_line_that_names_the_argument_and_deletes_nothing(run_of, line):
+def test_nonsense_from_python_is_one_line_that_names_the_argument_and_deletes_nothing(run_of: RunOf, line: str) -> None:
     run = run_of(THREE)
     before = tree(run)
     call, named = NONSENSE[line]
@@ -396,9 +415,9 @@ def test_nonsense_from_python_is_one_line_that_names_the_argument_and_deletes_no
     assert named in str(caught.value) and "\n" not in str(caught.value) and tree(run) == before
 
 
-def test_prune_quiet_true_never_deletes_the_save_in_progress(run_of):
+def test_prune_quiet_true_never_deletes_the_save_in_progress(run_of: RunOf) -> None:
     run = run_of(TWO | {300: "young"})
     before = tree(run)
     with pytest.raises((TypeError, CkptkitError)):
-        public.prune(run, quiet=True)
+        public.prune(run, quiet=True)  # type: ignore[call-arg]
     assert tree(run) == before

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ VERSION = f"ckptkit {package.__version__}\n"
 pytestmark = pytest.mark.slow
 
 
-def tool(name):
+def tool(name: str) -> str:
     """pipx, uv, twine: beside the Python of the suite, or on PATH."""
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
     found = shutil.which(name, path=path)
@@ -25,7 +27,7 @@ def tool(name):
     return found
 
 
-def do(*words, cwd=None, **environment):
+def do(*words: str | Path, cwd: Path | None = None, **environment: Any) -> str:
     """Run it in an environment in which nothing of the suite's own Python is found.
 
     uv trusts a list of its own where it is not told otherwise; behind a proxy with a certificate of the box, pip alone
@@ -39,7 +41,7 @@ def do(*words, cwd=None, **environment):
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git has of this checkout and what is new in it, as a repository of its own."""
     copy = tmp_path_factory.mktemp("sources") / "ckptkit"
     listed = do("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=CHECKOUT)
@@ -53,7 +55,7 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(sources, tmp_path_factory):
+def built(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(wheel, sdist), each built once; the wheel is built from the sdist, as a registry's users get it."""
     folder = tmp_path_factory.mktemp("dist")
     do(tool("uv"), "build", "-q", "--python", sys.executable, "--out-dir", folder, sources)
@@ -76,26 +78,28 @@ def editable(sources, folder):
     return pip_install(folder, "-e", ".", cwd=sources)
 
 
-def from_git(sources, folder):
+def from_git(sources: Path, folder: Path) -> Path:
     do("git", "clone", "-q", "--bare", sources, folder / "bare.git")
     return pip_install(folder, f"git+file://{folder}/bare.git")
 
 
-def with_pipx(sources, folder):
+def with_pipx(sources: Path, folder: Path) -> Path:
     do(tool("pipx"), "install", "-q", ".", cwd=sources, PIPX_HOME=f"{folder}/home", PIPX_BIN_DIR=f"{folder}/bin",
        PIPX_MAN_DIR=f"{folder}/man")  # fmt: skip
     assert (folder / "man/man1/ckptkit-prune.1").exists()
     return folder / "bin/ckptkit"
 
 
-def with_uv(sources, folder):
+def with_uv(sources: Path, folder: Path) -> Path:
     do(tool("uv"), "tool", "install", "-q", ".", cwd=sources, UV_TOOL_DIR=f"{folder}/tools",
        UV_TOOL_BIN_DIR=f"{folder}/bin")  # fmt: skip
     return folder / "bin/ckptkit"
 
 
 @pytest.mark.parametrize("way", [with_pip, editable, from_git, with_pipx, with_uv], ids=lambda way: way.__name__)
-def test_command_works_from_elsewhere_in_a_bare_environment(sources, real, tmp_path, way):
+def test_command_works_from_elsewhere_in_a_bare_environment(
+    sources: Path, real: str, tmp_path: Path, way: Callable[[Path, Path], Path]
+) -> None:
     command = way(sources, tmp_path)
     run = make_run(real, f"{tmp_path}/run", {100: "intact", 200: "intact", 300: "torn"})
     elsewhere = tmp_path / "elsewhere"
@@ -110,7 +114,9 @@ def test_command_works_from_elsewhere_in_a_bare_environment(sources, real, tmp_p
     assert len(names(run)) == 3 and not list(elsewhere.iterdir())
 
 
-def test_wheel_holds_the_package_its_licence_its_pages_and_nothing_else(built, sources):
+def test_wheel_holds_the_package_its_licence_its_pages_and_nothing_else(
+    built: tuple[Path, Path], sources: Path
+) -> None:
     wheel = zipfile.ZipFile(built[0])
     listed = set(wheel.namelist())
     package_files = set(do("git", "ls-files", "ckptkit", cwd=sources).splitlines())
@@ -132,7 +138,7 @@ def test_wheel_holds_the_package_its_licence_its_pages_and_nothing_else(built, s
         assert f"{line}\n" in told
 
 
-def test_sdist_holds_what_the_checkout_does(built, sources):
+def test_sdist_holds_what_the_checkout_does(built: tuple[Path, Path], sources: Path) -> None:
     with tarfile.open(built[1]) as archive:
         listed = {name.split("/", 1)[1] for name in archive.getnames() if not archive.getmember(name).isdir()}
         modes = {name.split("/", 1)[1]: archive.getmember(name).mode for name in archive.getnames() if "/" in name}
@@ -142,7 +148,7 @@ def test_sdist_holds_what_the_checkout_does(built, sources):
     assert modes["bin/train"] & 0o111 and modes["bin/test"] & 0o111
 
 
-def test_registry_would_take_both(built):
+def test_registry_would_take_both(built: tuple[Path, Path]) -> None:
     assert "PASSED" in do(tool("twine"), "check", "--strict", *built)
 
 

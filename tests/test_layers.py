@@ -4,11 +4,14 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ckptkit.cli.verbs import VERBS
+from tests.support.typed import present
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ckptkit"
@@ -60,7 +63,7 @@ IMPURE = {"os", "time", "logging", "subprocess", "datetime", "pathlib", "random"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def module_of(file):
+def module_of(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -68,7 +71,7 @@ def module_of(file):
 MODULES = {module_of(file): file for file in FILES}
 
 
-def imports(file):
+def imports(file: Path) -> Iterator[Any]:
     """Every module that a file imports, wherever in it the import stands, also for its types alone."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -78,18 +81,18 @@ def imports(file):
             yield from (name if name in MODULES else node.module or "" for name in full)
 
 
-def room_of(file):
+def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_every_room_is_in_the_table_and_names_rooms_above_it_alone():
+def test_every_room_is_in_the_table_and_names_rooms_above_it_alone() -> None:
     assert {room_of(file) for file in FILES} == set(MAY)
     order = list(MAY)
     for room, named in MAY.items():
         assert set(named) <= set(order[: order.index(room)]), room
 
 
-def test_no_import_goes_round_in_a_circle():
+def test_no_import_goes_round_in_a_circle() -> None:
     graph = {module: set(imports(file)) & set(MODULES) - {module} for module, file in MODULES.items()}
     while leaves := [module for module, below in graph.items() if not below & set(graph)]:
         for leaf in leaves:
@@ -102,8 +105,8 @@ FRAMEWORKS = {"dcp", "lightning"}
 SHARED = set(VERBS) | FRAMEWORKS | {"checkpoint", "outlook"}
 
 
-def test_no_name_of_a_class_or_a_file_stands_for_two_things():
-    classes, files = Counter(), Counter(file.stem for file in FILES if file.stem != "__init__")
+def test_no_name_of_a_class_or_a_file_stands_for_two_things() -> None:
+    classes, files = Counter[str](), Counter(file.stem for file in FILES if file.stem != "__init__")
     for file in FILES:
         classes.update(node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef))
     assert [name for name, times in classes.items() if times > 1] == []
@@ -111,7 +114,7 @@ def test_no_name_of_a_class_or_a_file_stands_for_two_things():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_room_imports_only_what_it_may(file):
+def test_room_imports_only_what_it_may(file: Path) -> None:
     room = room_of(file)
     rooms = {name.split(".")[1] for name in imports(file) if name.startswith("ckptkit.")} - {room}
     assert rooms <= set(MAY[room])
@@ -120,14 +123,14 @@ def test_room_imports_only_what_it_may(file):
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if room_of(f) != "guard"], ids=lambda f: f.name)
-def test_nothing_heavy_is_imported_outside_of_the_guard(file):
+def test_nothing_heavy_is_imported_outside_of_the_guard(file: Path) -> None:
     assert not {name.split(".")[0] for name in imports(file)} & {"torch", "transformers", "numpy", "peft"}
 
 
 @pytest.mark.parametrize(
     "words", [(verb, "--help") for verb in ("prune", "strip", "verify", "latest")] + [("prune", "."), ("strip", ".")]
 )
-def test_ops_path_loads_nothing_heavy(words, tmp_path):
+def test_ops_path_loads_nothing_heavy(words: tuple[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "ckptkit", *words]
     done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
@@ -135,7 +138,7 @@ def test_ops_path_loads_nothing_heavy(words, tmp_path):
     assert not loaded & {"torch", "transformers", "numpy", "rich", "loguru", "psutil", "sh", "jinja2", "dataclasses"}
 
 
-def test_public_names_load_on_first_use_and_are_what_they_say():
+def test_public_names_load_on_first_use_and_are_what_they_say() -> None:
     code = """
 import sys, ckptkit
 assert "ckptkit.ops" not in sys.modules
@@ -148,7 +151,7 @@ assert callable(ckptkit.report) and callable(ckptkit.verify) and "torch" not in 
     subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, check=True)
 
 
-def test_only_the_output_room_prints_or_exits():
+def test_only_the_output_room_prints_or_exits() -> None:
     for file in FILES:
         names = {
             n.func.id
@@ -158,10 +161,10 @@ def test_only_the_output_room_prints_or_exits():
         assert "print" not in names or file.name == "output.py", file
 
 
-def test_functions_stay_short_and_files_too():
+def test_functions_stay_short_and_files_too() -> None:
     for file in FILES:
         text = file.read_text()
         assert text.count("\n") <= 400, file
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 50, f"{file}: {node.name}"
+                assert present(node.end_lineno) - node.lineno < 50, f"{file}: {node.name}"

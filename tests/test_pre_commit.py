@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ SCRIPTS = "${scripts[@]}"
 
 
 @pytest.fixture(scope="module")
-def hooks():
+def hooks() -> dict[Any, Any]:
     """{what it calls: the hook}."""
     import yaml
 
@@ -21,19 +22,19 @@ def hooks():
     return {hook["entry"]: hook for hook in local["hooks"]}
 
 
-def linters():
+def linters() -> list[list[str]]:
     """The words of each linter that bin/test calls, as they stand there."""
     lines = re.findall(r'(?m)^"\$tools/(.*)$', (CHECKOUT / "bin/test").read_text())
     return [shlex.split(line.replace('"', "", 1)) for line in lines]
 
 
-def test_each_linter_that_bin_test_runs_is_a_hook_and_nothing_else_is(hooks):
+def test_each_linter_that_bin_test_runs_is_a_hook_and_nothing_else_is(hooks: dict[Any, Any]) -> None:
     asked = [" ".join(word for word in words if word != SCRIPTS) for words in linters()]
     assert len(asked) >= 5 and sorted(hooks) == sorted(f".venv/bin/{command}" for command in asked)
     assert all(hook["language"] == "system" for hook in hooks.values())
 
 
-def test_a_hook_looks_at_what_bin_test_looks_at(hooks):
+def test_a_hook_looks_at_what_bin_test_looks_at(hooks: dict[Any, Any]) -> None:
     (listed,) = re.findall(r"(?m)^scripts=\((.*)\)$", (CHECKOUT / "bin/test").read_text())
     scripts = {path for pattern in listed.split() for path in CHECKOUT.glob(pattern)}
     files = {

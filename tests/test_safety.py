@@ -6,7 +6,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def test_every_promise_names_tests_that_are_there():
+def test_every_promise_names_tests_that_are_there() -> None:
     rows = [line for line in (CHECKOUT / "docs/safety.md").read_text().splitlines() if "::" in line]
     named = [re.findall(r"`([\w/]+\.py)::(test_\w+)`", row) for row in rows]
     assert len(rows) >= 15 and all(named)

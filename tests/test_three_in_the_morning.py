@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from ckptkit.ops.recover import recover, young
 from tests.support.bare import bare
 from tests.support.runs import TYPED, make_run, names, set_age
 from tests.support.terminal import on_a_terminal
+from tests.support.typed import Ckptkit, Fill, Mount, present
 
 BIN = Path(__file__).resolve().parent.parent / "bin"
 EIGHT = [f"checkpoint-{step}000" for step in range(1, 9)]
@@ -24,10 +27,10 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.fixture
-def disaster(real, mount, fill, monkeypatch):
+def disaster(real: str, mount: Mount, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """disaster(age=3600) is the run, dead for that long; its volume holds the log and the state too."""
 
-    def make(age=3600.0):
+    def make(age: float = 3600.0) -> str:
         # A short path, so that the page's lines are as wide as an ordinary run's.
         volume = mount("ext4", megabytes=16, options=("-m", "0"), at=f"/tmp/ckptkit-{os.getpid()}")
         monkeypatch.setenv("CKPTKIT_STATE", f"{volume}/state")
@@ -45,16 +48,16 @@ def disaster(real, mount, fill, monkeypatch):
     return make
 
 
-def checkpoints(run):
+def checkpoints(run: str) -> list[str]:
     return [name for name in names(run) if name.startswith("checkpoint-")]
 
 
-def fixes(text):
+def fixes(text: str) -> list[str]:
     """The commands that a text says to type."""
     return [line.partition("fix: ")[2] for line in text.splitlines() if "fix: " in line]
 
 
-def room_for_a_save(run):
+def room_for_a_save(run: str) -> bool:
     largest = max(c.allocated_bytes for c in scan(run).checkpoints)
     return os.statvfs(run).f_bavail * os.statvfs(run).f_frsize > largest
 
@@ -62,7 +65,7 @@ def room_for_a_save(run):
 # --- without a terminal ---------------------------------------------------------------------------------------------
 
 
-def test_the_short_path_without_a_terminal_ends_in_a_start(disaster, ckptkit):
+def test_the_short_path_without_a_terminal_ends_in_a_start(disaster: Callable[..., str], ckptkit: Ckptkit) -> None:
     run = disaster()
     volume = os.path.dirname(run)
     told = bare(volume, BIN / "recover", "--log", f"{volume}/train.log")
@@ -81,7 +84,7 @@ def test_the_short_path_without_a_terminal_ends_in_a_start(disaster, ckptkit):
     assert again.returncode == 0 and "Nothing to free" in again.stdout and fixes(again.stdout) == []
 
 
-def test_the_long_path_without_a_terminal_ends_in_a_start(disaster):
+def test_the_long_path_without_a_terminal_ends_in_a_start(disaster: Callable[..., str]) -> None:
     run = disaster()
     volume = os.path.dirname(run)
     assert bare(volume, BIN / "diskreport", run).returncode == 0
@@ -98,7 +101,7 @@ def test_the_long_path_without_a_terminal_ends_in_a_start(disaster):
     assert checkpoints(run) == EIGHT[-2:]
 
 
-def test_the_command_that_a_dry_run_names_does_all_of_it(disaster):
+def test_the_command_that_a_dry_run_names_does_all_of_it(disaster: Callable[..., str]) -> None:
     run = disaster()
     (whole,) = fixes(bare(os.path.dirname(run), BIN / "prune", run, "--dry-run").stderr)
     subprocess.run(whole, shell=True, capture_output=True, check=True)
@@ -108,7 +111,7 @@ def test_the_command_that_a_dry_run_names_does_all_of_it(disaster):
 # --- on a terminal --------------------------------------------------------------------------------------------------
 
 
-def test_the_short_path_on_a_terminal_asks_once_and_fits_the_screen(disaster):
+def test_the_short_path_on_a_terminal_asks_once_and_fits_the_screen(disaster: Callable[..., str]) -> None:
     run = disaster()
     log = f"{os.path.dirname(run)}/train.log"
     code, told = on_a_terminal("recover", "--log", log)
@@ -126,14 +129,14 @@ def test_the_short_path_on_a_terminal_asks_once_and_fits_the_screen(disaster):
     assert on_a_terminal("preflight", run)[0] == 0
 
 
-def test_a_no_at_the_terminal_makes_room_for_one_save_and_training_can_start(disaster):
+def test_a_no_at_the_terminal_makes_room_for_one_save_and_training_can_start(disaster: Callable[..., str]) -> None:
     run = disaster()
     code, page = on_a_terminal("recover", run, typed="n\n")
     assert code == 25 and checkpoints(run) == EIGHT[2:] and "no-go" not in page
     assert on_a_terminal("preflight", run)[0] == 0
 
 
-def test_the_long_path_on_a_terminal_asks_once(disaster):
+def test_the_long_path_on_a_terminal_asks_once(disaster: Callable[..., str]) -> None:
     run = disaster()
     assert on_a_terminal("prune", run, "--dry-run")[0] == 0
     code, page = on_a_terminal("prune", run, typed="y\n")
@@ -145,14 +148,16 @@ def test_the_long_path_on_a_terminal_asks_once(disaster):
 # --- the dry run judges the state that it will have made -----------------------------------------------------------
 
 
-def judged(document):
+def judged(document: dict[str, Any]) -> tuple[list[Any], Any, Any]:
     """What a person decides by: go or not, what is resumed, and what goes."""
     against = [check["code"] for check in document["checks"] if check["state"] == "no-go"]
     return against, document["latest"], document["resume"]
 
 
 @pytest.mark.parametrize("flags", [(), ("-y",), ("--keep-last", "7"), ("--keep-last", "8")])
-def test_the_dry_run_and_the_run_agree(disaster, ckptkit, tmp_path, flags):
+def test_the_dry_run_and_the_run_agree(
+    disaster: Callable[..., str], ckptkit: Ckptkit, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     run, elsewhere = disaster(), {"CKPTKIT_STATE": str(tmp_path)}  # what the history takes was not to be foreseen
     dry = ckptkit("recover", run, "--dry-run", "--json", *flags, env=elsewhere).json
     done = ckptkit("recover", run, "--json", *flags, env=elsewhere).json
@@ -164,11 +169,11 @@ def test_the_dry_run_and_the_run_agree(disaster, ckptkit, tmp_path, flags):
         assert numbers(messages[0][code]) == pytest.approx(numbers(messages[1][code]), rel=0.03), code
 
 
-def numbers(text):
+def numbers(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"(?<![\w/-])\d+(?:\.\d+)?", text)]
 
 
-def test_a_dry_run_of_what_will_not_be_enough_says_no_go_too(disaster, ckptkit):
+def test_a_dry_run_of_what_will_not_be_enough_says_no_go_too(disaster: Callable[..., str], ckptkit: Ckptkit) -> None:
     run = disaster()
     for path in EIGHT[:-1]:
         pin(f"{run}/{path}") if room_to_pin(run) else pytest.fail("no room to pin")
@@ -177,14 +182,14 @@ def test_a_dry_run_of_what_will_not_be_enough_says_no_go_too(disaster, ckptkit):
     assert dry.code == done.code == 4 and judged(dry.json) == judged(done.json)
 
 
-def room_to_pin(run):
+def room_to_pin(run: str) -> bool:
     """A few blocks of the ballast make room for the file of pins."""
     ballast = Path(os.path.dirname(run), "ballast")
     os.truncate(ballast, ballast.stat().st_size - (1 << 13))
     return True
 
 
-def test_a_plan_that_is_executed_leaves_what_the_dry_run_foretold(disaster):
+def test_a_plan_that_is_executed_leaves_what_the_dry_run_foretold(disaster: Callable[..., str]) -> None:
     run = disaster()
     rules = rules_for(run, {})
     foretold = recover(run, rules, dry_run=True)
@@ -196,7 +201,9 @@ def test_a_plan_that_is_executed_leaves_what_the_dry_run_foretold(disaster):
 # --- within a minute of the crash -----------------------------------------------------------------------------------
 
 
-def test_within_a_minute_it_says_how_long_to_wait_and_changes_nothing(disaster, ckptkit):
+def test_within_a_minute_it_says_how_long_to_wait_and_changes_nothing(
+    disaster: Callable[..., str], ckptkit: Ckptkit
+) -> None:
     run = disaster(age=20)
     called = ckptkit("recover", run, "--keep-last", "3")
     assert called.code == 11 and checkpoints(run) == [*EIGHT, "checkpoint-9000"]
@@ -207,19 +214,19 @@ def test_within_a_minute_it_says_how_long_to_wait_and_changes_nothing(disaster, 
     assert ckptkit("recover", run, "--json").json["error"]["exit_code"] == 11
 
 
-def test_with_wait_it_waits_and_goes_on(disaster, ckptkit):
+def test_with_wait_it_waits_and_goes_on(disaster: Callable[..., str], ckptkit: Ckptkit) -> None:
     run = disaster(age=58)
-    assert young(run).wait_seconds <= 2
+    assert present(young(run)).wait_seconds <= 2
     called = ckptkit("recover", run, "--wait")
     assert called.code in (0, 25) and called.out.splitlines()[-1] == f"{TYPED} {run}/checkpoint-8000"
 
 
-def test_on_a_terminal_it_offers_to_wait(disaster):
+def test_on_a_terminal_it_offers_to_wait(disaster: Callable[..., str]) -> None:
     run = disaster(age=20)
     code, seen = on_a_terminal("recover", run, typed="n\n")
     assert code == 11 and "then go on? [y/N]" in seen and checkpoints(run) == [*EIGHT, "checkpoint-9000"]
 
 
-def test_one_whose_times_are_ahead_of_the_clock_does_not_keep_recover_waiting(disaster):
+def test_one_whose_times_are_ahead_of_the_clock_does_not_keep_recover_waiting(disaster: Callable[..., str]) -> None:
     run = disaster(age=-7200)
     assert young(run) is None

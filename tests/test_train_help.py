@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.runs import CHECKOUT
 
 
 @pytest.fixture
-def fresh(tmp_path):
+def fresh(tmp_path: Path) -> Path:
     """A checkout as git clone leaves it: no .venv, and a Python that has nothing installed."""
     checkout = tmp_path / "checkout"
     for name in ("bin", "ckptkit"):
@@ -23,7 +24,7 @@ def fresh(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["train", "test"])
-def test_help_sets_nothing_up(fresh, tmp_path, script):
+def test_help_sets_nothing_up(fresh: Path, tmp_path: Path, script: str) -> None:
     before = {path for path in fresh.rglob("*") if "__pycache__" not in path.parts}
     path = f"{tmp_path}/python/bin:/usr/bin:/bin"
     done = bare(tmp_path, fresh / "bin" / script, "--help", PATH=path)
@@ -31,7 +32,7 @@ def test_help_sets_nothing_up(fresh, tmp_path, script):
     assert {path for path in fresh.rglob("*") if "__pycache__" not in path.parts} == before
 
 
-def test_our_own_arguments_come_first_and_the_rest_is_named(fresh, tmp_path):
+def test_our_own_arguments_come_first_and_the_rest_is_named(fresh: Path, tmp_path: Path) -> None:
     shown = bare(tmp_path, fresh / "bin/train", "-h", PATH=f"{tmp_path}/python/bin:/usr/bin:/bin").stdout
     import train
 

@@ -3,31 +3,37 @@
 import json
 import runpy
 import sys
+import types
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
+from tests.support.typed import present
+
 
 @pytest.fixture(scope="module")
-def train():
+def train() -> types.ModuleType:
     """train.py as a module: the faults of many settings cost one start of transformers."""
     import train
 
     return train
 
 
-def test_defaults_of_the_real_thing(train):
+def test_defaults_of_the_real_thing(train: types.ModuleType) -> None:
     _, args = train.parse(["--model", "x", "--data", "y.txt"])
     assert (args.save_total_limit, args.save_steps, args.logging_steps) == (2, 2000, 10)
 
 
-def test_a_flag_beats_the_file_and_the_file_the_default(train, tmp_path):
+def test_a_flag_beats_the_file_and_the_file_the_default(train: types.ModuleType, tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text("learning_rate: 1e-3\nsave_steps: 7\nlora-rank: 4\n")
     job, args = train.parse(["--save-steps=5", f"--config={tmp_path}/t.yaml"])
     assert (args.learning_rate, args.save_steps, job.lora_rank, args.max_steps) == (1e-3, 5, 4, 300)
 
 
-def test_every_training_argument_is_a_flag_and_a_key(train, tmp_path, capsys):
+def test_every_training_argument_is_a_flag_and_a_key(
+    train: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     known = {f.name: f.default for f in fields(train.TrainingArguments) if f.init}
     plain = {name: value for name, value in known.items() if isinstance(value, (int, float))}
     (tmp_path / "t.yaml").write_text(json.dumps(plain))
@@ -79,7 +85,14 @@ FILES = {
 
 
 @pytest.mark.parametrize("argv, told", FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_one_line_and_exit_2(train, tmp_path, monkeypatch, capsys, argv, told):
+def test_a_fault_is_one_line_and_exit_2(
+    train: types.ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argv: list[str],
+    told: str,
+) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
@@ -87,7 +100,7 @@ def test_a_fault_is_one_line_and_exit_2(train, tmp_path, monkeypatch, capsys, ar
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(sys, "argv", ["train.py", *argv])
     with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(train.__file__, run_name="__main__")
+        runpy.run_path(present(train.__file__), run_name="__main__")
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
     assert stopped.value.code == 2
     assert len(lines) == 1

@@ -1,10 +1,13 @@
 """Bytes, times and shares as a person reads them: no false digit, no unit that is one too small."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from ckptkit import units
 
-SHOWN = {
+SHOWN: dict[Callable[..., str], dict[Any, str]] = {
     units.human: {0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_940: "999.9 kB", 999_950: "1.0 MB", -2e9: "-2.0 GB"},
     units.age: {-5: "0 s", 119: "119 s", 120: "2 min", 7200: "2.0 h", 2 * 86400: "2.0 d"},
     units.percent: {0: "0 %", 0.004: "<1 %", 0.006: "1 %", 0.5: "50 %", 0.994: "99 %", 0.996: ">99 %", 1: "100 %"},
@@ -20,10 +23,10 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("shown, value, text", [(f, v, t) for f, table in SHOWN.items() for v, t in table.items()])
-def test_value_is_shown_as(shown, value, text):
+def test_value_is_shown_as(shown: Callable[[float], str], value: Any, text: str) -> None:
     assert shown(value) == text
 
 
 @pytest.mark.parametrize("number, text", [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])
-def test_one_is_no_plural(number, text):
+def test_one_is_no_plural(number: int, text: str) -> None:
     assert units.count(number, "run") == text

@@ -7,13 +7,14 @@ import pytest
 
 from tests.support.bare import bare
 from tests.support.runs import make_run, names
+from tests.support.typed import Fill, Mount
 
 BIN = Path(__file__).resolve().parent.parent / "bin"
 FIVE = dict.fromkeys((100, 200, 300, 400, 500), "intact")
 pytestmark = pytest.mark.mounts
 
 
-def test_prune_on_ext4_at_0_bytes_with_its_log_there(mount, real, fill):
+def test_prune_on_ext4_at_0_bytes_with_its_log_there(mount: Mount, real: str, fill: Fill) -> None:
     volume = mount("ext4", megabytes=16, options=("-m", "0"))
     run = make_run(real, f"{volume}/run", FIVE)
     fill(volume)
@@ -26,7 +27,7 @@ def test_prune_on_ext4_at_0_bytes_with_its_log_there(mount, real, fill):
     assert "deleted 3 checkpoints" in Path(volume, "cron.log").read_text()
 
 
-def test_freed_bytes_that_only_refill_roots_reserve_are_told(mount, real, fill):
+def test_freed_bytes_that_only_refill_roots_reserve_are_told(mount: Mount, real: str, fill: Fill) -> None:
     volume = mount("ext4", megabytes=16, options=("-m", "20"))
     run = make_run(real, f"{volume}/run", FIVE)
     fill(volume)  # as root, so into the reserve
@@ -35,7 +36,7 @@ def test_freed_bytes_that_only_refill_roots_reserve_are_told(mount, real, fill):
     assert os.statvfs(volume).f_bavail == 0 < os.statvfs(volume).f_bfree
 
 
-def test_prune_on_ext4_at_0_inodes_with_its_log_there(mount, real):
+def test_prune_on_ext4_at_0_inodes_with_its_log_there(mount: Mount, real: str) -> None:
     volume = mount("ext4", megabytes=16, options=("-N", "128"))
     run = make_run(real, f"{volume}/run", FIVE)
     for number in range(os.statvfs(volume).f_ffree):
@@ -47,7 +48,7 @@ def test_prune_on_ext4_at_0_inodes_with_its_log_there(mount, real):
     assert os.statvfs(volume).f_ffree > 0
 
 
-def test_latest_verify_and_diskreport_work_there_too(mount, real, fill):
+def test_latest_verify_and_diskreport_work_there_too(mount: Mount, real: str, fill: Fill) -> None:
     volume = mount("tmpfs", "size=4m")
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "torn"})
     fill(volume)
@@ -57,7 +58,7 @@ def test_latest_verify_and_diskreport_work_there_too(mount, real, fill):
     assert report.returncode == 0 and "RED" in report.stdout
 
 
-def test_pin_without_room_fails_with_one_line_and_keeps_the_old_pins(mount, real, fill):
+def test_pin_without_room_fails_with_one_line_and_keeps_the_old_pins(mount: Mount, real: str, fill: Fill) -> None:
     volume = mount("ext4", megabytes=16)
     run = make_run(real, f"{volume}/run", FIVE)
     assert bare(volume, BIN / "pin", f"{run}/checkpoint-100").returncode == 0

@@ -54,7 +54,7 @@ def row(name: str, kind: Kind, files: bool) -> dict[str, Any]:
     return described | sizes | {"error": found.error, "skipped": ""}
 
 
-def _show(predicted: Any, real: dict[str, int]) -> None:
+def _show(predicted: tuple[tuple[str, int], ...], real: dict[str, int]) -> None:
     told = dict(predicted)
     for name in sorted({*told, *real}):
         print(f"{name:<40}{told.get(name, 0):>12}{real.get(name, 0):>12}", file=sys.stderr)

@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckptkit.forecast.volume_full import outlook
-from ckptkit.model.events import Sample
+from ckptkit.model.events import Outlook, Sample
 
 GB = 10**9
 STEP_SECONDS = 1.3
@@ -37,16 +37,16 @@ class Moment(NamedTuple):
     keep: int | None
 
 
-def _noise(amount, seed=7):
+def _noise(amount: float, seed: int = 7) -> Callable[[Any], float]:
     """Bytes that come and go by chance, the same at each call."""
     return lambda at: random.Random(f"{seed}{int(at)}").uniform(-amount, amount)
 
 
-def _burst(at, size, since, until=float("inf")):
+def _burst(at: float, size: int, since: int, until: float = float("inf")) -> int:
     return size if since <= at < until else 0
 
 
-def _swinging(at, size, every):
+def _swinging(at: float, size: int, every: int) -> int:
     return size if (at // every) % 2 else 0
 
 
@@ -83,9 +83,11 @@ HEALTHY = [name for name in PATTERNS if name.startswith("healthy")]
 DYING = [name for name in PATTERNS if name not in HEALTHY]
 
 
-def play(pattern):
+def play(pattern: Pattern) -> tuple[list[Moment], int | None]:
     """Given a pattern, return (the moments until it is full or done, the step at which it was full or None)."""
-    samples, moments, held = [], [], []
+    samples: list[Sample] = []
+    held: list[int] = []
+    moments: list[Moment] = []
     at, step, between = 0.0, 0, pattern.save_steps // SAMPLES_A_SAVE
     while step < pattern.max_steps:
         step += between
@@ -101,19 +103,19 @@ def play(pattern):
     return moments, None
 
 
-def outlooks(pattern):
+def outlooks(pattern: Pattern) -> tuple[list[tuple[int, Outlook]], int | None]:
     """([(step, outlook)] at each sample from the third save on, the step at which it was full or None)."""
     moments, death = play(pattern)
     told = []
     for samples, keep in moments:
         step = samples[-1].step
         if step >= max(3 * pattern.save_steps, pattern.known_from) and step == samples[-2].step:
-            settings = dict(save_steps=pattern.save_steps, max_steps=pattern.max_steps, keep=keep)
+            settings: dict[str, Any] = dict(save_steps=pattern.save_steps, max_steps=pattern.max_steps, keep=keep)
             told.append((step, outlook(samples, samples[-1].at, peak_extra=pattern.peak_extra, **settings)))
     return told, death
 
 
-def rows():
+def rows() -> list[str]:
     """Each pattern as docs/forecast.md has it: when it died, the farthest that an outlook was off, false alarms."""
     lines = ["| pattern | died at step | outlooks | farthest off, steps | false alarms |", "|---|---:|---:|---:|---:|"]
     for name, pattern in PATTERNS.items():
@@ -126,7 +128,7 @@ def rows():
     return lines
 
 
-def _saved(pattern, held, step, at, keep):
+def _saved(pattern: Pattern, held: list[Any], step: int, at: float, keep: int | None) -> Any:
     """Write one checkpoint, as the guard (room first) or the Trainer (rotation after); whether it fit."""
     if keep and pattern.works:
         del held[: max(0, len(held) - (keep + pattern.peak_extra - 1))]
@@ -137,6 +139,6 @@ def _saved(pattern, held, step, at, keep):
     return fits
 
 
-def _sample(pattern, held, step, at):
+def _sample(pattern: Pattern, held: list[Any], step: int, at: float) -> Sample:
     used = int(pattern.other(at) + sum(held))
     return Sample(at, "/", pattern.total, used, pattern.total - used, "/run", step, len(held), int(sum(held)))

@@ -58,7 +58,8 @@ class Scale:
 
     def line(self, uses: list[tuple[int, int]], kind: str) -> str:
         """A staircase: what a save adds stays until the next."""
-        points, before = [], None
+        before = None
+        points: list[str] = []
         for step, used in uses:
             points += [f"{self.x(step):.1f},{self.y(before):.1f}"] if before is not None else []
             points.append(f"{self.x(step):.1f},{self.y(used):.1f}")

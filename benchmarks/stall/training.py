@@ -67,7 +67,7 @@ def clocked_trainer(run: str, training: Training) -> tuple[Any, list[dict[str, f
         saves.append({})
         with_clock(outermost, saves[-1], "stall")(*args, **kwargs)
 
-    trainer._save_checkpoint = save
+    trainer._save_checkpoint = save  # type: ignore[method-assign]
     trainer.add_callback(every(training.apart) if training.apart else when_told(training.saves, wait))
     return trainer, saves
 

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from importlib import import_module
+from typing import Any
 
 CHUNK_BYTES = 1 << 20
 
@@ -32,7 +33,7 @@ def digests(paths: list[str]) -> None:
         print(f"{value:08x} {path}")
 
 
-def fastest():
+def fastest() -> Any:
     """What ckptkit.formats.crc uses too, found without it."""
     try:
         return import_module("isal.isal_zlib").crc32

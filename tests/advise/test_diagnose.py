@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ckptkit.advise.log import causes, last_error, runs_in
+from tests.support.typed import Mount
 
 LINES = {
     "full-disk": [
@@ -35,40 +36,40 @@ LINES = {
 
 
 @pytest.mark.parametrize("code, line", [(code, line) for code, lines in LINES.items() for line in lines])
-def test_a_line_is_named_by_its_cause(code, line):
+def test_a_line_is_named_by_its_cause(code: str, line: str) -> None:
     log = f"{{'loss': 1.9}}\nTraceback (most recent call last):\n  File x, line 1\n{line}\n"
     (found,) = causes(log, "RUN")
     assert found.code == code and found.line == line.strip() and found.message and found.command
 
 
-def test_the_last_cause_comes_first():
+def test_the_last_cause_comes_first() -> None:
     log = (
         "CUDA out of memory\nOSError: [Errno 28] No space left on device\nOSError: [Errno 28] No space left on device\n"
     )
     assert [cause.code for cause in causes(log, "RUN")] == ["full-disk", "gpu-memory"]
 
 
-def test_a_healthy_log_has_no_cause():
+def test_a_healthy_log_has_no_cause() -> None:
     log = "{'loss': '1.94', 'epoch': '0.2'}\nsaving to run/checkpoint-100\n{'train_runtime': '30.1'}\n" * 50
     assert causes(log, "RUN") == ()
 
 
-def test_what_our_own_guard_told_and_mended_is_no_cause():
+def test_what_our_own_guard_told_and_mended_is_no_cause() -> None:
     assert causes("WARNING ckptkit: saving checkpoint-3 failed: [Errno 28] No space left on device", "RUN") == ()
 
 
-def test_a_fix_names_the_run_and_is_left_out_where_nobody_knows_it():
+def test_a_fix_names_the_run_and_is_left_out_where_nobody_knows_it() -> None:
     log = "OSError: [Errno 28] No space left on device: '/data/run/checkpoint-9000'"
     assert causes(log, "/a run")[0].command.endswith("bin/recover '/a run'") and causes(log, "")[0].command == ""
     assert causes("CUDA out of memory", "")[0].command == "nvidia-smi"
 
 
-def test_runs_that_a_log_names_are_known_by_their_checkpoints():
+def test_runs_that_a_log_names_are_known_by_their_checkpoints() -> None:
     log = "saving to out/a/checkpoint-10\nNo such file: '/data/b/tmp-checkpoint-20/x'\nloading checkpoint-30\n"
     assert runs_in(log) == ("", "/data/b", "out/a")
 
 
-def test_an_unknown_error_is_at_least_quoted():
+def test_an_unknown_error_is_at_least_quoted() -> None:
     assert last_error("a\nTraceback\nValueError: no such key: momentum\n\n") == "ValueError: no such key: momentum"
     assert last_error("all is well") == ""
 
@@ -81,14 +82,14 @@ REAL = {
 
 
 @pytest.mark.parametrize("code", REAL)
-def test_what_python_itself_says(code):
+def test_what_python_itself_says(code: str) -> None:
     done = subprocess.run([sys.executable, "-c", REAL[code]], capture_output=True, text=True, check=False)
     assert [cause.code for cause in causes(done.stderr, "RUN")] == [code], done.stderr
 
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("writer", ["torch", "safetensors"])
-def test_what_the_writers_say_on_a_full_disk(mount, writer):
+def test_what_the_writers_say_on_a_full_disk(mount: Mount, writer: str) -> None:
     import torch
     from safetensors.torch import save_file
 

@@ -1,7 +1,9 @@
 """Each flag, check and rung that a person can be shown, and the test in which it rises and clears on real files."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,7 +85,7 @@ PREFLIGHT = {
 BY_VALUE = {"incomplete", "corrupt", "torn-save", "core-dump"}
 
 
-def codes(file, noun):
+def codes(file: str, noun: str) -> Iterator[Any]:
     """Each code that a room gives to its flags or checks, where it stands there as a text."""
     path = PACKAGE / file
     for text in [each.read_text() for each in (path.glob("*.py") if path.is_dir() else [path])]:
@@ -96,7 +98,7 @@ def codes(file, noun):
                 yield node.args[1].value
 
 
-def test_every_flag_check_and_rung_is_in_the_table():
+def test_every_flag_check_and_rung_is_in_the_table() -> None:
     used = {code for code in DISKREPORT if code.split("-")[0] in ("volume", "inodes", "quota")}
     assert {*codes("advise/flags.py", "Flag")} == {*DISKREPORT} - used - BY_VALUE
     assert {*codes("advise", "Check")} == {*PREFLIGHT}
@@ -104,7 +106,7 @@ def test_every_flag_check_and_rung_is_in_the_table():
 
 
 @pytest.mark.parametrize("where", sorted({*DISKREPORT.values(), *MONITOR.values(), *PREFLIGHT.values()}))
-def test_the_test_that_shows_it_is_there(where):
+def test_the_test_that_shows_it_is_there(where: str) -> None:
     file, name = where.split("::")
     tree = ast.parse((TESTS / file).read_text())
     assert name in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]

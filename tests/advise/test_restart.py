@@ -4,14 +4,17 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ckptkit.advise import restart
 from ckptkit.history.remembered import Start, recall_start, remember_start
+from ckptkit.model.checkpoint import Checkpoint
 from ckptkit.ops.latest import latest
 from ckptkit.ops.start import going_on
 from tests.support.runs import TYPED, tree
+from tests.support.typed import Ckptkit, RunOf, present
 
 TAKES = "parser = HfArgumentParser(TrainingArguments)"
 GUARDED = "import ckptkit\nckptkit.guard(trainer)\ntrainer.train(resume_from_checkpoint=True)"
@@ -29,7 +32,7 @@ GUARDED = "import ckptkit\nckptkit.guard(trainer)\ntrainer.train(resume_from_che
         ("python train.py", "trainer.train()", None),
     ],
 )  # fmt: skip
-def test_flag_is_added_only_where_the_script_takes_it(typed, script, again):
+def test_flag_is_added_only_where_the_script_takes_it(typed: str, script: str, again: str | None) -> None:
     words = restart.again(typed.split(), script, "/r/c")
     assert words == (again.split() if again else None)
 
@@ -46,7 +49,7 @@ def test_flag_is_added_only_where_the_script_takes_it(typed, script, again):
         ("{'loss': 1.9}", None),
     ],
 )  # fmt: skip
-def test_first_lines_of_a_log_show_the_command(line, command):
+def test_first_lines_of_a_log_show_the_command(line: str, command: str | None) -> None:
     assert restart.starts_in(f"{line}\n{{'loss': 1}}\n") == ([command] if command else [])
 
 
@@ -58,22 +61,22 @@ def test_first_lines_of_a_log_show_the_command(line, command):
         "0123456789abcdef0123456789abcdef01234567", "--name=\x1b[31mred",
     ],
 )  # fmt: skip
-def test_command_with_a_secret_or_a_control_code_is_not_kept(word):
+def test_command_with_a_secret_or_a_control_code_is_not_kept(word: str) -> None:
     plain = ["python", "train.py", "--model", "hf_org/sk-8b", "--author", "me", "--sort", "keys", "--keyword=x"]
     assert restart.is_start(plain) and not restart.is_start(["python", "train.py", word])
     assert not restart.is_start([word, "python", "train.py"])
 
 
-def test_start_is_remembered_for_its_run(tmp_path):
+def test_start_is_remembered_for_its_run(tmp_path: Path) -> None:
     start = Start(("python", "train.py"), "/work dir", "")
     assert remember_start("/a/run", start) == "" and recall_start("/a/run") == start and recall_start("/b/run") is None
 
 
-def checkpoint(run):
+def checkpoint(run: str) -> Checkpoint:
     return latest(run).checkpoint
 
 
-def test_line_is_the_training_s_own_command_where_it_was_noted(run_of, tmp_path):
+def test_line_is_the_training_s_own_command_where_it_was_noted(run_of: RunOf, tmp_path: Path) -> None:
     run = run_of({100: "intact"})
     (tmp_path / "train.py").write_text(TAKES)
     assert going_on(checkpoint(run), run) == (f"{TYPED} {run}/checkpoint-100", False, False, "")
@@ -84,7 +87,7 @@ def test_line_is_the_training_s_own_command_where_it_was_noted(run_of, tmp_path)
     )
 
 
-def test_where_the_script_shows_no_such_flag_the_line_says_which_part_to_replace(run_of, tmp_path):
+def test_where_the_script_shows_no_such_flag_the_line_says_which_part_to_replace(run_of: RunOf, tmp_path: Path) -> None:
     run = run_of({100: "intact"})
     (tmp_path / "train.py").write_text("trainer.train()")
     remember_start(run, Start(("python", "train.py"), str(tmp_path), ""))
@@ -99,7 +102,7 @@ Hold().claim(sys.argv[1])
 """
 
 
-def test_a_training_under_a_guard_notes_how_it_was_started(tmp_path):
+def test_a_training_under_a_guard_notes_how_it_was_started(tmp_path: Path) -> None:
     script, run = tmp_path / "train.py", tmp_path / "run"
     script.write_text(SCRIPT)
     # In a shell: pytest itself, with torch that another test loaded, would be the launcher of this one.
@@ -109,7 +112,7 @@ def test_a_training_under_a_guard_notes_how_it_was_started(tmp_path):
     assert start.words[1:] == ("train.py", str(run)) and start.directory == os.path.realpath(tmp_path)
 
 
-def test_log_is_read_where_it_is_certain_which_it_is(run_of, ckptkit, tmp_path):
+def test_log_is_read_where_it_is_certain_which_it_is(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of({100: "intact", 200: "torn"})
     log = tmp_path / "train.log"
     log.write_text("+ python train.py --resume_from_checkpoint x\nOSError: [Errno 28] No space left on device\n")
@@ -135,7 +138,9 @@ def test_log_is_read_where_it_is_certain_which_it_is(run_of, ckptkit, tmp_path):
         ("saving to {other}/checkpoint-200", False),
     ],
 )
-def test_log_of_a_run_with_a_similar_name_is_another_runs(run_of, ckptkit, tmp_path, line, is_its):
+def test_log_of_a_run_with_a_similar_name_is_another_runs(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path, line: str, is_its: bool
+) -> None:
     run = run_of({100: "intact", 200: "torn"})
     (tmp_path / "beside" / "checkpoint-100").mkdir(parents=True)  # so that the place alone tells nothing
     other = tmp_path / "elsewhere" / os.path.basename(run)

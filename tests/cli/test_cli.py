@@ -6,11 +6,14 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.runs import make_run, names, tree
+from tests.support.typed import Called, Ckptkit, Mount, RunOf
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -21,14 +24,14 @@ VERBS = (
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 
 
-def one_line(called):
+def one_line(called: Called) -> bool:
     """Stderr is one line, and no traceback."""
     return called.err.count("\n") == 1 and "Traceback" not in called.err
 
 
 # --- RUN that is none -----------------------------------------------------------------------------------------------
 
-NO_RUN = {
+NO_RUN: dict[str, tuple[Callable[[Path], object], int]] = {
     "missing": (lambda tmp: tmp / "nowhere", 10),
     "a_file": (lambda tmp: _file(tmp), 10),
     "empty": (lambda tmp: _directory(tmp), 10),
@@ -38,12 +41,12 @@ NO_RUN = {
 }
 
 
-def _file(tmp):
+def _file(tmp: Path) -> Path:
     (tmp / "file").write_text("x")
     return tmp / "file"
 
 
-def _directory(tmp, *children):
+def _directory(tmp: Path, *children: str) -> Path:
     for child in children:
         (tmp / "dir" / child).mkdir(parents=True)
     (tmp / "dir").mkdir(exist_ok=True)
@@ -52,7 +55,7 @@ def _directory(tmp, *children):
 
 @pytest.mark.parametrize("verb", ["prune", "strip", "latest"])
 @pytest.mark.parametrize("name", NO_RUN)
-def test_run_that_is_none(ckptkit, tmp_path, verb, name):
+def test_run_that_is_none(ckptkit: Ckptkit, tmp_path: Path, verb: str, name: str) -> None:
     make, code = NO_RUN[name]
     path = make(tmp_path)
     before = tree(tmp_path)
@@ -63,13 +66,13 @@ def test_run_that_is_none(ckptkit, tmp_path, verb, name):
 
 
 @pytest.mark.parametrize("verb", ["prune", "latest"])
-def test_run_that_cant_be_listed_by_this_user_is_told(ckptkit, tmp_path, verb):
+def test_run_that_cant_be_listed_by_this_user_is_told(ckptkit: Ckptkit, tmp_path: Path, verb: str) -> None:
     called = ckptkit(verb, f"{tmp_path}/checkpoint-1\n\x1b[31mred")
     assert called.code == 10 and one_line(called) and "\x1b" not in called.err
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_empty_path_is_never_the_directory_one_stands_in(run_of, ckptkit, verb):
+def test_empty_path_is_never_the_directory_one_stands_in(run_of: RunOf, ckptkit: Ckptkit, verb: str) -> None:
     """As `bin/prune "$RUN"` says it where RUN is not set."""
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     before = tree(run)
@@ -80,7 +83,7 @@ def test_empty_path_is_never_the_directory_one_stands_in(run_of, ckptkit, verb):
     assert tree(run) == before
 
 
-def test_unpin_of_what_is_no_checkpoint_writes_nothing(run_of, ckptkit):
+def test_unpin_of_what_is_no_checkpoint_writes_nothing(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact"})
     before = tree(run)
     for name in ("foo", "checkpoint-", ".."):
@@ -108,7 +111,7 @@ STRANGE = (
 )
 
 
-def test_strange_names_are_no_checkpoints_and_stay_untouched(run_of, ckptkit):
+def test_strange_names_are_no_checkpoints_and_stay_untouched(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     for name in STRANGE:
         make_run_of_one = Path(run, name)
@@ -123,7 +126,9 @@ def test_strange_names_are_no_checkpoints_and_stay_untouched(run_of, ckptkit):
     assert set(names(run)) == {*STRANGE, "checkpoint-300"}
 
 
-def test_run_with_spaces_newlines_and_codes_in_its_name_works_and_is_printed_clean(run_of, ckptkit, tmp_path):
+def test_run_with_spaces_newlines_and_codes_in_its_name_works_and_is_printed_clean(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=tmp_path / "a run\nwith \x1b[31m codes")
     called = ckptkit("prune", run)
     assert called.code == 0 and "\x1b" not in called.out and r"a run\nwith \x1b[31m codes" in called.out
@@ -131,7 +136,7 @@ def test_run_with_spaces_newlines_and_codes_in_its_name_works_and_is_printed_cle
     assert ckptkit("latest", run, "--json").json["path"] == f"{run}/checkpoint-300"
 
 
-def test_run_whose_name_is_no_text_works(run_of, ckptkit, tmp_path):
+def test_run_whose_name_is_no_text_works(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     odd = os.fsencode(tmp_path) + b"/\xff\xfe"
     os.rename(run, odd)
@@ -144,7 +149,7 @@ def test_run_whose_name_is_no_text_works(run_of, ckptkit, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "x", "", "2.5", "1..", "5..2"])
-def test_bad_keep_last_is_one_line_with_its_origin(run_of, ckptkit, value):
+def test_bad_keep_last_is_one_line_with_its_origin(run_of: RunOf, ckptkit: Ckptkit, value: str) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     before = tree(run)
     called = ckptkit("prune", run, f"--keep-last={value}")
@@ -156,7 +161,7 @@ def test_bad_keep_last_is_one_line_with_its_origin(run_of, ckptkit, value):
 
 
 @pytest.mark.parametrize("content", ["keep_last =", "keep_lats = 2", "keep_last = 0", "\0"])
-def test_broken_file_is_one_line_that_names_it(run_of, ckptkit, content):
+def test_broken_file_is_one_line_that_names_it(run_of: RunOf, ckptkit: Ckptkit, content: str) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     Path(run, "ckptkit.toml").write_text(content)
     before = tree(run)
@@ -165,7 +170,7 @@ def test_broken_file_is_one_line_that_names_it(run_of, ckptkit, content):
     assert tree(run) == before
 
 
-def test_unknown_flag_missing_argument_and_no_verb(ckptkit):
+def test_unknown_flag_missing_argument_and_no_verb(ckptkit: Ckptkit) -> None:
     for words in (
         ("prune",),
         ("prune", "--keep-lst", "2"),
@@ -183,13 +188,13 @@ def test_unknown_flag_missing_argument_and_no_verb(ckptkit):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_has_examples_and_exit_codes_and_the_readme_names_the_command(ckptkit, verb):
+def test_help_has_examples_and_exit_codes_and_the_readme_names_the_command(ckptkit: Ckptkit, verb: str) -> None:
     called = ckptkit(verb, "--help")
     assert called.code == 0 and "examples:" in called.out and "exit codes:" in called.out
     assert f"bin/{verb} " in called.out and re.search(rf"\b{verb}\b", README)
 
 
-def test_prune_json_keeps_its_contract(run_of, ckptkit):
+def test_prune_json_keeps_its_contract(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     called = ckptkit("prune", run, "--json")
     assert called.json["schema"] == "ckptkit.prune/1"
@@ -207,7 +212,7 @@ def test_prune_json_keeps_its_contract(run_of, ckptkit):
     assert all(reason["message"] and reason["command"] == "" for d in one["decisions"] for reason in d["reasons"])
 
 
-def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptkit):
+def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn"})
     called = ckptkit("verify", run, "--json")
     assert called.code == 4 and called.json["schema"] == "ckptkit.verify/1"
@@ -221,25 +226,25 @@ def test_verify_json_keeps_its_contract_and_exits_4_for_a_torn_one(run_of, ckptk
     assert ckptkit("verify", f"{run}/checkpoint-100", "-q") == (0, "", "")
 
 
-def test_latest_prints_the_path_and_nothing_else_on_stdout(run_of, ckptkit):
+def test_latest_prints_the_path_and_nothing_else_on_stdout(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 150: "intact"})
     called = ckptkit("latest", run)
     assert (called.code, called.out) == (0, f"{run}/checkpoint-150\n")
     assert "skipped" in called.err and "checkpoint-200: incomplete" in called.err
 
 
-def test_latest_with_none_intact_exits_4(run_of, ckptkit):
+def test_latest_with_none_intact_exits_4(run_of: RunOf, ckptkit: Ckptkit) -> None:
     called = ckptkit("latest", run_of({100: "torn"}))
     assert (called.code, called.out) == (4, "") and one_line(called)
 
 
-def test_errors_are_json_too(ckptkit, tmp_path):
+def test_errors_are_json_too(ckptkit: Ckptkit, tmp_path: Path) -> None:
     called = ckptkit("latest", tmp_path / "nowhere", "--json")
     assert called.json["error"]["exit_code"] == called.code == 10
     assert ckptkit("prune", "--nonsense", "--json").json["error"]["exit_code"] == 2
 
 
-def test_mass_deletion_stops_with_25_and_yes_lets_it_through(run_of, ckptkit):
+def test_mass_deletion_stops_with_25_and_yes_lets_it_through(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(dict.fromkeys((1, 2, 3, 4, 5), "intact"))
     assert ckptkit("prune", run).code == 25
     dry = ckptkit("prune", run, "-n")
@@ -247,20 +252,24 @@ def test_mass_deletion_stops_with_25_and_yes_lets_it_through(run_of, ckptkit):
     assert ckptkit("prune", run, "-y").code == 0 and len(names(run)) == 2
 
 
-def test_free_target_out_of_reach_exits_5_after_doing_what_it_may(run_of, ckptkit):
+def test_free_target_out_of_reach_exits_5_after_doing_what_it_may(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     called = ckptkit("prune", run, "--keep-last", "2..3", "--free-target", "999T")
     assert called.code == 5 and "short of the free target" in called.err
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_one_bad_run_does_not_keep_the_others_from_being_pruned(run_of, ckptkit, tmp_path):
+def test_one_bad_run_does_not_keep_the_others_from_being_pruned(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     called = ckptkit("prune", tmp_path / "nowhere", run)
     assert called.code == 10 and len(names(run)) == 2
 
 
-def test_recursive_finds_every_run_and_is_silent_where_there_is_none_yet(run_of, ckptkit, tmp_path, real):
+def test_recursive_finds_every_run_and_is_silent_where_there_is_none_yet(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path, real: str
+) -> None:
     (tmp_path / "root").mkdir()
     assert ckptkit("prune", "--recursive", tmp_path / "root", "-q") == (0, "", "")
     first = run_of({100: "intact", 200: "intact", 300: "intact"}, at=tmp_path / "root" / "a" / "run")
@@ -270,7 +279,7 @@ def test_recursive_finds_every_run_and_is_silent_where_there_is_none_yet(run_of,
 
 
 @pytest.mark.parametrize("verb", ["prune", "strip", "recover"])
-def test_one_that_can_not_be_read_is_left_alone_told_and_no_success(run_of, verb):
+def test_one_that_can_not_be_read_is_left_alone_told_and_no_success(run_of: RunOf, verb: str) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     refused = f"{run}/checkpoint-100/optimizer.pt"
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", refused, "-e", "inject=openat:error=EIO"]
@@ -282,20 +291,20 @@ def test_one_that_can_not_be_read_is_left_alone_told_and_no_success(run_of, verb
     assert os.path.exists(refused)
 
 
-def test_quiet_failures_are_told(run_of, ckptkit):
+def test_quiet_failures_are_told(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "torn"})
     called = ckptkit("prune", run, "-q")
     assert called.code == 4 and called.out == "" and one_line(called)
 
 
-def test_full_stdout_does_not_stop_the_sweep_and_is_no_success(run_of, ckptkit):
+def test_full_stdout_does_not_stop_the_sweep_and_is_no_success(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open("/dev/full", "w") as full:
         called = ckptkit("prune", run, capture_output=False, stdout=full)
     assert called.code == 1 and names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_reader_that_went_away_does_not_stop_the_sweep(run_of, ckptkit):
+def test_reader_that_went_away_does_not_stop_the_sweep(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     reading, writing = os.pipe()
     os.close(reading)
@@ -304,7 +313,7 @@ def test_reader_that_went_away_does_not_stop_the_sweep(run_of, ckptkit):
     assert called.code == 0 and len(names(run)) == 2
 
 
-def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of, ckptkit, tmp_path):
+def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     assert ckptkit("prune", run, "-q", "--log-to", tmp_path / "log" / "prune.log") == (0, "", "")
     assert "deleted 1 checkpoint" in (tmp_path / "log" / "prune.log").read_text()
@@ -312,7 +321,7 @@ def test_log_has_what_was_said_and_an_unwritable_one_is_told(run_of, ckptkit, tm
     assert called.code == 0 and "going on without it" in called.err
 
 
-def test_diskreport_shows_decisions_reasons_and_flags_with_a_command(run_of, ckptkit):
+def test_diskreport_shows_decisions_reasons_and_flags_with_a_command(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     page = ckptkit("diskreport", run, "--no-eaters", env={"COLUMNS": "200"})
     assert (
@@ -327,7 +336,9 @@ def test_diskreport_shows_decisions_reasons_and_flags_with_a_command(run_of, ckp
 
 
 @pytest.mark.mounts
-def test_diskreport_json_keeps_its_fields_and_tells_what_eats_the_volume(mount, real, ckptkit):
+def test_diskreport_json_keeps_its_fields_and_tells_what_eats_the_volume(
+    mount: Mount, real: str, ckptkit: Ckptkit
+) -> None:
     volume = mount("tmpfs", "size=40m")
     run = make_run(real, f"{volume}/run", {100: "intact", 200: "intact"})
     for name, size in (("data/large", 5), ("data/small", 3), ("deep/er/and/deeper", 1)):
@@ -348,13 +359,15 @@ def test_diskreport_json_keeps_its_fields_and_tells_what_eats_the_volume(mount, 
 
 
 @pytest.mark.parametrize("words", [("--depth", "0"), ("--top", "-1"), ("--top", "x"), ("--html",)])
-def test_diskreport_with_a_flag_that_means_nothing_is_one_line(run_of, ckptkit, words):
+def test_diskreport_with_a_flag_that_means_nothing_is_one_line(
+    run_of: RunOf, ckptkit: Ckptkit, words: tuple[str, ...]
+) -> None:
     called = ckptkit("diskreport", run_of({100: "intact"}), *words)
     assert called.code == 2 and one_line(called) and words[0] in called.err
 
 
 @pytest.mark.mounts
-def test_diskreport_shows_where_it_walks_on_a_terminal_alone(mount, real, ckptkit):
+def test_diskreport_shows_where_it_walks_on_a_terminal_alone(mount: Mount, real: str, ckptkit: Ckptkit) -> None:
     run = make_run(real, f"{mount('tmpfs', 'size=40m')}/run", {100: "intact"})
     leading, following = pty.openpty()
     called = ckptkit("diskreport", run, capture_output=False, stdout=subprocess.PIPE, stderr=following,
@@ -367,11 +380,13 @@ def test_diskreport_shows_where_it_walks_on_a_terminal_alone(mount, real, ckptki
 
 @pytest.mark.mounts
 @pytest.mark.parametrize(("used", "code"), [(0.3, "volume-ok"), (0.7, "volume-filling"), (0.95, "volume-critical")])
-def test_volume_flags_rise_and_clear_on_a_real_volume(mount, real, ckptkit, used, code):
+def test_volume_flags_rise_and_clear_on_a_real_volume(
+    mount: Mount, real: str, ckptkit: Ckptkit, used: float, code: str
+) -> None:
     volume = mount("tmpfs", "size=40m")
     run = make_run(real, f"{volume}/run", {100: "intact"})
 
-    def codes():
+    def codes() -> set[Any]:
         return {flag["code"] for flag in ckptkit("diskreport", run, "--no-eaters", "--json").json["flags"]}
 
     assert "volume-ok" in codes()
@@ -381,7 +396,7 @@ def test_volume_flags_rise_and_clear_on_a_real_volume(mount, real, ckptkit, used
     assert "volume-ok" in codes()
 
 
-def test_outlier_and_leftover_flags(run_of, ckptkit):
+def test_outlier_and_leftover_flags(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(dict.fromkeys((100, 200, 300), "intact"))
     Path(run, "checkpoint-200", "forgotten-dataset").write_bytes(b"\1" * 3_000_000)
     Path(run, ".ckptkit-deleting-checkpoint-50").mkdir()
@@ -389,7 +404,7 @@ def test_outlier_and_leftover_flags(run_of, ckptkit):
     assert codes >= {"outlier", "leftovers"}
 
 
-def test_documents_are_one_line_each(run_of, ckptkit):
+def test_documents_are_one_line_each(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact"})
     for verb in ("prune", "verify", "latest", "diskreport"):
         called = ckptkit(verb, run, "--json", *(("--no-eaters",) if verb == "diskreport" else ()))
@@ -398,7 +413,7 @@ def test_documents_are_one_line_each(run_of, ckptkit):
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
 @pytest.mark.parametrize("verb", ["prune", "verify", "latest", "diskreport"])
-def test_code_in_the_run_is_never_taken_for_ours(run_of, verb):
+def test_code_in_the_run_is_never_taken_for_ours(run_of: RunOf, verb: str) -> None:
     run = run_of({100: "intact"})
     Path(run, "ckptkit").mkdir()
     for name in ("ckptkit/__init__.py", "json.py", "argparse.py"):
@@ -409,7 +424,9 @@ def test_code_in_the_run_is_never_taken_for_ours(run_of, verb):
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("verb", ["latest", "preflight", "diskreport --no-eaters", "recover --dry-run"])
-def test_who_closed_stdout_or_stderr_gets_the_same_work_and_code(run_of, ckptkit, verb, closed):
+def test_who_closed_stdout_or_stderr_gets_the_same_work_and_code(
+    run_of: RunOf, ckptkit: Ckptkit, verb: str, closed: str
+) -> None:
     run = run_of({100: "intact", 200: "torn"})
     code = ckptkit(*verb.split(), run).code
     done = subprocess.run(

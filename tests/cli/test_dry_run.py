@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.runs import tree
+from tests.support.typed import Ckptkit, RunOf
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 CHANGING = "unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,truncate,ftruncate,link,linkat,symlink,symlinkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,utimensat,creat,setxattr,fsetxattr,mknod,mknodat"  # noqa: E501
@@ -22,7 +23,9 @@ CHANGING = "unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,rmdir,trunca
         ("strip", ("-y",), "strip  checkpoint-100"),
     ],
 )
-def test_no_system_call_of_a_dry_run_changes_anything(run_of, tmp_path, monkeypatch, verb, more, told):
+def test_no_system_call_of_a_dry_run_changes_anything(
+    run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, more: tuple[str, ...], told: str
+) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     trace = tmp_path / "trace"
     before = tree(run)
@@ -53,7 +56,7 @@ def test_no_system_call_of_a_dry_run_changes_anything(run_of, tmp_path, monkeypa
     assert tree(run) == before
 
 
-def test_dry_run_tells_the_plan_that_is_then_executed(run_of, ckptkit):
+def test_dry_run_tells_the_plan_that_is_then_executed(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     told = ckptkit("prune", run, "--dry-run", "--json").json["runs"][0]
     done = ckptkit("prune", run, "--json").json["runs"][0]
@@ -62,7 +65,7 @@ def test_dry_run_tells_the_plan_that_is_then_executed(run_of, ckptkit):
     assert told["expected_freed_bytes"] == done["expected_freed_bytes"]
 
 
-def test_tmux_is_asked_nothing_where_it_would_make_a_directory_for_that(tmp_path):
+def test_tmux_is_asked_nothing_where_it_would_make_a_directory_for_that(tmp_path: Path) -> None:
     code = "from ckptkit.schedulers import tmux; assert tmux.windows() == {}"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMUX_TMPDIR": str(tmp_path)}, check=True)
     assert list(tmp_path.iterdir()) == []

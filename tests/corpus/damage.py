@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-LEVELS = ("quick", "full", "deep")
+from ckptkit.model.checkpoint import Level
+
+LEVELS: tuple[Level, ...] = ("quick", "full", "deep")
 
 
 class Claim(NamedTuple):

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ckptkit.model.checkpoint import Verdict
+from ckptkit.model.checkpoint import Level, Verdict
 from ckptkit.ops.read import verify
 from ckptkit.ops.verify import standing_still
 from tests.corpus.damage import LEVELS
@@ -22,7 +22,7 @@ from tests.corpus.originals import LATER
 PATIENCE = 3  # seconds of the processor, for what never returns
 
 
-def judged(checkpoint: Path, level: str) -> Verdict:
+def judged(checkpoint: Path, level: Level) -> Verdict:
     """As `bin/verify RUN` would, when nobody has written there for an hour; checkpoint-100 is the run's last."""
     found = verify(str(checkpoint.parent), level=level, now=time.time() + LATER)
     return (standing_still(found) if level == "deep" else found)[-1].verdict

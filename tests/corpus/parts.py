@@ -99,7 +99,7 @@ def origin(path: Path) -> Path:
     return Path(os.readlink(path.parent / ".originals"))
 
 
-def _edit(name: str, key: str, value: Any, path: Path) -> None:
+def _edit(name: str, key: str, value: int | list[dict[str, float]], path: Path) -> None:
     rewrite(path / name, lambda raw: json.dumps(json.loads(raw) | {key: value}, indent=2).encode())
 
 

@@ -86,7 +86,8 @@ def data_at(file: Path) -> int:
 
 def header(file: Path) -> dict[str, Any]:
     """The header as a document."""
-    return json.loads(file.read_bytes()[8 : data_at(file)])
+    document: dict[str, Any] = json.loads(file.read_bytes()[8 : data_at(file)])
+    return document
 
 
 def with_header(file: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -102,7 +102,8 @@ def killed(save: Callable[[], None], path: str, syscalls: str) -> None:
     os.write(ready, b"x")
     status = os.waitpid(child, 0)[1]
     strace.wait()
-    os.close(watched), os.close(ready)
+    os.close(watched)
+    os.close(ready)
     assert os.WIFSIGNALED(status), f"{path}: {syscalls}: nothing killed the save"
 
 

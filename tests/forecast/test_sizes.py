@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ SAVED = (
 
 
 @pytest.mark.parametrize("name", [*SAVED, "tokenizer", "weights only", "qwen3_moe lora"])
-def test_first_save_is_told_within_one_percent(name, tmp_path):
+def test_first_save_is_told_within_one_percent(name: str, tmp_path: Path) -> None:
     found = compare(KINDS[name], str(tmp_path))
     assert abs(found.error) < 0.01, (found.predicted.files, found.files)
     told = {name for name, _ in found.predicted.files if name != "tokenizer files"}
@@ -43,7 +44,7 @@ def test_first_save_is_told_within_one_percent(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_8bit_states_are_told_within_one_percent():
+def test_8bit_states_are_told_within_one_percent() -> None:
     """In a process of its own: bitsandbytes lies beside the environment, or every test would load it."""
     path = os.pathsep.join([str(CHECKOUT), python_path(Path(sys.prefix), "eight_bit")])
     command = [sys.executable, "-m", "benchmarks.forecast", "adamw 8bit", "--json"]
@@ -55,36 +56,36 @@ def test_8bit_states_are_told_within_one_percent():
     assert row["real_bytes"] and abs(row["error"]) < 0.01
 
 
-def test_there_are_more_than_24_kinds_and_each_says_another_thing():
+def test_there_are_more_than_24_kinds_and_each_says_another_thing() -> None:
     assert len(set(map(repr, KINDS.values()))) == len(KINDS) > 24
 
 
 # Parameters as the model cards on the Hub tell them, in the counts of their safetensors headers.
-def test_llama_3_1_8b_has_the_parameters_of_its_card():
+def test_llama_3_1_8b_has_the_parameters_of_its_card() -> None:
     assert parameters(models.shapes(LLAMA_8B, "bf16")) == 8_030_261_248
 
 
-def test_lora_r16_on_all_linear_layers_of_llama_8b_trains_41_943_040():
+def test_lora_r16_on_all_linear_layers_of_llama_8b_trains_41_943_040() -> None:
     assert parameters(lora.trained(models.shapes(LLAMA_8B, "bf16"), Lora(16))) == 41_943_040
 
 
 @pytest.mark.parametrize("billions", [0.3, 0.5, 1, 1.7, 3, 4, 7, 8, 9, 12, 14, 24, 32, 70, 123, 405])
-def test_a_number_of_parameters_becomes_a_model_of_about_as_many(billions):
+def test_a_number_of_parameters_becomes_a_model_of_about_as_many(billions: float) -> None:
     count = int(billions * 1e9)
     assert abs(parameters(models.guessed_shapes(count, "bf16")) / count - 1) < 0.03
 
 
-def test_a_guessed_8b_has_the_adapter_of_the_real_one_within_a_tenth():
+def test_a_guessed_8b_has_the_adapter_of_the_real_one_within_a_tenth() -> None:
     real = parameters(lora.trained(models.shapes(LLAMA_8B, "bf16"), Lora(16)))
     assert abs(parameters(lora.trained(models.guessed_shapes(8 * 10**9, "bf16"), Lora(16))) / real - 1) < 0.1
 
 
-def test_full_8b_in_bf16_with_adamw_takes_three_times_its_weights():
+def test_full_8b_in_bf16_with_adamw_takes_three_times_its_weights() -> None:
     saved = checkpoint_size.save(checkpoint_size.TrainingSetup(models.shapes(LLAMA_8B, "bf16")))
     assert 3 * 16_060_522_496 < saved.apparent_bytes < 3 * 16_060_522_496 * 1.001
 
 
-def test_allocated_bytes_are_whole_blocks():
+def test_allocated_bytes_are_whole_blocks() -> None:
     saved = checkpoint_size.save(
         checkpoint_size.TrainingSetup(models.shapes(LLAMA_8B, "bf16"), Lora(8), gpus=8, processes=2, scaler=True)
     )
@@ -92,14 +93,14 @@ def test_allocated_bytes_are_whole_blocks():
     assert {"rng_state_0.pth", "rng_state_1.pth", "scaler.pt"} < {name for name, _ in saved.rest}
 
 
-def test_more_log_lines_make_a_larger_save():
+def test_more_log_lines_make_a_larger_save() -> None:
     few, many = (
         checkpoint_size.save(checkpoint_size.TrainingSetup((), log_lines=n)).apparent_bytes for n in (10, 1010)
     )
     assert many - few == 1000 * checkpoint_size.LOG_LINE
 
 
-BAD = {
+BAD: dict[str, Callable[[], object]] = {
     "family": lambda: models.shapes({"model_type": "mamba"}, "fp32"),
     "nothing": lambda: models.shapes({}, "fp32"),
     "missing key": lambda: models.shapes({"model_type": "llama"}, "fp32"),
@@ -111,6 +112,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_not_known_is_a_usage_error_that_says_what_to_do(name):
+def test_what_is_not_known_is_a_usage_error_that_says_what_to_do(name: str) -> None:
     with pytest.raises(UsageError, match="known|there are|lacks|--targets"):
         BAD[name]()

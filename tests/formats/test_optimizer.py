@@ -3,20 +3,22 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ckptkit.formats.optimizer import faults, states
+from ckptkit.formats.optimizer import OptimizerFacts, faults, states
 from ckptkit.formats.pickles import scan
+from tests.support.typed import present
 
 
-def read(file):
+def read(file: io.BytesIO | Path) -> OptimizerFacts | None:
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         return states(scan(archive.read(name)).value)
 
 
-def shapes(directory):
+def shapes(directory: Path) -> list[tuple[Any, ...]]:
     from safetensors import safe_open
 
     found = []
@@ -26,7 +28,7 @@ def shapes(directory):
     return found
 
 
-def trained(model, make, **options):
+def trained(model: Any, make: Any, **options: Any) -> OptimizerFacts | None:
     """An optimizer of a model's trainable parameters after one real step, as it is read from its file."""
     import torch
 
@@ -40,7 +42,7 @@ def trained(model, make, **options):
     return read(file)
 
 
-def llama(width=32, rank=0, **options):
+def llama(width: int = 32, rank: int = 0, **options: Any) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -49,49 +51,56 @@ def llama(width=32, rank=0, **options):
     return get_peft_model(model, LoraConfig(r=rank, target_modules="all-linear")) if rank else model
 
 
-def trainable(model):
+def trainable(model: Any) -> list[tuple[Any, ...]]:
     return [tuple(p.shape) for p in model.parameters() if p.requires_grad]
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "sharded", "bf16"])
-def test_real_checkpoint_agrees_with_its_weights(real, kind):
+def test_real_checkpoint_agrees_with_its_weights(real: str, kind: str) -> None:
     directory = Path(real, kind, "checkpoint-100")
-    optimizer, weights = read(directory / "optimizer.pt"), shapes(directory)
+    optimizer, weights = present(read(directory / "optimizer.pt")), shapes(directory)
     assert optimizer.parameters == len(optimizer.states) == len(weights) and faults(optimizer, weights) == []
-    assert sorted(state["exp_avg"] for state in optimizer.states.values()) == sorted(weights)
+    assert sorted(present(state["exp_avg"]) for state in optimizer.states.values()) == sorted(weights)
 
 
-MAKES = {"AdamW": {}, "SGD": {"momentum": 0.9}, "RMSprop": {}, "Adam": {"amsgrad": True}, "NAdam": {}, "Muon": {}}
+MAKES: dict[str, dict[str, Any]] = {
+    "AdamW": {},
+    "SGD": {"momentum": 0.9},
+    "RMSprop": {},
+    "Adam": {"amsgrad": True},
+    "NAdam": {},
+    "Muon": {},
+}
 
 
 @pytest.mark.parametrize("name", MAKES)
-def test_optimizer_of_its_own_weights_agrees_and_of_another_rank_does_not(name):
+def test_optimizer_of_its_own_weights_agrees_and_of_another_rank_does_not(name: str) -> None:
     import torch
 
     make, model = getattr(torch.optim, name), llama(rank=4)
-    optimizer = trained(model, make, lr=0.1, **MAKES[name])
+    optimizer = present(trained(model, make, lr=0.1, **MAKES[name]))
     assert faults(optimizer, trainable(model)) == []
     plain = name != "NAdam"  # has a state of its own, so it is passed over
     found = [code for code, _ in faults(optimizer, trainable(llama(rank=8)))]
     assert found == (["optimizer-mismatch"] if plain else [])
 
 
-def test_optimizer_of_another_width_does_not_agree():
+def test_optimizer_of_another_width_does_not_agree() -> None:
     import torch
 
-    optimizer = trained(llama(width=32), torch.optim.AdamW)
+    optimizer = present(trained(llama(width=32), torch.optim.AdamW))
     found = faults(optimizer, trainable(llama(width=64)))
     assert [code for code, _ in found] == ["optimizer-mismatch"] and "12 of 12 states" in found[0][1]
 
 
-def test_factored_states_and_no_states_are_passed_over():
+def test_factored_states_and_no_states_are_passed_over() -> None:
     import torch
 
     for make, options in ((torch.optim.Adafactor, {}), (torch.optim.SGD, {"lr": 0.1}), (torch.optim.Adagrad, {})):
-        assert faults(trained(llama(width=32), make, **options), trainable(llama(width=64))) == []
+        assert faults(present(trained(llama(width=32), make, **options)), trainable(llama(width=64))) == []
 
 
-def test_another_count_says_nothing():
+def test_another_count_says_nothing() -> None:
     """Frozen weights, tied weights, parameters that had no gradient, tensors saved along."""
     import torch
 
@@ -99,37 +108,37 @@ def test_another_count_says_nothing():
     frozen.model.requires_grad_(False)
     tied = llama(tie_word_embeddings=True)
     for model in (frozen, tied):
-        optimizer = trained(model, torch.optim.AdamW)
+        optimizer = present(trained(model, torch.optim.AdamW))
         in_file = [tuple(t.shape) for t in model.state_dict().values()]
         assert optimizer.parameters < len(in_file) and faults(optimizer, in_file) == []
 
 
-def test_parameter_without_a_gradient_has_no_state_and_is_no_fault():
+def test_parameter_without_a_gradient_has_no_state_and_is_no_fault() -> None:
     import torch
 
     model = llama()
-    optimizer = trained(model, torch.optim.AdamW)
+    optimizer = present(trained(model, torch.optim.AdamW))
     del optimizer.states[3], optimizer.states[0]
     assert faults(optimizer, trainable(model)) == []
 
 
-def test_transposed_tensor_and_one_odd_one_are_no_fault():
+def test_transposed_tensor_and_one_odd_one_are_no_fault() -> None:
     import torch
 
     model = llama()
     weights = [shape[::-1] for shape in trainable(model)]
     weights[0] = (1, 999)
-    assert faults(trained(model, torch.optim.AdamW), weights) == []
+    assert faults(present(trained(model, torch.optim.AdamW)), weights) == []
 
 
-def test_state_of_a_parameter_that_no_group_has_is_told():
+def test_state_of_a_parameter_that_no_group_has_is_told() -> None:
     import torch
 
-    optimizer = trained(llama(), torch.optim.AdamW)
+    optimizer = present(trained(llama(), torch.optim.AdamW))
     assert faults(optimizer._replace(parameters=11), [])[0][0] == "optimizer-mismatch"
 
 
-STRANGE = {
+STRANGE: dict[str, object] = {
     "nothing": None,
     "a list": [],
     "no groups": {"state": {}},
@@ -143,10 +152,10 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_what_is_no_optimizer_is_none(name):
+def test_what_is_no_optimizer_is_none(name: str) -> None:
     assert states(STRANGE[name]) is None
 
 
-def test_other_files_of_a_checkpoint_are_no_optimizer(real):
+def test_other_files_of_a_checkpoint_are_no_optimizer(real: str) -> None:
     for name in ("scheduler.pt", "rng_state.pth", "training_args.bin"):
         assert read(Path(real, "lora/checkpoint-100", name)) is None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,16 @@ from ckptkit.formats.pickles import LARGEST_BYTES, Scan, scan, scan_stream
 REFUSED = {"unsafe-pickle", "unknown-global"}
 
 
-def codes(raw):
+def codes(raw: bytes) -> set[str]:
     return {code for code, _ in scan(raw).faults}
 
 
-def data_pkl(file):
+def data_pkl(file: io.BytesIO | Path) -> bytes:
     with zipfile.ZipFile(file) as archive:
         return archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
 
 
-def saved(value):
+def saved(value: object) -> bytes:
     import torch
 
     file = io.BytesIO()
@@ -38,12 +39,12 @@ def saved(value):
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "sharded", "only", "bf16"])
-def test_every_file_of_a_real_checkpoint_passes(real, kind):
+def test_every_file_of_a_real_checkpoint_passes(real: str, kind: str) -> None:
     files = [f for f in Path(real, kind, "checkpoint-100").iterdir() if f.suffix in (".pt", ".pth", ".bin")]
     assert files and {f.name: scan(data_pkl(f)).faults for f in files} == {f.name: [] for f in files}
 
 
-def values():
+def values() -> Iterator[object]:
     """A value of each kind that training leaves in a file."""
     import collections
     import datetime
@@ -73,7 +74,7 @@ def values():
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_every_kind_of_value_passes_in_every_protocol(protocol):
+def test_every_kind_of_value_passes_in_every_protocol(protocol: int) -> None:
     from collections import OrderedDict, defaultdict
     from random import getstate
 
@@ -93,12 +94,12 @@ def test_every_kind_of_value_passes_in_every_protocol(protocol):
     assert scan(pickle.dumps(plain, protocol)).faults == []
 
 
-def test_every_kind_of_value_that_torch_saves_passes():
+def test_every_kind_of_value_that_torch_saves_passes() -> None:
     for number, value in enumerate(values()):
         assert scan(saved(value)).faults == [], number
 
 
-def test_every_optimizer_and_scheduler_of_torch_passes():
+def test_every_optimizer_and_scheduler_of_torch_passes() -> None:
     import torch
 
     parameter = torch.nn.Parameter(torch.ones(3, 2))
@@ -116,27 +117,27 @@ def test_every_optimizer_and_scheduler_of_torch_passes():
         assert scan(saved(scheduler.state_dict())).faults == []
 
 
-def test_training_arguments_pass_and_a_users_own_subclass_is_unknown(tmp_path):
+def test_training_arguments_pass_and_a_users_own_subclass_is_unknown(tmp_path: Path) -> None:
     from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
     common = {"use_cpu": True, "report_to": "none", "lr_scheduler_type": "cosine", "optim": "adafactor"}
     assert scan(saved(Seq2SeqTrainingArguments(str(tmp_path), **common))).faults == []
     mine = type("Mine", (TrainingArguments,), {"__module__": "__main__"})
-    sys.modules["__main__"].Mine = mine
+    sys.modules["__main__"].Mine = mine  # type: ignore[attr-defined]
     try:
         assert scan(saved(mine(str(tmp_path), **common))).faults == [("unknown-global", "names '__main__.Mine'")]
     finally:
         del sys.modules["__main__"].Mine
 
 
-def test_inert_value_is_the_plain_part_of_the_real_one():
+def test_inert_value_is_the_plain_part_of_the_real_one() -> None:
     value = {"a": [1, -2, 3.5, None, True, (), ("x", 10**30)], 5: {"nested": {}}, "b": b"bytes"}
     for protocol in range(6):
         found = scan(pickle.dumps(value, protocol)).value
         assert {k: v for k, v in found.items() if k != "b"} == {k: v for k, v in value.items() if k != "b"}
 
 
-def test_names_are_told_once_and_sorted():
+def test_names_are_told_once_and_sorted() -> None:
     import torch
 
     assert scan(saved([torch.ones(1), torch.ones(2)])).globals == (
@@ -147,12 +148,12 @@ def test_names_are_told_once_and_sorted():
 # -- what runs code --------------------------------------------------------------------------------------------------
 
 
-def glob(name):
+def glob(name: str) -> bytes:
     module, _, attribute = name.rpartition(".")
     return b"c" + module.encode() + b"\n" + attribute.encode() + b"\n"
 
 
-def text(value):
+def text(value: str) -> bytes:
     return b"\x8c" + bytes([len(value)]) + value.encode()
 
 
@@ -232,11 +233,11 @@ BYPASSES = {
 
 
 @pytest.mark.parametrize("name", BYPASSES)
-def test_bypass_is_refused(name):
+def test_bypass_is_refused(name: str) -> None:
     assert codes(BYPASSES[name]) & REFUSED
 
 
-def test_danger_is_told_by_its_name():
+def test_danger_is_told_by_its_name() -> None:
     assert scan(BYPASSES["stack global"]).faults == [("unsafe-pickle", "names 'os.system'")]
     assert scan(BYPASSES["dotted name"]).faults == [("unsafe-pickle", "names 'torch.os.system'")]
     walked = scan(BYPASSES["dotted name through another module"])
@@ -257,14 +258,16 @@ TRUSTED = {  # (module, name, pattern): whether the pattern lets it pass
 
 
 @pytest.mark.parametrize("named", TRUSTED, ids=lambda named: f"{named[2]} {named[0]}.{named[1]}")
-def test_trust_in_a_package_reaches_through_it_to_what_acts_only_where_that_is_spelled_out(named):
+def test_trust_in_a_package_reaches_through_it_to_what_acts_only_where_that_is_spelled_out(
+    named: tuple[str, str, str],
+) -> None:
     module, name, pattern = named
     raw = b"\x80\x04" + b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93."
     assert scan(raw).faults
     assert (scan(raw, (pattern,)).faults == []) is TRUSTED[named]
 
 
-def test_nothing_runs_though_the_payload_would(tmp_path, monkeypatch):
+def test_nothing_runs_though_the_payload_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for raw in BYPASSES.values():
         scan(raw)
@@ -276,7 +279,7 @@ def test_nothing_runs_though_the_payload_would(tmp_path, monkeypatch):
         (tmp_path / "executed").unlink()
 
 
-def test_no_module_is_imported(tmp_path):
+def test_no_module_is_imported(tmp_path: Path) -> None:
     names = b"".join(glob(name) + b"0" for name in ("antigravity.x", "torch.Size", "xmlrpc.server.x", "turtle.x"))
     script = "import sys; from ckptkit.formats.pickles import scan; scan(sys.stdin.buffer.read()); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], input=names + b"N.", check=True, capture_output=True)
@@ -287,18 +290,18 @@ def test_no_module_is_imported(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"])
-def test_real_pickle_cut_anywhere_is_truncated(real, name):
+def test_real_pickle_cut_anywhere_is_truncated(real: str, name: str) -> None:
     raw = data_pkl(Path(real, "lora/checkpoint-100", name))
     for end in range(len(raw)) if len(raw) < 6000 else (*range(0, len(raw), 7), len(raw) - 1):
         assert "truncated" in codes(raw[:end]), end
 
 
-def test_bytes_after_the_end_are_told_beside_the_rest():
+def test_bytes_after_the_end_are_told_beside_the_rest() -> None:
     assert scan(b"N." + SYSTEM + b".").faults == [("bad-pickle", "12 bytes after its end")]
     assert codes(SYSTEM + b".N.") == {"unsafe-pickle", "bad-pickle"}
 
 
-def test_flipped_bits_never_raise(real):
+def test_flipped_bits_never_raise(real: str) -> None:
     raw = data_pkl(Path(real, "lora/checkpoint-100/training_args.bin"))
     for bit in range(0, 8 * len(raw), 5):
         changed = bytearray(raw)
@@ -332,12 +335,12 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_is_told(name):
+def test_malformed_is_told(name: str) -> None:
     raw, code = MALFORMED[name]
     assert code in codes(raw)
 
 
-def test_stream_of_pickles_is_judged_one_by_one():
+def test_stream_of_pickles_is_judged_one_by_one() -> None:
     raw = b"xx" + pickle.dumps(1) + SYSTEM + b"." + pickle.dumps([2]) + b"rest"
     scans, end = scan_stream(raw, 3, start=2)
     assert [s.value for s in (scans[0], scans[2])] == [1, [2]] and raw[end:] == b"rest"
@@ -366,7 +369,7 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_hostile_megabyte_takes_no_time_and_little_memory(name):
+def test_hostile_megabyte_takes_no_time_and_little_memory(name: str) -> None:
     """In a child, whose peak is its own: all of it, the interpreter included."""
     script = "import sys, time; from ckptkit.formats.pickles import scan; raw = sys.stdin.buffer.read()"
     script += "; t = time.process_time(); scan(raw); print(time.process_time() - t)"
@@ -376,18 +379,18 @@ def test_hostile_megabyte_takes_no_time_and_little_memory(name):
     assert float(seconds) < 5 and int(megabytes) < 140, done.stdout
 
 
-def test_too_large_a_pickle_is_not_looked_at():
+def test_too_large_a_pickle_is_not_looked_at() -> None:
     started = time.process_time()
     assert codes(bytes(LARGEST_BYTES + 1)) == {"too-large"} and time.process_time() - started < 1
 
 
-def test_danger_past_the_room_for_values_is_still_seen():
+def test_danger_past_the_room_for_values_is_still_seen() -> None:
     filler = b"(" + b"}K\x01K\x02s" * 400_000 + b"t0"
     assert "unsafe-pickle" in codes(filler + SYSTEM + COMMAND + b"R.")
     names = b"\x80\x04" + text("posix") + text("system") + b"\x93" + COMMAND + b"R."
     assert codes(filler + names) & {"unsafe-pickle", "too-large"}
 
 
-def test_value_too_large_to_keep_is_opaque_and_no_fault():
+def test_value_too_large_to_keep_is_opaque_and_no_fault() -> None:
     found = scan(pickle.dumps([{n: [n]} for n in range(200_000)], 2))
     assert found.value is OPAQUE and found.faults == []

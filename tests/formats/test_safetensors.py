@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -13,12 +14,12 @@ from ckptkit.formats import TORN
 from ckptkit.formats.safetensors import faults
 
 
-def found(raw):
+def found(raw: bytes) -> list[str]:
     """The codes of the faults."""
     return [code for code, _ in faults(io.BytesIO(raw), len(raw))[0]]
 
 
-def loads(raw):
+def loads(raw: bytes) -> bool:
     """Whether the format's own library takes it."""
     try:
         safetensors.deserialize(raw)
@@ -27,12 +28,12 @@ def loads(raw):
     return True
 
 
-def file_of(header, data=b""):
+def file_of(header: object, data: bytes = b"") -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + data
 
 
-def tensor(begin, end):
+def tensor(begin: int, end: int) -> dict[str, Sequence[object]]:
     return {"dtype": "U8", "shape": [end - begin], "data_offsets": [begin, end]}
 
 
@@ -47,25 +48,25 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_file_has_no_fault(name):
+def test_whole_file_has_no_fault(name: str) -> None:
     raw = save(WHOLE[name], {"format": "pt"})
     assert loads(raw) and found(raw) == []
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_file_cut_anywhere_is_torn(name):
+def test_file_cut_anywhere_is_torn(name: str) -> None:
     raw = save(WHOLE[name])
     assert {code for end in range(len(raw)) for code in found(raw[:end])} <= TORN
     assert all(found(raw[:end]) for end in range(len(raw)))
 
 
-def test_real_weights_cut_anywhere_are_torn(real):
+def test_real_weights_cut_anywhere_are_torn(real: str) -> None:
     raw = Path(real, "lora/checkpoint-100/adapter_model.safetensors").read_bytes()
     ends = {*range(64), *range(64, len(raw), 97), len(raw) - 1}
     assert found(raw) == [] and all(found(raw[:end]) for end in ends)
 
 
-def test_no_flipped_bit_of_a_header_that_still_loads_is_condemned():
+def test_no_flipped_bit_of_a_header_that_still_loads_is_condemned() -> None:
     raw = save(WHOLE["several_types"], {"format": "pt"})
     header_end = 8 + int.from_bytes(raw[:8], "little")
     both = [0, 0]
@@ -100,12 +101,12 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage(name):
+def test_damage(name: str) -> None:
     raw, code = DAMAGED[name]
     assert not loads(raw) and found(raw) == [code]
 
 
-def test_only_the_header_is_read():
+def test_only_the_header_is_read() -> None:
     raw = save({"x": numpy.ones(1_000_000, "f4")})
     file = io.BytesIO(raw)
     _, count = faults(file, len(raw))

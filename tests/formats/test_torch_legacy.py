@@ -4,7 +4,9 @@ import io
 import pickle
 import struct
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +15,11 @@ from ckptkit.formats.torch_legacy import MAGIC, PROTOCOL, faults
 SYSTEM = b"cos\nsystem\nVtouch executed\n\x85R"
 
 
-def found(raw, full=True):
+def found(raw: bytes, full: bool = True) -> list[str]:
     return [code for code, _ in faults(io.BytesIO(raw), len(raw), full)[0]]
 
 
-def saved(value):
+def saved(value: object) -> bytes:
     import torch
 
     file = io.BytesIO()
@@ -25,7 +27,7 @@ def saved(value):
     return file.getvalue()
 
 
-def values():
+def values() -> Iterator[tuple[str, object]]:
     import torch
 
     shared = torch.ones(10)
@@ -43,26 +45,26 @@ def values():
 
 
 @pytest.fixture(scope="module")
-def raws():
+def raws() -> dict[str, bytes]:
     return {name: saved(value) for name, value in values()}
 
 
-def test_whole_files_have_no_fault(raws):
+def test_whole_files_have_no_fault(raws: dict[str, bytes]) -> None:
     assert {name: (found(raw), found(raw, full=False)) for name, raw in raws.items()} == {n: ([], []) for n in raws}
 
 
-def test_file_cut_anywhere_is_noticed(raws):
+def test_file_cut_anywhere_is_noticed(raws: dict[str, bytes]) -> None:
     for name in ("optimizer", "module", "kinds", "shared", "no tensor"):
         raw = raws[name]
         for end in (*range(min(len(raw), 1500)), *range(1500, len(raw), 997), len(raw) - 1):
             assert found(raw[:end]) in (["truncated"], ["empty"]), (name, end)
 
 
-def test_file_that_goes_on_is_noticed(raws):
+def test_file_that_goes_on_is_noticed(raws: dict[str, bytes]) -> None:
     assert {code for raw in raws.values() for code in found(raw + b"\0")} == {"trailing-bytes"}
 
 
-def test_storage_of_another_size_than_its_tensor_asks_for_is_noticed(raws):
+def test_storage_of_another_size_than_its_tensor_asks_for_is_noticed(raws: dict[str, bytes]) -> None:
     raw = bytearray(raws["module"])
     at = raw.rindex(struct.pack("<q", 9))
     raw[at : at + 8] = struct.pack("<q", 8)
@@ -71,8 +73,10 @@ def test_storage_of_another_size_than_its_tensor_asks_for_is_noticed(raws):
     assert found(bytes(raw)) == ["bad-storage"]
 
 
-def test_code_in_any_of_the_pickles_is_found():
-    parts = [pickle.dumps(value, 2) for value in (MAGIC, PROTOCOL, {"little_endian": True}, {}, [])]
+def test_code_in_any_of_the_pickles_is_found() -> None:
+    parts = [
+        pickle.dumps(value, 2) for value in (MAGIC, PROTOCOL, {"little_endian": True}, dict[str, int](), list[int]())
+    ]
     assert found(b"".join(parts)) == []
     for place in range(1, 5):
         changed = [*parts[:place], SYSTEM + b".", *parts[place + 1 :]]
@@ -80,7 +84,7 @@ def test_code_in_any_of_the_pickles_is_found():
     assert found(b"".join([parts[0], pickle.dumps(1002, 2), *parts[2:]])) == ["bad-header"]
 
 
-def test_bare_pickle(tmp_path):
+def test_bare_pickle(tmp_path: Path) -> None:
     raw = pickle.dumps({"step": 3, "numbers": list(range(5000))})
     assert found(raw) == found(raw, full=False) == []
     assert found(raw[:-1]) == found(raw[:-1], full=False) == ["truncated"]
@@ -88,12 +92,12 @@ def test_bare_pickle(tmp_path):
     assert found(b"\x80\x02" + SYSTEM + b".") == ["unsafe-pickle"]
 
 
-def test_only_the_start_and_the_last_byte_are_read_at_the_quick_level(raws):
+def test_only_the_start_and_the_last_byte_are_read_at_the_quick_level(raws: dict[str, bytes]) -> None:
     for raw in (raws["many"], pickle.dumps([1] * 100_000)):
         assert faults(io.BytesIO(raw), len(raw), False)[1] <= 4097
 
 
-def test_storages_are_stepped_over_not_read(tmp_path):
+def test_storages_are_stepped_over_not_read(tmp_path: Path) -> None:
     import torch
 
     torch.save(torch.ones(4_000_000), tmp_path / "a.bin", _use_new_zipfile_serialization=False)
@@ -111,7 +115,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage(name):
+def test_damage(name: str) -> None:
     raw, code = DAMAGED[name]
     assert found(raw) == [code]
 
@@ -119,7 +123,7 @@ def test_damage(name):
 # -- tar -------------------------------------------------------------------------------------------------------------
 
 
-def tar(**changed):
+def tar(**changed: Any) -> bytes:
     """Such a file as torch 0.1.1 wrote: its writer is gone, its reader in torch/serialization.py says the format."""
 
     float_storage = b"ctorch\nFloatStorage\n"
@@ -138,30 +142,30 @@ def tar(**changed):
     return file.getvalue()
 
 
-def test_tar_is_what_torch_still_loads(tmp_path):
+def test_tar_is_what_torch_still_loads(tmp_path: Path) -> None:
     import torch
 
     (tmp_path / "old.pt").write_bytes(tar())
     assert torch.load(tmp_path / "old.pt", weights_only=False)["a"].shape == (2, 3)
 
 
-def test_whole_tar_has_no_fault():
+def test_whole_tar_has_no_fault() -> None:
     assert found(tar()) == found(tar(), full=False) == []
 
 
-def test_tar_cut_anywhere_is_noticed():
+def test_tar_cut_anywhere_is_noticed() -> None:
     raw = tar()
     end_of_members = raw.rindex(b"tensors") + 512 + 100
     for end in (*range(1, end_of_members, 101), end_of_members):
         assert found(raw[:end], full=False) and found(raw[:end]), end
 
 
-def test_code_in_any_member_is_found():
+def test_code_in_any_member_is_found() -> None:
     for name in ("sys_info", "pickle", "storages", "tensors"):
         assert found(tar(**{name: SYSTEM + b"."})) == ["unsafe-pickle"]
 
 
-def test_tar_that_claims_more_than_it_holds_is_noticed():
+def test_tar_that_claims_more_than_it_holds_is_noticed() -> None:
     assert found(tar(tensors=pickle.dumps(2, 2))) == ["truncated"]
     assert found(tar(tensors=pickle.dumps(10**12, 2))) == ["too-large"]
     assert found(tar(storages=pickle.dumps(1, 2) + b"(I7\nVcpu\nctorch\nFloatStorage\nt." + b"\x7f" * 8)) == [
@@ -171,13 +175,15 @@ def test_tar_that_claims_more_than_it_holds_is_noticed():
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "other"])
-def test_strange_member_is_a_fault_and_nothing_is_unpacked(name, tmp_path, monkeypatch):
+def test_strange_member_is_a_fault_and_nothing_is_unpacked(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert found(tar(**{name: b"x"})) == ["bad-member"]
     assert not list(Path(tmp_path).parent.glob("escaped")) and not list(tmp_path.iterdir())
 
 
-def test_flipped_bits_never_raise(raws):
+def test_flipped_bits_never_raise(raws: dict[str, bytes]) -> None:
     for raw in (tar(), raws["module"]):
         for bit in range(0, 8 * len(raw), 37):
             changed = bytearray(raw)

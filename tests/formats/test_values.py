@@ -2,6 +2,8 @@
 
 import itertools
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 import pytest
@@ -47,25 +49,28 @@ EXTREME = {
 }
 
 
-def patterns(listed):
+def patterns(listed: str) -> list[bytes]:
     """Each pattern as it lies in a file, little-endian: the two numbers of a complex one one after the other."""
     return [bytes.fromhex(text)[::-1] for text in listed.split()]
 
 
-def width(dtype):
+def width(dtype: str) -> int:
     return BITS[dtype] // 8
 
 
-def as_numbers(dtype, raw):
+def as_numbers(dtype: str, raw: bytes) -> numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]:
     """The values as the format's own library reads them, widened."""
     if dtype in NUMPY:
         return numpy.frombuffer(raw, "<" + NUMPY[dtype])
     import torch
 
-    return torch.frombuffer(bytearray(raw), dtype=getattr(torch, TORCH[dtype])).float().numpy()
+    array: numpy.ndarray[Any, Any] = (
+        torch.frombuffer(bytearray(raw), dtype=getattr(torch, TORCH[dtype])).float().numpy()
+    )
+    return array
 
 
-def fed(dtype, raw, cuts=()):
+def fed(dtype: str, raw: bytes | bytearray, cuts: Sequence[int] = ()) -> Values:
     """The values after all of it came, cut there. The memory of a chunk is used again, as `stream.read_all` does."""
     values = Values(dtype)
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
@@ -76,25 +81,25 @@ def fed(dtype, raw, cuts=()):
     return values
 
 
-def told(code, at):
+def told(code: str, at: int) -> list[tuple[str, str]]:
     return [(code, f"value {at:,} is {'NaN' if code == 'nan' else 'Inf'}")]
 
 
-def kinds(dtype, raw):
+def kinds(dtype: str, raw: bytes) -> numpy.ndarray[tuple[Any, ...], numpy.dtype[Any]]:
     """Of each number "nan", "inf" or "", by the format's own library; a complex one is two."""
     numbers = as_numbers(dtype, raw)
     numbers = numbers.view("f4") if dtype == "C64" else numbers
     return numpy.where(numpy.isnan(numbers), "nan", numpy.where(numpy.isinf(numbers), "inf", ""))
 
 
-def expected(dtype, raw):
+def expected(dtype: str, raw: bytes) -> list[tuple[str, str]]:
     """The fault by the format's own library."""
     judged = kinds(dtype, raw)
     bad = numpy.flatnonzero(judged)
     return told(str(judged[bad[0]]), int(bad[0]) // KINDS[dtype].numbers) if len(bad) else []
 
 
-def healthy(dtype, count, seed=1):
+def healthy(dtype: str, count: int, seed: int = 1) -> bytearray:
     """Random bytes of `count` values, without those that are NaN or Inf."""
     raw = random.Random(seed).randbytes(count * width(dtype))
     numbers = numpy.frombuffer(raw, f"V{width(dtype) // KINDS[dtype].numbers}").copy()
@@ -103,7 +108,7 @@ def healthy(dtype, count, seed=1):
 
 
 @pytest.mark.parametrize("dtype", [d for d in EACH if BITS[d] <= 16])
-def test_every_bit_pattern_of_small_formats_is_judged_as_its_library_does(dtype):
+def test_every_bit_pattern_of_small_formats_is_judged_as_its_library_does(dtype: str) -> None:
     size = width(dtype)
     whole = b"".join(pattern.to_bytes(size, "little") for pattern in range(1 << 8 * size))
     for pattern, code in enumerate(kinds(dtype, whole)):
@@ -114,7 +119,7 @@ def test_every_bit_pattern_of_small_formats_is_judged_as_its_library_does(dtype)
 @pytest.mark.parametrize("dtype", EACH)
 @settings(max_examples=60, deadline=None)
 @given(raw=st.binary(min_size=8, max_size=400), cuts=st.lists(st.integers(0, 400), max_size=5), bias=st.booleans())
-def test_any_bytes_in_any_pieces(dtype, raw, cuts, bias):
+def test_any_bytes_in_any_pieces(dtype: str, raw: bytes, cuts: list[int], bias: bool) -> None:
     if bias:  # else a set exponent is too rare
         raw = raw.replace(raw[3:4], b"\x7f").replace(raw[5:6], b"\xff").replace(raw[6:7], b"\x80")
     raw = raw[: len(raw) // 8 * 8]
@@ -126,7 +131,7 @@ def test_any_bytes_in_any_pieces(dtype, raw, cuts, bias):
 @pytest.mark.parametrize("dtype", EACH)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_mix_of_the_extreme_and_the_bad_in_any_pieces(dtype, data):
+def test_any_mix_of_the_extreme_and_the_bad_in_any_pieces(dtype: str, data: Any) -> None:
     known = st.sampled_from(patterns(EXTREME[dtype]) * 4 + patterns(BAD[dtype]) + [bytes(width(dtype))])
     raw = b"".join(data.draw(st.lists(known, min_size=1, max_size=60)))
     cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=5))
@@ -134,7 +139,7 @@ def test_any_mix_of_the_extreme_and_the_bad_in_any_pieces(dtype, data):
 
 
 @pytest.mark.parametrize("dtype,pattern", [(d, p) for d in EACH for p in patterns(BAD[d])], ids=str)
-def test_one_bad_value_among_healthy_ones_is_found_where_it_is(dtype, pattern):
+def test_one_bad_value_among_healthy_ones_is_found_where_it_is(dtype: str, pattern: bytes) -> None:
     size = width(dtype)
     raw = healthy(dtype, count := 2 * CHUNK_BYTES // size)
     (code, _) = expected(dtype, pattern)[0]
@@ -147,7 +152,7 @@ def test_one_bad_value_among_healthy_ones_is_found_where_it_is(dtype, pattern):
 
 
 @pytest.mark.parametrize("dtype", [d for d in EACH if BITS[d] > 8])
-def test_bad_value_is_found_wherever_chunks_cut_it(dtype):
+def test_bad_value_is_found_wherever_chunks_cut_it(dtype: str) -> None:
     size = width(dtype)
     for pattern in patterns(BAD[dtype]):
         raw = bytes(healthy(dtype, 5)) + pattern + bytes(healthy(dtype, 4, seed=2))
@@ -158,7 +163,7 @@ def test_bad_value_is_found_wherever_chunks_cut_it(dtype):
 
 
 @pytest.mark.parametrize("dtype", EACH)
-def test_the_largest_the_smallest_and_minus_zero_are_healthy(dtype):
+def test_the_largest_the_smallest_and_minus_zero_are_healthy(dtype: str) -> None:
     raw = b"".join(patterns(EXTREME[dtype])) * 999
     assert not expected(dtype, raw)
     values = fed(dtype, raw, range(0, len(raw), 777))
@@ -166,55 +171,55 @@ def test_the_largest_the_smallest_and_minus_zero_are_healthy(dtype):
 
 
 @pytest.mark.parametrize("dtype", EACH)
-def test_one_bad_value_among_the_largest_is_found(dtype):
+def test_one_bad_value_among_the_largest_is_found(dtype: str) -> None:
     largest, bad = patterns(EXTREME[dtype])[0], patterns(BAD[dtype])[0]
     raw = largest * 9_999 + bad + largest * 9_999
     assert fed(dtype, raw, [30_001]).faults() == told("nan", 9_999)
 
 
 @pytest.mark.parametrize("dtype", EACH)
-def test_weights_of_random_bytes_are_judged_as_their_library_does(dtype):
+def test_weights_of_random_bytes_are_judged_as_their_library_does(dtype: str) -> None:
     raw = bytes(healthy(dtype, 300_000))
     assert fed(dtype, raw, range(0, len(raw), 100_003)).faults() == expected(dtype, raw) == []
 
 
-def test_the_first_bad_value_is_told_whatever_comes_later():
+def test_the_first_bad_value_is_told_whatever_comes_later() -> None:
     inf, nan, one = b"\0\0\x80\x7f", b"\0\0\xc0\x7f", b"\0\0\x80\x3f"
     assert fed("F32", one + inf + nan + nan, [8, 12]).faults() == told("inf", 1)
     assert fed("F32", one + nan + inf + inf, [8, 12]).faults() == told("nan", 1)
 
 
 @pytest.mark.parametrize("dtype", [d for d in BITS if d not in KINDS])
-def test_what_has_no_nan_never_has_one(dtype):
+def test_what_has_no_nan_never_has_one(dtype: str) -> None:
     values = fed(dtype, b"\xff\x7f" * 800)
     assert values.faults() == [] and not values.all_zero
     assert fed(dtype, bytes(800)).all_zero
 
 
 @pytest.mark.parametrize("dtype", ["F32", "BF16", "F8_E4M3", "I64"])
-def test_zeros_are_zeros_until_the_last_byte(dtype):
+def test_zeros_are_zeros_until_the_last_byte(dtype: str) -> None:
     assert fed(dtype, bytes(3_000_000), [1_000_001]).all_zero
     assert not fed(dtype, bytes(2_999_999) + b"\1", [1_000_001]).all_zero
     assert not fed(dtype, b"\1" + bytes(2_999_999), [1_000_001]).all_zero
     assert not fed(dtype, bytes(63) + b"\1" + bytes(99)).all_zero and not fed(dtype, bytes(64) + b"\1").all_zero
 
 
-def test_minus_zeros_are_no_zeros():
+def test_minus_zeros_are_no_zeros() -> None:
     assert not fed("F32", b"\0\0\0\x80" * 99).all_zero
 
 
 @pytest.mark.parametrize("dtype", ["F32", "I64"])
-def test_empty_chunks_change_nothing(dtype):
+def test_empty_chunks_change_nothing(dtype: str) -> None:
     assert fed(dtype, b"").all_zero and fed(dtype, b"").faults() == []
     assert fed(dtype, b"\0" * 8, [0, 0, 3, 3, 8]).all_zero
 
 
-def test_complex_value_is_counted_as_one():
+def test_complex_value_is_counted_as_one() -> None:
     raw = numpy.array([1 + 2j, complex(0, float("inf"))], "c8").tobytes()
     assert fed("C64", raw).faults() == told("inf", 1)
 
 
-def test_nothing_more_is_looked_at_once_a_bad_value_is_found():
+def test_nothing_more_is_looked_at_once_a_bad_value_is_found() -> None:
     values = fed("F32", b"\0\0\xc0\x7f" * 9)
-    values.feed(object())  # would raise: it holds no bytes
+    values.feed(object())  # type: ignore[arg-type]  # would raise: it holds no bytes
     assert values.faults() == told("nan", 0)

@@ -1,11 +1,13 @@
 """A tail of zeros is a lost one from exactly one page on, and only where it begins with a page."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from ckptkit.formats.zero_tail import CLOSE_BYTES, PAGE_BYTES, ZeroTail
 
 
-def codes(raw, starts=(), piece=1 << 20):
+def codes(raw: bytes, starts: Sequence[int] = (), piece: int = 1 << 20) -> list[str]:
     """The codes of what a file of these bytes is faulted for, fed in pieces."""
     tail = ZeroTail(starts)
     for at in range(0, len(raw), piece):
@@ -29,10 +31,10 @@ FILLED = b"\1" * PAGE_BYTES
     ],
     ids=["no zeros", "a byte less than a page", "a page", "more than a page", "close to a page", "within a page"],
 )
-def test_zeros_are_a_lost_tail_from_one_whole_page_on(raw, expected, piece):
+def test_zeros_are_a_lost_tail_from_one_whole_page_on(raw: bytes, expected: list[str], piece: int) -> None:
     assert codes(raw, piece=piece) == expected
 
 
-def test_zeros_that_begin_with_a_tensor_are_its_own():
+def test_zeros_that_begin_with_a_tensor_are_its_own() -> None:
     assert codes(FILLED + bytes(PAGE_BYTES), starts=[PAGE_BYTES]) == []
     assert codes(FILLED + bytes(PAGE_BYTES), starts=[PAGE_BYTES + 1]) == ["zeroed-tail"]

@@ -14,11 +14,13 @@ import time
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.fuzz import harness
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fuzz.harness import Target
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -120,7 +122,7 @@ def _dictionary(target: Target, folder: Path) -> list[str]:
     return [f"-dict={path}"] if target.tokens else []
 
 
-def mutated(target: Target, data: bytes, rng: Random, plain: Any) -> bytes:
+def mutated(target: Target, data: bytes, rng: Random, plain: Callable[..., bytes]) -> bytes:
     """Given an input, return the next one: changed as its format asks for or by `plain`, then put right again."""
     way = target.mutate if target.mutate and rng.random() < STRUCTURED else None
     data = way(data, rng) if way else plain(data)

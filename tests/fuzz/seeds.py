@@ -41,7 +41,7 @@ def _all(real: Path) -> dict[str, list[bytes]]:
     pickled = [*map(_data_pkl, archives), *_hostile_pickles()]
     old = [*_legacy(), *pickled]
     manifest = _manifest(small)
-    checkpoint = {name: content for name, content in small.items() if name in whole.NAMES}
+    checkpoint: dict[str, bytes | None] = {name: content for name, content in small.items() if name in whole.NAMES}
     return _texts() | {
         "values": [bytes([n, 7]) + small["adapter_model.safetensors"][-256:] + b"\x80\x7f" * 8 for n in range(14)],
         "zero_tail": [b"\1\0" + b"x" * 4090, b"\3\2" + b"x" * 4096 + bytes(8200), b"\xff\x2a" + bytes(9000)],
@@ -113,7 +113,7 @@ def _optimizer(tensors: list[Any]) -> bytes:
     return _saved(optimizer.state_dict())
 
 
-def _saved(value: Any, **how: Any) -> bytes:
+def _saved(value: object, **how: Any) -> bytes:
     import torch
 
     file = io.BytesIO()

@@ -13,7 +13,7 @@ from ckptkit.formats.torch_records import placed
 if TYPE_CHECKING:
     from random import Random
 
-ODD = (
+ODD: tuple[Any, ...] = (
     *(0, -1, 1, 7, 100, 2**31, 2**63, 10**400, 10**4299, 0.5, 1e308, float("inf"), float("nan"), True, False, None),
     *("", "a", "\0", "\ud800", "../x", "LORA", "9" * 4400, "9" * 400, "1e999", "x" * 3000, [], {}, [[]], [0], {"a": 0}),
 )  # fmt: skip
@@ -39,7 +39,8 @@ def json_mutate(data: bytes, rng: Random) -> bytes:
 
 def _places(box: list[Any]) -> list[tuple[Any, Any]]:
     """Each (container, key) of a document; walked without recursion."""
-    found, waiting = [], [box]
+    waiting = [box]
+    found: list[tuple[Any, Any]] = []
     while waiting and len(found) < 2000:
         container = waiting.pop()
         for key in list(container) if isinstance(container, dict) else range(len(container)):

@@ -155,8 +155,8 @@ def script(data: bytes, name: str) -> None:
 
 
 JSON_TOKENS = (b"NaN", b"Infinity", b"-1", b"1e999", b"null", b"true", b'\\"', b"\\ud800", b"[[[[", b"{}", b'":"')
-PICKLE = dict(mutate=shapes.pickle_mutate, tokens=shapes.PIECES)
-JSON = dict(mutate=shapes.json_mutate, tokens=JSON_TOKENS)
+PICKLE: dict[str, Any] = dict(mutate=shapes.pickle_mutate, tokens=shapes.PIECES)
+JSON: dict[str, Any] = dict(mutate=shapes.json_mutate, tokens=JSON_TOKENS)
 WORDS = (b"9" * 9, b"..", b":min", b":max", b"=", b"%", b"GiB", b"TB", b".5", b"eval_loss", "٣".encode())
 CODE = (
     b"checkpoint-*",

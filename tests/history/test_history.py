@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from ckptkit.model.events import Alert, Damage, Deletion, Sample, Save
 from ckptkit.model.reason import Reason
 from ckptkit.ops.prune import discard, prune
 from tests.support.runs import make_run, names
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf, present
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 THREE = {100: "intact", 200: "intact", 300: "intact"}
@@ -24,11 +26,15 @@ LEFT = Reason("leftover", "left by a prune that was killed")
 GIVEN_UP = Reason("given-up", "given up by its writer")
 
 
-def sample(at=NOW, **other):
+def sample(at: float = NOW, **other: Any) -> Sample:
     return Sample(at, "/volume", 100, 40, 60, **other)
 
 
-def deletion(at=NOW, checkpoint="checkpoint-1", reasons=(Reason("released", "no rule keeps it"),)):
+def deletion(
+    at: float = NOW,
+    checkpoint: str = "checkpoint-1",
+    reasons: tuple[Reason, ...] = (Reason("released", "no rule keeps it"),),
+) -> Deletion:
     return Deletion(at, "root", "ckptkit prune", "cron", 7, "/run", checkpoint, 1, reasons, 10, 10)
 
 
@@ -42,11 +48,11 @@ EVENTS = (
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told_yet():
+def _nothing_told_yet() -> None:
     records._told.clear()
 
 
-def file():
+def file() -> Path:
     return Path(remembered.state_directory(), records.FILE)
 
 
@@ -54,29 +60,29 @@ def file():
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_what_is_recorded_is_recalled(event):
+def test_what_is_recorded_is_recalled(event: Any) -> None:
     assert records.record(event) == ""
     assert records.recall(type(event)) == ([event], "")
 
 
-def test_nothing_recorded_is_nothing_known_and_makes_no_file():
+def test_nothing_recorded_is_nothing_known_and_makes_no_file() -> None:
     assert records.recall(Sample) == ([], "")
     assert not file().exists()
 
 
-def test_names_that_are_no_text_and_numbers_beyond_64_bits_are_kept():
+def test_names_that_are_no_text_and_numbers_beyond_64_bits_are_kept() -> None:
     odd = os.fsdecode(b"/run-\xff\n\x1b[31m")
     assert records.record(sample(run=odd, step=10**30), sample(run="/other")) == ""
     assert records.recall(Sample, run=odd) == ([sample(run=odd, step=(1 << 63) - 1)], "")
 
 
-def test_reasons_of_any_length_are_kept_short():
+def test_reasons_of_any_length_are_kept_short() -> None:
     assert records.record(deletion(reasons=(Reason("released", "x" * 100_000),))) == ""
     ((known,), _) = records.recall(Deletion)
     assert sum(len(reason.message) for reason in known.reasons) <= records.LONGEST_TEXT
 
 
-def written_by_hand(reasons):
+def written_by_hand(reasons: str) -> tuple[Reason, ...]:
     """The one deletion on record, with its reasons as some version wrote them."""
     records.record(deletion())
     with closing(sqlite3.connect(file())) as db, db:
@@ -86,14 +92,14 @@ def written_by_hand(reasons):
     return known[-1].reasons
 
 
-def test_reasons_that_an_older_version_wrote_are_told_without_a_code():
+def test_reasons_that_an_older_version_wrote_are_told_without_a_code() -> None:
     assert written_by_hand('["no rule keeps it", "waits for a yes"]') == (
         Reason("", "no rule keeps it"), Reason("", "waits for a yes"),
     )  # fmt: skip
     assert written_by_hand('["no rule ke') == (Reason("", '["no rule ke'),)
 
 
-def test_an_older_version_reads_the_sentences_of_what_this_one_writes():
+def test_an_older_version_reads_the_sentences_of_what_this_one_writes() -> None:
     both = (Reason("released", "no rule keeps it"), Reason("for-room", "the next save would not fit"))
     records.record(deletion(reasons=both))
     with closing(sqlite3.connect(file())) as db:
@@ -102,7 +108,7 @@ def test_an_older_version_reads_the_sentences_of_what_this_one_writes():
     assert records.recall(Deletion)[0][0].reasons == both
 
 
-def test_newest_ones_since_a_time_come_oldest_first():
+def test_newest_ones_since_a_time_come_oldest_first() -> None:
     records.record(*(sample(NOW + i) for i in range(10)))
     assert [s.at - NOW for s in records.recall(Sample, NOW + 3, most=2)[0]] == [8, 9]
     assert [s.at - NOW for s in records.recall(Sample, NOW + 8)[0]] == [8, 9]
@@ -111,21 +117,21 @@ def test_newest_ones_since_a_time_come_oldest_first():
 # --- its bounds -----------------------------------------------------------------------------------------------------
 
 
-def test_more_rows_than_are_kept_push_out_the_oldest(monkeypatch):
+def test_more_rows_than_are_kept_push_out_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(records.TABLES, Sample, records.Kept("samples", 5, 90))
     for i in range(12):
         records.record(sample(NOW + i))
     assert [s.at - NOW for s in records.recall(Sample)[0]] == [7, 8, 9, 10, 11]
 
 
-def test_rows_older_than_their_days_are_forgotten():
+def test_rows_older_than_their_days_are_forgotten() -> None:
     records.record(sample(NOW), deletion(NOW))
     records.record(sample(NOW + 91 * records.DAY))
     assert [s.at - NOW for s in records.recall(Sample)[0]] == [91 * records.DAY]
     assert len(records.recall(Deletion)[0]) == 1  # an audit lasts longer
 
 
-def test_file_stays_bounded_whatever_is_written(monkeypatch):
+def test_file_stays_bounded_whatever_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "PAGES", 64)
     for i in range(60):
         assert records.record(*(deletion(NOW + i, "x" * 4000) for _ in range(5))) == ""
@@ -145,7 +151,7 @@ for i in range(40):
 """
 
 
-def test_eight_processes_that_begin_with_no_file_lose_nothing():
+def test_eight_processes_that_begin_with_no_file_lose_nothing() -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(i)], cwd=CHECKOUT) for i in range(8)]
     assert [writer.wait() for writer in writers] == [0] * 8
     samples, _ = records.recall(Sample)
@@ -154,7 +160,7 @@ def test_eight_processes_that_begin_with_no_file_lose_nothing():
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_killed_writer_leaves_a_file_that_the_next_one_uses():
+def test_killed_writer_leaves_a_file_that_the_next_one_uses() -> None:
     records.record(sample())
     for _ in range(5):
         writer = subprocess.Popen([sys.executable, "-c", WRITER.replace("40", "100000"), "x"], cwd=CHECKOUT)
@@ -165,7 +171,7 @@ def test_killed_writer_leaves_a_file_that_the_next_one_uses():
     assert records.recall(Sample)[1] == "" and not file().with_name(f"{records.FILE}.broken").exists()
 
 
-def test_locked_for_ever_costs_a_bounded_time_and_is_told_once():
+def test_locked_for_ever_costs_a_bounded_time_and_is_told_once() -> None:
     records.record(sample())
     with closing(sqlite3.connect(file(), isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -179,7 +185,7 @@ def test_locked_for_ever_costs_a_bounded_time_and_is_told_once():
 # --- what can be in its way -----------------------------------------------------------------------------------------
 
 
-def lost_once(*words):
+def lost_once(*words: str) -> None:
     """Recording fails in words, the second time in none, and raises neither time."""
     told = records.record(sample())
     assert all(word in told for word in words) and records.record(sample()) == ""
@@ -187,7 +193,7 @@ def lost_once(*words):
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("when", ["from the beginning", "later"])
-def test_full_disk_loses_samples_alone(mount, fill, monkeypatch, when):
+def test_full_disk_loses_samples_alone(mount: Mount, fill: Fill, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     volume = mount("ext4", megabytes=8)
     monkeypatch.setenv("CKPTKIT_STATE", f"{volume}/state")
     if when == "later":
@@ -203,7 +209,7 @@ def test_full_disk_loses_samples_alone(mount, fill, monkeypatch, when):
 
 
 @pytest.mark.mounts
-def test_read_only_disk_loses_samples_and_is_still_read(mount, monkeypatch):
+def test_read_only_disk_loses_samples_and_is_still_read(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     volume = mount("tmpfs", "size=4m")
     monkeypatch.setenv("CKPTKIT_STATE", volume)
     records.record(sample())
@@ -213,7 +219,7 @@ def test_read_only_disk_loses_samples_and_is_still_read(mount, monkeypatch):
 
 
 @pytest.mark.parametrize("offset", [0, 4096])
-def test_file_of_wrong_bytes_is_moved_aside_and_a_new_one_begun(offset):
+def test_file_of_wrong_bytes_is_moved_aside_and_a_new_one_begun(offset: int) -> None:
     for i in range(200):
         records.record(sample(NOW + i))
     with file().open("r+b") as broken:
@@ -228,7 +234,7 @@ def test_file_of_wrong_bytes_is_moved_aside_and_a_new_one_begun(offset):
 
 
 @pytest.mark.parametrize("change", ["application_id=7", "user_version=99"])
-def test_other_programs_and_later_versions_file_stays_as_it_is(change):
+def test_other_programs_and_later_versions_file_stays_as_it_is(change: str) -> None:
     file().parent.mkdir(exist_ok=True)
     with closing(sqlite3.connect(file())) as db:
         db.execute("CREATE TABLE samples (theirs)")
@@ -238,14 +244,14 @@ def test_other_programs_and_later_versions_file_stays_as_it_is(change):
     assert file().read_bytes() == before and os.listdir(file().parent) == [records.FILE]
 
 
-def test_directory_in_its_place_loses_samples():
+def test_directory_in_its_place_loses_samples() -> None:
     file().mkdir(parents=True)
     lost_once("unable to open")
     assert "can't be read" in records.recall(Sample)[1]
 
 
 @pytest.mark.parametrize("home", ["", None], ids=["HOME is empty", "nobody knows it"])
-def test_user_without_a_home_loses_samples_and_leaves_nothing_about(tmp_path, home):
+def test_user_without_a_home_loses_samples_and_leaves_nothing_about(tmp_path: Path, home: str | None) -> None:
     tmp_path.chmod(0o777)
     stranger = ("setpriv", "--reuid=54321", "--clear-groups") if home is None and os.geteuid() == 0 else ()
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)} | ({} if home is None else {"HOME": home})
@@ -271,7 +277,7 @@ def test_user_without_a_home_loses_samples_and_leaves_nothing_about(tmp_path, ho
 
 
 @pytest.mark.mounts  # what was freed is measured: nobody else may write there
-def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
+def test_sweep_records_what_is_gone_by_whom_and_why(run_of: RunOf, ckptkit: Ckptkit, mount: Mount) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"}, at=f"{mount('tmpfs')}/run")
     assert ckptkit("prune", run).code == 0
     gone, fault = records.recall(Deletion)
@@ -282,7 +288,7 @@ def test_sweep_records_what_is_gone_by_whom_and_why(run_of, ckptkit, mount):
     assert gone[0].reasons[0].message == "no rule keeps it"
 
 
-def test_library_call_has_the_programs_own_name(run_of, tmp_path):
+def test_library_call_has_the_programs_own_name(run_of: RunOf, tmp_path: Path) -> None:
     script = tmp_path / "tidy.py"
     script.write_text(f"from ckptkit.ops.prune import prune; prune({run_of(THREE)!r})")
     process = subprocess.Popen([sys.executable, script], env=os.environ | {"PYTHONPATH": str(CHECKOUT)})
@@ -291,7 +297,7 @@ def test_library_call_has_the_programs_own_name(run_of, tmp_path):
     assert (gone.program, gone.pid) == ("tidy.py", process.pid)
 
 
-def test_dry_run_and_idle_sweep_record_nothing_and_load_no_sqlite(run_of, ckptkit):
+def test_dry_run_and_idle_sweep_record_nothing_and_load_no_sqlite(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     for words in ((run, "-n"), (run, "--keep-last", "5")):
         called = subprocess.run(
@@ -306,16 +312,16 @@ def test_dry_run_and_idle_sweep_record_nothing_and_load_no_sqlite(run_of, ckptki
 
 
 @pytest.mark.mounts
-def test_what_could_not_be_deleted_is_not_recorded(mount, real):
+def test_what_could_not_be_deleted_is_not_recorded(mount: Mount, real: str) -> None:
     volume = mount("ext4", megabytes=16)
     run = make_run(real, f"{volume}/run", THREE)
     subprocess.run(["chattr", "+i", f"{run}/checkpoint-100"], check=True)
-    assert prune(run, patient=False).outcome.failures
+    assert present(prune(run, patient=False).outcome).failures
     assert records.recall(Deletion) == ([], "")
     subprocess.run(["chattr", "-i", f"{run}/checkpoint-100"], check=True)
 
 
-def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of):
+def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     prune(run)
@@ -323,7 +329,7 @@ def test_killed_sweeps_deletion_is_recorded_by_the_one_that_finishes_it(run_of):
     assert (gone.checkpoint, gone.step, gone.reasons) == ("checkpoint-100", 100, (LEFT,))
 
 
-def test_failed_save_that_is_given_up_is_recorded(run_of):
+def test_failed_save_that_is_given_up_is_recorded(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "torn"})
     discard(f"{run}/checkpoint-200", by="the guard")
     ((gone,), _) = records.recall(Deletion)
@@ -331,7 +337,9 @@ def test_failed_save_that_is_given_up_is_recorded(run_of):
 
 
 @pytest.mark.parametrize("trouble", ["junk", "directory", "foreign", "no home"])
-def test_no_trouble_with_the_history_reaches_a_sweep(run_of, ckptkit, tmp_path, trouble):
+def test_no_trouble_with_the_history_reaches_a_sweep(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path, trouble: str
+) -> None:
     run, state = run_of(THREE), tmp_path / "state"
     state.mkdir()
     if trouble == "junk":
@@ -349,7 +357,9 @@ def test_no_trouble_with_the_history_reaches_a_sweep(run_of, ckptkit, tmp_path, 
 
 
 @pytest.mark.mounts
-def test_sweep_at_0_bytes_with_its_history_there_frees_and_then_records(mount, real, fill, ckptkit):
+def test_sweep_at_0_bytes_with_its_history_there_frees_and_then_records(
+    mount: Mount, real: str, fill: Fill, ckptkit: Ckptkit
+) -> None:
     volume = mount("ext4", megabytes=16, options=("-m", "0"))
     run = make_run(real, f"{volume}/run", THREE)
     fill(volume)

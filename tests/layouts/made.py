@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.typed import present
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +67,7 @@ class Event(NamedTuple):
 def events(case: str) -> Iterator[Event]:
     """What one save did, in its order, names relative to where the recipe wrote."""
     for line in (MADE / f"{case}.order").read_text().splitlines():
-        name, arrow, target = re.fullmatch(r"(.*?)(?: (->|=>) (.*))?", line).groups()
+        name, arrow, target = present(re.fullmatch(r"(.*?)(?: (->|=>) (.*))?", line)).groups()
         if arrow:
             yield Event("rename" if arrow == "->" else "link", name, target)
         elif name.endswith(" (deleted)"):
@@ -96,3 +99,9 @@ def _written(path: Path) -> tuple[int, int, str]:
         else -1
     )
     return numbers[-1] if numbers else 10**9, last, str(path)
+
+
+def keys_of(table: ast.expr) -> list[str]:
+    """Given a dictionary in a recipe's source, return its keys."""
+    assert isinstance(table, ast.Dict)
+    return [ast.literal_eval(present(key)) for key in table.keys]

@@ -4,25 +4,31 @@ import os
 import pickle
 import shutil
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ckptkit
 from ckptkit.errors import NoIntactCheckpoint, NoSuchRun, UsageError
+from ckptkit.model.checkpoint import Verdict
 from ckptkit.ops.discard import discard_named
+from ckptkit.ops.prune import Pruned
 from ckptkit.ops.prune import prune as ops_prune
 from ckptkit.ops.read import judge, scan, verify
 from ckptkit.policy.rules import Range, Rules
 from tests.layouts.made import aged, copied
+from tests.support.typed import present
 
 
-def verdict(path):
+def verdict(path: Path) -> Verdict:
     (judged,) = verify(str(path))
     return judged.verdict
 
 
-def prune(run):
+def prune(run: Path) -> Pruned:
     """To the newest one; how much that frees is not asked."""
     return ops_prune(str(run), Rules(keep_last=Range(1, 1)), yes=True, settle=False)
 
@@ -39,11 +45,11 @@ def prune(run):
         lambda run: (run / "best").symlink_to(run / "checkpoint-2"),
     ],
 )
-def test_a_tracker_never_points_at_a_deleted_one(tmp_path, lay):
+def test_a_tracker_never_points_at_a_deleted_one(tmp_path: Path, lay: Callable[[Any], Any]) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     lay(run)
     done = prune(run)
-    assert done.outcome.deleted == () and (run / "checkpoint-2").exists()
+    assert present(done.outcome).deleted == () and (run / "checkpoint-2").exists()
     (kept,) = [d for d in done.plan.decisions if d.checkpoint.step == 2]
     assert any("names it" in reason.message or "points at it" in reason.message for reason in kept.reasons)
     assert "tracked" in kept.codes
@@ -65,15 +71,15 @@ def test_a_tracker_never_points_at_a_deleted_one(tmp_path, lay):
         lambda run: (run / "last-checkpoint").symlink_to("last-checkpoint"),
     ],
 )
-def test_one_that_names_nothing_or_something_outside_changes_nothing(tmp_path, lay):
+def test_one_that_names_nothing_or_something_outside_changes_nothing(tmp_path: Path, lay: Callable[..., Any]) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     lay(run)
     done = prune(run)
-    assert [os.path.basename(path) for path in done.outcome.deleted] == ["checkpoint-2"]
+    assert [os.path.basename(path) for path in present(done.outcome).deleted] == ["checkpoint-2"]
     assert ckptkit.latest(str(run)).path.endswith("checkpoint-4")
 
 
-def test_preflight_tells_of_a_tracker_that_names_none(tmp_path):
+def test_preflight_tells_of_a_tracker_that_names_none(tmp_path: Path) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     (run / "latest").write_text("checkpoint-900")
     (run / "last-checkpoint").symlink_to("checkpoint-800")
@@ -83,12 +89,12 @@ def test_preflight_tells_of_a_tracker_that_names_none(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["discard", "prune"])
-def test_neither_prune_nor_discard_takes_what_a_tracker_stands_for(tmp_path, verb):
+def test_neither_prune_nor_discard_takes_what_a_tracker_stands_for(tmp_path: Path, verb: str) -> None:
     run = copied("dcp", tmp_path / "made")
     (run / "latest").write_text(f"{run}/step-2/")
     (run / "inner").symlink_to("step-2/.metadata")
     if verb == "prune":
-        assert prune(run).outcome.deleted == ()
+        assert present(prune(run).outcome).deleted == ()
     else:
         with pytest.raises(UsageError, match="stays: .*step-2|stays: latest names it|stays: inner points at it"):
             discard_named(str(run / "step-2"))
@@ -96,7 +102,7 @@ def test_neither_prune_nor_discard_takes_what_a_tracker_stands_for(tmp_path, ver
 
 
 @pytest.mark.parametrize("name", ["2024", "epoch_3", "step_7", "notes.ckpt", "global_step_5"])
-def test_discard_takes_no_directory_that_merely_has_such_a_name(tmp_path, name):
+def test_discard_takes_no_directory_that_merely_has_such_a_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "run" / name
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(b"x")
@@ -105,7 +111,7 @@ def test_discard_takes_no_directory_that_merely_has_such_a_name(tmp_path, name):
     assert (folder / "a.jpg").exists()
 
 
-def test_discard_counts_only_what_is_of_its_kind(tmp_path):
+def test_discard_counts_only_what_is_of_its_kind(tmp_path: Path) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     shutil.rmtree(run / "checkpoint-2")
     shutil.copy(copied("lightning-single", tmp_path / "other") / "last.ckpt", run / "base_model.ckpt")
@@ -114,18 +120,18 @@ def test_discard_counts_only_what_is_of_its_kind(tmp_path):
         discard_named(str(run / "checkpoint-4"))
 
 
-def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path):
+def test_two_names_of_one_checkpoint_count_once_and_neither_goes(tmp_path: Path) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     (run / "checkpoint-5").symlink_to("checkpoint-2")
     states = {j.checkpoint.name: j.verdict.state for j in ckptkit.verify(str(run))}
     assert states == {"checkpoint-2": "intact", "checkpoint-4": "intact", "checkpoint-5": "unknown"}
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
 
 
 # --- ranks ------------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_thousand_ranks_one_is_missing(tmp_path):
+def test_of_a_thousand_ranks_one_is_missing(tmp_path: Path) -> None:
     run = copied("deepspeed-zero3", tmp_path / "made")
     newest = run / "checkpoint-4"
     states = [f"global_step4/zero_pp_rank_{{}}_mp_rank_00_{of}_states.pt" for of in ("model", "optim")]
@@ -158,7 +164,7 @@ def test_of_a_thousand_ranks_one_is_missing(tmp_path):
         ("sentence-transformers-router", "checkpoint-4/document_0_Transformer/model.safetensors"),
     ],
 )
-def test_one_file_less_is_incomplete_and_a_resume_gets_the_one_before(tmp_path, case, name):
+def test_one_file_less_is_incomplete_and_a_resume_gets_the_one_before(tmp_path: Path, case: str, name: str) -> None:
     copied(case, tmp_path / "made")
     path = tmp_path / "made" / name
     path.unlink()
@@ -168,7 +174,7 @@ def test_one_file_less_is_incomplete_and_a_resume_gets_the_one_before(tmp_path, 
     assert [states[n].state for n in torn] == ["incomplete"], states[torn[0]].findings
 
 
-def test_gathered_weights_without_fsdps_own_are_weights_alone(tmp_path):
+def test_gathered_weights_without_fsdps_own_are_weights_alone(tmp_path: Path) -> None:
     run = copied("fsdp2-full", tmp_path / "made")
     (run / "checkpoint-4/pytorch_model_fsdp.bin").unlink()
     found = verdict(run / "checkpoint-4")
@@ -177,7 +183,7 @@ def test_gathered_weights_without_fsdps_own_are_weights_alone(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 100])
-def test_random_states_of_another_rank_that_are_cut_are_incomplete(tmp_path, kept):
+def test_random_states_of_another_rank_that_are_cut_are_incomplete(tmp_path: Path, kept: int) -> None:
     run = copied("accelerate-2ranks", tmp_path / "made")
     states = run / "checkpoint_1/random_states_1.pkl"
     states.write_bytes(states.read_bytes()[:kept])
@@ -186,7 +192,7 @@ def test_random_states_of_another_rank_that_are_cut_are_incomplete(tmp_path, kep
     assert ckptkit.latest(str(run)).path.endswith("checkpoint_0")
 
 
-def test_a_parent_of_runs_names_them(tmp_path):
+def test_a_parent_of_runs_names_them(tmp_path: Path) -> None:
     copied("accelerate-own", tmp_path / "made")
     with pytest.raises(NoSuchRun, match="holds no checkpoint itself, but 1 run below it: checkpoints"):
         ckptkit.latest(str(tmp_path / "made"))
@@ -200,20 +206,22 @@ def test_a_parent_of_runs_names_them(tmp_path):
     [("accelerate-2ranks", "random_states_1.pkl"), ("accelerate-own", "custom_checkpoint_0.pkl"),
      ("accelerate-own", "scheduler.bin"), ("accelerate-fsdp2", "random_states_1.pkl")],
 )  # fmt: skip
-def test_of_accelerate_one_file_less_is_unknown_until_the_next_save_lacks_it_too(tmp_path, case, name):
+def test_of_accelerate_one_file_less_is_unknown_until_the_next_save_lacks_it_too(
+    tmp_path: Path, case: str, name: str
+) -> None:
     run = copied(case, tmp_path / "made")
     (run / "checkpoint_1" / name).unlink()
     found = verdict(run / "checkpoint_1")
     assert (found.state, found.findings[0].code) == ("unknown", "fewer-files")
     assert ckptkit.latest(str(run)).path.endswith("checkpoint_0")
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     shutil.copytree(run / "checkpoint_1", run / "checkpoint_2")
     aged(run)
     states = {j.checkpoint.name: j.verdict.state for j in ckptkit.verify(str(run))}
     assert states == {"checkpoint_0": "intact", "checkpoint_1": "intact", "checkpoint_2": "intact"}
 
 
-def test_a_bystander_named_latest_in_one_of_accelerate_decides_nothing(tmp_path):
+def test_a_bystander_named_latest_in_one_of_accelerate_decides_nothing(tmp_path: Path) -> None:
     run = copied("accelerate-own", tmp_path / "made")
     (run / "checkpoint_1/latest").write_text("checkpoint_0")
     (run / "checkpoint_1/best_model").mkdir()
@@ -226,7 +234,7 @@ def test_a_bystander_named_latest_in_one_of_accelerate_decides_nothing(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 1000, -1])
-def test_a_shard_that_is_cut_is_incomplete(tmp_path, kept):
+def test_a_shard_that_is_cut_is_incomplete(tmp_path: Path, kept: int) -> None:
     run = copied("dcp", tmp_path / "made")
     shard = run / "step-4/__1_0.distcp"
     shard.write_bytes(shard.read_bytes()[:kept])
@@ -235,7 +243,7 @@ def test_a_shard_that_is_cut_is_incomplete(tmp_path, kept):
     assert ckptkit.latest(str(run)).path.endswith("step-2")
 
 
-def test_a_shard_with_a_tail_of_zeros_and_one_of_zeros_are_incomplete(tmp_path):
+def test_a_shard_with_a_tail_of_zeros_and_one_of_zeros_are_incomplete(tmp_path: Path) -> None:
     for at in (0, 4096):
         run = copied("dcp", tmp_path / f"made{at}")
         shard = run / "step-4/__1_0.distcp"
@@ -244,7 +252,7 @@ def test_a_shard_with_a_tail_of_zeros_and_one_of_zeros_are_incomplete(tmp_path):
         assert verdict(run / "step-4").state == "incomplete"
 
 
-def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path):
+def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path: Path) -> None:
     run = copied("dcp", tmp_path / "made")
     shard = run / "step-4/__0_0.distcp"
     raw = bytearray(shard.read_bytes())
@@ -257,7 +265,9 @@ def test_a_bit_in_a_shard_is_seen_at_full_and_not_before(tmp_path):
     assert judged.verdict.state == "corrupt" and judged.verdict.findings[0].file == "__0_0.distcp"
 
 
-def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them_and_nobody_deletes_them(tmp_path):
+def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them_and_nobody_deletes_them(
+    tmp_path: Path,
+) -> None:
     """As a save into a directory that holds one leaves it, killed before its own .metadata; or as `touch` does."""
     run = tmp_path / "run"
     made = copied("dcp", tmp_path / "made")
@@ -271,17 +281,17 @@ def test_newer_shards_under_an_old_index_are_unknown_so_nobody_resumes_from_them
     assert older.verdict.intact and newer.verdict.state == "unknown"
     assert [f.code for f in newer.verdict.findings] == ["perhaps-mixed"]
     assert os.path.basename(ckptkit.latest(str(run)).path) == "step-2"
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
 
 
-def test_a_shard_of_another_step_laid_into_a_copy_is_unknown(tmp_path):
+def test_a_shard_of_another_step_laid_into_a_copy_is_unknown(tmp_path: Path) -> None:
     run = copied("dcp", tmp_path / "made")
     shutil.copyfile(run / "step-4/__0_0.distcp", run / "step-2/__0_0.distcp")
     states = {j.checkpoint.name: j.verdict.state for j in judge(scan(str(run)), quiet=0)}
     assert states == {"step-2": "unknown", "step-4": "intact"}
 
 
-def test_a_shard_of_another_size_than_its_index_says_is_corrupt(tmp_path):
+def test_a_shard_of_another_size_than_its_index_says_is_corrupt(tmp_path: Path) -> None:
     run = copied("dcp", tmp_path / "made")
     shutil.copy(copied("dcp-1rank", tmp_path / "other") / "step-4/__0_0.distcp", run / "step-4/__0_0.distcp")
     aged(run)
@@ -291,9 +301,10 @@ def test_a_shard_of_another_size_than_its_index_says_is_corrupt(tmp_path):
 
 @pytest.mark.parametrize("case", ["dcp", "fsdp2-sharded", "lightning-sharded"])
 @pytest.mark.parametrize("copy", [shutil.copyfile, shutil.copy2])
-def test_a_copy_with_or_without_its_times_in_any_order_is_as_intact(tmp_path, case, copy):
+def test_a_copy_with_or_without_its_times_in_any_order_is_as_intact(tmp_path: Path, case: str, copy: Any) -> None:
     made = copied(case, tmp_path / "made")
-    for number, order in enumerate((sorted, lambda names: sorted(names, reverse=True))):
+    orders: tuple[Callable[[Iterable[Path]], list[Path]], ...] = (sorted, partial(sorted, reverse=True))
+    for number, order in enumerate(orders):
         to = tmp_path / f"copy{number}"
         for path in order(made.rglob("*")):
             if path.is_file():
@@ -308,7 +319,7 @@ def test_a_copy_with_or_without_its_times_in_any_order_is_as_intact(tmp_path, ca
     "content",
     [b"", b"\0" * 500, b"{}", pickle.dumps({"storage_data": {}}), b"\x80\x04.", b"cos\nsystem\n(S'true'\ntR."],
 )
-def test_an_index_that_is_none_is_never_intact(tmp_path, content):
+def test_an_index_that_is_none_is_never_intact(tmp_path: Path, content: bytes) -> None:
     run = copied("dcp", tmp_path / "made")
     (run / "step-4/.metadata").write_bytes(content)
     aged(run)
@@ -316,7 +327,7 @@ def test_an_index_that_is_none_is_never_intact(tmp_path, content):
     assert ckptkit.latest(str(run)).path.endswith("step-2")
 
 
-def test_an_index_that_names_a_program_is_refused(tmp_path):
+def test_an_index_that_names_a_program_is_refused(tmp_path: Path) -> None:
     run = copied("dcp", tmp_path / "made")
     raw = (run / "step-4/.metadata").read_bytes()
     (run / "step-4/.metadata").write_bytes(raw[:2] + b"cos\nsystem\n0" + raw[2:])
@@ -327,7 +338,7 @@ def test_an_index_that_names_a_program_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["deepspeed-zero1", "deepspeed-zero2", "deepspeed-zero3", "accelerate-deepspeed"])
-def test_deepspeed_without_the_optimizers_states_is_weights_alone(tmp_path, case):
+def test_deepspeed_without_the_optimizers_states_is_weights_alone(tmp_path: Path, case: str) -> None:
     run = copied(case, tmp_path / "made")
     newest = sorted(run.iterdir())[-1]
     for path in newest.rglob("*optim_states.pt"):
@@ -337,30 +348,30 @@ def test_deepspeed_without_the_optimizers_states_is_weights_alone(tmp_path, case
 
 
 @pytest.mark.parametrize("case", ["dcp", "lightning-single"])
-def test_of_two_runs_in_one_directory_the_newest_by_time_stays(tmp_path, case):
+def test_of_two_runs_in_one_directory_the_newest_by_time_stays(tmp_path: Path, case: str) -> None:
     run = copied(case, tmp_path / "made")
     old, new = ("step-4", "step-2") if case == "dcp" else ("epoch=1-step=6.ckpt", "epoch=0-step=2.ckpt")
     for path in (run / new, *(run / new).rglob("*")):
         os.utime(path, (path.stat().st_mtime + 1800,) * 2)
-    assert prune(run).outcome.deleted == () and (run / old).exists()
+    assert present(prune(run).outcome).deleted == () and (run / old).exists()
 
 
 # --- halves of two ----------------------------------------------------------------------------------------------------
 
 
-def test_half_of_it_from_another_layout_is_unknown_and_stays(tmp_path):
+def test_half_of_it_from_another_layout_is_unknown_and_stays(tmp_path: Path) -> None:
     run = copied("fsdp2-sharded", tmp_path / "made")
     other = copied("deepspeed-zero2", tmp_path / "other")
     shutil.copytree(other / "checkpoint-4/global_step4", run / "checkpoint-4/global_step4")
     aged(run)
     found = verdict(run / "checkpoint-4")
     assert (found.state, found.findings[0].code) == ("unknown", "foreign-layout")
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
 
 
 @pytest.mark.parametrize("tag", ["", "global_step9", "../checkpoint-2/global_step2", "/", "."])
-def test_deepspeeds_latest_that_names_no_directory_of_it_is_never_intact(tmp_path, tag):
+def test_deepspeeds_latest_that_names_no_directory_of_it_is_never_intact(tmp_path: Path, tag: str) -> None:
     run = copied("deepspeed-zero2", tmp_path / "made")
     (run / "checkpoint-4/latest").write_text(tag)
     aged(run)
@@ -368,7 +379,7 @@ def test_deepspeeds_latest_that_names_no_directory_of_it_is_never_intact(tmp_pat
     assert ckptkit.latest(str(run)).path.endswith("checkpoint-2")
 
 
-def test_a_ckpt_of_another_program_is_unknown(tmp_path):
+def test_a_ckpt_of_another_program_is_unknown(tmp_path: Path) -> None:
     run = copied("lightning-single", tmp_path / "made")
     (run / "sd-v1-4.ckpt").write_bytes(b"model weights of somebody, " * 1000)
     shutil.copy(Path(copied("accelerate-own", tmp_path / "third")) / "checkpoint_0/optimizer.bin", run / "x.ckpt")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.layouts.made import keys_of
+
 HERE = Path(__file__).resolve().parent
 MADE, RECIPES = HERE / "made", HERE / "recipes"
 CASES = sorted(path.name for path in MADE.iterdir() if path.is_dir())
@@ -77,7 +79,7 @@ def cases_of(recipe: Path) -> list[str]:
     """
     assigned = [node for node in ast.parse(recipe.read_text()).body if isinstance(node, ast.Assign)]
     tables = [node.value for node in assigned if getattr(node.targets[0], "id", "") in ("CASES", "LISTED")]
-    return [ast.literal_eval(key) for table in tables for key in table.keys]
+    return [key for table in tables for key in keys_of(table)]
 
 
 def test_each_case_has_one_recipe() -> None:

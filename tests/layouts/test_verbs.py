@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from ckptkit.policy.rules import Range, Rules
 from ckptkit.runs import discover
 from tests.conftest import CHECKOUT
 from tests.layouts.made import copied
+from tests.support.typed import present
 
 TABLE = (CHECKOUT / "docs/layouts.md").read_text().split("## Layout by verb")[1].split("\n## ")[0]
 LINES = [line for line in TABLE.splitlines() if line[:1] == "|"]
@@ -27,10 +30,10 @@ CELLS = [(row[0], verb, cell) for row in ROWS for verb, cell in zip(HEADS[1:], r
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Callable[[str], tuple[str, list[str]]]:
     """run(case): the run in a copy of it, and its checkpoints from the oldest to the newest."""
 
-    def make(case):
+    def make(case: str) -> tuple[str, list[str]]:
         copied(case, tmp_path / "made")
         (found,) = discover.find_runs(str(tmp_path / "made"))
         judged = sorted(judge(scan(found)), key=lambda j: (j.checkpoint.step, j.checkpoint.name))
@@ -40,60 +43,62 @@ def run(tmp_path):
     return make
 
 
-def found(run, names):
+def found(run: str, names: list[str]) -> bool:
     return len(names) > 0
 
 
-def verify(run, names):
+def verify(run: str, names: list[str]) -> bool:
     return all(j.verdict.intact for j in ckptkit.verify(run))
 
 
-def latest(run, names):
+def latest(run: str, names: list[str]) -> bool:
     try:
         return os.path.basename(ckptkit.latest(run).path) == names[-1]
     except NoIntactCheckpoint:
         return False
 
 
-def prune(run, names):
+def prune(run: str, names: list[str]) -> bool:
     try:
         done = ops_prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False)
     except NoIntactCheckpoint:
         return False
-    return [os.path.basename(path) for path in done.outcome.deleted] == names[:1] and not Path(run, names[0]).exists()
+    return [os.path.basename(path) for path in present(done.outcome).deleted] == names[:1] and not Path(
+        run, names[0]
+    ).exists()
 
 
-def pin(run, names):
+def pin(run: str, names: list[str]) -> bool:
     ops_pin(f"{run}/{names[0]}")
     try:
         return (
-            ops_prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False).outcome.deleted == ()
+            present(ops_prune(run, Rules(keep_last=Range(1, 1)), yes=True, settle=False).outcome).deleted == ()
             and Path(run, names[0]).exists()
         )
     except NoIntactCheckpoint:
         return Path(run, names[0]).exists()
 
 
-def strip(run, names):
+def strip(run: str, names: list[str]) -> bool:
     try:
         done = ckptkit.strip(run, yes=True)
     except NoIntactCheckpoint:
         return False
     (old,) = [j for j in ckptkit.verify(run) if j.checkpoint.name == names[0]]
     assert old.verdict.intact, old.verdict.findings
-    return bool(done.outcome.deleted) and not old.verdict.resumable
+    return bool(present(done.outcome).deleted) and not old.verdict.resumable
 
 
-def diskreport(run, names):
+def diskreport(run: str, names: list[str]) -> bool:
     said = ckptkit.report(run)
     return {d.checkpoint.name for plan in said.plans for d in plan.decisions} == set(names)
 
 
-def recover(run, names):
+def recover(run: str, names: list[str]) -> bool:
     return f"{run}/{names[-1]}" in ops_recover(run, rules_for(run, {}), dry_run=True, yes=True).line
 
 
-def preflight(run, names):
+def preflight(run: str, names: list[str]) -> bool:
     (check,) = [check for check in ckptkit.preflight(run) if check.code in ("resume", "unknown")][:1]
     return check.state == "go" and names[-1] in check.message
 
@@ -102,21 +107,21 @@ VERBS = {f.__name__: f for f in (found, verify, latest, prune, pin, strip, diskr
 
 
 @pytest.mark.parametrize(("case", "verb", "promised"), CELLS, ids=[f"{case}-{verb}" for case, verb, _ in CELLS])
-def test_cell(run, case, verb, promised):
+def test_cell(run: Callable[[str], tuple[str, list[str]]], case: str, verb: str, promised: str) -> None:
     assert promised in ("yes", "no")
     assert VERBS[verb](*run(case)) == (promised == "yes")
 
 
-def test_the_table_has_each_verb_and_the_other_table_each_layout():
+def test_the_table_has_each_verb_and_the_other_table_each_layout() -> None:
     assert HEADS[1:] == list(VERBS)
     told = set(re.findall(r"`([a-z-]+)`", (CHECKOUT / "docs/layouts.md").read_text()))
     assert {layout.name for layout in layouts.LAYOUTS} <= told
 
 
-def test_the_layout_of_20_lines_is_one(tmp_path, monkeypatch):
+def test_the_layout_of_20_lines_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = (CHECKOUT / "docs/layouts.md").read_text().split("```python\n")[1].split("```")[0]
     assert example.count("\n") <= 20
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(example, scope)
     monkeypatch.setattr(layouts, "LAYOUTS", (*layouts.LAYOUTS, scope["LAYOUT"]))
     monkeypatch.setattr(layouts, "named", layouts.named.__wrapped__)  # what it remembers is of the others alone

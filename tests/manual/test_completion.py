@@ -1,17 +1,19 @@
 """TAB in the shells that people have: bash, zsh and fish themselves, no imitation."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from ckptkit.manual.shells import Shell
 from tests.support.runs import CHECKOUT
 from tests.support.typing_shells import ALL, completed, exit_code
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS: tuple[Shell, ...] = ("bash", "zsh", "fish")
 
 
 @pytest.fixture(scope="module")
-def scripts(tmp_path_factory):
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `ckptkit completion SHELL` prints, and an installation's own, which knows of no bin/."""
     folder = tmp_path_factory.mktemp("scripts")
     for shell in SHELLS:
@@ -36,7 +38,7 @@ def scripts(tmp_path_factory):
         ("ckptkit recover --log tra\t", "recover --log train.log"),
     ],
 )
-def test_tab_completes(scripts, tmp_path, shell, typed, got):
+def test_tab_completes(scripts: Path, tmp_path: Path, shell: str, typed: str, got: str) -> None:
     for name in ("ckptkit.toml", "train.log", "rubbish"):
         (tmp_path / name).touch()
     (tmp_path / "runs").mkdir()
@@ -45,7 +47,7 @@ def test_tab_completes(scripts, tmp_path, shell, typed, got):
 
 
 @pytest.fixture
-def beside(tmp_path):
+def beside(tmp_path: Path) -> Path:
     """A folder with a link to the checkout's bin/, and a stranger's program of one of its names."""
     (tmp_path / "prune").write_text('#!/bin/sh\n[ "$*" = --keep-la ] && exit 77\nexit 78\n')
     (tmp_path / "prune").chmod(0o755)
@@ -55,18 +57,18 @@ def beside(tmp_path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 @pytest.mark.parametrize("ours", ["bin/prune", f"{CHECKOUT}/bin/prune"])
-def test_script_of_a_checkout_completes(scripts, beside, shell, ours):
+def test_script_of_a_checkout_completes(scripts: Path, beside: Path, shell: str, ours: str) -> None:
     assert exit_code(shell, scripts / shell, f"{ours} --keep-la\t3 /nowhere", beside) == "10", "no such run"
 
 
-def test_stranger_of_its_name_gets_no_flag_of_ours(scripts, beside):
+def test_stranger_of_its_name_gets_no_flag_of_ours(scripts: Path, beside: Path) -> None:
     for shell in ("bash", "zsh"):
         assert exit_code(shell, scripts / shell, "./prune --keep-la\t", beside) == "77"
     assert completed("fish", scripts / "fish", "./prune --keep-la\t", beside) != "--keep-last"
     assert completed("fish", scripts / "fish", "bin/prune --keep-la\t", beside) == "--keep-last"
 
 
-def test_installed_script_names_no_checkout(tmp_path):
+def test_installed_script_names_no_checkout(tmp_path: Path) -> None:
     from ckptkit.cli.verbs import VERBS
     from ckptkit.manual import shells
 

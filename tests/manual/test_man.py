@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.runs import CHECKOUT
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pages, as a build writes them."""
     folder = tmp_path_factory.mktemp("share")
     code = (
@@ -24,11 +25,11 @@ def pages(tmp_path_factory):
     return folder / "man/man1"
 
 
-def test_there_is_one_for_the_command_and_each_verb(pages):
+def test_there_is_one_for_the_command_and_each_verb(pages: Path) -> None:
     assert {page.name for page in pages.iterdir()} == {"ckptkit.1", *(f"ckptkit-{verb}.1" for verb in VERBS)}
 
 
-def test_neither_man_nor_mandoc_has_a_word_against_them(pages):
+def test_neither_man_nor_mandoc_has_a_word_against_them(pages: Path) -> None:
     for page in pages.iterdir():
         shown = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, check=True)
         assert shown.stderr == "" and "NAME" in shown.stdout
@@ -37,7 +38,7 @@ def test_neither_man_nor_mandoc_has_a_word_against_them(pages):
         assert [line for line in lint.splitlines() if "missing date" not in line] == []
 
 
-def test_page_of_a_verb_tells_each_flag_example_and_exit_code_of_its_help(pages):
+def test_page_of_a_verb_tells_each_flag_example_and_exit_code_of_its_help(pages: Path) -> None:
     shown = subprocess.run(
         ["mandoc", "-T", "ascii", "-O", "width=200", pages / "ckptkit-prune.1"], capture_output=True, check=True
     )

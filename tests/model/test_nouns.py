@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from ckptkit.model.disk import Volume
 from ckptkit.policy.rules import Best, Range, Rules
 
 
-def values():
+def values() -> list[type[tuple[Any, ...]]]:
     """Each class of a tuple with names in the package, but for what needs torch to load."""
     found = set()
     for module in pkgutil.walk_packages(ckptkit.__path__, "ckptkit."):
@@ -26,7 +27,7 @@ def values():
 
 
 @pytest.mark.parametrize("kind", values(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
-def test_a_value_shows_its_fields_and_none_of_them_can_be_set(kind):
+def test_a_value_shows_its_fields_and_none_of_them_can_be_set(kind: Any) -> None:
     assert list(inspect.signature(kind).parameters) == list(kind._fields)
     one = tuple.__new__(kind, range(len(kind._fields)))
     for name in (*kind._fields, "another"):
@@ -43,11 +44,11 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_pickled_and_back_it_is_the_same(value):
+def test_pickled_and_back_it_is_the_same(value: tuple[Any, ...]) -> None:
     again = pickle.loads(pickle.dumps(value))
     assert again == value and type(again) is type(value)
 
 
-def test_a_field_without_default_stays_needed():
+def test_a_field_without_default_stays_needed() -> None:
     with pytest.raises(TypeError, match="Volume"):
-        Volume("/")
+        Volume("/")  # type: ignore[call-arg]

@@ -8,18 +8,20 @@ import pytest
 import ckptkit as kit
 from ckptkit.guard.keeper import Keeper
 from ckptkit.guard.settings import GuardSettings
+from ckptkit.policy.rules import Rules
 from tests.support.runs import names
+from tests.support.typed import RunOf
 
 NINE = dict.fromkeys(range(100, 900, 100), "intact") | {900: "torn"}
 
 
 @pytest.fixture
-def run(run_of):
+def run(run_of: RunOf) -> str:
     """A run of nine checkpoints, the newest of them torn."""
     return run_of(NINE)
 
 
-def test_each_is_short_and_says_what_it_is(run):
+def test_each_is_short_and_says_what_it_is(run: str) -> None:
     for made, begins in (
         (kit.scan(run), f"<Run {run}: 9 checkpoints, "),
         (kit.scan(run).checkpoints[0], f"<Checkpoint {run}/checkpoint-100: step 100, "),
@@ -40,23 +42,23 @@ def test_each_is_short_and_says_what_it_is(run):
         assert "\n" not in repr(made) and len(repr(made).replace(run, "")) < 300, repr(made)
 
 
-def test_name_that_would_move_the_cursor_is_escaped(run_of, tmp_path):
+def test_name_that_would_move_the_cursor_is_escaped(run_of: RunOf, tmp_path: Path) -> None:
     run = run_of(NINE, at=tmp_path / "a\n\x1b[31mb")
     for made in (kit.scan(run), kit.plan(run), kit.prune(run, dry_run=True), kit.latest(run), kit.report(run)):
         assert repr(made).isprintable()
 
 
-def test_what_was_done_is_told_as_done(run):
+def test_what_was_done_is_told_as_done(run: str) -> None:
     done = kit.prune(run, yes=True)
     assert repr(done).startswith(f"<Pruned {run}: deleted 7 checkpoints, freed ") and len(names(run)) == 2
     assert repr(kit.strip(run, 1)).startswith(f"<Stripped {run}: stripped 1 checkpoint, freed ")
 
 
-def test_what_needs_a_yes_says_so(run):
+def test_what_needs_a_yes_says_so(run: str) -> None:
     assert repr(kit.prune(run, keep_last=1, dry_run=True)).endswith(", which needs yes=True>")
 
 
-def test_they_are_the_tuples_that_they_were(run):
+def test_they_are_the_tuples_that_they_were(run: str) -> None:
     judged = kit.verify(run)
     assert judged == tuple(judged) and isinstance(judged, tuple)
     for made in (judged, kit.plan(run), kit.prune(run, dry_run=True), kit.scan(run), kit.report(run)):
@@ -75,18 +77,18 @@ def test_they_are_the_tuples_that_they_were(run):
         (kit.Rules(keep_every=500, keep_within="2d"), "Rules(keep_last=2, keep_every=500, keep_within=172800.0)"),
     ],
 )
-def test_rules_can_be_typed_as_they_are_shown(rules, words):
+def test_rules_can_be_typed_as_they_are_shown(rules: Rules, words: str) -> None:
     assert repr(rules) == words and eval(words, {"Rules": kit.Rules}) == rules
 
 
-def test_guard_says_its_run_and_what_it_keeps(tmp_path):
+def test_guard_says_its_run_and_what_it_keeps(tmp_path: Path) -> None:
     keeper = Keeper(str(tmp_path), GuardSettings(kit.Rules(3), 3, True, "skip", 0.0))
     assert repr(keeper) == f"<Keeper {tmp_path}: keeps the newest 3>"
     keeper.skipped = 2
     assert repr(keeper) == f"<Keeper {tmp_path}: keeps the newest 3, 2 saves skipped>"
 
 
-def test_monitor_says_what_it_watches_and_when_it_stopped(run):
+def test_monitor_says_what_it_watches_and_when_it_stopped(run: str) -> None:
     with kit.monitor(Path(run), every="1h", alerted=lambda alert: None) as watching:
         assert repr(watching).startswith(f"<Monitor watching {run} every 1h")
     assert repr(watching).startswith(f"<Monitor stopped, watched {run} every 1h")

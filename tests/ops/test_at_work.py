@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from ckptkit.system import lock
 from ckptkit.system.processes import started_at
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import CHECKOUT, names
+from tests.support.typed import Called, Ckptkit, RunOf, present
 from tests.support.waiting import wait_for
 
 TWO = {100: "intact", 200: "intact"}
@@ -57,17 +60,17 @@ WRITES = "import sys, torch; file = open(sys.argv[1] + '/events.log', 'a'); prin
 
 
 @pytest.fixture
-def start():
+def start() -> Iterator[Callable[..., Any]]:
     """start(*words) is a live Python process that has said that it is at work, ended with the test."""
     started = []
 
-    def go(*words):
+    def go(*words: Any) -> subprocess.Popen[Any]:
         command = [sys.executable, *map(str, words)]
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, start_new_session=True, **pipes)
         started.append(process)
-        assert any(line == "at work\n" for line in process.stdout)
+        assert any(line == "at work\n" for line in present(process.stdout))
         return process
 
     yield go
@@ -76,7 +79,7 @@ def start():
         process.communicate()
 
 
-def second_training(called):
+def second_training(called: Called) -> tuple[Any, Any]:
     """The check of that name, in a document of preflight or recover."""
     (check,) = [check for check in called.json["checks"] if check["code"] == "second-training"]
     return check["state"], check["message"]
@@ -86,10 +89,12 @@ def second_training(called):
 
 
 @pytest.mark.mounts
-def test_preflight_and_recover_call_a_live_guarded_run_taken_and_say_since_when(start, ckptkit, calm):
+def test_preflight_and_recover_call_a_live_guarded_run_taken_and_say_since_when(
+    start: Callable[..., Any], ckptkit: Ckptkit, calm: str
+) -> None:
     run, began = f"{calm}/run", time.time()
     process = start("-c", TRAINS, run, "trains")
-    since = lock.claim_of(run).since
+    since = present(present(lock.claim_of(run)).since)
     assert int(began) <= since <= time.time()
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(since))
     sentence = f"process {process.pid} has been training here since {when} (under a guard): {WAIT}"
@@ -105,7 +110,9 @@ def test_preflight_and_recover_call_a_live_guarded_run_taken_and_say_since_when(
         assert called.code == 0 and second_training(called)[0] != "no-go"
 
 
-def test_quiet_sweep_beside_a_guarded_save_says_nothing_and_exits_11(start, ckptkit, tmp_path):
+def test_quiet_sweep_beside_a_guarded_save_says_nothing_and_exits_11(
+    start: Callable[..., Any], ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     process = start("-c", TRAINS, run, "saves")
     for verb in ("prune", "strip", "recover"):
@@ -123,7 +130,9 @@ def test_quiet_sweep_beside_a_guarded_save_says_nothing_and_exits_11(start, ckpt
     assert names(str(run)) == ["checkpoint-10", "checkpoint-20"]
 
 
-def test_a_training_that_raised_claims_nothing_although_its_process_lives_on(start, ckptkit, tmp_path):
+def test_a_training_that_raised_claims_nothing_although_its_process_lives_on(
+    start: Callable[..., Any], ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     process = start("-c", TRAINS, run, "raises")
     assert process.poll() is None and lock.claim_of(str(run)) is None
@@ -136,8 +145,8 @@ def test_a_training_that_raised_claims_nothing_although_its_process_lives_on(sta
 
 @pytest.mark.mounts
 def test_a_training_without_a_guard_that_has_a_file_open_for_writing_stands_against_a_start(
-    start, ckptkit, run_of, calm
-):
+    start: Callable[..., Any], ckptkit: Ckptkit, run_of: RunOf, calm: str
+) -> None:
     run = run_of(TWO, at=f"{calm}/run")
     process = start("-c", WRITES, run)
     comm = Path(f"/proc/{process.pid}/comm").read_text().strip()
@@ -156,7 +165,9 @@ def test_a_training_without_a_guard_that_has_a_file_open_for_writing_stands_agai
 
 
 @pytest.mark.mounts
-def test_all_verbs_say_the_same_of_a_run_in_which_a_training_is_at_work(run_of, ckptkit, calm):
+def test_all_verbs_say_the_same_of_a_run_in_which_a_training_is_at_work(
+    run_of: RunOf, ckptkit: Ckptkit, calm: str
+) -> None:
     run = run_of(TWO, at=f"{calm}/run")
     with claiming(run) as pid:
         sentence = f"process {pid} has been training here {WORDS} (under a guard)"
@@ -176,7 +187,7 @@ def test_all_verbs_say_the_same_of_a_run_in_which_a_training_is_at_work(run_of, 
     assert at_work(run) == ()
 
 
-def test_monitors_page_shows_who_trains_there(run_of):
+def test_monitors_page_shows_who_trains_there(run_of: RunOf) -> None:
     run = run_of(TWO)
     with claiming(run):
         tick = Watch(run, 600.0).tick(time.time())
@@ -204,17 +215,19 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path: Path) -> Path:
     (tmp_path / "train.py").write_text(SCRIPT)
     return tmp_path / "train.py"
 
 
-def test_diskreport_says_of_each_training_whether_it_runs_under_a_guard(run_of, start, script, tmp_path, ckptkit):
+def test_diskreport_says_of_each_training_whether_it_runs_under_a_guard(
+    run_of: RunOf, start: Callable[..., Any], script: Path, tmp_path: Path, ckptkit: Ckptkit
+) -> None:
     runs = {how: run_of(TWO, at=tmp_path / how) for how in ("guarded", "plain")}
     pids = {how: start(script, run, how).pid for how, run in runs.items()}
     found = ckptkit("diskreport", *runs.values(), "--no-eaters", "--json").json["processes"]
     rows = {row["pid"]: (row["run"], row["guard"], row["guarded_since"]) for row in found if row["run"]}
-    since = time.gmtime(lock.claim_of(runs["guarded"]).since)
+    since = time.gmtime(present(lock.claim_of(runs["guarded"])).since)
     words = time.strftime("guarded since %Y-%m-%d %H:%M UTC", since)
     assert rows == {
         pids["guarded"]: (runs["guarded"], words, time.strftime("%Y-%m-%dT%H:%M:%SZ", since)),
@@ -227,25 +240,29 @@ def test_diskreport_says_of_each_training_whether_it_runs_under_a_guard(run_of, 
 # --- each process once ----------------------------------------------------------------------------------------------
 
 
-def test_training_and_its_data_loaders_are_told_once(run_of, start, script):
+def test_training_and_its_data_loaders_are_told_once(run_of: RunOf, start: Callable[..., Any], script: Path) -> None:
     run = run_of(TWO)
     plain = start(script, run, "plain")
     (told,) = at_work(run)
     assert f" (pid {plain.pid}) may be training here (without a guard), since " in told
     guarded = start(script, run, "guarded")
-    assert at_work(run) == (lock.claim_of(run).sentence, told) and f"process {guarded.pid} " in at_work(run)[0]
+    assert at_work(run) == (present(lock.claim_of(run)).sentence, told) and f"process {guarded.pid} " in at_work(run)[0]
 
 
-def test_launcher_and_its_ranks_are_told_once_by_the_guard_of_one(run_of, start, script, ckptkit):
+def test_launcher_and_its_ranks_are_told_once_by_the_guard_of_one(
+    run_of: RunOf, start: Callable[..., Any], script: Path, ckptkit: Ckptkit
+) -> None:
     run = run_of(TWO)
     launcher = start(script, run, "launches")
     wait_for(lambda: lock.claim_of(run) and os.path.exists(f"{run}/events.plain"))
-    assert at_work(run) == (lock.claim_of(run).sentence,)
+    assert at_work(run) == (present(lock.claim_of(run)).sentence,)
     (row,) = [row for row in ckptkit("diskreport", run, "--no-eaters", "--json").json["processes"] if row["run"]]
     assert row["pid"] == launcher.pid and row["guard"].startswith("guarded since ")
 
 
-def test_whoever_only_reads_a_file_is_told_by_it_but_no_verb_of_ours_and_no_holder_of_the_directory(run_of, start):
+def test_whoever_only_reads_a_file_is_told_by_it_but_no_verb_of_ours_and_no_holder_of_the_directory(
+    run_of: RunOf, start: Callable[..., Any]
+) -> None:
     run = run_of(TWO)
     waits = "print('at work', flush=True); input()"
     start("-c", f"import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY); {waits}", run)
@@ -257,7 +274,7 @@ def test_whoever_only_reads_a_file_is_told_by_it_but_no_verb_of_ours_and_no_hold
     assert told.endswith(f" (pid {reader.pid}) has checkpoint-200/optimizer.pt open")
 
 
-def test_own_training_and_the_one_that_started_us_are_never_told_to_themselves(run_of):
+def test_own_training_and_the_one_that_started_us_are_never_told_to_themselves(run_of: RunOf) -> None:
     run = run_of(TWO)
     code = f"import sys; from ckptkit.ops.at_work import at_work; print(at_work({run!r}))"
     with lock.open_directory(run) as fd, open(f"{run}/events.log", "w"):
@@ -268,7 +285,7 @@ def test_own_training_and_the_one_that_started_us_are_never_told_to_themselves(r
 
 
 @pytest.mark.mounts
-def test_training_in_a_container_is_told_once_by_its_own_number(run_of, ckptkit):
+def test_training_in_a_container_is_told_once_by_its_own_number(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(TWO)
     with claiming(run, before=("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")):
         assert at_work(run) == (f"process 1 has been training here {WORDS} (under a guard)",)
@@ -277,7 +294,7 @@ def test_training_in_a_container_is_told_once_by_its_own_number(run_of, ckptkit)
 
 
 @pytest.mark.mounts
-def test_claim_of_a_process_that_is_not_seen_from_here_is_a_training_all_the_same(run_of):
+def test_claim_of_a_process_that_is_not_seen_from_here_is_a_training_all_the_same(run_of: RunOf) -> None:
     run = run_of(TWO)
     look = f"{sys.executable} -m ckptkit diskreport {run} --no-eaters --json"
     with claiming(run) as pid:

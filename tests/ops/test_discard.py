@@ -16,11 +16,12 @@ from ckptkit.system import lock
 from tests.support.bare import bare
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
 from tests.support.terminal import on_a_terminal
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf
 
 TWO = {100: "intact", 200: "intact"}
 
 
-def add_unknown(run, name, age=7200):
+def add_unknown(run: str, name: str, age: int = 7200) -> str:
     """A checkpoint of a person's own loop."""
     path = Path(run, name)
     path.mkdir(parents=True)
@@ -30,7 +31,7 @@ def add_unknown(run, name, age=7200):
 
 
 @pytest.fixture
-def run(run_of):
+def run(run_of: RunOf) -> str:
     """Two intact ones, a torn one, and a newer one that nobody here can judge."""
     run = run_of(TWO | {300: "torn"})
     add_unknown(run, "checkpoint-400")
@@ -38,13 +39,13 @@ def run(run_of):
 
 
 @pytest.mark.parametrize("step", [100, 200, 300, 400])
-def test_the_one_that_is_named_goes_and_no_other(run, ckptkit, step):
+def test_the_one_that_is_named_goes_and_no_other(run: str, ckptkit: Ckptkit, step: int) -> None:
     called = ckptkit("discard", f"{run}/checkpoint-{step}", "-y")
     assert called.code == 0 and "deleted 1 checkpoint, freed " in called.out and called.err == ""
     assert names(run) == [f"checkpoint-{other}" for other in (100, 200, 300, 400) if other != step]
 
 
-def test_one_that_was_set_aside_goes_by_its_new_name(run, ckptkit):
+def test_one_that_was_set_aside_goes_by_its_new_name(run: str, ckptkit: Ckptkit) -> None:
     first = set_aside(f"{run}/checkpoint-400")
     add_unknown(run, "checkpoint-400")
     second = set_aside(f"{run}/checkpoint-400")
@@ -53,12 +54,12 @@ def test_one_that_was_set_aside_goes_by_its_new_name(run, ckptkit):
     assert names(run) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
 
 
-def test_it_is_named_from_inside_of_the_run_too(run, ckptkit):
+def test_it_is_named_from_inside_of_the_run_too(run: str, ckptkit: Ckptkit) -> None:
     assert ckptkit("discard", "checkpoint-400", "-y", cwd=run).code == 0
     assert "checkpoint-400" not in names(run)
 
 
-def test_freed_bytes_are_measured_and_the_history_knows_it(run, ckptkit, calm):
+def test_freed_bytes_are_measured_and_the_history_knows_it(run: str, ckptkit: Ckptkit, calm: str) -> None:
     path = add_unknown(f"{calm}/run", "checkpoint-400")
     document = ckptkit("discard", path, "-y", "--json").json
     assert document["schema"] == "ckptkit.discard/1" and document["failures"] == []
@@ -73,32 +74,34 @@ def test_freed_bytes_are_measured_and_the_history_knows_it(run, ckptkit, calm):
 # --- what is never deleted ------------------------------------------------------------------------------------------
 
 
-def refused(run, ckptkit, path, code, words):
+def refused(run: str, ckptkit: Ckptkit, path: str, code: int, words: str) -> None:
     before = tree(run)
     called = ckptkit("discard", path, "-y")
     assert called.code == code and called.err.count("\n") == 1 and words in called.err, called.err
     assert tree(run) == before
 
 
-def test_the_only_intact_one_never_goes(run_of, ckptkit):
+def test_the_only_intact_one_never_goes(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "corrupt"})
     refused(run, ckptkit, f"{run}/checkpoint-100", 4, "is the only intact checkpoint of its run: nothing deleted")
 
 
-def test_the_only_resumable_one_never_goes_though_weights_alone_are_left(real, run_of, ckptkit):
+def test_the_only_resumable_one_never_goes_though_weights_alone_are_left(
+    real: str, run_of: RunOf, ckptkit: Ckptkit
+) -> None:
     run = run_of({100: "intact"})
     make_run(real, run, {200: "intact"}, kind="only")
     refused(run, ckptkit, f"{run}/checkpoint-100", 4, "is the only one that training can go on from")
     assert ckptkit("discard", f"{run}/checkpoint-200", "-y").code == 0
 
 
-def test_an_intact_one_that_a_person_renamed_is_the_last_one_all_the_same(run_of, ckptkit):
+def test_an_intact_one_that_a_person_renamed_is_the_last_one_all_the_same(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn"})
     aside = set_aside(f"{run}/checkpoint-100")
     refused(run, ckptkit, aside, 4, "is the only intact checkpoint of its run")
 
 
-def test_a_pinned_one_never_goes(run, ckptkit):
+def test_a_pinned_one_never_goes(run: str, ckptkit: Ckptkit) -> None:
     pin(f"{run}/checkpoint-400")
     refused(
         run,
@@ -109,7 +112,7 @@ def test_a_pinned_one_never_goes(run, ckptkit):
     )
 
 
-def test_what_a_live_process_has_open_never_goes(run, ckptkit):
+def test_what_a_live_process_has_open_never_goes(run: str, ckptkit: Ckptkit) -> None:
     holder = subprocess.Popen(["sleep", "60"], stdin=open(f"{run}/checkpoint-400/rank_0.bin"))  # noqa: SIM115
     try:
         refused(run, ckptkit, f"{run}/checkpoint-400", 11, f"held open by sleep (pid {holder.pid})")
@@ -120,7 +123,7 @@ def test_what_a_live_process_has_open_never_goes(run, ckptkit):
 
 
 @pytest.mark.parametrize("name", ["checkpoint-500", "checkpoint-300"])
-def test_one_that_was_written_a_moment_ago_and_is_not_finished_waits(run, ckptkit, name):
+def test_one_that_was_written_a_moment_ago_and_is_not_finished_waits(run: str, ckptkit: Ckptkit, name: str) -> None:
     if name == "checkpoint-500":
         add_unknown(run, name, age=0)
     set_age(f"{run}/{name}", time.time(), 1)
@@ -129,7 +132,7 @@ def test_one_that_was_written_a_moment_ago_and_is_not_finished_waits(run, ckptki
     assert ckptkit("discard", f"{run}/{name}", "-y").code == 0, "a clock that jumped protects nothing for ever"
 
 
-def test_a_locked_run_waits_as_long_as_it_is_told(run, ckptkit):
+def test_a_locked_run_waits_as_long_as_it_is_told(run: str, ckptkit: Ckptkit) -> None:
     with lock.hold(run):
         refused(run, ckptkit, f"{run}/checkpoint-400", 11, "is locked by")
         assert ckptkit("discard", f"{run}/checkpoint-400", "-y", "--lock-timeout", "0.2").code == 11
@@ -152,7 +155,7 @@ NO_CHECKPOINT = {
 
 
 @pytest.mark.parametrize("name", NO_CHECKPOINT)
-def test_what_is_no_checkpoint_named_in_full_is_refused(run, ckptkit, name):
+def test_what_is_no_checkpoint_named_in_full_is_refused(run: str, ckptkit: Ckptkit, name: str) -> None:
     path, code, words = NO_CHECKPOINT[name]
     for other in ("checkpoint-best", "set-aside-mine", "final", "checkpoint-400.1"):
         Path(run, other).mkdir()
@@ -161,7 +164,7 @@ def test_what_is_no_checkpoint_named_in_full_is_refused(run, ckptkit, name):
     refused(run, ckptkit, path.replace("RUN", run), code, words)
 
 
-def test_no_symlink_in_it_is_followed(run, ckptkit, tmp_path):
+def test_no_symlink_in_it_is_followed(run: str, ckptkit: Ckptkit, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine").write_text("mine")
     Path(run, "checkpoint-400", "data").symlink_to(tmp_path / "data")
@@ -170,7 +173,7 @@ def test_no_symlink_in_it_is_followed(run, ckptkit, tmp_path):
     assert (tmp_path / "data" / "mine").read_text() == "mine"
 
 
-def test_what_was_shown_is_what_goes_or_nothing_does(run):
+def test_what_was_shown_is_what_goes_or_nothing_does(run: str) -> None:
     shown = discard_named(f"{run}/checkpoint-400", dry_run=True).plan
     os.rename(f"{run}/checkpoint-400", f"{run}/old")
     shutil.copytree(f"{run}/old", f"{run}/checkpoint-400")
@@ -180,7 +183,7 @@ def test_what_was_shown_is_what_goes_or_nothing_does(run):
     assert "checkpoint-400" in names(run)
 
 
-def test_what_a_kill_left_of_it_is_finished_by_the_same_command(run, ckptkit):
+def test_what_a_kill_left_of_it_is_finished_by_the_same_command(run: str, ckptkit: Ckptkit) -> None:
     os.rename(f"{run}/checkpoint-400", f"{run}/.ckptkit-deleting-checkpoint-400")
     Path(run, ".ckptkit-deleting-checkpoint-40").mkdir()
     called = ckptkit("discard", f"{run}/checkpoint-400", "-y")
@@ -193,7 +196,7 @@ def test_what_a_kill_left_of_it_is_finished_by_the_same_command(run, ckptkit):
 
 
 @pytest.mark.parametrize("more", [(), ("-q",), ("--json",)])
-def test_without_y_and_without_a_terminal_nothing_goes(run, ckptkit, more):
+def test_without_y_and_without_a_terminal_nothing_goes(run: str, ckptkit: Ckptkit, more: tuple[str]) -> None:
     before = tree(run)
     called = ckptkit("discard", f"{run}/checkpoint-400", *more)
     assert called.code == 2 and "add -y" in called.err and tree(run) == before
@@ -202,14 +205,14 @@ def test_without_y_and_without_a_terminal_nothing_goes(run, ckptkit, more):
 @pytest.mark.parametrize(
     "typed, gone", [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False), ("\x04", False)]
 )
-def test_on_a_terminal_it_asks_and_nothing_but_a_yes_is_one(run, typed, gone):
+def test_on_a_terminal_it_asks_and_nothing_but_a_yes_is_one(run: str, typed: str, gone: bool) -> None:
     code, seen = on_a_terminal("discard", f"{run}/checkpoint-400", typed=typed)
     assert f"delete {run}/checkpoint-400 (unknown, " in seen.replace("\r\n", "") and "for good? [y/N]" in seen
     assert code == 0 and ("checkpoint-400" in names(run)) is not gone
     assert ("nothing deleted" in seen) is not gone
 
 
-def test_a_dry_run_asks_nothing_and_touches_nothing(run, ckptkit):
+def test_a_dry_run_asks_nothing_and_touches_nothing(run: str, ckptkit: Ckptkit) -> None:
     before = tree(run)
     called = ckptkit("discard", f"{run}/checkpoint-400", "--dry-run")
     assert called.code == 0 and "would free" in called.out and "delete  checkpoint-400" in called.out
@@ -217,12 +220,12 @@ def test_a_dry_run_asks_nothing_and_touches_nothing(run, ckptkit):
     assert tree(run) == before
 
 
-def test_quiet_says_nothing_when_all_went_well(run, ckptkit):
+def test_quiet_says_nothing_when_all_went_well(run: str, ckptkit: Ckptkit) -> None:
     assert ckptkit("discard", f"{run}/checkpoint-400", "-y", "-q") == (0, "", "")
 
 
 @pytest.mark.mounts
-def test_it_frees_room_at_0_bytes(real, mount, fill):
+def test_it_frees_room_at_0_bytes(real: str, mount: Mount, fill: Fill) -> None:
     volume = mount("ext4", megabytes=16, options=("-m", "0"))
     run = make_run(real, f"{volume}/run", TWO)
     path = add_unknown(run, "checkpoint-400")

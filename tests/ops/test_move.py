@@ -4,10 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ckptkit.model.checkpoint import Checkpoint
+from ckptkit.model.decision import Moved
 from ckptkit.ops.latest import latest
 from ckptkit.ops.move import destination, move
 from ckptkit.ops.pin import pin
@@ -17,6 +21,7 @@ from ckptkit.runs import discover, pins
 from ckptkit.system import lock
 from tests.layouts.made import CASES, copied
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf, present
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 
@@ -24,26 +29,26 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.fixture
-def volume(mount):
+def volume(mount: Mount) -> str:
     """Another volume, which outlives a restart."""
     return mount("ext4", megabytes=24, options=("-m", "0"))
 
 
-def content(path):
+def content(path: str) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file()}
 
 
-def times(path):
+def times(path: str) -> dict[str, int]:
     return {str(p.relative_to(path)): p.stat().st_mtime_ns for p in (Path(path), *Path(path).rglob("*"))}
 
 
-def intact(*runs):
+def intact(*runs: str) -> set[str]:
     """Names of all that are intact, every byte of them read, in any of these runs."""
     found = [run for run in runs if os.path.isdir(run) and discover.scan(run).checkpoints]
     return {j.checkpoint.name for run in found for j in verify(run, level="full") if j.verdict.intact}
 
 
-def flip(path):
+def flip(path: str) -> None:
     """One bit, and no time tells it."""
     status = os.stat(path)
     with open(path, "r+b") as file:
@@ -55,7 +60,9 @@ def flip(path):
 # --- what is copied ---------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(run_of, ckptkit, volume):
+def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of(THREE | {400: "torn"})
     os.chmod(f"{run}/checkpoint-300/optimizer.pt", 0o600)
     before = tree(run)
@@ -72,7 +79,7 @@ def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there
     assert tree(run) == before and latest(f"{volume}/run").path == f"{volume}/run/checkpoint-300"
 
 
-def test_the_rules_are_those_of_prune(run_of, ckptkit, volume):
+def test_the_rules_are_those_of_prune(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     assert ckptkit("move", run, f"{volume}/one", "--keep-last", "1").code == 0
     Path(run, "ckptkit.toml").write_text('keep_last = "2..5"\nfree_target = "99%"\n')
@@ -81,7 +88,7 @@ def test_the_rules_are_those_of_prune(run_of, ckptkit, volume):
     assert names(f"{volume}/all") == ["ckptkit.toml", "checkpoint-100", "checkpoint-200", "checkpoint-300"]
 
 
-def test_what_belongs_to_the_run_goes_along_and_the_rest_is_named(run_of, ckptkit, volume):
+def test_what_belongs_to_the_run_goes_along_and_the_rest_is_named(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     pin(f"{run}/checkpoint-100")
     for name in ("train.log", "runs/now/events.out.tfevents.1", "dataset/all.bin", "notes.txt"):
@@ -100,7 +107,9 @@ def test_what_belongs_to_the_run_goes_along_and_the_rest_is_named(run_of, ckptki
     assert ckptkit("move", run, copy).code == 0 and (copy / "train.log").read_text() == "a person's own"
 
 
-def test_a_link_in_a_checkpoint_stays_a_link_and_nothing_behind_it_is_copied(run_of, ckptkit, volume, tmp_path):
+def test_a_link_in_a_checkpoint_stays_a_link_and_nothing_behind_it_is_copied(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, tmp_path: Path
+) -> None:
     run = run_of({100: "intact"})
     (tmp_path / "secret").write_text("secret")
     Path(run, "checkpoint-100", "mine").symlink_to(tmp_path / "secret")
@@ -109,7 +118,7 @@ def test_a_link_in_a_checkpoint_stays_a_link_and_nothing_behind_it_is_copied(run
     assert os.readlink(f"{volume}/run/checkpoint-100/mine") == f"{tmp_path}/secret"
 
 
-def test_a_second_call_copies_nothing(run_of, ckptkit, volume):
+def test_a_second_call_copies_nothing(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     assert ckptkit("move", run, f"{volume}/run").code == 0
     before = tree(volume)
@@ -118,7 +127,7 @@ def test_a_second_call_copies_nothing(run_of, ckptkit, volume):
     assert told["resume"].endswith("checkpoint-300") and tree(volume) == before
 
 
-def test_dry_run_and_quiet_and_json(run_of, ckptkit, volume):
+def test_dry_run_and_quiet_and_json(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     before = tree(run), tree(volume)
     called = ckptkit("move", run, f"{volume}/run", "--dry-run")
@@ -129,7 +138,9 @@ def test_dry_run_and_quiet_and_json(run_of, ckptkit, volume):
     assert ckptkit("move", run, f"{volume}/run", "-q") == (0, "", "")
 
 
-def test_where_the_newest_is_corrupt_in_its_bytes_the_next_one_is_copied(run_of, ckptkit, volume):
+def test_where_the_newest_is_corrupt_in_its_bytes_the_next_one_is_copied(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of(THREE)
     flip(f"{run}/checkpoint-300/optimizer.pt")
     flip(f"{run}/checkpoint-200/optimizer.pt")
@@ -138,10 +149,10 @@ def test_where_the_newest_is_corrupt_in_its_bytes_the_next_one_is_copied(run_of,
     assert names(f"{volume}/run") == ["checkpoint-100"] and "checkpoint-100\n" in called.out
 
 
-def test_one_that_a_rotation_deletes_meanwhile_is_told_and_leaves_nothing(run_of, volume):
+def test_one_that_a_rotation_deletes_meanwhile_is_told_and_leaves_nothing(run_of: RunOf, volume: str) -> None:
     run = run_of({100: "intact", 200: "intact"})
 
-    def rotate(what, checkpoint):
+    def rotate(what: str, checkpoint: Checkpoint) -> None:
         if what == "copy" and checkpoint.step == 100:
             shutil.rmtree(checkpoint.path)
 
@@ -151,7 +162,9 @@ def test_one_that_a_rotation_deletes_meanwhile_is_told_and_leaves_nothing(run_of
 
 
 @pytest.mark.parametrize("case", ["lightning-single", "deepspeed-zero2", "dcp", "accelerate-own", "fsdp2-sharded"])
-def test_checkpoints_of_other_frameworks_and_single_files_move_too(ckptkit, volume, tmp_path, case):
+def test_checkpoints_of_other_frameworks_and_single_files_move_too(
+    ckptkit: Ckptkit, volume: str, tmp_path: Path, case: str
+) -> None:
     run = str(copied(case, tmp_path / "made"))
     called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--keep-every", "1")
     assert called.code in (0, 3), called
@@ -163,7 +176,9 @@ def test_checkpoints_of_other_frameworks_and_single_files_move_too(ckptkit, volu
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_volume_is_refused_before_anything_is_written(run_of, ckptkit, volume, fill):
+def test_a_full_volume_is_refused_before_anything_is_written(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, fill: Fill
+) -> None:
     run = run_of(THREE)
     fill(volume)
     before = names(volume)
@@ -175,7 +190,9 @@ def test_a_full_volume_is_refused_before_anything_is_written(run_of, ckptkit, vo
     assert ckptkit("move", run, f"{volume}/run").code == 0
 
 
-def test_as_many_as_fit_are_copied_newest_first_and_then_none_leaves_the_source(run_of, ckptkit, volume, fill):
+def test_as_many_as_fit_are_copied_newest_first_and_then_none_leaves_the_source(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, fill: Fill
+) -> None:
     run = run_of(THREE)
     fill(volume)
     os.truncate(f"{volume}/ballast", os.path.getsize(f"{volume}/ballast") - 200_000)
@@ -202,7 +219,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_place_that_nobody_can_mean_is_one_line_and_nothing_is_touched(run_of, ckptkit, volume, tmp_path, name):
+def test_a_place_that_nobody_can_mean_is_one_line_and_nothing_is_touched(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, tmp_path: Path, name: str
+) -> None:
     run = run_of(THREE)
     Path(volume, "file").write_text("x")
     dest, words = REFUSED[name]
@@ -213,21 +232,23 @@ def test_a_place_that_nobody_can_mean_is_one_line_and_nothing_is_touched(run_of,
     assert tree(tmp_path) == before
 
 
-def test_another_subvolume_of_the_same_btrfs_is_the_same_volume(real, ckptkit, subvolume):
+def test_another_subvolume_of_the_same_btrfs_is_the_same_volume(
+    real: str, ckptkit: Ckptkit, subvolume: Callable[[str], str]
+) -> None:
     mine = subvolume("200M")
     run = make_run(real, f"{mine}/run", THREE)
     called = ckptkit("move", run, f"{os.path.dirname(mine)}/run", "--delete-source")
     assert called.code == 2 and "on the same volume" in called.err and len(names(run)) == 3
 
 
-def test_nothing_leaves_the_source_for_a_place_in_memory(run_of, ckptkit, calm):
+def test_nothing_leaves_the_source_for_a_place_in_memory(run_of: RunOf, ckptkit: Ckptkit, calm: str) -> None:
     run = run_of(THREE)
     called = ckptkit("move", run, f"{calm}/run", "--delete-source")
     assert called.code == 2 and "lies in memory (tmpfs)" in called.err and names(calm) == []
     assert ckptkit("move", run, f"{calm}/run").code == 0
 
 
-def test_a_run_without_an_intact_one_is_4(run_of, ckptkit, volume):
+def test_a_run_without_an_intact_one_is_4(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     called = ckptkit("move", run_of({100: "torn"}), f"{volume}/run")
     assert called.code == 4 and "no intact checkpoint" in called.err and names(volume) == ["lost+found"]
 
@@ -235,7 +256,9 @@ def test_a_run_without_an_intact_one_is_4(run_of, ckptkit, volume):
 # --- deleting ---------------------------------------------------------------------------------------------------------
 
 
-def test_delete_source_leaves_none_only_since_each_is_proved_there(run_of, ckptkit, volume):
+def test_delete_source_leaves_none_only_since_each_is_proved_there(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of(THREE)
     called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--keep-every", "1")
     assert called.code == 0 and "deleted 3 checkpoints, freed " in called.out, called
@@ -244,14 +267,16 @@ def test_delete_source_leaves_none_only_since_each_is_proved_there(run_of, ckptk
     assert again.code == 0 and "checkpoint-300\n" in again.out
 
 
-def test_what_no_rule_keeps_is_not_copied_so_it_stays_and_is_told_with_the_command(run_of, ckptkit, volume):
+def test_what_no_rule_keeps_is_not_copied_so_it_stays_and_is_told_with_the_command(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of(THREE)
     called = ckptkit("move", run, f"{volume}/run", "--delete-source")
     assert called.code == 0 and names(run) == ["checkpoint-100"]
     assert f"to move it too: {CHECKOUT}/bin/move {run} {volume}/run --delete-source --keep-every 1" in called.out
 
 
-def test_a_pinned_one_stays_and_its_fix_is_told(run_of, ckptkit, volume):
+def test_a_pinned_one_stays_and_its_fix_is_told(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     pin(f"{run}/checkpoint-200")
     called = ckptkit("move", run, f"{volume}/run", "--delete-source")
@@ -259,19 +284,22 @@ def test_a_pinned_one_stays_and_its_fix_is_told(run_of, ckptkit, volume):
     assert names(run) == [".ckptkit-pins", "checkpoint-100", "checkpoint-200"]
 
 
-def test_what_a_process_has_open_stays(run_of, ckptkit, volume):
+def test_what_a_process_has_open_stays(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     with open(f"{run}/checkpoint-200/optimizer.pt") as held:
         holder = subprocess.Popen(["sleep", "60"], stdin=held)
     try:
         called = ckptkit("move", run, f"{volume}/run", "--delete-source")
     finally:
-        holder.kill(), holder.wait()
+        holder.kill()
+        holder.wait()
     assert called.code == 11 and f"checkpoint-200 stays: held open by sleep (pid {holder.pid})" in called.err
     assert names(run) == ["checkpoint-100", "checkpoint-200"]
 
 
-def test_while_a_training_is_at_work_it_copies_and_deletes_nothing(run_of, ckptkit, volume):
+def test_while_a_training_is_at_work_it_copies_and_deletes_nothing(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of(THREE)
     with lock.open_directory(run) as fd:
         lock.claim(fd, run)
@@ -280,14 +308,16 @@ def test_while_a_training_is_at_work_it_copies_and_deletes_nothing(run_of, ckptk
     assert len(names(run)) == 3 and names(f"{volume}/run") == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_a_locked_run_is_copied_and_not_deleted_from(run_of, ckptkit, volume):
+def test_a_locked_run_is_copied_and_not_deleted_from(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     with lock.hold(run):
         called = ckptkit("move", run, f"{volume}/run", "--delete-source", "--lock-timeout", "0.2")
     assert called.code == 11 and "is locked by" in called.err and len(names(run)) == 3
 
 
-def test_a_copy_that_was_changed_since_never_counts_and_the_source_stays(run_of, ckptkit, volume):
+def test_a_copy_that_was_changed_since_never_counts_and_the_source_stays(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of({100: "intact", 200: "intact"})
     assert ckptkit("move", run, f"{volume}/run").code == 0
     flip(f"{volume}/run/checkpoint-200/optimizer.pt")
@@ -298,7 +328,9 @@ def test_a_copy_that_was_changed_since_never_counts_and_the_source_stays(run_of,
     assert names(run) == [] and intact(f"{volume}/run") == {"checkpoint-100", "checkpoint-200"}
 
 
-def test_another_runs_checkpoint_of_that_name_is_never_written_over(run_of, ckptkit, volume, real):
+def test_another_runs_checkpoint_of_that_name_is_never_written_over(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, real: str
+) -> None:
     run = run_of({100: "intact"})
     other = make_run(real, f"{volume}/run", {100: "intact"}, kind="full")
     before = tree(other)
@@ -307,11 +339,11 @@ def test_another_runs_checkpoint_of_that_name_is_never_written_over(run_of, ckpt
 
 
 @pytest.fixture
-def overlay(tmp_path):
+def overlay(tmp_path: Path) -> Iterator[Callable[[Any], str]]:
     """overlay(lower) shows that directory at another mount point, as a container's root shows its image."""
     made = []
 
-    def make(lower):
+    def make(lower: Any) -> str:
         place, upper, work = (tmp_path / name for name in ("shown", "upper", "work"))
         for directory in (place, upper, work):
             directory.mkdir()
@@ -327,35 +359,39 @@ def overlay(tmp_path):
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_place_that_shows_the_run_itself_is_no_copy_of_it(real, ckptkit, overlay, tmp_path):
+def test_a_place_that_shows_the_run_itself_is_no_copy_of_it(
+    real: str, ckptkit: Ckptkit, overlay: Callable[[Any], str], tmp_path: Path
+) -> None:
     run = make_run(real, f"{tmp_path}/lower/run", THREE)
     called = ckptkit("move", run, f"{overlay(tmp_path / 'lower')}/run", "--delete-source")
     assert called.code == 2 and "seems to be" in called.err, called
     assert len(names(run)) == 3
 
 
-def after(run, dest, act):
+def after(run: str, dest: str, act: Callable[[], object]) -> Moved:
     """Move with --delete-source; `act` does its thing once the newest is proved. Returns what came of it."""
 
-    def tell(what, checkpoint):
+    def tell(what: str, checkpoint: Checkpoint) -> None:
         if what == "proved" and checkpoint.name == "checkpoint-300":
             act()
 
     return move(run, destination(dest, run), rules_for(run, {}, None), delete_source=True, tell=tell)
 
 
-def test_a_volume_that_is_unmounted_meanwhile_gets_nothing_more_and_the_source_stays(run_of, volume):
+def test_a_volume_that_is_unmounted_meanwhile_gets_nothing_more_and_the_source_stays(
+    run_of: RunOf, volume: str
+) -> None:
     run = run_of(THREE)
     moved = after(run, f"{volume}/run", lambda: subprocess.run(["umount", "-l", volume], check=True))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", volume], check=True)  # the fixture unmounts it
-    assert len(names(run)) == 3 and moved.copied == ("checkpoint-300",) and moved.deleted.deleted == ()
+    assert len(names(run)) == 3 and moved.copied == ("checkpoint-300",) and present(moved.deleted).deleted == ()
     assert "was its volume unmounted?" in moved.failures[0].error
 
 
-def test_a_link_to_the_source_is_no_copy_of_it(run_of, volume):
+def test_a_link_to_the_source_is_no_copy_of_it(run_of: RunOf, volume: str) -> None:
     run = run_of(THREE)
 
-    def lay_a_link():
+    def lay_a_link() -> None:
         shutil.rmtree(f"{volume}/run/checkpoint-300")
         os.symlink(f"{run}/checkpoint-300", f"{volume}/run/checkpoint-300")
 
@@ -364,7 +400,7 @@ def test_a_link_to_the_source_is_no_copy_of_it(run_of, volume):
     assert intact(run) >= {"checkpoint-300"}
 
 
-def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, volume):
+def test_what_is_pinned_there_stays_pinned(run_of: RunOf, ckptkit: Ckptkit, volume: str) -> None:
     run = run_of(THREE)
     shutil.copytree(run, f"{volume}/run")
     for pinned in (f"{volume}/run/checkpoint-100", f"{run}/checkpoint-300"):
@@ -376,7 +412,9 @@ def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, volume):
 # --- broken off -------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_that_broke_off_is_gone_on_with_and_what_is_not_of_it_goes(run_of, ckptkit, volume):
+def test_a_copy_that_broke_off_is_gone_on_with_and_what_is_not_of_it_goes(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of({100: "intact", 200: "intact"})
     for step, extra in ((100, "of another save"), (200, "model.tmp")):
         stage = Path(volume, "run", f".ckptkit-moving-checkpoint-{step}")
@@ -388,14 +426,16 @@ def test_a_copy_that_broke_off_is_gone_on_with_and_what_is_not_of_it_goes(run_of
     assert content(f"{volume}/run/checkpoint-200") == content(f"{run}/checkpoint-200")
 
 
-def test_what_a_killed_move_leaves_is_no_run_and_no_checkpoint_to_any_verb(run_of, ckptkit, volume):
+def test_what_a_killed_move_leaves_is_no_run_and_no_checkpoint_to_any_verb(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of({100: "intact"})
     os.makedirs(f"{volume}/run")
     os.rename(make_run_copy(run, volume), f"{volume}/run/.ckptkit-moving-checkpoint-100")
     assert find_runs(volume) == [] and discover.scan(f"{volume}/run").checkpoints == ()
 
 
-def make_run_copy(run, volume):
+def make_run_copy(run: str, volume: str) -> str:
     subprocess.run(["cp", "-a", f"{run}/checkpoint-100", f"{volume}/copy"], check=True)
     return f"{volume}/copy"
 
@@ -406,7 +446,9 @@ KILLED_AT = {"openat": 4, "write": 3, "readv": 3, "fsync": 3, "rename": 2, "rena
 
 
 @pytest.mark.parametrize("calls", KILLED_AT)
-def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(real, ckptkit, mount, tmp_path, calls):
+def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(
+    real: str, ckptkit: Ckptkit, mount: Mount, tmp_path: Path, calls: str
+) -> None:
     dest = mount("ext4", megabytes=24, options=("-m", "0"))
     before = {"checkpoint-100", "checkpoint-200"}
     whole = make_run(real, f"{tmp_path}/whole", {100: "intact", 200: "intact"})
@@ -424,7 +466,7 @@ def test_at_no_kill_point_an_intact_one_is_lost_and_the_next_call_ends_it(real, 
         assert intact(copy) == before == set(os.listdir(copy)) and names(run) == [], (calls, when)
 
 
-def traced(run, copy, tmp_path, *what):
+def traced(run: str, copy: str, tmp_path: Path, *what: str) -> int:
     """Type it under strace. Returns its exit code, not 0 where it was killed."""
     trace = ["strace", "-f", "-qq", "-y", "-o", tmp_path / "trace", *(word for each in what for word in ("-e", each))]
     words = [sys.executable, "-m", "ckptkit", "move", run, copy, "--delete-source", "-q"]
@@ -432,7 +474,7 @@ def traced(run, copy, tmp_path, *what):
     return subprocess.run([*map(str, (*trace, *words))], env=environment, check=False, capture_output=True).returncode
 
 
-def points(trace, copy, most):
+def points(trace: Path, copy: str, most: int) -> list[int]:
     """Numbers of calls of the main process, spread over those on either tree, from the first one on."""
     lines = [line.split(None, 1) for line in trace.read_text().splitlines()]
     calls = [line for pid, line in lines if pid == lines[0][0] and line[0].isalpha()]
@@ -442,7 +484,9 @@ def points(trace, copy, most):
     return sorted({at[len(at) * i // most] for i in range(most)})
 
 
-def test_a_directory_above_runs_and_a_checkpoint_are_told_with_what_to_type(run_of, ckptkit, volume, tmp_path):
+def test_a_directory_above_runs_and_a_checkpoint_are_told_with_what_to_type(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str, tmp_path: Path
+) -> None:
     run = run_of({100: "intact", 200: "intact"}, at=tmp_path / "runs" / "mine")
     above = ckptkit("move", os.path.dirname(run), f"{volume}/there", "--dry-run")
     assert above.code == 10 and "1 run below it: mine; fix: " in above.err
@@ -451,7 +495,9 @@ def test_a_directory_above_runs_and_a_checkpoint_are_told_with_what_to_type(run_
     assert one.code == 10 and f"is a checkpoint; name its run, {run}; fix: " in one.err
 
 
-def test_the_line_that_resumes_is_the_last_one_also_where_something_stays(run_of, ckptkit, volume):
+def test_the_line_that_resumes_is_the_last_one_also_where_something_stays(
+    run_of: RunOf, ckptkit: Ckptkit, volume: str
+) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     called = ckptkit("move", run, f"{volume}/there", "--delete-source")
     assert called.code == 0 and "still at " in called.out

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from ckptkit.store import ssh as remote
 from tests.layouts.made import CASES, copied
 from tests.support.runs import names, tree
 from tests.support.sshd import sshd
+from tests.support.typed import Called, Ckptkit, Mount, RunOf
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 
@@ -20,41 +23,43 @@ pytestmark = pytest.mark.mounts  # this box is the other one too: only another v
 
 
 @pytest.fixture
-def ssh(tmp_path):
+def ssh(tmp_path: Path) -> Iterator[str]:
     with sshd(tmp_path / "a box's sshd") as command:
         yield command
 
 
 @pytest.fixture
-def volume(mount):
+def volume(mount: Mount) -> str:
     return mount("ext4", megabytes=24)
 
 
 @pytest.fixture
-def move(ckptkit, ssh):
+def move(ckptkit: Ckptkit, ssh: str) -> Callable[..., Called]:
     """move(run, path, ...) types it."""
 
-    def call(run, path, *more, **options):
+    def call(run: str, path: str, *more: Any, **options: Any) -> Called:
         return ckptkit("move", run, f"ssh:127.0.0.1:{path}", "--ssh-command", ssh, *more, **options)
 
     return call
 
 
-def content(path):
+def content(path: str) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in Path(path).rglob("*") if p.is_file()}
 
 
-def times(path):
+def times(path: str) -> dict[str, int]:
     return {str(p.relative_to(path)): p.stat().st_mtime_ns for p in (Path(path), *Path(path).rglob("*"))}
 
 
-def intact(run):
+def intact(run: str) -> set[str]:
     """Names of all that are intact, every byte of them read."""
     there = discover.scan(run).checkpoints
     return {j.checkpoint.name for j in verify(run, level="full") if j.verdict.intact} if there else set()
 
 
-def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(run_of, move, volume):
+def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there(
+    run_of: RunOf, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of(THREE | {400: "torn"})
     os.chmod(f"{run}/checkpoint-300/optimizer.pt", 0o600)
     Path(run, "ckptkit.toml").write_text("keep_last = 2\n")
@@ -72,7 +77,9 @@ def test_the_newest_and_what_the_rules_keep_are_there_and_the_line_resumes_there
     assert tree(run) == before
 
 
-def test_a_second_call_copies_nothing_and_says_the_same(run_of, move, volume):
+def test_a_second_call_copies_nothing_and_says_the_same(
+    run_of: RunOf, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of(THREE)
     assert move(run, f"{volume}/run").code == 0
     before = tree(volume)
@@ -83,7 +90,7 @@ def test_a_second_call_copies_nothing_and_says_the_same(run_of, move, volume):
     assert again["resume"].endswith("checkpoint-300") and tree(volume) == before
 
 
-def test_dry_run_touches_neither_side(run_of, move, volume):
+def test_dry_run_touches_neither_side(run_of: RunOf, move: Callable[..., Called], volume: str) -> None:
     run = run_of(THREE)
     before = tree(run), tree(volume)
     called = move(run, f"{volume}/run", "-n")
@@ -92,7 +99,7 @@ def test_dry_run_touches_neither_side(run_of, move, volume):
 
 
 @pytest.mark.parametrize("name", ["a run", "it's", 'a "run"', "$HOME `x` *", "new\nline", "-n", "Läufe"])
-def test_any_name_survives(run_of, move, volume, tmp_path, name):
+def test_any_name_survives(run_of: RunOf, move: Callable[..., Called], volume: str, tmp_path: Path, name: str) -> None:
     run = run_of({100: "intact", 200: "intact"}, at=tmp_path / f"from {name}")
     (Path(run, "checkpoint-200") / "a 'file' of $mine").write_text("mine")
     assert move(run, f"{volume}/{name}").code == 0
@@ -100,14 +107,18 @@ def test_any_name_survives(run_of, move, volume, tmp_path, name):
     assert content(f"{volume}/{name}/checkpoint-200") == content(f"{run}/checkpoint-200")
 
 
-def test_delete_source_deletes_what_is_proved_and_the_other_box_has_it(run_of, move, volume):
+def test_delete_source_deletes_what_is_proved_and_the_other_box_has_it(
+    run_of: RunOf, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of(THREE)
     called = move(run, f"{volume}/run", "--delete-source", "--keep-every", "1")
     assert called.code == 0 and "deleted 3 checkpoints" in called.out, called
     assert names(run) == [] and {j.verdict.state for j in verify(f"{volume}/run", level="full")} == {"intact"}
 
 
-def test_what_an_earlier_call_brought_there_and_is_newer_is_named_last(run_of, move, volume):
+def test_what_an_earlier_call_brought_there_and_is_newer_is_named_last(
+    run_of: RunOf, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of(THREE)
     assert move(run, f"{volume}/run", "--delete-source", "--keep-last", "1").code == 0
     rest = move(run, f"{volume}/run", "--delete-source", "--keep-every", "1")
@@ -116,7 +127,9 @@ def test_what_an_earlier_call_brought_there_and_is_newer_is_named_last(run_of, m
     assert rest.out.endswith(f"resume on 127.0.0.1 with: --resume_from_checkpoint {volume}/run/checkpoint-300\n")
 
 
-def test_a_copy_that_was_changed_since_is_never_counted_and_the_source_stays(run_of, move, volume):
+def test_a_copy_that_was_changed_since_is_never_counted_and_the_source_stays(
+    run_of: RunOf, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of({100: "intact", 200: "intact"})
     assert move(run, f"{volume}/run").code == 0
     flip(f"{volume}/run/checkpoint-200/optimizer.pt")
@@ -129,7 +142,7 @@ def test_a_copy_that_was_changed_since_is_never_counted_and_the_source_stays(run
     assert names(run) == [] and "checkpoint-200" in names(f"{volume}/run")
 
 
-def flip(path):
+def flip(path: str) -> None:
     """One bit, and no time tells it."""
     status = os.stat(path)
     with open(path, "r+b") as file:
@@ -140,7 +153,9 @@ def flip(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, move, volume):
+def test_what_is_pinned_there_stays_pinned(
+    run_of: RunOf, ckptkit: Ckptkit, move: Callable[..., Called], volume: str
+) -> None:
     run = run_of(THREE)
     assert move(run, f"{volume}/run", "--keep-last", "3").code == 0
     for pinned in (f"{volume}/run/checkpoint-100", f"{run}/checkpoint-300"):
@@ -149,7 +164,9 @@ def test_what_is_pinned_there_stays_pinned(run_of, ckptkit, move, volume):
     assert pins.read(f"{volume}/run") == {"checkpoint-100", "checkpoint-300"}
 
 
-def test_a_link_where_a_stage_would_lie_is_not_followed(run_of, move, volume, tmp_path):
+def test_a_link_where_a_stage_would_lie_is_not_followed(
+    run_of: RunOf, move: Callable[..., Called], volume: str, tmp_path: Path
+) -> None:
     run, elsewhere = run_of({100: "intact"}), tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "thesis.tex").write_text("mine")
@@ -159,14 +176,14 @@ def test_a_link_where_a_stage_would_lie_is_not_followed(run_of, move, volume, tm
     assert os.listdir(elsewhere) == ["thesis.tex"] and not os.path.islink(f"{volume}/run/checkpoint-100")
 
 
-def test_nothing_leaves_the_source_for_a_place_in_memory(run_of, move, calm):
+def test_nothing_leaves_the_source_for_a_place_in_memory(run_of: RunOf, move: Callable[..., Called], calm: str) -> None:
     run = run_of({100: "intact"})
     called = move(run, f"{calm}/run", "--delete-source")
     assert called.code == 2 and "lies in memory" in called.err and names(run) == ["checkpoint-100"]
     assert move(run, f"{calm}/run").code == 0
 
 
-def test_a_copy_that_broke_off_is_gone_on_with(run_of, move, volume):
+def test_a_copy_that_broke_off_is_gone_on_with(run_of: RunOf, move: Callable[..., Called], volume: str) -> None:
     run = run_of({100: "intact"})
     stage = Path(volume, "run", ".ckptkit-moving-checkpoint-100")
     stage.mkdir(parents=True)
@@ -177,7 +194,9 @@ def test_a_copy_that_broke_off_is_gone_on_with(run_of, move, volume):
     assert content(f"{volume}/run/checkpoint-100") == content(f"{run}/checkpoint-100")
 
 
-def test_what_does_not_fit_is_told_with_what_is_missing(run_of, move, mount):
+def test_what_does_not_fit_is_told_with_what_is_missing(
+    run_of: RunOf, move: Callable[..., Called], mount: Mount
+) -> None:
     small = mount("tmpfs", "size=200k")
     run = run_of(THREE)
     called = move(run, f"{small}/run")
@@ -185,14 +204,18 @@ def test_what_does_not_fit_is_told_with_what_is_missing(run_of, move, mount):
     assert names(f"{small}/run") == ["checkpoint-300"]
 
 
-def test_a_full_volume_is_refused_before_anything_is_written(run_of, move, mount):
+def test_a_full_volume_is_refused_before_anything_is_written(
+    run_of: RunOf, move: Callable[..., Called], mount: Mount
+) -> None:
     small = mount("tmpfs", "size=20k")
     called = move(run_of(THREE), f"{small}/run")
     assert called.code == 5 and names(small) == []
 
 
 @pytest.mark.parametrize("case", ["lightning-single", "deepspeed-zero2"])
-def test_checkpoints_of_other_frameworks_and_single_files_move_too(move, volume, tmp_path, case):
+def test_checkpoints_of_other_frameworks_and_single_files_move_too(
+    move: Callable[..., Called], volume: str, tmp_path: Path, case: str
+) -> None:
     run = str(copied(case, tmp_path / "made"))
     called = move(run, f"{volume}/run", "--delete-source", "--keep-every", "1")
     assert called.code in (0, 3), called
@@ -204,7 +227,9 @@ def test_checkpoints_of_other_frameworks_and_single_files_move_too(move, volume,
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def test_the_same_volume_by_another_name_of_this_box_is_refused(run_of, move, tmp_path):
+def test_the_same_volume_by_another_name_of_this_box_is_refused(
+    run_of: RunOf, move: Callable[..., Called], tmp_path: Path
+) -> None:
     run = run_of(THREE)
     for path in (run, f"{tmp_path}/copy", f"{run}/inside"):
         called = move(run, path, "--delete-source")
@@ -213,36 +238,40 @@ def test_the_same_volume_by_another_name_of_this_box_is_refused(run_of, move, tm
 
 
 @pytest.mark.parametrize("path", ["/", "/tmp", "/root", ".", "~/"])
-def test_system_directories_there_are_refused(run_of, move, path):
+def test_system_directories_there_are_refused(run_of: RunOf, move: Callable[..., Called], path: str) -> None:
     called = move(run_of(THREE), path)
     assert called.code == 2 and "is a system or home directory on 127.0.0.1" in called.err
 
 
-def test_a_file_there_is_refused(run_of, move, volume):
+def test_a_file_there_is_refused(run_of: RunOf, move: Callable[..., Called], volume: str) -> None:
     Path(volume, "file").write_text("x")
     for path in (f"{volume}/file", f"{volume}/file/run"):
         assert move(run_of({100: "intact"}, at=f"{volume}/../r{len(path)}"), path).code == 2
 
 
 @pytest.mark.parametrize("dest", ["ssh:", "ssh:box", "ssh::/run", "ssh:box:", "ssh:-oProxyCommand=x:/run"])
-def test_what_names_no_box_and_path_is_one_line(run_of, ckptkit, dest):
+def test_what_names_no_box_and_path_is_one_line(run_of: RunOf, ckptkit: Ckptkit, dest: str) -> None:
     called = ckptkit("move", run_of(THREE), dest)
     assert called.code == 2 and called.err.count("\n") == 1 and "must be ssh:HOST:PATH" in called.err
 
 
-def test_a_box_that_cant_be_reached_is_75_and_one_line(run_of, ckptkit):
+def test_a_box_that_cant_be_reached_is_75_and_one_line(run_of: RunOf, ckptkit: Ckptkit) -> None:
     called = ckptkit("move", run_of(THREE), "ssh:127.0.0.1:/run/x", "--ssh-command", "ssh -p 1")
     assert called.code == 75 and called.err.count("\n") == 1 and "127.0.0.1 can't be reached" in called.err
 
 
-def test_without_a_terminal_no_password_is_waited_for(run_of, ckptkit, ssh, tmp_path):
+def test_without_a_terminal_no_password_is_waited_for(
+    run_of: RunOf, ckptkit: Ckptkit, ssh: str, tmp_path: Path
+) -> None:
     (tmp_path / "a box's sshd" / "mine.pub").write_text("")
     called = ckptkit("move", run_of(THREE), "ssh:127.0.0.1:/run/x", "--ssh-command", ssh)
     assert called.code == 75 and "Permission denied" in called.err and called.err.count("\n") == 1
     assert "BatchMode=yes" in remote.shell("", asks=False) and "BatchMode=yes" not in remote.shell("", asks=True)
 
 
-def test_rsync_that_is_missing_here_or_there_is_told_with_what_to_install(run_of, ckptkit, ssh, tmp_path, volume):
+def test_rsync_that_is_missing_here_or_there_is_told_with_what_to_install(
+    run_of: RunOf, ckptkit: Ckptkit, ssh: str, tmp_path: Path, volume: str
+) -> None:
     run = run_of(THREE)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ssh").symlink_to("/usr/bin/ssh")
@@ -258,7 +287,9 @@ def test_rsync_that_is_missing_here_or_there_is_told_with_what_to_install(run_of
 # --- kill points ------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_that_is_lost_while_copying_is_75_and_the_next_call_goes_on(run_of, ckptkit, ssh, volume, tmp_path):
+def test_a_line_that_is_lost_while_copying_is_75_and_the_next_call_goes_on(
+    run_of: RunOf, ckptkit: Ckptkit, ssh: str, volume: str, tmp_path: Path
+) -> None:
     """rsync's ssh dies after so many bytes; what it brought is no checkpoint to anybody."""
     run = run_of({100: "intact", 200: "intact"})
     cutter = tmp_path / "cutter"

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from ckptkit.errors import LockHeld, NoIntactCheckpoint, UsageError
+from ckptkit.model.decision import PrunePlan
 from ckptkit.model.reason import Reason
 from ckptkit.ops.latest import latest
 from ckptkit.ops.pin import pin, unpin
@@ -15,50 +16,51 @@ from ckptkit.ops.prune import discard, prune
 from ckptkit.ops.read import judge, scan, verify
 from ckptkit.policy.keep import SILENCE_SECONDS, Range, Rules
 from tests.support.runs import make_run, names, restep, set_age, tree
+from tests.support.typed import Mount, RunOf, present
 
 KEEP_1 = Rules(Range(1, 1))
 
 
-def test_torn_one_goes_and_two_intact_ones_stay_whatever_their_order(run_of):
+def test_torn_one_goes_and_two_intact_ones_stay_whatever_their_order(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "torn", 150: "intact"})
     pruned = prune(run)
     assert names(run) == ["checkpoint-100", "checkpoint-150"]
-    assert pruned.outcome.deleted == (f"{run}/checkpoint-200",)
+    assert present(pruned.outcome).deleted == (f"{run}/checkpoint-200",)
     assert os.path.basename(latest(run).path) == "checkpoint-150"
 
 
 @pytest.mark.mounts
-def test_what_was_freed_is_measured_and_is_what_was_expected(real, mount):
+def test_what_was_freed_is_measured_and_is_what_was_expected(real: str, mount: Mount) -> None:
     run = make_run(real, f"{mount('tmpfs', 'size=40m')}/run", {100: "intact", 200: "intact", 300: "intact"})
     pruned = prune(run)
-    assert 0.9 * pruned.plan.expected_freed_bytes <= pruned.outcome.freed_bytes
-    assert pruned.outcome.notes == ()
+    assert 0.9 * pruned.plan.expected_freed_bytes <= present(pruned.outcome).freed_bytes
+    assert present(pruned.outcome).notes == ()
 
 
-def test_damaged_ones_go_before_intact_ones_whatever_their_order(run_of):
+def test_damaged_ones_go_before_intact_ones_whatever_their_order(run_of: RunOf) -> None:
     """Should something end the sweep halfway, the most intact ones are left."""
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "torn", 500: "intact"})
-    gone = [os.path.basename(path) for path in prune(run, KEEP_1, yes=True).outcome.deleted]
+    gone = [os.path.basename(path) for path in present(prune(run, KEEP_1, yes=True).outcome).deleted]
     assert gone == ["checkpoint-200", "checkpoint-400", "checkpoint-100", "checkpoint-300"]
 
 
-def test_a_plan_with_nothing_to_delete_touches_nothing(run_of):
+def test_a_plan_with_nothing_to_delete_touches_nothing(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     before = tree(run)
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     assert tree(run) == before
 
 
-def test_young_torn_one_is_being_written_and_stays(run_of):
+def test_young_torn_one_is_being_written_and_stays(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "young"})
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     assert [j.verdict.state for j in judge(scan(run))] == ["intact", "in_progress"]
     assert [j.verdict.state for j in judge(scan(run), quiet=0)] == ["intact", "incomplete"]
     later = time.time() + SILENCE_SECONDS  # a training somewhere on this machine counts no more then
-    assert prune(run, now=later).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert present(prune(run, now=later).outcome).deleted == (f"{run}/checkpoint-200",)
 
 
-def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of):
+def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of: RunOf) -> None:
     run = run_of({100: "torn", 200: "corrupt"})
     before = tree(run)
     for dry_run in (True, False):
@@ -67,19 +69,19 @@ def test_with_nothing_intact_prune_refuses_and_changes_nothing(run_of):
     assert tree(run) == before
 
 
-def test_known_policy_is_not_asked_about_again(real, run_of):
+def test_known_policy_is_not_asked_about_again(real: str, run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     prune(run)
     make_run(real, run, dict.fromkeys((300, 400, 500, 600), "intact"))
-    assert len(prune(run).outcome.deleted) == 4
+    assert len(present(prune(run).outcome).deleted) == 4
     make_run(real, run, dict.fromkeys((700, 800), "intact"))
     assert prune(run, KEEP_1).stopped
 
 
-def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of):
+def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
 
-    def break_it(plan):
+    def break_it(plan: PrunePlan) -> None:
         with open(f"{run}/checkpoint-300/optimizer.pt", "r+b") as file:
             file.truncate(100)
 
@@ -88,27 +90,27 @@ def test_survivor_that_broke_after_the_plan_stops_the_deletion(run_of):
     assert len(names(run)) == 3
 
 
-def test_checkpoint_replaced_after_the_plan_is_left_alone(run_of, real):
+def test_checkpoint_replaced_after_the_plan_is_left_alone(run_of: RunOf, real: str) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
 
-    def replace(plan):
+    def replace(plan: PrunePlan) -> None:
         os.rename(f"{run}/checkpoint-100", f"{run}/moved")
         os.mkdir(f"{run}/checkpoint-100")
 
-    outcome = prune(run, announce=replace).outcome
+    outcome = present(prune(run, announce=replace).outcome)
     assert [f.error for f in outcome.failures] == ["changed after it was judged: left alone"]
     assert "checkpoint-100" in names(run)
 
 
-def test_pinned_one_stays_until_it_is_unpinned(run_of):
+def test_pinned_one_stays_until_it_is_unpinned(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     pin(f"{run}/checkpoint-100")
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     unpin(f"{run}/checkpoint-100")
-    assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert present(prune(run).outcome).deleted == (f"{run}/checkpoint-100",)
 
 
-def test_unreadable_pins_stop_every_deletion(run_of):
+def test_unreadable_pins_stop_every_deletion(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open(f"{run}/.ckptkit-pins", "wb") as file:
         file.write(b"\xff\xfe")
@@ -117,28 +119,28 @@ def test_unreadable_pins_stop_every_deletion(run_of):
     assert len([n for n in names(run) if n.startswith("checkpoint")]) == 3
 
 
-def test_what_a_process_has_open_stays_and_its_holder_is_named(run_of):
+def test_what_a_process_has_open_stays_and_its_holder_is_named(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open(f"{run}/checkpoint-100/optimizer.pt", "rb"):
         pruned = prune(run)
-    assert pruned.outcome.deleted == ()
+    assert present(pruned.outcome).deleted == ()
     assert f"(pid {os.getpid()})" in pruned.plan.decisions[0].reasons[0].message
     assert pruned.plan.decisions[0].codes == {"held-open"}
-    assert prune(run).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert present(prune(run).outcome).deleted == (f"{run}/checkpoint-100",)
 
 
-def test_what_a_process_has_mapped_without_a_descriptor_stays(run_of):
+def test_what_a_process_has_mapped_without_a_descriptor_stays(run_of: RunOf) -> None:
     import mmap
 
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     with open(f"{run}/checkpoint-100/adapter_model.safetensors", "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-    assert prune(run).outcome.deleted == ()
+    assert present(prune(run).outcome).deleted == ()
     mapped.close()
-    assert len(prune(run).outcome.deleted) == 1
+    assert len(present(prune(run).outcome).deleted) == 1
 
 
-def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of):
+def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of: RunOf) -> None:
     from ckptkit.system import lock
 
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
@@ -148,16 +150,16 @@ def test_two_sweeps_at_once_the_second_is_refused_with_the_first_ones_pid(run_of
     assert len(names(run)) == 2
 
 
-def test_lock_timeout_waits_for_the_other_sweep(run_of):
+def test_lock_timeout_waits_for_the_other_sweep(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     holder = subprocess.Popen(["flock", run, "sleep", "1"])
     while subprocess.run(["flock", "-n", run, "true"], check=False).returncode == 0:
         time.sleep(0.01)
-    assert len(prune(run, lock_timeout=20).outcome.deleted) == 1
+    assert len(present(prune(run, lock_timeout=20).outcome).deleted) == 1
     holder.wait()
 
 
-def test_killed_sweep_leaves_nothing_that_looks_alive_and_the_next_one_finishes_it(run_of):
+def test_killed_sweep_leaves_nothing_that_looks_alive_and_the_next_one_finishes_it(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     inject = [
         "strace",
@@ -178,7 +180,7 @@ def test_killed_sweep_leaves_nothing_that_looks_alive_and_the_next_one_finishes_
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_leftover_stays_while_nothing_intact_stands_beside_it(run_of):
+def test_leftover_stays_while_nothing_intact_stands_beside_it(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "torn"})
     os.rename(f"{run}/checkpoint-100", f"{run}/.ckptkit-deleting-checkpoint-100")
     with pytest.raises(NoIntactCheckpoint):
@@ -186,7 +188,7 @@ def test_leftover_stays_while_nothing_intact_stands_beside_it(run_of):
     assert ".ckptkit-deleting-checkpoint-100" in names(run)
 
 
-def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
+def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "corrupt"})
     found = latest(run)
     assert found.path == f"{run}/checkpoint-100"
@@ -195,14 +197,14 @@ def test_latest_passes_over_torn_and_corrupt_ones_and_says_why(run_of):
     assert "is of step 301, its directory's name says 300" in told["checkpoint-300"]
 
 
-def test_latest_of_weights_only_ones_must_be_asked_for(run_of):
+def test_latest_of_weights_only_ones_must_be_asked_for(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"}, kind="only")
     with pytest.raises(NoIntactCheckpoint, match="weights only, not resumable"):
         latest(run)
     assert latest(run, weights_only_ok=True).path == f"{run}/checkpoint-200"
 
 
-def test_latest_at_level_full_reads_records_and_falls_back(run_of):
+def test_latest_at_level_full_reads_records_and_falls_back(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     with open(f"{run}/checkpoint-200/optimizer.pt", "r+b") as file:
         file.seek(os.fstat(file.fileno()).st_size // 2)
@@ -213,7 +215,7 @@ def test_latest_at_level_full_reads_records_and_falls_back(run_of):
     assert latest(run, level="full").path == f"{run}/checkpoint-100"
 
 
-def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(real, run_of):
+def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(real: str, run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     make_run(real, run, {9000: "intact"})
     state = f"{run}/checkpoint-9000/trainer_state.json"
@@ -225,10 +227,10 @@ def test_stale_higher_step_of_a_reused_directory_is_passed_over_and_goes_first(r
     found = latest(run)
     assert found.path == f"{run}/checkpoint-200"
     assert found.passed_over[0].reason == Reason("earlier-run", "from an earlier run in this directory")
-    assert prune(run).outcome.deleted == (f"{run}/checkpoint-9000",)
+    assert present(prune(run).outcome).deleted == (f"{run}/checkpoint-9000",)
 
 
-def test_discard_removes_a_partial_even_where_nothing_is_intact_and_never_the_only_intact_one(run_of):
+def test_discard_removes_a_partial_even_where_nothing_is_intact_and_never_the_only_intact_one(run_of: RunOf) -> None:
     run = run_of({100: "torn"})
     assert discard(f"{run}/checkpoint-100").deleted == (f"{run}/checkpoint-100",)
     make_run_path = run_of({200: "intact"})
@@ -236,7 +238,7 @@ def test_discard_removes_a_partial_even_where_nothing_is_intact_and_never_the_on
         discard(f"{make_run_path}/checkpoint-200")
 
 
-def test_restepped_copy_is_what_the_tests_think_it_is(run_of):
+def test_restepped_copy_is_what_the_tests_think_it_is(run_of: RunOf) -> None:
     run = run_of({100: "intact"})
     restep(f"{run}/checkpoint-100", 7)
     assert [f.code for f in verify(run)[0].verdict.findings] == ["step-mismatch"]

@@ -4,16 +4,18 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ckptkit.ops.read import scan
 from tests.support.runs import tree
+from tests.support.typed import Ckptkit, RunOf
 
 SEED = ("--max-steps", 28_000, "--save-steps", 1_000)
 
 
-def sized(checkpoint):
+def sized(checkpoint: str) -> tuple[int, int, int]:
     """(bytes of weights, of optimizer state, of all) that a real checkpoint takes."""
     files = {entry.name: entry.stat().st_blocks * 512 for entry in os.scandir(checkpoint)}
     weights = sum(size for name, size in files.items() if name.startswith("model"))
@@ -24,7 +26,7 @@ def sized(checkpoint):
 
 
 @pytest.mark.parametrize("kind", ["full", "sharded", "bf16"])
-def test_a_model_as_the_hub_has_it_is_sized_as_it_is_saved(ckptkit, real, kind):
+def test_a_model_as_the_hub_has_it_is_sized_as_it_is_saved(ckptkit: Ckptkit, real: str, kind: str) -> None:
     saved = f"{real}/{kind}/checkpoint-100"
     weights, optimizer, _ = sized(saved)
     told = ckptkit("plan", "--model", saved, "--full", "--max-steps", 100, "--json").json
@@ -35,7 +37,9 @@ def test_a_model_as_the_hub_has_it_is_sized_as_it_is_saved(ckptkit, real, kind):
 
 
 @pytest.mark.parametrize("give", ["headers", "index", "file", "config"])
-def test_headers_alone_tell_what_the_configuration_tells(ckptkit, real, tmp_path, give):
+def test_headers_alone_tell_what_the_configuration_tells(
+    ckptkit: Ckptkit, real: str, tmp_path: Path, give: str
+) -> None:
     saved = f"{real}/{'sharded' if give == 'index' else 'full'}/checkpoint-100"
     shutil.copytree(saved, tmp_path / "model")
     only = "" if give == "config" else "config.json"
@@ -54,7 +58,7 @@ def test_headers_alone_tell_what_the_configuration_tells(ckptkit, real, tmp_path
     assert told["checkpoint"] == whole["checkpoint"]
 
 
-def hub(folder, parameters, itemsize, **more):
+def hub(folder: Path, parameters: str | int, itemsize: int, **more: Any) -> Path:
     """What the Hub shows of a model without its weights: config.json and the index of shards that are not here."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama9", "torch_dtype": "bfloat16"} | more))
@@ -64,7 +68,9 @@ def hub(folder, parameters, itemsize, **more):
 
 
 @pytest.mark.parametrize("file", ["", "model.safetensors.index.json"])
-def test_config_and_index_alone_are_enough_for_a_known_family(ckptkit, real, tmp_path, file):
+def test_config_and_index_alone_are_enough_for_a_known_family(
+    ckptkit: Ckptkit, real: str, tmp_path: Path, file: str
+) -> None:
     saved, model = f"{real}/sharded/checkpoint-100", tmp_path / "model"
     model.mkdir()
     for name in ("config.json", "model.safetensors.index.json"):
@@ -76,7 +82,9 @@ def test_config_and_index_alone_are_enough_for_a_known_family(ckptkit, real, tmp
 
 
 @pytest.mark.parametrize("dtype, factor", [((), 1), (("--dtype", "fp32"), 2)])
-def test_family_that_is_not_known_is_sized_by_what_its_index_says(ckptkit, tmp_path, dtype, factor):
+def test_family_that_is_not_known_is_sized_by_what_its_index_says(
+    ckptkit: Ckptkit, tmp_path: Path, dtype: tuple[str, str], factor: int
+) -> None:
     model = hub(tmp_path / "model", 8_030_000_000, 2)
     told = ckptkit("plan", "--model", model, "--full", *SEED, *dtype, "--volume", "1T", "--json").json
     assert told["approximate"] is True and "as" in told["basis"] and "8,030,000,000" in told["basis"]
@@ -86,7 +94,9 @@ def test_family_that_is_not_known_is_sized_by_what_its_index_says(ckptkit, tmp_p
     assert lora["checkpoint"] == count["checkpoint"]
 
 
-def test_diffusers_pipeline_is_told_with_its_parts_and_a_part_is_sized(ckptkit, real, tmp_path):
+def test_diffusers_pipeline_is_told_with_its_parts_and_a_part_is_sized(
+    ckptkit: Ckptkit, real: str, tmp_path: Path
+) -> None:
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "PNDMScheduler"],
@@ -104,7 +114,7 @@ def test_diffusers_pipeline_is_told_with_its_parts_and_a_part_is_sized(ckptkit, 
     assert ckptkit("plan", "--model", tmp_path / "unet", "--full", "--max-steps", 9, "--json").json["fits"] is True
 
 
-def test_a_run_is_measured_to_the_byte(ckptkit, run_of):
+def test_a_run_is_measured_to_the_byte(ckptkit: Ckptkit, run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "torn"})
     (checkpoint,) = (c for c in scan(run).checkpoints if c.step == 200)
     before = tree(run)
@@ -113,7 +123,7 @@ def test_a_run_is_measured_to_the_byte(ckptkit, run_of):
     assert tree(run) == before
 
 
-def test_of_the_measured_run_itself_nothing_counts_as_other_data(ckptkit, run_of):
+def test_of_the_measured_run_itself_nothing_counts_as_other_data(ckptkit: Ckptkit, run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     told = ckptkit("plan", "--from", run, "--max-steps", 1000, "--json").json
     status = os.statvfs(run)
@@ -125,7 +135,7 @@ def test_of_the_measured_run_itself_nothing_counts_as_other_data(ckptkit, run_of
 # --- the sums -------------------------------------------------------------------------------------------------------
 
 
-def test_the_seed_dies_where_deletion_fails_and_runs_with_the_guard(ckptkit):
+def test_the_seed_dies_where_deletion_fails_and_runs_with_the_guard(ckptkit: Ckptkit) -> None:
     """100 GB, 70 GB of them other data, 3 GB a save: the eleventh does not fit."""
     words = ("--params", "8B", "--lora-rank", 100, "--volume", "100GB", "--other", "70GB", *SEED)
     told = ckptkit("plan", *words, "--json")
@@ -141,7 +151,7 @@ def test_the_seed_dies_where_deletion_fails_and_runs_with_the_guard(ckptkit):
     assert f"disk full at step {step:,}" in ckptkit("plan", *words).out
 
 
-def test_what_does_not_fit_exits_5_and_says_what_more_would_cost(ckptkit):
+def test_what_does_not_fit_exits_5_and_says_what_more_would_cost(ckptkit: Ckptkit) -> None:
     words = ("--params", "8B", "--full", "--volume", "100GB", "--other", "20GB", *SEED, "--hours", 10)
     told = ckptkit("plan", *words, "--json")
     assert told.code == 5 and told.json["fits"] is False and told.json["settings_that_fit"] == []
@@ -152,20 +162,20 @@ def test_what_does_not_fit_exits_5_and_says_what_more_would_cost(ckptkit):
     assert page.code == 5 and "the guard needs" in page.out and "disk full at step 2,000" in page.out
 
 
-def test_fifty_more_gb_cost_fifteen_cents_an_hour(ckptkit):
+def test_fifty_more_gb_cost_fifteen_cents_an_hour(ckptkit: Ckptkit) -> None:
     assert "50 GB more: $0.150 per hour" in ckptkit("plan", "--params", "1B", "--volume", "1T", *SEED).out
 
 
-def test_it_is_quiet_when_it_fits(ckptkit):
+def test_it_is_quiet_when_it_fits(ckptkit: Ckptkit) -> None:
     assert ckptkit("plan", "--params", "1B", "--volume", "1T", *SEED, "-q") == (0, "", "")
 
 
-def test_the_guard_needs_two_even_with_a_limit_of_one(ckptkit):
+def test_the_guard_needs_two_even_with_a_limit_of_one(ckptkit: Ckptkit) -> None:
     told = ckptkit("plan", "--params", "1B", "--volume", "1T", *SEED, "--save-total-limit", 1, "--json").json
     assert told["guard"]["peak_bytes"] == told["trainer"]["peak_bytes"] == 2 * told["checkpoint"]["bytes"]
 
 
-def test_other_settings_that_fit_all_fit(ckptkit):
+def test_other_settings_that_fit_all_fit(ckptkit: Ckptkit) -> None:
     told = ckptkit("plan", "--params", "8B", "--volume", "10G", "--other", "8G", *SEED, "--json").json
     assert told["settings_that_fit"] and all(s["guard"]["fits"] for s in told["settings_that_fit"])
     assert {s["save_steps"] for s in told["settings_that_fit"]} == {500, 1000, 2000, 5000}
@@ -208,7 +218,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_is_one_clear_line(ckptkit, tmp_path, name):
+def test_wrong_input_is_one_clear_line(ckptkit: Ckptkit, tmp_path: Path, name: str) -> None:
     for folder, content in {
         "list": "[]",
         "text": "{",
@@ -236,6 +246,6 @@ def test_wrong_input_is_one_clear_line(ckptkit, tmp_path, name):
     assert ckptkit("plan", "--max-steps", 100, *WRONG[name], "--json").json["error"]["exit_code"] == 2
 
 
-def test_no_run_and_no_intact_checkpoint_have_their_own_codes(ckptkit, run_of, tmp_path):
+def test_no_run_and_no_intact_checkpoint_have_their_own_codes(ckptkit: Ckptkit, run_of: RunOf, tmp_path: Path) -> None:
     assert ckptkit("plan", "--from", tmp_path / "nowhere", "--max-steps", 9).code == 10
     assert ckptkit("plan", "--from", run_of({100: "torn"}), "--max-steps", 9).code == 4

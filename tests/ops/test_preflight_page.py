@@ -5,18 +5,20 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
 from ckptkit.model.advice import Check
 from ckptkit.render.preflight import page
 from tests.support.runs import CHECKOUT
+from tests.support.typed import Ckptkit, Mount, RunOf
 
 TWO = {100: "intact", 200: "intact"}
 
 
 @pytest.fixture
-def short():
+def short() -> Iterator[str]:
     """A path as people have them."""
     made = tempfile.mkdtemp(prefix="c", dir="/tmp")
     yield made
@@ -24,7 +26,7 @@ def short():
 
 
 @pytest.mark.mounts
-def test_ordinary_run_fits_one_screen(short, run_of, mount):
+def test_ordinary_run_fits_one_screen(short: str, run_of: RunOf, mount: Mount) -> None:
     calm = mount("tmpfs", "size=64m", at=short)
     run = run_of({100: "intact", 200: "intact", 300: "intact"}, at=f"{calm}/run")
     environment = {"HOME": calm, "TMPDIR": calm, "HF_HOME": calm, "SSH_CONNECTION": "x", "TMUX": "", "STY": ""}
@@ -41,7 +43,7 @@ def test_ordinary_run_fits_one_screen(short, run_of, mount):
 
 
 @pytest.mark.mounts
-def test_verbose_shows_every_check_and_the_last_line_counts(run_of, ckptkit, calm):
+def test_verbose_shows_every_check_and_the_last_line_counts(run_of: RunOf, ckptkit: Ckptkit, calm: str) -> None:
     run = run_of({100: "torn"}, at=f"{calm}/run")
     short, long = ckptkit("preflight", run), ckptkit("preflight", run, "-v")
     assert short.code == long.code == 4
@@ -50,7 +52,7 @@ def test_verbose_shows_every_check_and_the_last_line_counts(run_of, ckptkit, cal
     assert long.out.splitlines()[-1] == f"no-go: {count} thing{'s' if count > 1 else ''} in the way"
 
 
-def test_no_word_is_folded_and_no_command_is_cut():
+def test_no_word_is_folded_and_no_command_is_cut() -> None:
     checks = [
         Check("go", "inodes", "16,061,462 inodes are free"),
         Check("go", "clock", "the clock is not behind the checkpoints"),
@@ -64,6 +66,6 @@ def test_no_word_is_folded_and_no_command_is_cut():
     assert all(len(line) <= 40 for line in page(checks, 40).splitlines()[:-1])
 
 
-def test_a_page_that_goes_into_a_file_has_a_line_a_check():
+def test_a_page_that_goes_into_a_file_has_a_line_a_check() -> None:
     made = page([Check("no-go", "resume", "word " * 50, "ckptkit verify RUN")])
     assert made.splitlines() == [f"no-go  resume           {'word ' * 50}", "       fix: ckptkit verify RUN"]

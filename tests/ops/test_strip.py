@@ -13,6 +13,7 @@ from ckptkit.system import lock
 from ckptkit.verify import manifest
 from tests.support.runs import names, restep, set_age, tree
 from tests.support.stripped import CONTINUES, files, resumable, with_manifests
+from tests.support.typed import Ckptkit, RunOf
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 
@@ -21,7 +22,7 @@ THREE = {100: "intact", 200: "intact", 300: "intact"}
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "sharded"])
-def test_what_continues_training_goes_and_all_else_stays_to_the_bit(run_of, ckptkit, kind):
+def test_what_continues_training_goes_and_all_else_stays_to_the_bit(run_of: RunOf, ckptkit: Ckptkit, kind: str) -> None:
     run = with_manifests(run_of(THREE, kind))
     before = {path: Path(path).read_bytes() for path in tree(run) if os.path.isfile(path)}
     called = ckptkit("strip", run, "--keep-resumable", "1")
@@ -33,7 +34,7 @@ def test_what_continues_training_goes_and_all_else_stays_to_the_bit(run_of, ckpt
     assert changed == {manifest.FILE} and after.keys() <= before.keys()
 
 
-def test_it_is_intact_and_weights_only_and_latest_says_why_it_is_passed_over(run_of, ckptkit):
+def test_it_is_intact_and_weights_only_and_latest_says_why_it_is_passed_over(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = with_manifests(run_of(THREE))
     ckptkit("strip", run, "-y")
     assert resumable(run) == {100: False, 200: False, 300: True}
@@ -45,7 +46,7 @@ def test_it_is_intact_and_weights_only_and_latest_says_why_it_is_passed_over(run
     assert ckptkit("latest", run, "--weights-only-ok").out == f"{run}/checkpoint-200\n"
 
 
-def test_states_of_every_rank_and_of_the_scaler_go_and_the_settings_stay(run_of, ckptkit):
+def test_states_of_every_rank_and_of_the_scaler_go_and_the_settings_stay(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     path = Path(run, "checkpoint-100")
     for name in ("rng_state_0.pth", "rng_state_1.pth"):
@@ -59,7 +60,7 @@ def test_states_of_every_rank_and_of_the_scaler_go_and_the_settings_stay(run_of,
     assert {"training_args.bin", "trainer_state.json", "adapter_config.json", "adapter_model.safetensors"} <= left
 
 
-def test_the_best_checkpoint_keeps_its_weights(run_of, ckptkit):
+def test_the_best_checkpoint_keeps_its_weights(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     state = Path(run, "checkpoint-300", "trainer_state.json")
     state.write_text(json.dumps(json.loads(state.read_text()) | {"best_model_checkpoint": f"{run}/checkpoint-100"}))
@@ -70,7 +71,7 @@ def test_the_best_checkpoint_keeps_its_weights(run_of, ckptkit):
     assert names(run) == ["checkpoint-100", "checkpoint-300"]
 
 
-def test_the_manifest_still_speaks_for_the_weights(run_of, ckptkit):
+def test_the_manifest_still_speaks_for_the_weights(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = with_manifests(run_of(THREE))
     ckptkit("strip", f"{run}/checkpoint-100")
     known = json.loads(Path(run, "checkpoint-100", manifest.FILE).read_text())
@@ -83,7 +84,7 @@ def test_the_manifest_still_speaks_for_the_weights(run_of, ckptkit):
     assert "changed-since-manifest" in ckptkit("verify", f"{run}/checkpoint-100").out
 
 
-def test_an_optimizer_that_went_by_other_hands_is_still_missed(run_of):
+def test_an_optimizer_that_went_by_other_hands_is_still_missed(run_of: RunOf) -> None:
     run = with_manifests(run_of(THREE))
     for name in CONTINUES:
         os.unlink(f"{run}/checkpoint-100/{name}")
@@ -92,14 +93,14 @@ def test_an_optimizer_that_went_by_other_hands_is_still_missed(run_of):
     assert {f.file for f in found.findings if f.code == "removed-after-save"} == set(CONTINUES)
 
 
-def test_no_time_that_a_rotation_sorts_by_changes(run_of, ckptkit):
+def test_no_time_that_a_rotation_sorts_by_changes(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = with_manifests(run_of(THREE))
     before = {step: os.stat(f"{run}/checkpoint-{step}").st_mtime_ns for step in THREE}
     ckptkit("strip", run, "-y")
     assert {step: os.stat(f"{run}/checkpoint-{step}").st_mtime_ns for step in THREE} == before
 
 
-def test_a_stripped_one_fills_a_slot_and_the_resumable_one_is_no_outlier(run_of, ckptkit):
+def test_a_stripped_one_fills_a_slot_and_the_resumable_one_is_no_outlier(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({**THREE, 400: "intact"}, "full")
     ckptkit("strip", run, "-y")
     document = ckptkit("diskreport", run, "--json", "--no-eaters").json
@@ -108,7 +109,7 @@ def test_a_stripped_one_fills_a_slot_and_the_resumable_one_is_no_outlier(run_of,
     assert names(run) == ["checkpoint-200", "checkpoint-300", "checkpoint-400"]
 
 
-def test_a_second_call_finds_nothing_to_do(run_of, ckptkit):
+def test_a_second_call_finds_nothing_to_do(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     ckptkit("strip", run, "-y")
     before = tree(run)
@@ -120,7 +121,7 @@ def test_a_second_call_finds_nothing_to_do(run_of, ckptkit):
 # --- which, and the guards in front of it ---------------------------------------------------------------------------
 
 
-def test_the_newest_n_stay_resumable_from_a_flag_or_the_runs_own_file(run_of, ckptkit):
+def test_the_newest_n_stay_resumable_from_a_flag_or_the_runs_own_file(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({**THREE, 400: "intact", 500: "intact"})
     Path(run, "ckptkit.toml").write_text("keep_resumable = 3\nkeep_last = 4\n")
     assert ckptkit("strip", run).code == 0
@@ -130,7 +131,7 @@ def test_the_newest_n_stay_resumable_from_a_flag_or_the_runs_own_file(run_of, ck
     assert ckptkit("prune", run, "--dry-run").code == 0, "other verbs know the setting"
 
 
-def test_torn_and_corrupt_newer_ones_do_not_count_as_resumable(run_of, ckptkit):
+def test_torn_and_corrupt_newer_ones_do_not_count_as_resumable(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "corrupt", 400: "torn", 500: "young"})
     before = {step: files(run, step) for step in (200, 300, 400, 500)}
     assert ckptkit("strip", run, "--keep-resumable", "1").code == 0
@@ -138,7 +139,7 @@ def test_torn_and_corrupt_newer_ones_do_not_count_as_resumable(run_of, ckptkit):
     assert {step: files(run, step) for step in before} == before
 
 
-def test_a_stale_higher_step_is_no_floor(run_of, ckptkit):
+def test_a_stale_higher_step_is_no_floor(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact", 9000: "intact"})
     path = Path(run, "checkpoint-9000", "trainer_state.json")
     state = json.loads(path.read_text())
@@ -149,7 +150,7 @@ def test_a_stale_higher_step_is_no_floor(run_of, ckptkit):
     assert resumable(run) == {100: False, 200: True, 9000: False}
 
 
-def test_more_than_half_goes_only_when_asked_for(run_of, ckptkit):
+def test_more_than_half_goes_only_when_asked_for(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     before = tree(run)
     dry = ckptkit("strip", run, "--dry-run")
@@ -161,7 +162,7 @@ def test_more_than_half_goes_only_when_asked_for(run_of, ckptkit):
     assert ckptkit("strip", run, "--keep-resumable", "2").code == 0
 
 
-def test_a_dry_run_tells_the_plan_that_is_then_executed_and_touches_nothing(run_of, ckptkit):
+def test_a_dry_run_tells_the_plan_that_is_then_executed_and_touches_nothing(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = with_manifests(run_of(THREE))
     before = tree(run)
     told = ckptkit("strip", run, "-n", "-y", "--json").json["runs"][0]
@@ -174,16 +175,16 @@ def test_a_dry_run_tells_the_plan_that_is_then_executed_and_touches_nothing(run_
     assert told["decisions"][-1]["reasons"] == [{"code": "floor", "message": "newest intact resumable", "command": ""}]
 
 
-def pinned(run):
+def pinned(run: str) -> None:
     pin(f"{run}/checkpoint-100")
 
 
-def symlinked(run):
+def symlinked(run: str) -> None:
     os.rename(f"{run}/checkpoint-100/optimizer.pt", f"{run}/checkpoint-100/elsewhere")
     os.symlink("elsewhere", f"{run}/checkpoint-100/optimizer.pt")
 
 
-def of_fsdp_and_of_deepspeed(run):
+def of_fsdp_and_of_deepspeed(run: str) -> None:
     os.rename(f"{run}/checkpoint-100/optimizer.pt", f"{run}/checkpoint-100/optimizer.bin")
     shutil.copy(f"{run}/checkpoint-100/optimizer.bin", f"{run}/checkpoint-100/pytorch_model_fsdp.bin")
     os.mkdir(f"{run}/checkpoint-100/global_step100")
@@ -192,21 +193,21 @@ def of_fsdp_and_of_deepspeed(run):
     )
 
 
-def torn(run):
+def torn(run: str) -> None:
     os.unlink(f"{run}/checkpoint-100/trainer_state.json")
     set_age(f"{run}/checkpoint-100", os.stat(run).st_mtime, 3600)
 
 
-def being_written(run):
+def being_written(run: str) -> None:
     os.unlink(f"{run}/checkpoint-100/trainer_state.json")
 
 
-def corrupt(run):
+def corrupt(run: str) -> None:
     restep(f"{run}/checkpoint-100", 101)
     set_age(f"{run}/checkpoint-100", os.stat(run).st_mtime, 3600)
 
 
-def alone(run):
+def alone(run: str) -> None:
     shutil.rmtree(f"{run}/checkpoint-200")
     shutil.rmtree(f"{run}/checkpoint-300")
 
@@ -223,7 +224,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_one_that_has_to_stay_is_refused_in_one_line(run_of, ckptkit, name):
+def test_one_that_has_to_stay_is_refused_in_one_line(run_of: RunOf, ckptkit: Ckptkit, name: str) -> None:
     change, code, why = REFUSED[name]
     run = run_of(THREE)
     change(run)
@@ -234,7 +235,7 @@ def test_one_that_has_to_stay_is_refused_in_one_line(run_of, ckptkit, name):
     assert tree(run) == before
 
 
-def test_one_that_a_process_holds_open_is_refused_with_its_name(run_of, ckptkit):
+def test_one_that_a_process_holds_open_is_refused_with_its_name(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     before = tree(run)
     with open(f"{run}/checkpoint-100/adapter_model.safetensors"):
@@ -245,7 +246,7 @@ def test_one_that_a_process_holds_open_is_refused_with_its_name(run_of, ckptkit)
     assert {path: at for path, at in tree(f"{run}/checkpoint-100").items() if before[path] != at} == {}
 
 
-def test_usage_that_can_not_be_meant(run_of, ckptkit, tmp_path):
+def test_usage_that_can_not_be_meant(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of(THREE)
     before = tree(run)
     assert ckptkit("strip").code == 2
@@ -258,7 +259,7 @@ def test_usage_that_can_not_be_meant(run_of, ckptkit, tmp_path):
     assert tree(run) == before
 
 
-def test_the_audit_lists_what_was_stripped(run_of, ckptkit):
+def test_the_audit_lists_what_was_stripped(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     ckptkit("strip", f"{run}/checkpoint-100")
     told = ckptkit("diskreport", run, "--audit").out

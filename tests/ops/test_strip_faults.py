@@ -17,12 +17,13 @@ from ckptkit.system import lock
 from ckptkit.verify import manifest
 from tests.support.runs import CHECKOUT, make_run, names, restep, tree
 from tests.support.stripped import CONTINUES, MARK, files, half_strip, resumable, with_manifests
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf, present
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 CHANGING = ("rename", "renameat", "renameat2", "unlink", "unlinkat", "write", "fsync", "utimensat")
 
 
-def killed_at(call, number, run):
+def killed_at(call: str, number: int, run: str) -> bool:
     """Whether a strip was killed at its `number`th call of that name on anything in the run, before it was done."""
     paths = (run, *tree(run), f"{run}/checkpoint-100/{manifest.FILE}.tmp")
     within = [word for path in paths for word in ("-P", path)]
@@ -34,7 +35,9 @@ def killed_at(call, number, run):
     return done.returncode != 0
 
 
-def test_killed_at_any_call_it_is_resumable_or_weights_only_and_the_next_strip_ends_the_same(run_of, tmp_path):
+def test_killed_at_any_call_it_is_resumable_or_weights_only_and_the_next_strip_ends_the_same(
+    run_of: RunOf, tmp_path: Path
+) -> None:
     origin = with_manifests(run_of({100: "intact", 200: "intact"}, at=tmp_path / "origin"))
     run, seen, kills = tmp_path / "run", set(), 0
     for call in CHANGING:
@@ -56,7 +59,7 @@ def test_killed_at_any_call_it_is_resumable_or_weights_only_and_the_next_strip_e
     assert kills >= 10, "before each of its calls; after each is before the next"
 
 
-def test_prune_finishes_what_a_killed_strip_left_and_says_so_before(run_of, ckptkit):
+def test_prune_finishes_what_a_killed_strip_left_and_says_so_before(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = with_manifests(run_of({200: "intact", 300: "intact"}))
     at = os.stat(f"{run}/checkpoint-200/trainer_state.json").st_mtime
     half_strip(run, 200)
@@ -72,14 +75,14 @@ def test_prune_finishes_what_a_killed_strip_left_and_says_so_before(run_of, ckpt
     assert "nothing to delete" in ckptkit("prune", run).out
 
 
-def test_one_that_prune_deletes_is_not_finished_first(run_of, ckptkit):
+def test_one_that_prune_deletes_is_not_finished_first(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     half_strip(run, 100)
     document = ckptkit("prune", run, "--json").json["runs"][0]
     assert document["leftovers"] == [] and names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_a_pinned_one_stays_half_stripped(run_of, ckptkit):
+def test_a_pinned_one_stays_half_stripped(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(THREE)
     half_strip(run, 200)
     pin(f"{run}/checkpoint-200")
@@ -88,7 +91,9 @@ def test_a_pinned_one_stays_half_stripped(run_of, ckptkit):
     assert files(run, 200) == before
 
 
-def test_a_save_over_a_half_stripped_one_is_resumable_again_and_none_of_it_goes(run_of, ckptkit, real):
+def test_a_save_over_a_half_stripped_one_is_resumable_again_and_none_of_it_goes(
+    run_of: RunOf, ckptkit: Ckptkit, real: str
+) -> None:
     run = run_of({200: "intact", 300: "intact"})
     half_strip(run, 200)
     shutil.copytree(f"{real}/lora/checkpoint-100", f"{run}/checkpoint-200", dirs_exist_ok=True)
@@ -100,7 +105,7 @@ def test_a_save_over_a_half_stripped_one_is_resumable_again_and_none_of_it_goes(
     assert not {name for name in files(run, 200) if name in CONTINUES or name.startswith(".ckptkit")}
 
 
-def test_a_save_that_comes_to_a_half_stripped_one_right_now_loses_nothing(run_of, ckptkit):
+def test_a_save_that_comes_to_a_half_stripped_one_right_now_loses_nothing(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({200: "intact", 300: "intact"})
     half_strip(run, 200)
     os.utime(f"{run}/checkpoint-200/optimizer.pt")
@@ -111,7 +116,9 @@ def test_a_save_that_comes_to_a_half_stripped_one_right_now_loses_nothing(run_of
 
 
 @pytest.mark.mounts
-def test_what_resists_is_told_and_what_is_left_is_called_weights_only(mount, real, ckptkit):
+def test_what_resists_is_told_and_what_is_left_is_called_weights_only(
+    mount: Mount, real: str, ckptkit: Ckptkit
+) -> None:
     run = make_run(real, os.path.join(mount("ext4"), "run"), {100: "intact", 200: "intact"})
     stubborn = f"{run}/checkpoint-100/rng_state.pth"
     subprocess.run(["chattr", "+i", stubborn], check=True)
@@ -125,7 +132,7 @@ def test_what_resists_is_told_and_what_is_left_is_called_weights_only(mount, rea
 
 
 @pytest.mark.mounts
-def test_where_nothing_can_be_removed_it_is_resumable_as_before(mount, real, ckptkit):
+def test_where_nothing_can_be_removed_it_is_resumable_as_before(mount: Mount, real: str, ckptkit: Ckptkit) -> None:
     run = make_run(real, os.path.join(mount("ext4"), "run"), {100: "intact", 200: "intact"})
     before = files(run, 100)
     for stubborn in ("optimizer.pt", "rng_state.pth"):
@@ -136,7 +143,9 @@ def test_where_nothing_can_be_removed_it_is_resumable_as_before(mount, real, ckp
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("filesystem", ["tmpfs", "ext4"])
-def test_at_0_bytes_it_frees_what_it_said(mount, real, fill, ckptkit, filesystem):
+def test_at_0_bytes_it_frees_what_it_said(
+    mount: Mount, real: str, fill: Fill, ckptkit: Ckptkit, filesystem: str
+) -> None:
     point = mount(filesystem, options=("-m", "0") if filesystem == "ext4" else ())
     run = with_manifests(make_run(real, os.path.join(point, "run"), THREE, "full"))
     fill(point)
@@ -152,7 +161,9 @@ def test_at_0_bytes_it_frees_what_it_said(mount, real, fill, ckptkit, filesystem
 
 
 @pytest.mark.mounts
-def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(mount, real, fill, ckptkit, tmp_path):
+def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(
+    mount: Mount, real: str, fill: Fill, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     point = mount("tmpfs")
     run = with_manifests(make_run(real, os.path.join(point, "run"), {100: "intact", 200: "intact"}))
     os.mkdir(f"{point}/links")
@@ -169,7 +180,7 @@ def test_a_manifest_that_has_no_room_leaves_the_mark_and_the_right_verdict(mount
     assert resumable(run) == {100: False, 200: True}
 
 
-def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of, tmp_path):
+def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of: RunOf, tmp_path: Path) -> None:
     run = run_of(THREE)
     before = ops_strip(run, 1, dry_run=True).plan.expected_freed_bytes
     os.link(f"{run}/checkpoint-100/optimizer.pt", tmp_path / "kept.pt")
@@ -178,21 +189,23 @@ def test_hard_links_to_elsewhere_keep_their_bytes_and_are_not_promised(run_of, t
     assert done.plan.expected_freed_bytes < before and (tmp_path / "kept.pt").read_bytes() == kept
 
 
-def test_a_manifest_is_not_written_while_a_strip_holds_the_run(run_of):
+def test_a_manifest_is_not_written_while_a_strip_holds_the_run(run_of: RunOf) -> None:
     run = run_of({100: "intact"})
     path = Path(run, "checkpoint-100", manifest.FILE)
     code = "import sys; from ckptkit.ops import read, verify; (one,) = read.verify(sys.argv[1], level='full'); "
     command = [sys.executable, "-c", f"{code}print(1, flush=True); verify.write_manifest(one)", run]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT) as writer:
         with lock.hold(run):
-            assert writer.stdout.readline() == "1\n"
+            assert present(writer.stdout).readline() == "1\n"
             shutil.move(f"{run}/checkpoint-100/optimizer.pt", f"{run}/optimizer.pt")
         assert "checkpoint-100: no manifest written: No such file" in writer.communicate()[1]
     assert not path.exists()
 
 
 @pytest.mark.mounts
-def test_another_file_system_in_a_checkpoints_place_is_left_alone(mount, run_of, ckptkit):
+def test_another_file_system_in_a_checkpoints_place_is_left_alone(
+    mount: Mount, run_of: RunOf, ckptkit: Ckptkit
+) -> None:
     run = run_of(THREE)
     point = mount("tmpfs", at=f"{run}/checkpoint-100")
     shutil.copytree(f"{run}/checkpoint-200", point, dirs_exist_ok=True)
@@ -202,11 +215,11 @@ def test_another_file_system_in_a_checkpoints_place_is_left_alone(mount, run_of,
     assert called.code == 3 and "another file system is mounted here" in called.err and files(run, 100) == before
 
 
-def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of):
+def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of: RunOf) -> None:
     run = run_of(THREE)
     before = {step: files(run, step) for step in (100, 200)}
 
-    def breaks(plan):
+    def breaks(plan: object) -> None:
         os.truncate(f"{run}/checkpoint-300/optimizer.pt", 100)
 
     with pytest.raises(
@@ -216,8 +229,8 @@ def test_a_floor_that_broke_since_the_plan_saves_the_others(run_of):
     assert {step: files(run, step) for step in (100, 200)} == before
 
 
-def test_a_file_written_since_the_plan_is_not_what_was_judged(run_of):
+def test_a_file_written_since_the_plan_is_not_what_was_judged(run_of: RunOf) -> None:
     run = run_of(THREE)
     done = ops_strip(run, 1, announce=lambda plan: os.utime(f"{run}/checkpoint-100/optimizer.pt"))
-    assert [os.path.basename(f.path) for f in done.outcome.failures] == ["checkpoint-100"]
+    assert [os.path.basename(f.path) for f in present(done.outcome).failures] == ["checkpoint-100"]
     assert resumable(run) == {100: True, 200: False, 300: True}

@@ -1,13 +1,17 @@
 """--trust PATTERN: from the flag, the run's file or the environment to whoever follows a pickle, in every verb."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ckptkit.cli import main
+from ckptkit.model.checkpoint import Verdict
 from ckptkit.ops import read
 from ckptkit.verify.verdict import verify as verify_checkpoint
 from tests.support.runs import tree
+from tests.support.typed import Ckptkit, RunOf
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 VERBS = {
@@ -23,21 +27,21 @@ VERBS = {
 }
 
 
-def words(name, run):
+def words(name: str, run: str) -> tuple[str, ...]:
     return name.split("_")[0], *(word.replace("RUN", run) for word in VERBS[name])
 
 
 @pytest.fixture
-def trusted(monkeypatch):
+def trusted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., set[Any]]:
     """trusted(verb, ...) types it, and returns the patterns that each follower of pickles was given."""
     given = set()
 
-    def noting(checkpoint, now, level, quiet, known, reading, before):
+    def noting(checkpoint: Any, now: Any, level: Any, quiet: Any, known: Any, reading: Any, before: Any) -> Verdict:
         if reading.pickles:
             given.add(reading.trust)
         return verify_checkpoint(checkpoint, now, level, quiet, known, reading, before)
 
-    def call(*words):
+    def call(*words: Any) -> set[Any]:
         given.clear()
         monkeypatch.setattr(read, "verify_checkpoint", noting)
         with pytest.raises(SystemExit):
@@ -48,7 +52,9 @@ def trusted(monkeypatch):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_patterns_reach_whoever_follows_a_pickle(run_of, trusted, name, monkeypatch):
+def test_patterns_reach_whoever_follows_a_pickle(
+    run_of: RunOf, trusted: Callable[..., set[Any]], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_of(THREE)
     assert trusted(*words(name, run)) == {()}
     assert trusted(*words(name, run), "--trust", "mine.*", "--trust", "their.models.Net") == {
@@ -62,7 +68,9 @@ def test_patterns_reach_whoever_follows_a_pickle(run_of, trusted, name, monkeypa
 
 @pytest.mark.parametrize("name", VERBS)
 @pytest.mark.parametrize("pattern", ["*", "", "*.system", "os"])
-def test_a_pattern_that_would_trust_anything_is_refused(run_of, ckptkit, name, pattern):
+def test_a_pattern_that_would_trust_anything_is_refused(
+    run_of: RunOf, ckptkit: Ckptkit, name: str, pattern: str
+) -> None:
     run = run_of(THREE)
     before = tree(run)
     called = ckptkit(*words(name, run), f"--trust={pattern}")
@@ -70,7 +78,9 @@ def test_a_pattern_that_would_trust_anything_is_refused(run_of, ckptkit, name, p
     assert tree(run) == before
 
 
-def test_broken_settings_of_one_run_do_not_keep_the_others_from_being_verified(run_of, ckptkit, tmp_path):
+def test_broken_settings_of_one_run_do_not_keep_the_others_from_being_verified(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     first, second = run_of(THREE, at=tmp_path / "root/first"), run_of(THREE, at=tmp_path / "root/second")
     Path(first, "ckptkit.toml").write_text("trust = 3\n")
     called = ckptkit("verify", tmp_path / "root", "--json")

@@ -11,6 +11,7 @@ import time
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
@@ -19,9 +20,11 @@ from ckptkit.model.advice import Flag
 from ckptkit.model.disk import Cache, Eater, Eaters, OpenDeleted, Training
 from ckptkit.model.events import Outlook, Sample
 from ckptkit.model.report import Trail
+from ckptkit.ops.diskreport import Report
 from ckptkit.ops.diskreport import report as ops_report
 from ckptkit.render import board, html
 from tests.support.runs import make_run
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf, present
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -32,7 +35,7 @@ GB = 10**9
 
 
 @pytest.fixture
-def found(real, tmp_path):
+def found(real: str, tmp_path: Path) -> Report:
     """A report with something in every section, on a real run, each name as hostile as names get."""
     run = make_run(real, str(tmp_path / "run"), {s * 100: "torn" if s == 3 else "intact" for s in range(1, 9)})
     now = time.time()
@@ -56,25 +59,26 @@ def found(real, tmp_path):
 class Seen(HTMLParser):
     """Every tag, with how it was opened."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.tags, self.open = [], []
+        self.tags: list[tuple[Any, dict[Any, Any]]] = []
+        self.open: list[Any] = []
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag not in ("meta", "line", "circle", "polyline", "polygon", "i", "wbr"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag != "i":
             assert self.open.pop() == tag
 
 
-def test_page_needs_nothing_else_and_no_name_becomes_markup(found):
+def test_page_needs_nothing_else_and_no_name_becomes_markup(found: Report) -> None:
     page = html.page(found)
     seen = Seen(page)
     assert seen.open == [], "each tag is closed"
@@ -87,7 +91,7 @@ def test_page_needs_nothing_else_and_no_name_becomes_markup(found):
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
 
 
-def test_template_escapes_by_itself_and_takes_no_name_that_it_was_not_given():
+def test_template_escapes_by_itself_and_takes_no_name_that_it_was_not_given() -> None:
     written = (
         html.environment().from_string("{{ name }} <i title='{{ name }}'>{{ name|paths }}</i>").render(name=HOSTILE)
     )
@@ -97,7 +101,7 @@ def test_template_escapes_by_itself_and_takes_no_name_that_it_was_not_given():
         html.environment().from_string("{{ nobody }}").render()
 
 
-def test_page_has_flags_first_then_every_section(found):
+def test_page_has_flags_first_then_every_section(found: Report) -> None:
     page = html.page(found)
     parts = [" could be freed<", 'class="flag red"', ">Volumes<", ">Use over time<", ">Checkpoints<", "<svg",
              "What fills", ">Caches and leftovers<", ">Deleted, but still open<", ">Training<"]  # fmt: skip
@@ -107,11 +111,11 @@ def test_page_has_flags_first_then_every_section(found):
         assert checkpoint.checkpoint.name in page and checkpoint.reasons[0].message in page
 
 
-def test_empty_report_is_a_page_too(tmp_path):
+def test_empty_report_is_a_page_too(tmp_path: Path) -> None:
     assert ">Volumes<" in html.page(ops_report([str(tmp_path)]))
 
 
-def test_pages_for_terminals_carry_no_control_code_of_a_name(found):
+def test_pages_for_terminals_carry_no_control_code_of_a_name(found: Report) -> None:
     for page in (board.board(found, False, None), board.board(found, False, 100), board.board(found, False, 40)):
         assert not set(page) & {"\x1b", "\u202e", "\udcff"} and "caches and leftovers" in page
 
@@ -119,7 +123,7 @@ def test_pages_for_terminals_carry_no_control_code_of_a_name(found):
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-def browser(tmp_path, *flags):
+def browser(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """Run Chromium with a profile of its own."""
     profile = tmp_path / "profile"
     shutil.rmtree(profile, ignore_errors=True)
@@ -141,7 +145,7 @@ SEEN = """f.onload = () => {
         cell: style(".ckptkit td").textAlign, table: style(".ckptkit table").tableLayout})}"""
 
 
-def seen_in_chromium(tmp_path, page, width, scheme):
+def seen_in_chromium(tmp_path: Path, page: str, width: int, scheme: str) -> Any:
     """What a frame of that width around a page tells of it: CSP lets the page itself run nothing."""
     (tmp_path / "page.html").write_text(page)
     frame = f'<iframe id=f style="width:{width}px;height:800px;border:0" src=page.html></iframe><script>{SEEN}</script>'
@@ -149,7 +153,7 @@ def seen_in_chromium(tmp_path, page, width, scheme):
     wanted = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
     flags = ("--allow-file-access-from-files", "--window-size=1600,900", "--virtual-time-budget=5000", "--dump-dom")
     dom = browser(tmp_path, wanted, *flags, f"file://{tmp_path}/frame.html").stdout
-    return json.loads(unescape(re.search(r"<title>(.*)</title>", dom).group(1)))
+    return json.loads(unescape(present(re.search(r"<title>(.*)</title>", dom)).group(1)))
 
 
 PAGES = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
@@ -157,7 +161,9 @@ PAGES = {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}
 
 @pytest.mark.parametrize("width", [400, 800, 1400])
 @pytest.mark.parametrize("scheme", PAGES)
-def test_page_in_chromium_has_no_console_error_and_fits_its_width(found, tmp_path, width, scheme):
+def test_page_in_chromium_has_no_console_error_and_fits_its_width(
+    found: Report, tmp_path: Path, width: int, scheme: str
+) -> None:
     (tmp_path / "page.html").write_text(html.page(found))
     wanted = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
     shot = f"--screenshot={tmp_path}/shot.png"
@@ -172,7 +178,9 @@ def test_page_in_chromium_has_no_console_error_and_fits_its_width(found, tmp_pat
 
 @pytest.mark.parametrize("width", [400, 800, 1400])
 @pytest.mark.parametrize("theme", PAGES)
-def test_part_of_a_notebook_looks_the_same_under_jupyters_own_rules(found, tmp_path, width, theme):
+def test_part_of_a_notebook_looks_the_same_under_jupyters_own_rules(
+    found: Report, tmp_path: Path, width: int, theme: str
+) -> None:
     """Also where Jupyter's theme is not the browser's."""
     rules = Path(CHECKOUT, "tests/support/jupyter.css").read_text()
     page = (
@@ -187,7 +195,7 @@ def test_part_of_a_notebook_looks_the_same_under_jupyters_own_rules(found, tmp_p
     assert seen["page"] == PAGES[theme]
 
 
-def test_rules_of_jupyter_do_reach_an_svg(tmp_path):
+def test_rules_of_jupyter_do_reach_an_svg(tmp_path: Path) -> None:
     """The control of the test above."""
     rules = Path(CHECKOUT, "tests/support/jupyter.css").read_text()
     svg = '<svg height="60" width="100%" viewBox="0 0 100 100"></svg>'
@@ -197,7 +205,7 @@ def test_rules_of_jupyter_do_reach_an_svg(tmp_path):
     assert seen["charts"][0] > 500 and seen["cell"] == "right"
 
 
-def test_a_script_that_got_through_would_be_stopped_and_seen(found, tmp_path):
+def test_a_script_that_got_through_would_be_stopped_and_seen(found: Report, tmp_path: Path) -> None:
     """The control of the test above: Chromium does tell errors, and the page's policy does forbid scripts."""
     page = html.page(found).replace("<h1>", "<script>document.title = 'ran'</script><h1>")
     (tmp_path / "page.html").write_text(page)
@@ -208,7 +216,7 @@ def test_a_script_that_got_through_would_be_stopped_and_seen(found, tmp_path):
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def test_html_writes_the_page_beside_the_board(run_of, ckptkit, tmp_path):
+def test_html_writes_the_page_beside_the_board(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of({100: "intact"})
     called = ckptkit("diskreport", run, "--no-eaters", "--html", tmp_path / "out.html")
     assert called.code == 0 and f"wrote {tmp_path}/out.html" in called.out and "checkpoint-100" in called.out
@@ -222,8 +230,8 @@ NO_JINJA = 'open("tried", "w").close()\nraise ImportError("no Jinja2 here")\n'
 
 
 def test_without_jinja2_html_is_one_line_that_says_what_to_install_and_nothing_else_misses_it(
-    run_of, ckptkit, tmp_path
-):
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     (tmp_path / "libraries").mkdir()
     (tmp_path / "libraries/jinja2.py").write_text(NO_JINJA)
     env = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "libraries"), str(CHECKOUT)])}
@@ -243,7 +251,7 @@ def test_without_jinja2_html_is_one_line_that_says_what_to_install_and_nothing_e
     assert not (tmp_path / "out.html").exists()
 
 
-def test_without_jinja2_a_notebook_is_warned_and_gets_the_line(found, monkeypatch):
+def test_without_jinja2_a_notebook_is_warned_and_gets_the_line(found: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     html.environment.cache_clear()
     with pytest.warns(UserWarning, match="needs Jinja2.*fix: "):
@@ -252,7 +260,9 @@ def test_without_jinja2_a_notebook_is_warned_and_gets_the_line(found, monkeypatc
 
 
 @pytest.mark.mounts
-def test_full_disk_is_one_line_and_the_page_from_before_stays(mount, run_of, ckptkit, fill):
+def test_full_disk_is_one_line_and_the_page_from_before_stays(
+    mount: Mount, run_of: RunOf, ckptkit: Ckptkit, fill: Fill
+) -> None:
     volume = mount("tmpfs", "size=1m")
     Path(volume, "out.html").write_text("before")
     fill(volume)
@@ -262,6 +272,6 @@ def test_full_disk_is_one_line_and_the_page_from_before_stays(mount, run_of, ckp
     assert sorted(os.listdir(volume)) == ["ballast", "out.html"]
 
 
-def test_page_that_cant_be_placed_is_one_line(run_of, ckptkit, tmp_path):
+def test_page_that_cant_be_placed_is_one_line(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     called = ckptkit("diskreport", run_of({100: "intact"}), "--no-eaters", "--html", tmp_path / "no" / "out.html")
     assert called.code == 3 and called.err.count("\n") == 1 and "No such file or directory" in called.err

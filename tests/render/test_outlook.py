@@ -17,13 +17,13 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
-def test_outlook_in_words(sentence):
+def test_outlook_in_words(sentence: str) -> None:
     assert outlook(SENTENCES[sentence], NOW, 100) == sentence
 
 
-def test_a_volume_of_unknown_size_has_no_share():
+def test_a_volume_of_unknown_size_has_no_share() -> None:
     assert outlook(Outlook(None, None, 5, None), NOW, 0) == "the disk will not fill up in this run"
 
 
-def test_minutes():
+def test_minutes() -> None:
     assert span(119.6) == "2 min"

@@ -19,11 +19,11 @@ REFUSED = Finding("scheduler.pt", "refused-pickle", "names 'posix.system'")
         (Verdict("unknown", resumable=False, level="quick"), "unknown"),
     ],
 )
-def test_verdict_says_what_keeps_an_intact_one_from_being_resumed_from(verdict, words):
+def test_verdict_says_what_keeps_an_intact_one_from_being_resumed_from(verdict: Verdict, words: str) -> None:
     assert text.verdict_words(verdict) == words
 
 
-def test_failure_names_the_file_the_fault_and_who_holds_it_and_no_control_code():
+def test_failure_names_the_file_the_fault_and_who_holds_it_and_no_control_code() -> None:
     held = Failure("/runs/a/checkpoint-5/x\n.pt", "Device or resource busy", "tail (pid 7)")
     done = Outcome(failures=(held, held._replace(held_by=None)))
     told = "can't delete /runs/a/checkpoint-5/x\\n.pt: Device or resource busy"

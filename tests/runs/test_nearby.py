@@ -13,13 +13,14 @@ import ckptkit as package
 from ckptkit.errors import NoSuchRun
 from ckptkit.ops.preflight import preflight
 from tests.support.runs import CHECKOUT, tree
+from tests.support.typed import Ckptkit, RunOf
 
 TWO = {100: "intact", 200: "intact"}
 READ = (("prune", "--dry-run"), ("latest",), ("strip", "--dry-run"), ("preflight",))
 
 
 @pytest.fixture
-def root(run_of, tmp_path):
+def root(run_of: RunOf, tmp_path: Path) -> Path:
     """PARENT with the runs a to e, c the newest."""
     parent = tmp_path / "runs"
     for name in "abcde":
@@ -30,7 +31,7 @@ def root(run_of, tmp_path):
     return parent
 
 
-def pasted(line):
+def pasted(line: str) -> tuple[int, str]:
     """What the command after `fix:` says, pasted as it is into a shell; its exit code too."""
     command = line.partition("fix: ")[2]
     assert command, line
@@ -38,12 +39,14 @@ def pasted(line):
     return done.returncode, done.stdout + done.stderr
 
 
-def shell():
+def shell() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(CHECKOUT), "CKPTKIT_PYTHON": sys.executable}
 
 
 @pytest.mark.parametrize("words", READ, ids=lambda words: words[0])
-def test_runs_below_a_parent_are_named_and_the_newest_is_what_the_command_takes(root, ckptkit, words):
+def test_runs_below_a_parent_are_named_and_the_newest_is_what_the_command_takes(
+    root: Path, ckptkit: Ckptkit, words: tuple[str, ...]
+) -> None:
     verb, *flags = words
     before = tree(str(root))
     called = ckptkit(verb, root, *flags)
@@ -57,7 +60,7 @@ def test_runs_below_a_parent_are_named_and_the_newest_is_what_the_command_takes(
 
 
 @pytest.mark.parametrize("verb", ["pin", "unpin", "discard"])
-def test_verbs_that_take_a_checkpoint_name_one(root, ckptkit, verb):
+def test_verbs_that_take_a_checkpoint_name_one(root: Path, ckptkit: Ckptkit, verb: str) -> None:
     called = ckptkit(verb, root)
     assert called.code == 10 and f"name a checkpoint of one in full, such as {root}/c/checkpoint-200" in called.err
     called = ckptkit(verb, root / "a")
@@ -67,7 +70,9 @@ def test_verbs_that_take_a_checkpoint_name_one(root, ckptkit, verb):
 
 
 @pytest.mark.parametrize("words", READ[:3], ids=lambda words: words[0])
-def test_path_that_does_not_exist_is_found_one_or_two_levels_around(root, ckptkit, tmp_path, words):
+def test_path_that_does_not_exist_is_found_one_or_two_levels_around(
+    root: Path, ckptkit: Ckptkit, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     verb, *flags = words
     for typed, meant in (("b", "runs/b"), ("run/b", "runs/b"), ("../b", None)):
         called = ckptkit(verb, typed, *flags, cwd=tmp_path)
@@ -78,7 +83,9 @@ def test_path_that_does_not_exist_is_found_one_or_two_levels_around(root, ckptki
     assert called.code == 10 and "no such run: " in called.err
 
 
-def test_near_miss_is_named_and_nothing_is_where_nothing_is_near(run_of, ckptkit, tmp_path):
+def test_near_miss_is_named_and_nothing_is_where_nothing_is_near(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     run = run_of(TWO, at=tmp_path / "llama-sft")
     called = ckptkit("latest", tmp_path / "lama-sft")
     assert called.code == 10 and f"(did you mean {run}?)" in called.err
@@ -87,7 +94,7 @@ def test_near_miss_is_named_and_nothing_is_where_nothing_is_near(run_of, ckptkit
     assert "did you mean" not in called.err and "RUN is the training's output_dir" in called.err
 
 
-def test_checkpoint_where_a_run_is_wanted_names_its_run(run_of, ckptkit):
+def test_checkpoint_where_a_run_is_wanted_names_its_run(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of(TWO)
     for verb, *flags in (READ[0], READ[1], READ[3]):
         called = ckptkit(verb, f"{run}/checkpoint-200", *flags)
@@ -95,7 +102,7 @@ def test_checkpoint_where_a_run_is_wanted_names_its_run(run_of, ckptkit):
         assert pasted(called.err)[0] in (0, 4)
 
 
-def test_file_is_told_as_one_and_the_run_around_it(run_of, ckptkit, tmp_path):
+def test_file_is_told_as_one_and_the_run_around_it(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     run = run_of(TWO)
     Path(run, "train.log").touch()
     for path in ("train.log", "checkpoint-200/optimizer.pt"):
@@ -107,7 +114,7 @@ def test_file_is_told_as_one_and_the_run_around_it(run_of, ckptkit, tmp_path):
     assert "fix:" not in ckptkit("latest", tmp_path / "alone").err
 
 
-def test_from_python_the_exception_says_the_same_without_a_command(root):
+def test_from_python_the_exception_says_the_same_without_a_command(root: Path) -> None:
     with pytest.raises(NoSuchRun, match=r"holds no checkpoint itself, but 5 runs below it: a, b, c \(and 2 more\)$"):
         package.prune(str(root), dry_run=True)
     with pytest.raises(NoSuchRun, match="did you mean"):
@@ -116,20 +123,20 @@ def test_from_python_the_exception_says_the_same_without_a_command(root):
         preflight(str(root))
 
 
-def test_output_dir_of_a_search_is_no_parent(run_of, tmp_path):
+def test_output_dir_of_a_search_is_no_parent(run_of: RunOf, tmp_path: Path) -> None:
     for trial in ("run-0", "run-1"):
         run_of(TWO, at=tmp_path / "search" / trial)
     assert "resume" in {check.code for check in preflight(str(tmp_path / "search"))}
 
 
-def test_new_run_beside_another_is_no_typo_and_one_letter_less_is(run_of, tmp_path):
+def test_new_run_beside_another_is_no_typo_and_one_letter_less_is(run_of: RunOf, tmp_path: Path) -> None:
     run = run_of(TWO, at=tmp_path / "exp-5")
     told = {name: check.message for name in ("exp-6", "exp5")
             for check in preflight(str(tmp_path / name)) if check.code == "resume"}  # fmt: skip
     assert "did you mean" not in told["exp-6"] and f"(did you mean {run}?)" in told["exp5"]
 
 
-def test_directory_that_was_deleted_under_a_person_is_no_crash(ckptkit, tmp_path):
+def test_directory_that_was_deleted_under_a_person_is_no_crash(ckptkit: Ckptkit, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     script = (
@@ -141,7 +148,9 @@ def test_directory_that_was_deleted_under_a_person_is_no_crash(ckptkit, tmp_path
     )
 
 
-def test_run_that_was_left_out_is_found_below_and_here(root, ckptkit, monkeypatch):
+def test_run_that_was_left_out_is_found_below_and_here(
+    root: Path, ckptkit: Ckptkit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(root)
     for verb in ("prune", "recover", "latest", "preflight"):
         called = ckptkit(verb)

@@ -1,6 +1,7 @@
 """What in a run stands for one of its checkpoints: a link, a file with its name, or one with its step."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from ckptkit.runs.discover import scan
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Path:
     made = tmp_path / "runs/a"
     for step in (5, 50):
         (made / f"checkpoint-{step}").mkdir(parents=True)
@@ -32,12 +33,14 @@ def run(tmp_path):
         ("newest.txt", "5", None),
     ],
 )
-def test_a_file_names_a_checkpoint_by_its_step_or_its_path_and_nothing_else(run, file, text, meant):
+def test_a_file_names_a_checkpoint_by_its_step_or_its_path_and_nothing_else(
+    run: Path, file: str, text: str, meant: str | None
+) -> None:
     (run / file).write_text(text.format(run=run))
     assert trackers.named(scan(str(run))) == ({meant: Reason("tracked", f"{file} names it")} if meant else {})
 
 
-def test_a_link_stands_for_what_it_points_at_and_a_lost_one_is_told(run):
+def test_a_link_stands_for_what_it_points_at_and_a_lost_one_is_told(run: Path) -> None:
     (run / "last-checkpoint").symlink_to("checkpoint-50")
     assert trackers.named(scan(str(run))) == {"checkpoint-50": Reason("tracked", "last-checkpoint points at it")}
     (run / "latest").write_text("checkpoint-9")

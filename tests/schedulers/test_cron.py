@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,12 @@ QUIRKS = ["a b", "50 % off", 'it\'s "q" $HOME `id`', "-y", "ünï"]
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     (tmp_path / "runs").mkdir()
     return tmp_path / "runs"
 
 
-def steps(run):
+def steps(run: str | Path) -> list[int]:
     return [int(name.split("-")[1]) for name in names(str(run)) if name.startswith("checkpoint-")]
 
 
@@ -30,7 +31,7 @@ def steps(run):
 
 
 @pytest.mark.mounts
-def test_a_persons_own_lines_stay_to_the_byte_and_twice_is_once(tmp_path, root):
+def test_a_persons_own_lines_stay_to_the_byte_and_twice_is_once(tmp_path: Path, root: Path) -> None:
     script = """
 printf %s "$OWN" | crontab -
 ckptkit cron --install "$ROOT" -q; crontab -l >"$BOX/once"
@@ -56,7 +57,7 @@ ckptkit cron --remove -q; crontab -l >"$BOX/removed"
 
 
 @pytest.mark.mounts
-def test_who_has_no_crontab_gets_one_and_has_none_afterwards(tmp_path, root):
+def test_who_has_no_crontab_gets_one_and_has_none_afterwards(tmp_path: Path, root: Path) -> None:
     script = 'ckptkit cron --install "$ROOT" -q; crontab -l; ckptkit cron --remove "$ROOT" -q; crontab -l 2>&1 || :'
     out = box(tmp_path, script, ROOT=root).stdout
     assert out.startswith(f"# ckptkit: begin {root}\n") and out.endswith(
@@ -65,8 +66,9 @@ def test_who_has_no_crontab_gets_one_and_has_none_afterwards(tmp_path, root):
 
 
 @pytest.mark.mounts
-def test_several_roots_stand_side_by_side(tmp_path, root):
-    (root / "one").mkdir(), (root / "two").mkdir()
+def test_several_roots_stand_side_by_side(tmp_path: Path, root: Path) -> None:
+    (root / "one").mkdir()
+    (root / "two").mkdir()
     script = """
 ckptkit cron --install "$ROOT/one" -q; ckptkit cron --install "$ROOT/two" -q
 ckptkit cron --show --json; ckptkit cron --remove "$ROOT/one" -q; ckptkit cron --show --json
@@ -80,7 +82,7 @@ cd "$ROOT/two"; mkdir deeper; cd deeper; ckptkit cron --install --json -n
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("name", QUIRKS)
-def test_a_line_works_whatever_the_directory_is_called(real, tmp_path, root, name):
+def test_a_line_works_whatever_the_directory_is_called(real: str, tmp_path: Path, root: Path, name: str) -> None:
     run = make_run(real, f"{root}/{name}/run", {100: "intact", 200: "intact", 300: "intact"})
     box(
         tmp_path,
@@ -94,7 +96,9 @@ def test_a_line_works_whatever_the_directory_is_called(real, tmp_path, root, nam
 
 
 @pytest.mark.mounts
-def test_settings_that_hold_now_hold_for_cron_too_and_nothing_else_of_the_environment(real, tmp_path, root):
+def test_settings_that_hold_now_hold_for_cron_too_and_nothing_else_of_the_environment(
+    real: str, tmp_path: Path, root: Path
+) -> None:
     run = make_run(real, f"{root}/run", dict.fromkeys((100, 200, 300, 400), "intact"))
     script = 'ckptkit cron --install "$ROOT" -q; export CKPTKIT_KEEP_LAST=1; now prune; crontab -l'
     out = box(tmp_path, script, ROOT=root, CKPTKIT_KEEP_LAST=3, SECRET_TOKEN="t0ken").stdout
@@ -102,7 +106,7 @@ def test_settings_that_hold_now_hold_for_cron_too_and_nothing_else_of_the_enviro
 
 
 @pytest.mark.mounts
-def test_an_ordinary_user_has_a_crontab_of_their_own(real, tmp_path, root):
+def test_an_ordinary_user_has_a_crontab_of_their_own(real: str, tmp_path: Path, root: Path) -> None:
     run = make_run(real, f"{root}/run", {100: "intact", 200: "intact", 300: "intact"})
     script = """
 chown -R nobody "$BOX"
@@ -119,7 +123,7 @@ user "$PYTHON" -m ckptkit cron --remove -q; user crontab -l || :
 
 
 @pytest.mark.mounts
-def test_logs_lie_on_another_volume_than_the_runs_where_one_is_at_hand(tmp_path, root, calm):
+def test_logs_lie_on_another_volume_than_the_runs_where_one_is_at_hand(tmp_path: Path, root: Path, calm: str) -> None:
     script = """
 ckptkit cron --install "$CALM" -n | grep ^logs
 ckptkit cron --install "$ROOT" -n | grep ^logs
@@ -135,7 +139,7 @@ mount -t tmpfs tmpfs /var/log; ckptkit cron --install "$ROOT" -n | grep ^logs
 
 
 @pytest.mark.mounts
-def test_a_full_spool_is_told_and_the_old_crontab_is_intact(tmp_path, root):
+def test_a_full_spool_is_told_and_the_old_crontab_is_intact(tmp_path: Path, root: Path) -> None:
     script = """
 printf %s "$OWN" | crontab -
 mount -o remount,size=1m /var/spool/cron; head -c 2m /dev/zero >/var/spool/cron/ballast 2>/dev/null || :
@@ -149,7 +153,7 @@ crontab -l
 
 
 @pytest.mark.mounts
-def test_who_may_not_have_a_crontab_is_told_and_nothing_is_taken_for_empty(tmp_path, root):
+def test_who_may_not_have_a_crontab_is_told_and_nothing_is_taken_for_empty(tmp_path: Path, root: Path) -> None:
     script = """
 mount -t tmpfs tmpfs /mnt; echo nobody >/mnt/deny; touch /etc/cron.deny; mount --bind /mnt/deny /etc/cron.deny
 chmod 777 "$BOX"
@@ -163,7 +167,7 @@ setpriv $NOBODY "$PYTHON" -m ckptkit cron --install "$ROOT" || echo "exit $?"
 
 
 @pytest.mark.mounts
-def test_half_of_a_block_is_told_and_stays(tmp_path, root):
+def test_half_of_a_block_is_told_and_stays(tmp_path: Path, root: Path) -> None:
     half = f"# ckptkit: begin {root}\n5 3 * * * theirs\n"
     script = """
 printf %s "$HALF" | crontab -
@@ -174,7 +178,7 @@ for what in --install --remove --show; do ckptkit cron $what "$ROOT" || echo "ex
 
 
 @pytest.mark.mounts
-def test_a_box_without_cron_is_told_what_to_type(tmp_path, root):
+def test_a_box_without_cron_is_told_what_to_type(tmp_path: Path, root: Path) -> None:
     script = """
 mkdir "$BOX/bin"; ln -s "$(command -v apt-get)" "$BOX/bin"
 PATH=$BOX/bin ckptkit cron --install "$ROOT" || echo "exit $?"
@@ -185,7 +189,7 @@ PATH=$BOX/bin ckptkit cron --install "$ROOT" || echo "exit $?"
 
 
 @pytest.mark.mounts
-def test_a_box_whose_cron_does_not_run_is_told_what_to_type_and_that_works(tmp_path, root):
+def test_a_box_whose_cron_does_not_run_is_told_what_to_type_and_that_works(tmp_path: Path, root: Path) -> None:
     script = """
 ckptkit cron --install "$ROOT" -q -y 2>"$BOX/said"; cat "$BOX/said"
 eval "$(sed -n 's/.*fix: //p' "$BOX/said")" >/dev/null 2>&1
@@ -216,7 +220,9 @@ ckptkit cron --install "$ROOT" -q; ckptkit cron --show | tail -2; kill "$(cat /r
         (["--remove"], 0, ""),
     ],
 )
-def test_what_is_typed_wrong_is_one_line_and_changes_nothing(tmp_path, root, words, code, told):
+def test_what_is_typed_wrong_is_one_line_and_changes_nothing(
+    tmp_path: Path, root: Path, words: list[str], code: int, told: str
+) -> None:
     for word in words:
         if word.startswith(("new", "back", "xxx")):
             (root / word).mkdir(parents=True)
@@ -228,7 +234,7 @@ def test_what_is_typed_wrong_is_one_line_and_changes_nothing(tmp_path, root, wor
 
 
 @pytest.mark.mounts
-def test_a_dry_run_shows_the_lines_and_touches_nothing(real, tmp_path, root):
+def test_a_dry_run_shows_the_lines_and_touches_nothing(real: str, tmp_path: Path, root: Path) -> None:
     make_run(real, f"{root}/run", EIGHT | {900: "torn"})
     before = tree(root)
     out = box(tmp_path, 'ckptkit cron --install "$ROOT" -n -y; ! crontab -l 2>&-', ROOT=root).stdout
@@ -241,7 +247,9 @@ def test_a_dry_run_shows_the_lines_and_touches_nothing(real, tmp_path, root):
 
 
 @pytest.mark.mounts
-def test_before_the_yes_a_sweep_ends_at_25_and_tells_it_once_and_after_it_all_goes(real, tmp_path, root):
+def test_before_the_yes_a_sweep_ends_at_25_and_tells_it_once_and_after_it_all_goes(
+    real: str, tmp_path: Path, root: Path
+) -> None:
     run = make_run(real, f"{root}/run", EIGHT)
     script = """
 ckptkit cron --install "$ROOT" >/dev/null || echo "install $?"
@@ -257,7 +265,9 @@ now prune; echo "sweep $?"; now prune; echo "sweep $?"
 
 
 @pytest.mark.mounts
-def test_a_run_that_appears_later_is_swept_without_a_question_and_never_below_one_intact(real, tmp_path, root):
+def test_a_run_that_appears_later_is_swept_without_a_question_and_never_below_one_intact(
+    real: str, tmp_path: Path, root: Path
+) -> None:
     script = """
 ckptkit cron --install "$ROOT" -y -q
 cp -a "$LATER" "$ROOT/later"; mkdir "$ROOT/deep"; cp -a "$TORN" "$ROOT/deep/torn"
@@ -270,7 +280,7 @@ now prune || echo "sweep $?"
 
 
 @pytest.mark.mounts
-def test_the_yes_holds_for_these_rules_and_this_directory_alone(real, tmp_path, root):
+def test_the_yes_holds_for_these_rules_and_this_directory_alone(real: str, tmp_path: Path, root: Path) -> None:
     own = make_run(real, f"{root}/own", EIGHT)
     Path(own, "ckptkit.toml").write_text('keep_last = "1"\n')  # the yes for it is for no other run
     script = """
@@ -281,14 +291,16 @@ ckptkit prune "$BESIDE" -q 2>/dev/null || echo "beside $?"
 rm -r "$ROOT/stricter"; ckptkit cron --remove "$ROOT" -q
 mv "$AFTER" "$ROOT/after"; ckptkit prune "$ROOT/after" -q 2>/dev/null || echo "removed $?"
 """
-    made = {name.upper(): make_run(real, str(tmp_path / name), EIGHT) for name in ("stricter", "beside", "after")}
+    made: dict[str, Any] = {
+        name.upper(): make_run(real, str(tmp_path / name), EIGHT) for name in ("stricter", "beside", "after")
+    }
     done = box(tmp_path, script, ROOT=root, **made)
     assert done.stdout.splitlines() == ["stricter 25", "beside 25", "removed 25"]
     assert len(steps(root / "after")) == 8 and len(steps(own)) == 1
 
 
 @pytest.mark.mounts
-def test_a_person_is_asked_once_and_yes_is_remembered(real, tmp_path, root):
+def test_a_person_is_asked_once_and_yes_is_remembered(real: str, tmp_path: Path, root: Path) -> None:
     make_run(real, f"{root}/run", EIGHT)
     script = """
 answered y cron --install "$ROOT"; echo ===; answered n cron --install "$ROOT"; echo ===; ckptkit cron --show | tail -1
@@ -304,7 +316,7 @@ answered y cron --install "$ROOT"; echo ===; answered n cron --install "$ROOT"; 
 
 
 @pytest.mark.mounts
-def test_a_no_puts_the_lines_in_and_says_what_gives_the_yes(real, tmp_path, root):
+def test_a_no_puts_the_lines_in_and_says_what_gives_the_yes(real: str, tmp_path: Path, root: Path) -> None:
     make_run(real, f"{root}/run", EIGHT)
     script = 'answered n cron --install "$ROOT" || echo "exit $?"; crontab -l | grep -c /bin/prune'
     done = box(tmp_path, script, ROOT=root)
@@ -314,14 +326,14 @@ def test_a_no_puts_the_lines_in_and_says_what_gives_the_yes(real, tmp_path, root
 
 
 @pytest.mark.mounts
-def test_where_no_run_is_yet_a_person_is_asked_for_those_that_come(tmp_path, root):
+def test_where_no_run_is_yet_a_person_is_asked_for_those_that_come(tmp_path: Path, root: Path) -> None:
     out = box(tmp_path, 'answered y cron --install "$ROOT"', ROOT=root).stdout
     assert "no run lies below it yet; rules of those that come: --keep-last 2" in out
     assert "May a sweep delete more than half of a run's intact checkpoints by these rules" in out
 
 
 @pytest.mark.mounts
-def test_a_limit_in_a_runs_own_settings_is_not_lifted_by_the_yes(real, tmp_path, root):
+def test_a_limit_in_a_runs_own_settings_is_not_lifted_by_the_yes(real: str, tmp_path: Path, root: Path) -> None:
     run = make_run(real, f"{root}/run", EIGHT)
     Path(run, "ckptkit.toml").write_text("max_delete = 3\n")
     script = 'ckptkit cron --install "$ROOT" -y -q || echo "exit $?"; now prune 2>/dev/null || echo "sweep $?"'
@@ -330,7 +342,7 @@ def test_a_limit_in_a_runs_own_settings_is_not_lifted_by_the_yes(real, tmp_path,
 
 
 @pytest.mark.mounts
-def test_a_yes_that_cant_be_remembered_is_told(tmp_path, root):
+def test_a_yes_that_cant_be_remembered_is_told(tmp_path: Path, root: Path) -> None:
     script = 'ckptkit cron --install "$ROOT" -y -q || echo "exit $?"'
     done = box(tmp_path, script, ROOT=root, CKPTKIT_STATE="/proc/nowhere")
     assert done.stdout == "exit 3\n" and "could not be remembered" in done.stderr
@@ -341,7 +353,7 @@ def test_a_yes_that_cant_be_remembered_is_told(tmp_path, root):
 
 @pytest.mark.mounts
 @pytest.mark.slow
-def test_the_real_cron_runs_our_lines_in_whatever_shell_a_person_set(real, tmp_path, root):
+def test_the_real_cron_runs_our_lines_in_whatever_shell_a_person_set(real: str, tmp_path: Path, root: Path) -> None:
     run = make_run(real, f'{root}/it\'s 50 % "off"/run', EIGHT)
     script = """
 printf 'SHELL=/usr/bin/false\\nPATH=/nowhere\\nCKPTKIT_KEEP_LAST=7\\n' | crontab -
@@ -363,7 +375,7 @@ ckptkit cron --show "$ROOT"
 
 
 @pytest.mark.mounts
-def test_tmux_prunes_and_watches_is_replaced_and_removed(real, tmp_path, root):
+def test_tmux_prunes_and_watches_is_replaced_and_removed(real: str, tmp_path: Path, root: Path) -> None:
     run = make_run(real, f"{root}/it's 50 % #off/run", EIGHT)
     script = """
 export TMUX_TMPDIR=$BOX
@@ -395,7 +407,7 @@ ckptkit cron --remove; tmux list-windows -a -F '#{window_name}'; tmux kill-serve
 
 
 @pytest.mark.mounts
-def test_systemd_units_are_what_systemd_reads(tmp_path, root):
+def test_systemd_units_are_what_systemd_reads(tmp_path: Path, root: Path) -> None:
     (odd := root / 'it\'s 50 % "off" $x').mkdir()
     script = """
 mkdir -p /run/systemd/system "$BOX/units"; mount -t tmpfs tmpfs /etc/systemd/system
@@ -419,7 +431,7 @@ cp /etc/systemd/system/ckptkit-* "$BOX/units"
 
 
 @pytest.mark.mounts
-def test_a_systemd_that_does_not_answer_is_told_and_no_unit_is_left(tmp_path, root):
+def test_a_systemd_that_does_not_answer_is_told_and_no_unit_is_left(tmp_path: Path, root: Path) -> None:
     script = """
 mkdir -p /run/systemd/system; mount -t tmpfs tmpfs /etc/systemd/system
 ckptkit cron --systemd "$ROOT" -q -y || echo "exit $?"
@@ -453,7 +465,9 @@ user systemctl --user is-system-running >/dev/null || exit 77
 
 
 @pytest.mark.mounts
-def test_a_real_systemd_of_a_user_waits_for_the_times_and_its_service_prunes(real, tmp_path, root):
+def test_a_real_systemd_of_a_user_waits_for_the_times_and_its_service_prunes(
+    real: str, tmp_path: Path, root: Path
+) -> None:
     run = make_run(real, f'{root}/it\'s 50 % "off" $x/run', EIGHT)
     script = """
 ours="$PYTHON -m ckptkit cron"

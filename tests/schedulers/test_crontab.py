@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.runs import make_run, names
+from tests.support.typed import RunOf, present
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE = (CHECKOUT / "crontab.example").read_text()
@@ -33,7 +35,7 @@ exec cron -f
 """
 
 
-def every_minute(text, values):
+def every_minute(text: str, values: dict[str, object]) -> str:
     """The example with its times made `* * * * *` and its values ours; each must be there to be replaced."""
     for name, value in values.items():
         text, count = re.subn(rf"(?m)^{name}=.*$", f"{name}={value}", text)
@@ -41,7 +43,7 @@ def every_minute(text, values):
     return re.sub(r"(?m)^(\S+ ){5}(?=timeout)", "* * * * * ", text)
 
 
-def test_every_line_is_explained_and_has_its_safeguards():
+def test_every_line_is_explained_and_has_its_safeguards() -> None:
     assert len(LINES) == 3
     for line in LINES:
         assert "timeout " in line and "nice -n" in line and "--quiet" in line and "--log-to" in line
@@ -69,7 +71,7 @@ printf %s "$OWN" | crontab -; sh -c "$HAND"; crontab -l
 
 
 @pytest.mark.mounts
-def test_a_persons_own_lines_survive_what_preflight_advises(run_of):
+def test_a_persons_own_lines_survive_what_preflight_advises(run_of: RunOf) -> None:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHON": sys.executable, "OWN": OWN}
     environment["RUN"] = run_of({100: "intact"})
     environment |= {"CKPTKIT_PYTHON": sys.executable, "HAND": BY_HAND.replace("/opt/ckptkit", str(CHECKOUT))}
@@ -85,7 +87,7 @@ def test_a_persons_own_lines_survive_what_preflight_advises(run_of):
 BY_HAND = "(crontab -l 2>/dev/null; cat /opt/ckptkit/crontab.example) | crontab -"
 
 
-def test_no_advice_replaces_a_persons_whole_crontab():
+def test_no_advice_replaces_a_persons_whole_crontab() -> None:
     texts = [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("ckptkit/**/*.py")]
     for file in (*texts, CHECKOUT / "crontab.example"):
         assert not re.search(r"crontab [\w./$]*crontab\.example", file.read_text()), file
@@ -93,7 +95,7 @@ def test_no_advice_replaces_a_persons_whole_crontab():
 
 @pytest.mark.mounts
 @pytest.mark.slow
-def test_under_a_real_cron(real, tmp_path, calm):
+def test_under_a_real_cron(real: str, tmp_path: Path, calm: str) -> None:
     good, bad = Path(calm, "good runs"), Path(calm, "bad")
     make_run(real, str(good / "run"), {100: "intact", 200: "intact", 300: "intact"})
     make_run(real, str(bad / "run"), {100: "torn"})
@@ -128,27 +130,27 @@ def test_under_a_real_cron(real, tmp_path, calm):
     assert names(str(bad / "run")) == ["checkpoint-100"]
 
 
-def wait_for(daemon, folder, condition):
+def wait_for(daemon: subprocess.Popen[bytes], folder: Path, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + LONGEST_SECONDS
     while not condition():
-        assert daemon.poll() is None, daemon.stderr.read().decode()
+        assert daemon.poll() is None, present(daemon.stderr).read().decode()
         assert time.monotonic() < deadline, f"cron did not run the lines in time: {what_was_said(folder)}"
         time.sleep(0.5)
     time.sleep(1)  # a success that was not silent would mail now
 
 
-def what_was_said(folder):
+def what_was_said(folder: Path) -> dict[str, str]:
     return {str(file): file.read_text()[-600:] for where in ("logs-*/*", "mails/*") for file in folder.glob(where)}
 
 
-def all_mails(folder):
+def all_mails(folder: Path) -> list[str]:
     return [file.read_text() for file in folder.iterdir()]
 
 
-def of_failures(folder):
+def of_failures(folder: Path) -> list[str]:
     """The monitor may see the third of the good ones before it goes, which is one more than the policy keeps."""
     return [mail for mail in all_mails(folder) if "bin/monitor" not in mail]
 
 
-def says(log, word):
+def says(log: Path, word: str) -> bool:
     return log.exists() and word in log.read_text()

@@ -3,7 +3,9 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from ckptkit.ops.preflight import preflight
 from ckptkit.ops.scripts import scripts
 from ckptkit.policy.keep import DEFAULT_RULES
 from tests.scripts.texts import text_of
+from tests.support.typed import Called, Ckptkit, RunOf
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CALLBACK = text_of("python", "names", "the_issue")
@@ -22,10 +25,10 @@ SWAP = "checkpoint-10000 sorts before checkpoint-9000, so it deletes the newest"
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path: Path) -> Callable[[Any, Any], Any]:
     """write(name, text) makes such a file and returns its path."""
 
-    def made(name, text):
+    def made(name: str, text: str) -> Any:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -35,19 +38,21 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Path:
     """Where a run will be."""
     return tmp_path / "run"
 
 
-def cleanups(called):
+def cleanups(called: Called) -> list[Any]:
     return [check for check in called.json["checks"] if check["code"] == "cleanup"]
 
 
 # --- what is said ---------------------------------------------------------------------------------------------------
 
 
-def test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone(write, run, ckptkit):
+def test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     path = write("train.py", CALLBACK)
     called = ckptkit("preflight", run, "--script", "train.py")
     assert called.code == 4
@@ -65,14 +70,14 @@ def test_callback_that_sorts_by_text_stands_against_a_start_until_it_is_gone(wri
     assert line == f"go     cleanup          no checkpoint is deleted in {path}; what is imported there was not read"
 
 
-def test_json_carries_it_as_every_check(write, run, ckptkit):
+def test_json_carries_it_as_every_check(write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit) -> None:
     called = ckptkit("preflight", run, "--script", write("train.py", CALLBACK), "--json")
     (check,) = cleanups(called)
     assert set(check) == {"state", "code", "message", "command"} and check["message"].endswith(FIX)
     assert called.json["go"] is False and called.code == 4
 
 
-def test_nothing_is_said_where_no_script_is_named(run, ckptkit):
+def test_nothing_is_said_where_no_script_is_named(run: Path, ckptkit: Ckptkit) -> None:
     assert cleanups(ckptkit("preflight", run, "--json")) == []
 
 
@@ -91,7 +96,9 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_order_of_text_is_a_no_go_if_this_training_gets_there(write, run, ckptkit, name):
+def test_order_of_text_is_a_no_go_if_this_training_gets_there(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit, name: str
+) -> None:
     settings, state, words = REACHED[name]
     write("train.py", CALLBACK)
     called = ckptkit("preflight", run, "--script", "train.py", "--config", write("train.yaml", settings), "--json")
@@ -99,11 +106,11 @@ def test_order_of_text_is_a_no_go_if_this_training_gets_there(write, run, ckptki
     assert (check["state"], words in check["message"]) == (state, True), check
 
 
-def test_steps_that_are_there_already_count(run_of, write):
+def test_steps_that_are_there_already_count(run_of: RunOf, write: Callable[[Any, Any], Any]) -> None:
     look = scripts([str(write("train.py", CALLBACK))])
     run = run_of({100: "intact", 200: "intact"})
 
-    def state(**settings):
+    def state(**settings: Any) -> str:
         made = preflight(run, DEFAULT_RULES, settings=settings, scripts=look)
         return next(check.state for check in made if check.code == "cleanup")
 
@@ -111,7 +118,7 @@ def test_steps_that_are_there_already_count(run_of, write):
     assert state(save_steps=1000, max_steps=9000) == "warn", "200 stands, but 1000 sorts before it and 100 does not"
 
 
-def test_swap_is_told_exactly_where_a_rotation_by_text_would_delete_its_newest_save():
+def test_swap_is_told_exactly_where_a_rotation_by_text_would_delete_its_newest_save() -> None:
     """Played through, save by save, as a callback that keeps the last two does it."""
     for every in (*range(1, 40), 100, 150, 250, 400, 499, 500, 501, 900, 1000, 1500, 2500, 4999, 5000, 9999):
         for standing in ([], [3 * every], [7 * every, 8 * every], [50_000]):
@@ -120,7 +127,7 @@ def test_swap_is_told_exactly_where_a_rotation_by_text_would_delete_its_newest_s
                 assert (swap[1] if swap else None) == _deleted_at_once(standing, every, last), (every, standing, last)
 
 
-def _deleted_at_once(standing, every, last):
+def _deleted_at_once(standing: list[int], every: Any, last: int) -> int | None:
     kept = [str(step) for step in standing]
     first = max(standing, default=0) // every + 1
     for step in range(first * every, last + 1, every):
@@ -140,7 +147,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_order_has_its_words(write, run, ckptkit, kind):
+def test_each_order_has_its_words(write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit, kind: str) -> None:
     name, state, words = KINDS[kind]
     called = ckptkit("preflight", run, "--script", write("train.py", text_of("python", kind, name)), "--json")
     (check,) = cleanups(called)
@@ -149,7 +156,9 @@ def test_each_order_has_its_words(write, run, ckptkit, kind):
     assert check["command"].startswith("sed -n ")
 
 
-def test_each_place_has_its_line_and_many_of_them_end(write, run, ckptkit):
+def test_each_place_has_its_line_and_many_of_them_end(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     many = write("many.py", "import glob, os\n" + "for c in glob.glob('checkpoint-*'): os.rmdir(c)\n" * 14)
     found = cleanups(ckptkit("preflight", run, "--script", many, "--json"))
     assert [check["message"].split(" deletes")[0] for check in found[:-1]] == [f"{many}:{2 + n}" for n in range(10)]
@@ -159,7 +168,9 @@ def test_each_place_has_its_line_and_many_of_them_end(write, run, ckptkit):
     assert found[0]["state"] == "no-go" and len(found) == 11, "what stands against a start is never among the more"
 
 
-def test_keep_last_of_the_rules_is_what_the_guard_is_given(write, run, ckptkit):
+def test_keep_last_of_the_rules_is_what_the_guard_is_given(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     called = ckptkit("preflight", run, "--script", write("train.py", CALLBACK), "--keep-last", "5", "--json")
     assert "keep_last=5" in cleanups(called)[0]["message"]
 
@@ -167,7 +178,9 @@ def test_keep_last_of_the_rules_is_what_the_guard_is_given(write, run, ckptkit):
 # --- where it looks -------------------------------------------------------------------------------------------------
 
 
-def test_scripts_of_both_languages_are_looked_at_each_once(write, run, ckptkit):
+def test_scripts_of_both_languages_are_looked_at_each_once(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     write("train.py", CALLBACK)
     write("clean.sh", "#!/bin/sh\nls -d out/checkpoint-* | sort | head -n -2 | xargs rm -rf\n")
     words = ("--script", "train.py", "--script", "clean.sh", "--script", "./train.py")
@@ -175,7 +188,9 @@ def test_scripts_of_both_languages_are_looked_at_each_once(write, run, ckptkit):
     assert [check["message"].split(" deletes")[0] for check in found] == [f"train.py:{LINE}", "clean.sh:2"]
 
 
-def test_scripts_that_the_settings_name_are_looked_at_at_any_depth(write, run, ckptkit):
+def test_scripts_that_the_settings_name_are_looked_at_at_any_depth(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     for name in ("jobs/own.py", "jobs/deep/callbacks.py", "here.sh", "jobs/clean.py"):
         write(name, CALLBACK if name.endswith(".py") else "rm -rf out/checkpoint-*\n")
     write("jobs/clean.py", "pass\n")
@@ -193,13 +208,15 @@ def test_scripts_that_the_settings_name_are_looked_at_at_any_depth(write, run, c
     assert found[-1]["state"] == "go" and f"{jobs}/clean.py" in found[-1]["message"]
 
 
-def test_settings_that_name_themselves_end(write, run, ckptkit):
+def test_settings_that_name_themselves_end(write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit) -> None:
     write("own.py", CALLBACK)
     config = write("train.yaml", "a: &a\n  - *a\n  - own.py\n  - {b: *a}\n")
     assert len(cleanups(ckptkit("preflight", run, "--config", config, "--json"))) == 1
 
 
-def test_config_that_is_a_script_is_looked_at_and_the_runs_own_rules_hold(write, run_of, ckptkit):
+def test_config_that_is_a_script_is_looked_at_and_the_runs_own_rules_hold(
+    write: Callable[[Any, Any], Any], run_of: RunOf, ckptkit: Ckptkit
+) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     Path(run, "ckptkit.toml").write_text("keep_last = 3\n")
     called = ckptkit("preflight", run, "--config", write("config.py", CALLBACK), "--json")
@@ -208,7 +225,7 @@ def test_config_that_is_a_script_is_looked_at_and_the_runs_own_rules_hold(write,
     assert count["state"] == "go"
 
 
-def test_from_python_it_is_the_same(write, run):
+def test_from_python_it_is_the_same(write: Callable[[Any, Any], Any], run: Path) -> None:
     path = write("train.py", CALLBACK)
     for script in (path, str(path), [path], (str(path), path)):
         (found,) = [check for check in kit.preflight(run, script=script) if check.code == "cleanup"]
@@ -218,7 +235,7 @@ def test_from_python_it_is_the_same(write, run):
         kit.preflight(run, script=run / "nowhere.py")
 
 
-def test_our_own_training_is_clean(run, ckptkit):
+def test_our_own_training_is_clean(run: Path, ckptkit: Ckptkit) -> None:
     (check,) = cleanups(ckptkit("preflight", run, "--script", CHECKOUT / "train.py", "--json"))
     assert check["state"] == "go"
 
@@ -226,7 +243,9 @@ def test_our_own_training_is_clean(run, ckptkit):
 # --- what is no script ----------------------------------------------------------------------------------------------
 
 
-def test_script_is_never_run_or_imported(write, run, ckptkit, tmp_path):
+def test_script_is_never_run_or_imported(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     write("train.py", "open('run.txt', 'w')\n" + CALLBACK)
     write("sitecustomize_of_a_stranger.py", "open('run.txt', 'w')\n")
     write("clean.sh", "touch run.txt\n$(touch run.txt)\n")
@@ -234,24 +253,24 @@ def test_script_is_never_run_or_imported(write, run, ckptkit, tmp_path):
     assert not (tmp_path / "run.txt").exists() and not (tmp_path / "__pycache__").exists()
 
 
-def _folder(path):
+def _folder(path: Path) -> None:
     path.mkdir()
 
 
-def _fifo(path):
+def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-def _large(path):
+def _large(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(100 << 20)
 
 
-def _loop(path):
+def _loop(path: Path) -> None:
     path.symlink_to(path.name)
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[Path], object]] = {
     "missing": lambda path: None,
     "a_folder": _folder,
     "a_fifo": _fifo,
@@ -263,14 +282,18 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("flag", ["--script", "--config"])
-def test_file_that_cant_be_read_is_one_line_that_names_the_flag(run, ckptkit, tmp_path, name, flag):
+def test_file_that_cant_be_read_is_one_line_that_names_the_flag(
+    run: Path, ckptkit: Ckptkit, tmp_path: Path, name: str, flag: str
+) -> None:
     REFUSED[name](tmp_path / "train.py")
     called = ckptkit("preflight", run, flag, tmp_path / "train.py")
     assert called.code == 2 and called.out == "" and called.err.count("\n") == 1
     assert flag in called.err and "train.py" in called.err and "Traceback" not in called.err
 
 
-def test_one_that_the_settings_name_and_that_cant_be_read_is_told_and_the_rest_goes_on(write, run, ckptkit, tmp_path):
+def test_one_that_the_settings_name_and_that_cant_be_read_is_told_and_the_rest_goes_on(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     with (tmp_path / "large.py").open("wb") as file:
         file.truncate(2 << 20)
     write("train.py", CALLBACK)
@@ -292,7 +315,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_text_that_is_no_python_is_told_in_one_line_and_is_no_crash(run, ckptkit, tmp_path, name):
+def test_text_that_is_no_python_is_told_in_one_line_and_is_no_crash(
+    run: Path, ckptkit: Ckptkit, tmp_path: Path, name: str
+) -> None:
     content, words = BROKEN[name]
     (tmp_path / "train.py").write_bytes(content)
     called = ckptkit("preflight", run, "--script", "train.py", "--json")
@@ -305,13 +330,17 @@ def test_text_that_is_no_python_is_told_in_one_line_and_is_no_crash(run, ckptkit
     assert called.code in (0, 4) and called.err == ""
 
 
-def test_warnings_of_a_persons_own_text_are_not_ours_to_repeat(write, run, ckptkit):
+def test_warnings_of_a_persons_own_text_are_not_ours_to_repeat(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit
+) -> None:
     text = 'import re\nre.compile("\\d+")\nif 1 is 1: pass\n' + CALLBACK
     assert ckptkit("preflight", run, "--script", write("train.py", text)).err == ""
 
 
 @pytest.mark.parametrize("coding", ["latin-1", "rot13", "no-such", "utf-8"])
-def test_declared_encoding_loads_nothing_and_hides_nothing(write, run, ckptkit, coding):
+def test_declared_encoding_loads_nothing_and_hides_nothing(
+    write: Callable[[Any, Any], Any], run: Path, ckptkit: Ckptkit, coding: str
+) -> None:
     text = f"# -*- coding: {coding} -*-\nname = 'größe'\n" + CALLBACK
     (check,) = cleanups(ckptkit("preflight", run, "--script", write("train.py", text), "--json"))
     assert check["state"] == "no-go"

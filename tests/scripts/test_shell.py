@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +13,12 @@ from tests.scripts.texts import spellings, text_of
 STEPS = (7000, 8000, 9000, 10000)
 
 
-def orders(text):
+def orders(text: str) -> set[str]:
     return {place.order for place in places("run.sh", text)}
 
 
 @pytest.mark.parametrize(("kind", "text", "runs"), spellings("shell"))
-def test_spelling_is_found_and_does_what_is_said_of_it(tmp_path, kind, text, runs):
+def test_spelling_is_found_and_does_what_is_said_of_it(tmp_path: Path, kind: str, text: str, runs: Any) -> None:
     """Above 9999 the order of text deletes the newest; that of numbers and of times keeps it."""
     assert orders(text) == ({kind} if runs else set())
     if not runs:
@@ -33,14 +35,14 @@ def test_spelling_is_found_and_does_what_is_said_of_it(tmp_path, kind, text, run
     assert ("checkpoint-10000" in left) == (kind in ("numbers", "times")) or kind == "listing"
 
 
-def test_place_is_the_line_in_which_the_pipe_begins():
+def test_place_is_the_line_in_which_the_pipe_begins() -> None:
     text = (
         f"#!/bin/sh\n\necho one\\\n two\n{text_of('shell', 'names', 'over_lines').strip()}\necho\nrm -rf checkpoint-*"
     )
     assert [place.line for place in places("run.sh", text)] == [5, 10]
 
 
-def test_script_of_the_shell_is_known_by_its_name_or_its_first_line():
+def test_script_of_the_shell_is_known_by_its_name_or_its_first_line() -> None:
     assert is_shell("a.sh", "") and is_shell("job.slurm", "") and is_shell("job", "#!/usr/bin/env bash\n")
     assert not is_shell("a.py", "#!/usr/bin/env python3\n") and not is_shell("train", "import os\n")
 
@@ -54,11 +56,11 @@ TORN = (
 
 
 @pytest.mark.parametrize("text", TORN, ids=range(len(TORN)))
-def test_text_that_no_shell_takes_is_clean(text):
+def test_text_that_no_shell_takes_is_clean(text: str) -> None:
     assert places("run.sh", text) == places("run.sh", f"echo\n{text}\n") == ()
 
 
-def test_text_that_a_script_writes_elsewhere_is_no_part_of_it():
+def test_text_that_a_script_writes_elsewhere_is_no_part_of_it() -> None:
     assert places("run.sh", "cat <<EOF >note\nI don't say rm -rf out/checkpoint-*\nEOF\nrm -rf x\n") == ()
     (place,) = places("run.sh", "cat <<'EOF'\ndon't\nEOF\nrm -rf out/checkpoint-*\n")
     assert place.line == 4

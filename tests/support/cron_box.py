@@ -4,6 +4,8 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 from benchmarks.replay.scenario import OTHER_USER
 from tests.support.runs import CHECKOUT, NOBODY
@@ -30,7 +32,7 @@ now() {
 """
 
 
-def box(folder, script, check=True, **environment):
+def box(folder: Path, script: str, check: bool = True, **environment: Any) -> subprocess.CompletedProcess[str]:
     """Run a bash script there, as root; returns what it said. folder: $BOX, for its own files."""
     environment = {
         "PYTHONPATH": str(CHECKOUT),

@@ -54,9 +54,9 @@ def _train(run: str, kind: Kind) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-    model = kind.change(LlamaForCausalLM(LlamaConfig(**SHAPE | kind.shape)))
+    model = kind.change(LlamaForCausalLM(LlamaConfig(**SHAPE | dict(kind.shape))))
     data = [{"input_ids": row, "labels": row} for row in torch.arange(64).view(8, 8)]
-    args = {"save_steps": 100} | kind.args
+    args = {"save_steps": 100} | dict(kind.args)
     args = TrainingArguments(
         run, max_steps=100, logging_steps=10, report_to="none", use_cpu=True, disable_tqdm=True,
         dataloader_pin_memory=False, per_device_train_batch_size=1, **args,

@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.support.runs import CHECKOUT
 
@@ -37,14 +38,14 @@ class Person(NamedTuple):
     cwd: str
     environment: dict[str, str]
 
-    def words(self, verb):
+    def words(self, verb: str) -> list[str]:
         """The words that call a verb."""
         if self.before[-1].endswith("/"):
             return [self.before[-1] + verb]
         return [*self.before, *([verb] if verb else [])]
 
 
-def install(folder):
+def install(folder: Path) -> Path:
     """As pip leaves it: a virtual environment with the package in it and its console script; returns its bin/."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     packages = next(Path(folder).glob("lib/python3*/site-packages"))
@@ -56,7 +57,7 @@ def install(folder):
     return Path(folder, "bin")
 
 
-def said(person, verb, words, terminal, typed="\n"):
+def said(person: Person, verb: str, words: list[str], terminal: bool, typed: str = "\n") -> str:
     """All that a call prints, on a terminal 80 columns wide, or into a file as cron has it."""
     command = [*person.words(verb), *words]
     line = shlex.join(command)
@@ -81,7 +82,7 @@ def said(person, verb, words, terminal, typed="\n"):
     return COLOURS.sub("", seen.decode(errors="replace")).replace("\r\n", "\n")
 
 
-def commands(text):
+def commands(text: str) -> list[str]:
     """Each command in what was printed: what stands after `fix:`, and any call of ours up to the end of its clause."""
     found = []
     for line in _lines(text):
@@ -94,7 +95,7 @@ def commands(text):
     return list(dict.fromkeys(found))
 
 
-def _lines(text):
+def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         try:
             yield from _texts(json.loads(line))
@@ -102,7 +103,7 @@ def _lines(text):
             yield line
 
 
-def _texts(value, key=""):
+def _texts(value: Any, key: str = "") -> Iterator[str]:
     """Every text of a document; a field `command` is one."""
     if isinstance(value, str):
         yield from ([f"fix: {value}"] if key == "command" and value else value.split("\n"))
@@ -114,7 +115,7 @@ def _texts(value, key=""):
             yield from _texts(item, key)
 
 
-def fault(command, person, state, spare):
+def fault(command: str, person: Person, state: str, spare: str) -> str:
     """What is wrong with a command that was printed, "" if it can be pasted. state: a folder that it may change.
 
     spare: a folder with a copy of it, which is put back afterwards.
@@ -138,12 +139,12 @@ def fault(command, person, state, spare):
     return f"exits {code}: {printed.strip()[-300:]}" if code in UNUSABLE else ""
 
 
-def _is(words, verb):
+def _is(words: list[str], verb: str) -> bool:
     """Whether a command is this verb of ours."""
     return verb in words[1:4] or words[0].endswith(f"/bin/{verb}")
 
 
-def restore(state, spare, words):
+def restore(state: str, spare: str, words: list[str]) -> None:
     """Make the folder what its copy is, after words that may have changed it."""
     if {"-n", "--dry-run", "--help", "--explain", "--once"} & set(words):
         return
@@ -153,7 +154,7 @@ def restore(state, spare, words):
     shutil.copytree(spare, state, symlinks=True, dirs_exist_ok=True)
 
 
-def _may_run(words, state):
+def _may_run(words: list[str], state: str) -> bool:
     """Ours, and what touches nothing beside the state."""
     if OURS.match(" ".join(words)):
         return True
@@ -161,7 +162,7 @@ def _may_run(words, state):
     return words[0] in FILE_TOOLS and bool(paths) and all(path.startswith(state + "/") for path in paths)
 
 
-def _pasted(command, person):
+def _pasted(command: str, person: Person) -> tuple[int, str]:
     """(exit code, what it printed)."""
     done = subprocess.run(["bash", "-c", command], cwd=person.cwd, env=person.environment, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def restep(path: str, step: int) -> None:
         json.dump(state, write)
 
 
-def set_age(path: str, now: float, seconds: float) -> None:
+def set_age(path: str | Path, now: float, seconds: float) -> None:
     """Make everything of a checkpoint `seconds` old, as a save leaves it: one file after the other, in its order."""
     for parent, _, names in os.walk(path):
         for name in (*names, ""):
@@ -53,12 +54,12 @@ def set_age(path: str, now: float, seconds: float) -> None:
             os.utime(os.path.join(parent, name), (at, at), follow_symlinks=False)
 
 
-def names(run: str) -> list[str]:
+def names(run: str | Path) -> list[str]:
     """What stands in the run, hidden names too, checkpoints in the order of their steps."""
     return sorted(os.listdir(run), key=lambda name: (len(name), name))
 
 
-def tree(run: str) -> dict[str, tuple[int, int]]:
+def tree(run: str | Path) -> dict[str, tuple[int, int]]:
     """{path: (inode, mtime)} of all below: equal before and after means that nothing was touched."""
     found = {}
     for parent, directories, files in os.walk(run):
@@ -69,7 +70,7 @@ def tree(run: str) -> dict[str, tuple[int, int]]:
 
 
 @contextmanager
-def somebody_else(path, wanted):
+def somebody_else(path: Path, wanted: bool) -> Iterator[None]:
     """As a user who may look into the folders on the way and has no right to root's files."""
     if not wanted:
         yield
@@ -78,8 +79,12 @@ def somebody_else(path, wanted):
         if not folder.stat().st_mode & 0o005:
             folder.chmod(folder.stat().st_mode | 0o005)  # pytest closes its own folders
     groups = os.getgroups()
-    os.setgroups([]), os.setegid(NOBODY), os.seteuid(NOBODY)
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
     try:
         yield
     finally:
-        os.seteuid(0), os.setegid(0), os.setgroups(groups)
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

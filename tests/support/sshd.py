@@ -5,15 +5,17 @@ import shlex
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SBIN = os.environ["PATH"] + ":/usr/sbin:/sbin"
 WAITS = 100  # times a tenth of a second, on a machine that does ten things at once
 
 
 @contextmanager
-def sshd(folder, **settings):
+def sshd(folder: Path, **settings: Any) -> Iterator[str]:
     """Yield what to type as --ssh-command: it reaches 127.0.0.1 there, and knows its key. settings: of sshd_config."""
     folder = Path(folder)
     folder.mkdir(parents=True)
@@ -44,13 +46,13 @@ def sshd(folder, **settings):
         process.wait()
 
 
-def _free_port():
+def _free_port() -> Any:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _wait_for(port):
+def _wait_for(port: Any) -> None:
     for _ in range(WAITS):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

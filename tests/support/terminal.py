@@ -8,7 +8,7 @@ import sys
 from tests.support.runs import CHECKOUT
 
 
-def on_a_terminal(*words, typed="", columns=100):
+def on_a_terminal(*words: str, typed: str = "", columns: int = 100) -> tuple[int, str]:
     """What a person sees who typed that beforehand: (exit code, all that came)."""
     parent, child = pty.openpty()
     os.write(parent, typed.encode())

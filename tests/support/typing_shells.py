@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import subprocess
+from pathlib import Path
 
 # A command of its own name says what it was called with, so that a line is seen as the shell took it.
 ECHO = '() { printf "GOT:%s\\n" "$*"; }\n'
@@ -22,19 +23,19 @@ PREPARE = {
 }
 
 
-def completed(shell, script, typed, cwd):
+def completed(shell: str, script: Path, typed: str, cwd: Path) -> str:
     """Given a completion script and a line of ckptkit's with TAB in it, return the words that ckptkit got."""
     if shell == "fish":
         return _fish(script, typed, cwd)
     return _got(shell, script, [f"ckptkit{ECHO}", f"{typed}\n"], cwd)
 
 
-def exit_code(shell, script, typed, cwd):
+def exit_code(shell: str, script: Path, typed: str, cwd: Path) -> str:
     """The exit code of what was typed, as it stood after each TAB."""
     return _got(shell, script, [f"{typed}\n", 'printf "GOT:%s\\n" $?\n'], cwd)
 
 
-def _got(shell, script, lines, cwd):
+def _got(shell: str, script: Path, lines: list[str], cwd: Path) -> str:
     load = f". {script}\n" if shell == "bash" else f'eval "$(cat {script})"\n'
     if shell == "zsh":
         lines = [line.replace(ALL, f"\t{ALL}") for line in lines]  # it takes the list that is shown
@@ -44,7 +45,7 @@ def _got(shell, script, lines, cwd):
     return got[0].strip()
 
 
-def _fish(script, typed, cwd):
+def _fish(script: Path, typed: str, cwd: Path) -> str:
     """fish tells what TAB would offer; the one that fits is what it would type."""
     asked = typed.replace("\t", "").replace(ALL, "")
     code = f"source {script}; complete -C {_quoted(asked)}"
@@ -54,11 +55,11 @@ def _fish(script, typed, cwd):
     return " ".join([*words, *sorted(offered)])
 
 
-def _quoted(text):
+def _quoted(text: str) -> str:
     return "'" + text.replace("'", "\\'") + "'"
 
 
-def _at_a_terminal(command, lines, cwd):
+def _at_a_terminal(command: tuple[str, ...], lines: list[str], cwd: Path) -> str:
     """All that came. A line is typed when the shell waits for one: it has drawn its prompt."""
     parent, child = pty.openpty()
     environment = {"PATH": os.environ["PATH"], "TERM": "dumb", "PS1": "READY> ", "HOME": str(cwd or "/nonexistent")}
@@ -75,7 +76,7 @@ def _at_a_terminal(command, lines, cwd):
     return seen.decode(errors="replace").replace("\r", "\n")
 
 
-def _until(terminal, prompt):
+def _until(terminal: int, prompt: bytes) -> bytes:
     seen = b""
     while prompt not in seen and select.select([terminal], [], [], 20)[0]:
         try:

@@ -8,7 +8,9 @@ import errno
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from ckptkit.ops.prune import prune
 from ckptkit.ops.read import judge, scan
 from ckptkit.system import quota, volumes
 from tests.support.runs import make_run, names
+from tests.support.typed import present
 
 LATER = 3600  # seconds: longer than a neighbour's torch process protects what was last written to
 
@@ -44,11 +47,11 @@ WORDS = {
 
 
 @pytest.fixture
-def say(tmp_path, monkeypatch):
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """say(words) makes quota(1) say them, and fail as it does above a limit."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    def put(words, after=""):
+    def put(words: Any, after: str = "") -> None:
         (tmp_path / "words").write_text(words)
         (tmp_path / "quota").write_text(f"#!/bin/sh\n{after}cat {tmp_path}/words; exit 1\n")
         (tmp_path / "quota").chmod(0o755)
@@ -57,7 +60,7 @@ def say(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_quota_is_read_and_its_flags_follow_its_use(say, name):
+def test_quota_is_read_and_its_flags_follow_its_use(say: Callable[..., None], name: str) -> None:
     line, numbers, levels = WORDS[name]
     say(f"{HEAD}{line}\n          /other    1  0  2  0  1  0  0  0\n")
     (found,) = quota.quotas([WORK])
@@ -66,12 +69,14 @@ def test_quota_is_read_and_its_flags_follow_its_use(say, name):
 
 
 @pytest.mark.parametrize("words", ["", "Disk quotas for user root (uid 0): none\n", "quota: Quota server down\n", HEAD])
-def test_box_without_quotas_has_none(say, words):
+def test_box_without_quotas_has_none(say: Callable[..., None], words: str) -> None:
     say(words)
     assert quota.quotas([WORK]) == ()
 
 
-def test_box_without_the_program_and_one_whose_server_hangs_have_none(say, tmp_path, monkeypatch):
+def test_box_without_the_program_and_one_whose_server_hangs_have_none(
+    say: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     say("", after="exec sleep 30; ")
     monkeypatch.setattr("ckptkit.system.quota.SECONDS", 0.3)
     assert quota.quotas([volumes.volume("/")]) == ()
@@ -79,7 +84,7 @@ def test_box_without_the_program_and_one_whose_server_hangs_have_none(say, tmp_p
     assert quota.quotas([volumes.volume("/")]) == ()
 
 
-def test_quota_takes_the_flags_that_it_is_asked_with():
+def test_quota_takes_the_flags_that_it_is_asked_with() -> None:
     """The real program, on a box that has no quota: it says nothing, and complains of no flag."""
     done = subprocess.run(quota.COMMAND, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("", "")
@@ -89,12 +94,12 @@ def test_quota_takes_the_flags_that_it_is_asked_with():
 
 
 @pytest.fixture
-def mine(subvolume):
+def mine(subvolume: Callable[[str], str]) -> str:
     """A subvolume that may hold 40 MB."""
     return subvolume("40M")
 
 
-def told(run):
+def told(run: str) -> dict[str, str]:
     """The level of the flag about the quota, and that of the volume, once the file system has counted."""
     subprocess.run(["btrfs", "filesystem", "sync", os.path.dirname(run)], check=True, capture_output=True)
     found = {f.code: f.level for f in report([run]).flags if os.path.dirname(run) in f.message}
@@ -102,7 +107,7 @@ def told(run):
 
 
 @pytest.mark.mounts
-def test_full_quota_on_a_volume_with_room_rises_and_clears_when_room_is_made(mine, real):
+def test_full_quota_on_a_volume_with_room_rises_and_clears_when_room_is_made(mine: str, real: str) -> None:
     run, ballast = make_run(real, f"{mine}/run", {100: "intact", 200: "intact"}), Path(mine, "ballast")
     assert told(run) == {"quota-ok": "green"}
     for megabytes, code in ((22, "quota-noticed"), (26, "quota-filling"), (33, "quota-high"), (38, "quota-critical")):
@@ -113,7 +118,7 @@ def test_full_quota_on_a_volume_with_room_rises_and_clears_when_room_is_made(min
     assert told(run) == {"quota-ok": "green"}
 
 
-def fill_up(path):
+def fill_up(path: str) -> None:
     """Write until it is refused, and then as long as smaller pieces go in."""
     with open(path, "wb", buffering=0) as file:
         for size in (1 << 20, 1 << 14, 1 << 12, 1 << 12):
@@ -126,7 +131,7 @@ def fill_up(path):
 
 
 @pytest.mark.mounts
-def test_save_that_the_quota_refuses_is_what_preflight_foretells_and_prune_makes_room_for(mine, real):
+def test_save_that_the_quota_refuses_is_what_preflight_foretells_and_prune_makes_room_for(mine: str, real: str) -> None:
     run = make_run(real, f"{mine}/run", {100: "intact", 200: "intact", 300: "intact"})
     with pytest.raises(OSError, match="quota") as full:
         fill_up(f"{run}/checkpoint-100/payload")
@@ -135,14 +140,14 @@ def test_save_that_the_quota_refuses_is_what_preflight_foretells_and_prune_makes
         os.rename(f"{run}/checkpoint-100", f"{run}/aside")
     (write,) = [check for check in preflight(run) if check.code == "write"]
     assert write.state == "no-go" and "Disk quota exceeded" in write.message
-    assert prune(run).outcome.failures == ()
+    assert present(prune(run).outcome).failures == ()
     subprocess.run(["btrfs", "filesystem", "sync", mine], check=True, capture_output=True)
     assert [check.state for check in preflight(run) if check.code == "write"] == ["go"]
     assert Path(run, "checkpoint-300").exists() and not Path(run, "checkpoint-100").exists()
 
 
 @pytest.mark.mounts
-def test_one_that_can_go_neither_aside_nor_wholly_looks_dead(mine, real):
+def test_one_that_can_go_neither_aside_nor_wholly_looks_dead(mine: str, real: str) -> None:
     """At its quota, with a file in it that no one may delete: the state goes first, so that nobody resumes from it."""
     run = make_run(real, f"{mine}/run", {100: "intact", 200: "intact", 300: "intact"})
     held = f"{run}/checkpoint-100/adapter_config.json"
@@ -150,10 +155,10 @@ def test_one_that_can_go_neither_aside_nor_wholly_looks_dead(mine, real):
     with pytest.raises(OSError, match="quota"):
         fill_up(f"{run}/checkpoint-300/payload")
     try:
-        (failure,) = prune(run).outcome.failures
+        (failure,) = present(prune(run).outcome).failures
     finally:
         subprocess.run(["chattr", "-i", held], check=True)
     assert failure.path == held and "Operation not permitted" in failure.error
     assert [j.verdict.damaged for j in judge(scan(run), now=time.time() + LATER)] == [True, False, False]
-    assert prune(run, now=time.time() + LATER).outcome.failures == ()
+    assert present(prune(run, now=time.time() + LATER).outcome).failures == ()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]

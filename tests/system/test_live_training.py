@@ -5,10 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.runs import CHECKOUT
+from tests.support.typed import Called, Ckptkit
 from tests.support.waiting import wait_for
 
 LAUNCHED = """
@@ -36,7 +40,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """Where a person stands, with a script that trains until the test ends."""
     made = tmp_path / "project"
     made.mkdir()
@@ -45,13 +49,13 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def start(folder):
+def start(folder: Path) -> Iterator[Callable[..., Any]]:
     """start(*words) is a live process that was started in the folder and is at work."""
     started = []
 
-    def go(*words, ranks=1, **environment):
+    def go(*words: Any, ranks: int = 1, **environment: Any) -> subprocess.Popen[Any]:
         command = list(map(str, words))
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         variables = {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"} | environment
         process = subprocess.Popen(command, cwd=folder, env=os.environ | variables, start_new_session=True, **pipes)
         started.append(process)
@@ -64,7 +68,7 @@ def start(folder):
         process.communicate()
 
 
-def wait_for_ranks(folder, ranks, process=None):
+def wait_for_ranks(folder: Path, ranks: int, process: subprocess.Popen[Any] | None = None) -> bool:
     for _ in range(12):  # importing torch takes its time beside others
         try:
             return wait_for(lambda: all((folder / f"at-work-{rank}").exists() for rank in range(ranks)))
@@ -73,13 +77,13 @@ def wait_for_ranks(folder, ranks, process=None):
     raise AssertionError("it did not come")
 
 
-def second(called):
+def second(called: Called) -> list[tuple[Any, Any, Any]]:
     """What preflight says of other trainings: (state, message, command) of each."""
     checks = called.json["checks"]
     return [(c["state"], c["message"], c["command"]) for c in checks if c["code"] == "second-training"]
 
 
-def stands_against(ckptkit, run, pid, *words):
+def stands_against(ckptkit: Ckptkit, run: Path, pid: str, *words: str) -> tuple[Any, Any]:
     """That training alone stands against a start; what mends it runs as it is."""
     called = ckptkit("preflight", run, "--json")
     ((state, message, command),) = second(called)
@@ -91,7 +95,9 @@ def stands_against(ckptkit, run, pid, *words):
     return message, command
 
 
-def test_relative_output_dir_is_seen_before_the_first_save(start, folder, ckptkit):
+def test_relative_output_dir_is_seen_before_the_first_save(
+    start: Callable[..., Any], folder: Path, ckptkit: Ckptkit
+) -> None:
     process = start(sys.executable, "finetune.py", "--output_dir", "out/mine")
     assert not (folder / "out").exists()
     _, command = stands_against(ckptkit, folder / "out" / "mine", process.pid)
@@ -99,7 +105,9 @@ def test_relative_output_dir_is_seen_before_the_first_save(start, folder, ckptki
     assert "finetune.py --output_dir out/mine" in shown
 
 
-def test_plain_trainer_whose_script_alone_names_the_run_is_seen_between_its_saves(start, folder, ckptkit):
+def test_plain_trainer_whose_script_alone_names_the_run_is_seen_between_its_saves(
+    start: Callable[..., Any], folder: Path, ckptkit: Ckptkit
+) -> None:
     (folder / "plain.py").write_text(TRAINER.replace("CHECKOUT", str(CHECKOUT)))
     process = start(sys.executable, "plain.py")
     run = folder / "out" / "mine"
@@ -116,7 +124,9 @@ NAMED = {
 
 
 @pytest.mark.parametrize("how", NAMED)
-def test_run_that_is_named_elsewhere_is_seen(start, folder, ckptkit, how):
+def test_run_that_is_named_elsewhere_is_seen(
+    start: Callable[..., Any], folder: Path, ckptkit: Ckptkit, how: str
+) -> None:
     (folder / "mine.yaml").write_text("model: tiny\noutput_dir: ./out/mine\n")
     words, environment, told = NAMED[how]
     process = start(sys.executable, "finetune.py", *words, **environment)
@@ -130,13 +140,15 @@ LAUNCHERS = {
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_launcher_and_its_ranks_are_one_training(start, folder, ckptkit, launcher):
+def test_launcher_and_its_ranks_are_one_training(
+    start: Callable[..., Any], folder: Path, ckptkit: Ckptkit, launcher: str
+) -> None:
     words = (*LAUNCHERS[launcher], "finetune.py", "--output_dir", "out/mine")
     process = start(sys.executable, *words, ranks=2 if launcher == "torchrun" else 1)
     stands_against(ckptkit, folder / "out" / "mine", process.pid)
 
 
-def test_session_is_told_and_what_shows_it(folder, tmp_path, ckptkit):
+def test_session_is_told_and_what_shows_it(folder: Path, tmp_path: Path, ckptkit: Ckptkit) -> None:
     socket = tmp_path / "socket"
     typed = f"{sys.executable} finetune.py --output_dir out/mine"
     tmux = ("tmux", "-S", socket, "-f", "/dev/null")
@@ -152,7 +164,9 @@ def test_session_is_told_and_what_shows_it(folder, tmp_path, ckptkit):
         subprocess.run([*tmux, "kill-server"], check=False)
 
 
-def test_training_of_another_output_dir_stands_against_nothing(start, folder, ckptkit):
+def test_training_of_another_output_dir_stands_against_nothing(
+    start: Callable[..., Any], folder: Path, ckptkit: Ckptkit
+) -> None:
     (folder / "both.py").write_text(LAUNCHED + "\n# the default is out/mine\n")
     process = start(sys.executable, "both.py", "--output_dir=out/other")
     for _, message, command in second(ckptkit("preflight", folder / "out" / "mine", "--json")):
@@ -171,7 +185,7 @@ kill $!
 
 
 @pytest.mark.mounts
-def test_torch_process_of_which_nothing_shows_where_it_writes_is_a_warning(tmp_path):
+def test_torch_process_of_which_nothing_shows_where_it_writes_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "untold.py").write_text(UNTOLD)
     os.mkfifo(tmp_path / "wait")
     holder = os.open(tmp_path / "wait", os.O_RDWR)

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from ckptkit.errors import LockHeld, NoSuchRun
 from ckptkit.system import lock
 from tests.support.claiming import SINCE, WORDS, claiming
 from tests.support.runs import names, tree
+from tests.support.typed import Ckptkit, Fill, Mount, RunOf, present
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 THREE = {100: "intact", 200: "intact", 300: "intact"}
@@ -26,14 +29,14 @@ with lock.hold(sys.argv[1]):
 
 
 @pytest.fixture
-def holder():
+def holder() -> Iterator[Callable[[Any], subprocess.Popen[str]]]:
     """holder(run) is another process that holds the run's lock for a minute, or until it is killed."""
     started = []
 
-    def hold(run):
+    def hold(run: str) -> subprocess.Popen[str]:
         process = subprocess.Popen([sys.executable, "-c", HOLD, run], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
         started.append(process)
-        assert process.stdout.readline() == "held\n"
+        assert present(process.stdout).readline() == "held\n"
         return process
 
     yield hold
@@ -42,12 +45,12 @@ def holder():
         process.wait()
 
 
-def is_free(run):
+def is_free(run: str) -> bool:
     """As flock(1) sees it: another program's word for it."""
     return subprocess.run(["flock", "-n", run, "true"], check=False).returncode == 0
 
 
-def test_lock_creates_nothing_and_is_gone_after_use(tmp_path):
+def test_lock_creates_nothing_and_is_gone_after_use(tmp_path: Path) -> None:
     before = os.stat(tmp_path)
     with lock.hold(str(tmp_path)):
         assert not is_free(str(tmp_path))
@@ -55,14 +58,16 @@ def test_lock_creates_nothing_and_is_gone_after_use(tmp_path):
     assert os.listdir(tmp_path) == [] and os.stat(tmp_path).st_mtime_ns == before.st_mtime_ns
 
 
-def test_lock_is_let_go_when_the_work_fails(tmp_path):
+def test_lock_is_let_go_when_the_work_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         with lock.hold(str(tmp_path)):
             raise ZeroDivisionError
     assert is_free(str(tmp_path))
 
 
-def test_holder_is_named_and_waiting_ends_on_time(tmp_path, holder):
+def test_holder_is_named_and_waiting_ends_on_time(
+    tmp_path: Path, holder: Callable[[Any], subprocess.Popen[str]]
+) -> None:
     other = holder(str(tmp_path))
     began = time.monotonic()
     with pytest.raises(LockHeld, match=f"process {other.pid}:"):
@@ -71,7 +76,7 @@ def test_holder_is_named_and_waiting_ends_on_time(tmp_path, holder):
     assert 0.5 <= time.monotonic() - began < 5
 
 
-def test_kill_9_lets_go_of_the_lock(tmp_path, holder):
+def test_kill_9_lets_go_of_the_lock(tmp_path: Path, holder: Callable[[Any], subprocess.Popen[str]]) -> None:
     other = holder(str(tmp_path))
     other.send_signal(signal.SIGKILL)
     other.wait()
@@ -79,7 +84,7 @@ def test_kill_9_lets_go_of_the_lock(tmp_path, holder):
         pass
 
 
-def test_child_that_outlives_the_work_does_not_keep_the_lock(tmp_path):
+def test_child_that_outlives_the_work_does_not_keep_the_lock(tmp_path: Path) -> None:
     with lock.hold(str(tmp_path)):
         child = subprocess.Popen(["sleep", "30"], close_fds=False)
     try:
@@ -89,7 +94,7 @@ def test_child_that_outlives_the_work_does_not_keep_the_lock(tmp_path):
         child.wait()
 
 
-def test_forked_child_that_outlives_a_killed_holder_does_not_keep_the_lock(tmp_path):
+def test_forked_child_that_outlives_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
     """Such as a data loader's worker: it shares the open file, and nobody is left to unlock it."""
     code = """
 import os, sys, time
@@ -101,7 +106,7 @@ with lock.hold(sys.argv[1]):
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as parent:
-        child = int(parent.stdout.readline())  # it has begun
+        child = int(present(parent.stdout).readline())  # it has begun
         parent.kill()
         parent.wait()
         try:
@@ -110,7 +115,9 @@ with lock.hold(sys.argv[1]):
             os.kill(child, signal.SIGKILL)
 
 
-def test_every_name_of_a_run_is_one_lock(run_of, tmp_path, holder, ckptkit):
+def test_every_name_of_a_run_is_one_lock(
+    run_of: RunOf, tmp_path: Path, holder: Callable[[Any], subprocess.Popen[str]], ckptkit: Ckptkit
+) -> None:
     run = run_of(THREE)
     os.symlink(run, tmp_path / "link")
     holder(run)
@@ -118,7 +125,7 @@ def test_every_name_of_a_run_is_one_lock(run_of, tmp_path, holder, ckptkit):
         assert ckptkit("prune", path).code == 11
 
 
-def test_missing_directory_and_file_are_no_run(tmp_path):
+def test_missing_directory_and_file_are_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("missing", "file"):
         with pytest.raises(NoSuchRun):
@@ -128,7 +135,7 @@ def test_missing_directory_and_file_are_no_run(tmp_path):
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
-def test_lock_works_where_nothing_can_be_written(mount, fill, what):
+def test_lock_works_where_nothing_can_be_written(mount: Mount, fill: Fill, what: str) -> None:
     volume = mount("ext4", megabytes=8, options=("-m", "0", "-N", "64"))
     if what == "bytes":
         fill(volume)
@@ -142,14 +149,16 @@ def test_lock_works_where_nothing_can_be_written(mount, fill, what):
 
 
 @pytest.mark.mounts
-def test_lock_works_on_a_read_only_volume(mount):
+def test_lock_works_on_a_read_only_volume(mount: Mount) -> None:
     volume = mount("ext4")
     subprocess.run(["mount", "-o", "remount,ro", volume], check=True)
     with lock.hold(volume):
         assert not is_free(volume)
 
 
-def test_second_sweep_while_the_first_deletes_exits_11_with_its_pid_and_touches_nothing(run_of, ckptkit):
+def test_second_sweep_while_the_first_deletes_exits_11_with_its_pid_and_touches_nothing(
+    run_of: RunOf, ckptkit: Ckptkit
+) -> None:
     run = run_of(THREE)
     # Each unlink of the first one takes 0.3 s, so it is in the middle of its deletion for seconds.
     slow = ["strace", "-f", "-o", "/dev/null", "-e", "inject=unlinkat:delay_enter=300000"]
@@ -165,11 +174,13 @@ def test_second_sweep_while_the_first_deletes_exits_11_with_its_pid_and_touches_
     assert second.code == 11 and second.out == "" and second.err.count("\n") == 1
     assert "is locked by process" in second.err and "--lock-timeout" in second.err
     assert {path: seen for path, seen in tree(run).items() if ".ckptkit-deleting-" not in path} == kept
-    assert first.wait(30) == 0 and "deleted 1 checkpoint" in first.stdout.read()
+    assert first.wait(30) == 0 and "deleted 1 checkpoint" in present(first.stdout).read()
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_dry_run_and_latest_ask_for_no_lock(run_of, holder, ckptkit):
+def test_dry_run_and_latest_ask_for_no_lock(
+    run_of: RunOf, holder: Callable[[Any], subprocess.Popen[str]], ckptkit: Ckptkit
+) -> None:
     run = run_of(THREE)
     holder(run)
     assert ckptkit("prune", run, "--dry-run").code == 0
@@ -180,18 +191,18 @@ def test_dry_run_and_latest_ask_for_no_lock(run_of, holder, ckptkit):
 # --- the claim of a training -----------------------------------------------------------------------------------------
 
 
-def test_claim_says_who_and_since_when_until_its_process_is_killed_and_needs_no_file(tmp_path):
+def test_claim_says_who_and_since_when_until_its_process_is_killed_and_needs_no_file(tmp_path: Path) -> None:
     run, before = str(tmp_path), os.stat(tmp_path)
     with claiming(run) as pid:
         assert lock.claim_of(run) == lock.claim_by(run, str(pid)) == (pid, float(int(SINCE)))
-        assert lock.claim_of(run).sentence == f"process {pid} has been training here {WORDS} (under a guard)"
+        assert present(lock.claim_of(run)).sentence == f"process {pid} has been training here {WORDS} (under a guard)"
         assert is_free(run), "sweeps run beside a training"
     assert lock.claim_of(run) is None
     assert os.listdir(run) == [] and os.stat(run).st_mtime_ns == before.st_mtime_ns
 
 
 @pytest.mark.mounts
-def test_claim_says_since_when_at_0_bytes_free(mount, fill):
+def test_claim_says_since_when_at_0_bytes_free(mount: Mount, fill: Fill) -> None:
     volume = mount("ext4", megabytes=8, options=("-m", "0"))
     fill(volume)
     assert os.statvfs(volume).f_bavail == 0
@@ -199,7 +210,7 @@ def test_claim_says_since_when_at_0_bytes_free(mount, fill):
         assert lock.claim_of(volume) == (pid, float(int(SINCE)))
 
 
-def test_second_training_is_refused_with_who_since_when_and_what_to_do(tmp_path):
+def test_second_training_is_refused_with_who_since_when_and_what_to_do(tmp_path: Path) -> None:
     run = str(tmp_path)
     with claiming(run) as pid, lock.open_directory(run) as fd:
         with pytest.raises(LockHeld) as told:
@@ -210,7 +221,7 @@ def test_second_training_is_refused_with_who_since_when_and_what_to_do(tmp_path)
 
 
 @pytest.mark.parametrize("now", [None, 0.0, -1.5])
-def test_claim_without_a_time_says_who_alone(tmp_path, now):
+def test_claim_without_a_time_says_who_alone(tmp_path: Path, now: float | None) -> None:
     with lock.open_directory(str(tmp_path)) as fd, lock.open_directory(str(tmp_path)) as other:
         lock.claim(fd, str(tmp_path), now)
         with pytest.raises(LockHeld, match=rf": process {os.getpid()} is training here \(under a guard\): wait"):
@@ -222,7 +233,7 @@ CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 @pytest.mark.mounts
-def test_training_of_another_container_that_has_our_number_is_not_taken_for_us(tmp_path):
+def test_training_of_another_container_that_has_our_number_is_not_taken_for_us(tmp_path: Path) -> None:
     code = "import os, sys; from ckptkit.system import lock; print(os.getpid(), lock.claim_of(sys.argv[1]).sentence)"
     with claiming(str(tmp_path), before=CONTAINER):
         command = (*CONTAINER, sys.executable, "-c", code, str(tmp_path))
@@ -230,7 +241,9 @@ def test_training_of_another_container_that_has_our_number_is_not_taken_for_us(t
     assert done.stdout == f"1 process 1 has been training here {WORDS} (under a guard)\n"
 
 
-def test_refused_lock_says_whether_a_guarded_save_is_running(tmp_path, holder):
+def test_refused_lock_says_whether_a_guarded_save_is_running(
+    tmp_path: Path, holder: Callable[[Any], subprocess.Popen[str]]
+) -> None:
     run = str(tmp_path)
     with claiming(run, held=True) as pid, pytest.raises(LockHeld) as told, lock.hold(run):
         pass
@@ -245,7 +258,7 @@ def test_refused_lock_says_whether_a_guarded_save_is_running(tmp_path, holder):
 
 
 @pytest.mark.mounts
-def test_guarded_save_in_a_container_is_known_by_the_number_that_it_has_here(tmp_path):
+def test_guarded_save_in_a_container_is_known_by_the_number_that_it_has_here(tmp_path: Path) -> None:
     with claiming(str(tmp_path), held=True, before=CONTAINER):
         with pytest.raises(LockHeld, match="which trains here under a guard: a save is running") as told:
             with lock.hold(str(tmp_path)):

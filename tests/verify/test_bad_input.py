@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from ckptkit.ops.prune import prune
 from ckptkit.ops.read import plan
 from ckptkit.policy.keep import Range, Rules
 from tests.support.runs import names, set_age
+from tests.support.typed import RunOf, present
 from tests.test_field import actions, put, verdict
 
 TWO = {100: "intact", 200: "intact"}
@@ -39,7 +42,9 @@ OTHERS = {"accelerate": ACCELERATE, "distcp": DISTCP, "fsdp": FSDP, "deepspeed":
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_halves_of_two_layouts_in_one_directory_are_never_deleted_and_replace_no_whole_one(run_of, tmp_path, other):
+def test_halves_of_two_layouts_in_one_directory_are_never_deleted_and_replace_no_whole_one(
+    run_of: RunOf, tmp_path: Path, other: str
+) -> None:
     for number, missing in enumerate(HALVES.values()):
         run = run_of(TWO, "full", at=tmp_path / str(number))
         for name in missing:
@@ -55,7 +60,7 @@ def test_halves_of_two_layouts_in_one_directory_are_never_deleted_and_replace_no
         }
 
 
-def test_optimizer_bin_alone_continues_no_training_of_the_trainer(run_of):
+def test_optimizer_bin_alone_continues_no_training_of_the_trainer(run_of: RunOf) -> None:
     """The Trainer asks whether it is there, and then loads optimizer.pt."""
     run = run_of(TWO)
     os.rename(f"{run}/checkpoint-200/optimizer.pt", f"{run}/checkpoint-200/optimizer.bin")
@@ -74,7 +79,7 @@ NEARLY = ("optimizer.pt.bak", "backup/optimizer.pt", "optimizer.pt~", "Optimizer
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
-def test_name_that_nearly_is_the_layouts_changes_nothing(run_of, tmp_path, kind):
+def test_name_that_nearly_is_the_layouts_changes_nothing(run_of: RunOf, tmp_path: Path, kind: str) -> None:
     for number, name in enumerate(NEARLY):
         run = run_of(TWO, kind, at=tmp_path / str(number))
         put(run, 200, {name: b"x"})
@@ -86,7 +91,7 @@ def test_name_that_nearly_is_the_layouts_changes_nothing(run_of, tmp_path, kind)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt.bak", "backup/optimizer.pt"])
-def test_copy_under_another_name_does_not_stand_for_what_is_gone(run_of, name):
+def test_copy_under_another_name_does_not_stand_for_what_is_gone(run_of: RunOf, name: str) -> None:
     run = run_of(TWO)
     put(run, 200, {name: Path(run, "checkpoint-200", "optimizer.pt").read_bytes()})
     os.unlink(f"{run}/checkpoint-200/optimizer.pt")
@@ -98,7 +103,7 @@ def test_copy_under_another_name_does_not_stand_for_what_is_gone(run_of, name):
 
 
 @pytest.fixture
-def nobody_trains(monkeypatch):
+def nobody_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a training that may write here, a torn one waits as long as its times lie ahead of the clock."""
     monkeypatch.setattr(read, "_other_writer", lambda run: None)
 
@@ -107,7 +112,9 @@ JUMPS = {"a day back": -86400.0, "a year back": -YEAR, "to 1970": None, "a day a
 
 
 @pytest.mark.parametrize("jump", JUMPS)
-def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, nobody_trains, jump):
+def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(
+    run_of: RunOf, nobody_trains: None, jump: str
+) -> None:
     run = run_of(TWO | {300: "torn"})
     put(run, 400, dict.fromkeys(DISTCP, b"\1" * 1000))
     set_age(f"{run}/checkpoint-400", time.time(), 3400)
@@ -124,14 +131,16 @@ def test_clock_that_jumped_changes_no_verdict_no_plan_and_no_latest(run_of, nobo
     assert latest(run, now=now).path == f"{run}/checkpoint-200"
 
 
-def test_torn_one_dated_a_year_ahead_is_not_taken_for_one_that_is_being_written(run_of, nobody_trains):
+def test_torn_one_dated_a_year_ahead_is_not_taken_for_one_that_is_being_written(
+    run_of: RunOf, nobody_trains: None
+) -> None:
     run = run_of(TWO | {300: "torn"})
     set_age(f"{run}/checkpoint-300", time.time(), -YEAR)
     assert verdict(run, 300).state == "incomplete"
-    assert prune(run, Rules(Range(2, 2))).outcome.deleted == (f"{run}/checkpoint-300",)
+    assert present(prune(run, Rules(Range(2, 2))).outcome).deleted == (f"{run}/checkpoint-300",)
 
 
-def test_save_in_progress_is_left_alone_though_its_first_files_are_dated_a_year_ahead(run_of):
+def test_save_in_progress_is_left_alone_though_its_first_files_are_dated_a_year_ahead(run_of: RunOf) -> None:
     """The clock was set back in the middle of it."""
     run = run_of(TWO | {300: "torn"})
     set_age(f"{run}/checkpoint-300", time.time(), -YEAR)
@@ -140,7 +149,7 @@ def test_save_in_progress_is_left_alone_though_its_first_files_are_dated_a_year_
     assert not plan(run, Rules(Range(2, 2))).deletions
 
 
-def test_intact_one_dated_a_year_ahead_pushes_out_no_higher_step(run_of):
+def test_intact_one_dated_a_year_ahead_pushes_out_no_higher_step(run_of: RunOf) -> None:
     run = run_of(TWO | {300: "intact"})
     set_age(f"{run}/checkpoint-100", time.time(), -YEAR)
     assert latest(run).path == f"{run}/checkpoint-300"
@@ -151,13 +160,13 @@ def test_intact_one_dated_a_year_ahead_pushes_out_no_higher_step(run_of):
 
 
 @pytest.fixture(scope="module")
-def settings(real, tmp_path_factory):
+def settings(real: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
     """settings(ranks=4, each_node=False) is training_args.bin as one of so many ranks saves it: a real one, edited."""
     import torch
 
     args = torch.load(os.path.join(real, "lora", "checkpoint-100", "training_args.bin"), weights_only=False)
 
-    def make(ranks, each_node=False):
+    def make(ranks: Any, each_node: bool = False) -> bytes:
         args.save_on_each_node = each_node
         args.distributed_state.__dict__["num_processes"] = ranks
         file = tmp_path_factory.mktemp("args") / "training_args.bin"
@@ -168,10 +177,10 @@ def settings(real, tmp_path_factory):
 
 
 @pytest.fixture
-def ranks_of(run_of, settings):
+def ranks_of(run_of: RunOf, settings: Callable[..., bytes]) -> Callable[..., str]:
     """ranks_of((0, 1), ranks=4) is a run whose newest checkpoint holds the random states of these ranks."""
 
-    def make(there, ranks=None, each_node=False):
+    def make(there: Any, ranks: Any = None, each_node: bool = False) -> str:
         run = run_of(TWO)
         random_state = Path(run, "checkpoint-200", "rng_state.pth")
         put(run, 200, {f"rng_state_{rank}.pth": random_state.read_bytes() for rank in there})
@@ -201,7 +210,7 @@ RANKS = {  # the ranks that are there, how many trained (None: nobody tells), sa
 
 
 @pytest.mark.parametrize("name", RANKS)
-def test_rank_that_is_promised_and_missing_makes_it_incomplete(ranks_of, name):
+def test_rank_that_is_promised_and_missing_makes_it_incomplete(ranks_of: Callable[..., str], name: str) -> None:
     there, ranks, each_node, missing = RANKS[name]
     run = ranks_of(there, ranks, each_node)
     found = verdict(run, 200)

@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -28,6 +29,9 @@ from tests.corpus.saves import ORDERS
 from tests.faults.trials import SEED
 from tests.support import random_trees
 from tests.support.runs import TYPED, set_age
+from tests.support.typed import Ckptkit, RunOf, present
+
+sys.path.insert(0, str(CHECKOUT / "tests" / "guard"))  # tiny.py
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 MIXTURES = 2000 if EXHAUSTIVE else 150
@@ -54,11 +58,11 @@ class Made(NamedTuple):
     prefix: bool = False
 
 
-def a_broken_save(draw, files):
+def a_broken_save(draw: random.Random, files: dict[str, bytes]) -> tuple[Made, dict[str, bytes]]:
     """Some files in the Trainer's order, and the next one whole, cut, empty or missing."""
     order = ORDERS[draw.choice(sorted(ORDERS))]
     whole = order[: draw.randint(0, len(order))]
-    following = order[len(whole)] if len(whole) < len(order) else None
+    following = order[len(whole)] if len(whole) < len(order) else ""
     how = draw.choice(("whole", "cut", "empty", "missing")) if following else "missing"
     content = {name: files[name] for name in whole}
     if how == "missing":
@@ -69,7 +73,7 @@ def a_broken_save(draw, files):
     return Made(frozenset(whole), frozenset({following}), prefix=True), content | {following: files[following][:kept]}
 
 
-def a_slimmed_one(draw, files):
+def a_slimmed_one(draw: random.Random, files: dict[str, bytes]) -> tuple[Made, dict[str, bytes]]:
     """A whole one from which a person removed what takes room."""
     order = ORDERS[draw.choice(sorted(ORDERS))]
     spare = ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "README.md"]
@@ -78,12 +82,12 @@ def a_slimmed_one(draw, files):
     return Made(frozenset(left)), {name: files[name] for name in left}
 
 
-def a_whole_one(draw, files):
+def a_whole_one(draw: random.Random, files: dict[str, bytes]) -> tuple[Made, dict[str, bytes]]:
     order = ORDERS[draw.choice(sorted(ORDERS))]
     return Made(frozenset(order)), {name: files[name] for name in order}
 
 
-def two_halves(draw, files):
+def two_halves(draw: random.Random, files: dict[str, bytes]) -> tuple[Made, dict[str, bytes]]:
     """Files of a LoRA and of a full checkpoint in one directory, any of them."""
     names = sorted({name for order in ORDERS.values() for name in order})
     left = draw.sample(names, draw.randint(1, len(names)))
@@ -106,7 +110,7 @@ WITHOUT_SIGNS = ("peft_alone", "save_pretrained")  # nothing but whole weights
 UNDER_THE_TRAINER = ("fsdp", "deepspeed")
 
 
-def a_strangers(draw, files):
+def a_strangers(draw: random.Random, files: dict[str, bytes]) -> tuple[Made, dict[str, bytes]]:
     """Another writer's, some with a file cut; where the Trainer was around it, it may have come to its end."""
     writer = draw.choice(sorted(STRANGERS))
     content = {name: files.get(name, files["optimizer.pt"]) for name in STRANGERS[writer]}
@@ -129,7 +133,7 @@ WITNESS = re.compile(r"rng_state(_[0-9]+)?\.pth")
 NOT_NEEDED = {"README.md", "training_args.bin", "generation_config.json"}  # no resume reads them
 
 
-def has_evidence(made):
+def has_evidence(made: Made) -> bool:
     """Whether anything shows that the Trainer was at work there and did not come to its end."""
     if MARKER in made.whole:
         return bool(made.cut - NOT_NEEDED)
@@ -139,12 +143,12 @@ def has_evidence(made):
     return bool(made.cut) or any(map(WITNESS.fullmatch, made.whole)) or "training_args.bin" in made.whole or alone
 
 
-def is_intact(made):
+def is_intact(made: Made) -> bool:
     lora = {"adapter_model.safetensors", "adapter_config.json"} <= made.whole
     return MARKER in made.whole and not made.cut - NOT_NEEDED and (lora or "model.safetensors" in made.whole)
 
 
-def is_resumable(made):
+def is_resumable(made: Made) -> bool:
     return is_intact(made) and {"optimizer.pt", "scheduler.pt", "rng_state.pth"} <= made.whole
 
 
@@ -152,13 +156,13 @@ def is_resumable(made):
 
 
 @pytest.fixture(scope="module")
-def files(real):
+def files(real: str) -> dict[str, bytes]:
     """{name: content} of a real LoRA and a real full checkpoint; those that both have are the full one's."""
     both = [path for kind in ORDERS for path in sorted(Path(real, kind, "checkpoint-100").iterdir())]
     return {path.name: path.read_bytes() for path in both}
 
 
-def lay_down(run, draw, files, now):
+def lay_down(run: Path, draw: random.Random, files: dict[str, bytes], now: float) -> dict[str, Made]:
     """{name: Made} of 2 to 6 directories, none of them written to for at least two hours."""
     made = {}
     for step in draw.sample(range(10, 1000, 10), draw.randint(2, 6)):
@@ -173,19 +177,19 @@ def lay_down(run, draw, files, now):
     return made
 
 
-def _state(step):
+def _state(step: int) -> bytes:
     log = [{"step": s, "loss": 5 - s / 1e6, "epoch": s / 8} for s in range(10, step + 1, 10)]
     return json.dumps({"global_step": step, "max_steps": 10 * step, "log_history": log}, indent=2).encode()
 
 
-def _strewn(path, made, draw, files, now):
+def _strewn(path: Path, made: Made, draw: random.Random, files: dict[str, bytes], now: float) -> Made:
     """Somebody's files on top."""
     tree = random_trees.tree(str(draw.random()), draw.random() < 0.5, list(files.values()))
     random_trees.lay(tree, path, now)
     return made._replace(bystanders=True)
 
 
-def broken_promises(run, made, deleted, keep_last):
+def broken_promises(run: Path, made: dict[str, Made], deleted: set[str], keep_last: int) -> Iterator[str]:
     """What was deleted and should not have been, and the other way round, in words."""
     intact = [name for name in by_step(made) if is_intact(made[name])]
     left = [name for name in intact if name not in deleted]
@@ -202,12 +206,12 @@ def broken_promises(run, made, deleted, keep_last):
             yield f"{name} stayed, and it is a broken save"
 
 
-def by_step(names):
+def by_step(names: dict[str, Made]) -> list[str]:
     return sorted(names, key=lambda name: int(name.rpartition("-")[2]))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_nothing_without_evidence_is_deleted(files, tmp_path, part):
+def test_nothing_without_evidence_is_deleted(files: dict[str, bytes], tmp_path: Path, part: int) -> None:
     now, wrong, went = time.time(), {}, 0
     for number in range(part, MIXTURES, PARTS):
         draw = random.Random(f"{SEED}/{number}")
@@ -223,7 +227,7 @@ def test_nothing_without_evidence_is_deleted(files, tmp_path, part):
     assert went > MIXTURES / PARTS / 4, "a test in which nothing broken is deleted shows nothing"
 
 
-def prune(run, keep_last, made):
+def prune(run: str, keep_last: int, made: dict[str, Made]) -> set[str]:
     """The names of those that went."""
     try:
         ops_prune(run, Rules(keep_last=Range(keep_last, keep_last)), yes=True, patient=False, settle=False)
@@ -251,7 +255,9 @@ ODD = {
 
 @pytest.mark.parametrize("weights", [("model.safetensors",), ("adapter_model.safetensors", "adapter_config.json")])
 @pytest.mark.parametrize("odd", ODD)
-def test_whole_weights_beside_what_the_trainer_never_writes_stay(run_of, files, weights, odd):
+def test_whole_weights_beside_what_the_trainer_never_writes_stay(
+    run_of: RunOf, files: dict[str, bytes], weights: tuple[str, ...], odd: str
+) -> None:
     run = Path(run_of({100: "intact"}))
     newer, (name, content) = run / "checkpoint-200", ODD[odd]
     newer.mkdir()
@@ -274,16 +280,16 @@ CUT_JSON = [
 ]
 
 
-def test_state_of_the_random_numbers_alone_shows_that_a_save_broke_off(run_of):
+def test_state_of_the_random_numbers_alone_shows_that_a_save_broke_off(run_of: RunOf) -> None:
     """As on a node whose ranks write nothing else, or where the settings were removed."""
     run = run_of({100: "intact", 200: "torn", 300: "intact"})
     os.unlink(f"{run}/checkpoint-200/training_args.bin")
     set_age(f"{run}/checkpoint-200", time.time(), HOURS)
-    assert ops_prune(run).outcome.deleted == (f"{run}/checkpoint-200",)
+    assert present(ops_prune(run).outcome).deleted == (f"{run}/checkpoint-200",)
 
 
 @pytest.mark.parametrize("content", CUT_JSON)
-def test_state_that_broke_off_goes(run_of, content):
+def test_state_that_broke_off_goes(run_of: RunOf, content: bytes) -> None:
     run = Path(run_of({100: "intact", 200: "intact"}))
     (run / "checkpoint-200" / "trainer_state.json").write_bytes(content)
     set_age(str(run / "checkpoint-200"), time.time(), HOURS)
@@ -297,12 +303,12 @@ NOBODY_CAN_SAY = saves.AFTER_THE_WEIGHTS["lora"]
 
 
 @pytest.fixture
-def killed(calm):
+def killed(calm: str) -> Callable[[Any], Path]:
     """killed(FILE) is a run whose save of step 20, without a guard, was killed before that file."""
     script = str(CHECKOUT / "tests/guard/killed_saves.py")
     subprocess.run([sys.executable, script, calm, "lora", "killed_before", "bare"], check=True, capture_output=True)
 
-    def run(file):
+    def run(file: Any) -> Path:
         path = Path(calm, file)
         for checkpoint in path.iterdir():
             set_age(str(checkpoint), time.time(), LATER)
@@ -311,13 +317,13 @@ def killed(calm):
     return run
 
 
-def states(run):
+def states(run: Path) -> dict[str, str]:
     return {j.checkpoint.name: j.verdict.state for j in verify(str(run), level="full", now=time.time() + LATER)}
 
 
-def resumed(run, path):
+def resumed(run: Path, path: str) -> bool:
     """The step that a Trainer without a guard went on from, at its first step."""
-    from tests.guard import tiny
+    import tiny
 
     begun = []
     trainer = tiny.trainer(run, max_steps=20)
@@ -327,7 +333,9 @@ def resumed(run, path):
 
 
 @pytest.mark.mounts
-def test_save_that_nobody_can_judge_is_set_aside_or_overwritten_and_training_goes_on(killed, ckptkit):
+def test_save_that_nobody_can_judge_is_set_aside_or_overwritten_and_training_goes_on(
+    killed: Callable[[Any], Path], ckptkit: Ckptkit
+) -> None:
     aside, over = map(killed, NOBODY_CAN_SAY)
     assert states(aside) == states(over) == {"checkpoint-10": "intact", "checkpoint-20": "unknown"}
     called = ckptkit("recover", aside, "--set-aside", "-y")
@@ -340,7 +348,9 @@ def test_save_that_nobody_can_judge_is_set_aside_or_overwritten_and_training_goe
 
 
 @pytest.mark.mounts
-def test_save_that_was_killed_elsewhere_goes_and_recover_names_the_one_before(killed, ckptkit):
+def test_save_that_was_killed_elsewhere_goes_and_recover_names_the_one_before(
+    killed: Callable[[Any], Path], ckptkit: Ckptkit
+) -> None:
     for file in sorted(set(saves.ORDERS["lora"]) - set(NOBODY_CAN_SAY)):
         run = killed(file)
         assert states(run) == {"checkpoint-10": "intact", "checkpoint-20": "incomplete"}, file

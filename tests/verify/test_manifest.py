@@ -7,36 +7,39 @@ import subprocess
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ckptkit.errors import UsageError
+from ckptkit.model.checkpoint import Judged
 from ckptkit.ops.prune import prune
 from ckptkit.ops.read import scan, verify
 from ckptkit.ops.verify import Budget, reading, write_manifest
 from ckptkit.verify import manifest
 from tests.support.runs import make_run, names, restep, set_age, tree
+from tests.support.typed import Fill, Mount, RunOf, present
 
 ONE = {100: "intact"}
 
 
-def full(path, **more):
+def full(path: str | Path, **more: Any) -> Judged:
     (judged,) = verify(str(path), level="full", now=time.time() + 3600, **more)
     return judged
 
 
-def written(run):
+def written(run: str) -> Path:
     """The run's only checkpoint, with a manifest."""
     path = Path(run, "checkpoint-100")
     assert write_manifest(full(path))
     return path
 
 
-def codes(judged):
+def codes(judged: Judged) -> list[tuple[str, str]]:
     return [(f.file, f.code) for f in judged.verdict.findings]
 
 
-def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of):
+def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of: RunOf) -> None:
     run = run_of(ONE)
     judged = full(run, reading=reading([run], Budget(), digests=("crc32", "sha256")))
     write_manifest(judged)
@@ -50,7 +53,7 @@ def test_it_lists_every_file_with_what_other_programs_say_of_it(run_of):
         assert (entry["bytes"], entry["crc32"], entry["sha256"]) == (len(raw), f"{zlib.crc32(raw):08x}", summed[:64])
 
 
-def test_writing_it_changes_no_time_that_a_rotation_sorts_by(run_of):
+def test_writing_it_changes_no_time_that_a_rotation_sorts_by(run_of: RunOf) -> None:
     run = run_of(ONE)
     before = tree(run)
     path = written(run)
@@ -61,13 +64,13 @@ def test_writing_it_changes_no_time_that_a_rotation_sorts_by(run_of):
     assert found.modified_at < time.time() - 3000, "the manifest's own time makes no checkpoint younger"
 
 
-def test_it_is_read_back_as_it_was_written(run_of):
+def test_it_is_read_back_as_it_was_written(run_of: RunOf) -> None:
     path = written(run_of(ONE))
-    known = manifest.read(str(path))
+    known = present(manifest.read(str(path)))
     assert known.files == dict(full(path).verdict.digests) and abs(known.written_at - time.time()) < 60
 
 
-def test_one_that_says_the_same_is_left_alone_and_a_new_digest_is_added(run_of):
+def test_one_that_says_the_same_is_left_alone_and_a_new_digest_is_added(run_of: RunOf) -> None:
     run = run_of(ONE)
     path = written(run)
     assert write_manifest(full(path)) is False
@@ -76,7 +79,7 @@ def test_one_that_says_the_same_is_left_alone_and_a_new_digest_is_added(run_of):
     assert all("sha256" in entry for entry in json.loads((path / manifest.FILE).read_text())["files"].values())
 
 
-def flip(path, at=-1):
+def flip(path: Path, at: int = -1) -> None:
     """Change a byte and nothing that stat tells."""
     status = path.stat()
     raw = bytearray(path.read_bytes())
@@ -89,7 +92,7 @@ CHANGED = {"adapter_model.safetensors": "corrupt", "optimizer.pt": "corrupt", "R
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_changed_file_that_a_resume_loads_is_corrupt_and_both_digests_are_told(run_of, name):
+def test_a_changed_file_that_a_resume_loads_is_corrupt_and_both_digests_are_told(run_of: RunOf, name: str) -> None:
     path = written(run_of(ONE))
     before = json.loads((path / manifest.FILE).read_text())["files"][name]["crc32"]
     flip(path / name)
@@ -100,7 +103,7 @@ def test_a_changed_file_that_a_resume_loads_is_corrupt_and_both_digests_are_told
     assert before in told and f"{zlib.crc32((path / name).read_bytes()):08x}" in told
 
 
-def test_another_size_is_seen_without_reading(run_of):
+def test_another_size_is_seen_without_reading(run_of: RunOf) -> None:
     path = written(run_of(ONE))
     for name in ("README.md", "adapter_config.json"):
         with open(path / name, "a") as file:
@@ -109,7 +112,7 @@ def test_another_size_is_seen_without_reading(run_of):
     assert codes(judged) == [("adapter_config.json", "changed-since-manifest"), ("README.md", "bad-optional")]
 
 
-def test_a_file_that_went_is_missed(run_of):
+def test_a_file_that_went_is_missed(run_of: RunOf) -> None:
     path = written(run_of(ONE))
     (path / "README.md").unlink()
     assert codes(full(path)) == [("README.md", "removed-after-save")] and full(path).verdict.resumable
@@ -118,7 +121,7 @@ def test_a_file_that_went_is_missed(run_of):
     assert ("adapter_model.safetensors", "missing") in codes(judged) and judged.verdict.state == "incomplete"
 
 
-def test_a_bystander_that_changed_or_went_is_a_hint(run_of):
+def test_a_bystander_that_changed_or_went_is_a_hint(run_of: RunOf) -> None:
     path = Path(run_of(ONE), "checkpoint-100")
     (path / "ema.pt").write_bytes(b"mine")
     (path / "notes").mkdir()
@@ -135,7 +138,7 @@ def test_a_bystander_that_changed_or_went_is_a_hint(run_of):
     assert codes(judged) == [("ema.pt", "changed-bystander"), ("notes/a.json", "changed-bystander")]
 
 
-def test_a_copy_with_new_times_is_held_against_it_all_the_same(run_of, tmp_path):
+def test_a_copy_with_new_times_is_held_against_it_all_the_same(run_of: RunOf, tmp_path: Path) -> None:
     path = written(run_of(ONE))
     copied = tmp_path / "copied" / "checkpoint-100"
     copied.parent.mkdir()
@@ -145,7 +148,7 @@ def test_a_copy_with_new_times_is_held_against_it_all_the_same(run_of, tmp_path)
     assert full(copied).verdict.state == "corrupt"
 
 
-def test_a_save_over_it_makes_it_stale_and_no_file_corrupt(run_of):
+def test_a_save_over_it_makes_it_stale_and_no_file_corrupt(run_of: RunOf) -> None:
     path = written(run_of(ONE))
     restep(str(path), 100)
     state = json.loads((path / "trainer_state.json").read_text())
@@ -164,7 +167,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_one_is_told_and_speaks_for_nothing(run_of, name):
+def test_a_broken_one_is_told_and_speaks_for_nothing(run_of: RunOf, name: str) -> None:
     path = Path(run_of(ONE), "checkpoint-100")
     (path / manifest.FILE).write_bytes(BROKEN[name])
     judged = full(path)
@@ -172,7 +175,7 @@ def test_a_broken_one_is_told_and_speaks_for_nothing(run_of, name):
     assert write_manifest(judged) is True, "and a new one takes its place"
 
 
-def test_only_an_intact_one_that_was_read_whole_gets_one(run_of):
+def test_only_an_intact_one_that_was_read_whole_gets_one(run_of: RunOf) -> None:
     run = run_of({100: "torn", 200: "intact"})
     torn, whole = verify(run, level="full")
     with pytest.raises(UsageError, match="incomplete"):
@@ -182,7 +185,7 @@ def test_only_an_intact_one_that_was_read_whole_gets_one(run_of):
     assert write_manifest(whole)
 
 
-def test_a_file_that_changed_since_it_was_read_stops_it(run_of):
+def test_a_file_that_changed_since_it_was_read_stops_it(run_of: RunOf) -> None:
     run = run_of(ONE)
     judged = full(run)
     Path(run, "checkpoint-100", "README.md").write_text("another")
@@ -192,7 +195,7 @@ def test_a_file_that_changed_since_it_was_read_stops_it(run_of):
 
 
 @pytest.mark.mounts
-def test_on_a_full_disk_none_is_written_and_the_old_one_stays(real, mount, fill):
+def test_on_a_full_disk_none_is_written_and_the_old_one_stays(real: str, mount: Mount, fill: Fill) -> None:
     run = make_run(real, os.path.join(mount("tmpfs", "size=2m"), "run"), ONE)
     path = written(run)
     before = (path / manifest.FILE).read_bytes()
@@ -204,7 +207,7 @@ def test_on_a_full_disk_none_is_written_and_the_old_one_stays(real, mount, fill)
     assert not [name for name in os.listdir(path) if name.endswith(".tmp")]
 
 
-def test_it_goes_with_its_checkpoint(run_of):
+def test_it_goes_with_its_checkpoint(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
     for judged in verify(run, level="full"):
         write_manifest(judged)
@@ -212,14 +215,14 @@ def test_it_goes_with_its_checkpoint(run_of):
     assert names(run) == ["checkpoint-200", "checkpoint-300"]
 
 
-def test_what_a_killed_writer_left_of_it_is_nobodys_part_of_the_checkpoint(run_of):
+def test_what_a_killed_writer_left_of_it_is_nobodys_part_of_the_checkpoint(run_of: RunOf) -> None:
     path = written(run_of(ONE))
     shutil.copy(path / manifest.FILE, path / f"{manifest.FILE}.tmp")
     set_age(str(path), time.time(), 3600)
     assert full(path).verdict.findings == () and write_manifest(full(path)) is False
 
 
-def test_a_symlink_in_its_place_is_not_followed(run_of, tmp_path):
+def test_a_symlink_in_its_place_is_not_followed(run_of: RunOf, tmp_path: Path) -> None:
     path = Path(run_of(ONE), "checkpoint-100")
     (tmp_path / "outside").write_text("{}")
     (path / manifest.FILE).symlink_to(tmp_path / "outside")

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ckptkit.model.checkpoint import Level
 from ckptkit.ops.read import verify
 from ckptkit.ops.verify import write_manifest
 from tests.support.beside import python_path
@@ -20,7 +22,7 @@ WEIGHTS_ONLY = ("only", "lora-only")
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def made(request, tmp_path_factory):
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """(version, a directory with every kind that it can write)."""
     top = tmp_path_factory.mktemp("real")
     path = python_path(Path(sys.prefix), *VERSIONS[request.param])
@@ -28,18 +30,18 @@ def made(request, tmp_path_factory):
     done = subprocess.run(script, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     for run in top.iterdir():
-        for path in run.glob("checkpoint-*"):
-            set_age(str(path), time.time(), 3600)
+        for checkpoint in run.glob("checkpoint-*"):
+            set_age(str(checkpoint), time.time(), 3600)
     return request.param, top
 
 
-def test_every_kind_was_written(made):
+def test_every_kind_was_written(made: tuple[Any, Path]) -> None:
     version, top = made
     assert {run.name for run in top.iterdir()} == {*KINDS, *(OLD if version == "4.57" else ())}
 
 
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])
-def test_each_is_intact_without_a_finding(made, level):
+def test_each_is_intact_without_a_finding(made: tuple[Any, Path], level: Level) -> None:
     for run in made[1].iterdir():
         for judged in verify(str(run), level=level):
             found = judged.verdict
@@ -47,14 +49,14 @@ def test_each_is_intact_without_a_finding(made, level):
             assert found.resumable == (run.name not in WEIGHTS_ONLY) and found.weights_intact, run.name
 
 
-def test_each_is_intact_by_its_own_manifest(made):
+def test_each_is_intact_by_its_own_manifest(made: tuple[Any, Path]) -> None:
     for run in made[1].iterdir():
         judged = verify(str(run), level="full")
         assert all(write_manifest(one) for one in judged)
         assert all(one.verdict.findings == () for one in verify(str(run), level="full")), run.name
 
 
-def test_each_cut_short_anywhere_in_a_file_that_matters_is_not_intact(made, tmp_path):
+def test_each_cut_short_anywhere_in_a_file_that_matters_is_not_intact(made: tuple[Any, Path], tmp_path: Path) -> None:
     import shutil
 
     for run in made[1].iterdir():

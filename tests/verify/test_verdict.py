@@ -4,23 +4,27 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from ckptkit.formats import safetensors, torch_zip
+from ckptkit.model.checkpoint import Level, Verdict
 from ckptkit.ops.read import judge, scan
 from tests.support.runs import make_run, set_age
+from tests.support.typed import Ckptkit, Mount, RunOf
 
 KINDS = ("lora", "full", "sharded", "only", "bf16")
 HUGE = (2**63 - 1).to_bytes(8, "little") + b"x" * 99
 
 
-def verdict(run, level="quick"):
+def verdict(run: str, level: Level = "quick") -> Verdict:
     return judge(scan(run), level=level)[0].verdict
 
 
-def damage(run, name, change):
+def damage(run: str, name: str, change: Callable[..., Any]) -> Verdict:
     """Change one file of the only checkpoint and keep it old."""
     path = Path(run, "checkpoint-100")
     change(path / name)
@@ -30,19 +34,19 @@ def damage(run, name, change):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", ["quick", "full"])
-def test_real_checkpoint_is_intact_without_a_finding(run_of, kind, level):
+def test_real_checkpoint_is_intact_without_a_finding(run_of: RunOf, kind: str, level: Level) -> None:
     found = verdict(run_of({100: "intact"}, kind), level)
     assert (found.state, found.findings, found.resumable) == ("intact", (), kind != "only")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_quick_reads_headers_and_not_the_tensors(run_of, kind):
+def test_quick_reads_headers_and_not_the_tensors(run_of: RunOf, kind: str) -> None:
     run = run_of({100: "intact"}, kind)
     assert verdict(run).bytes_read < scan(run).checkpoints[0].apparent_bytes
 
 
 @pytest.mark.parametrize("kind", ["lora", "full", "sharded"])
-def test_each_file_that_a_resume_needs_is_missed(run_of, kind, tmp_path):
+def test_each_file_that_a_resume_needs_is_missed(run_of: RunOf, kind: str, tmp_path: Path) -> None:
     whole = run_of({100: "intact"}, kind)
     optional = {"README.md", "config.json", "generation_config.json", "training_args.bin"}
     states = {"trainer_state.json": "incomplete", "optimizer.pt": "intact", "scheduler.pt": "intact",
@@ -57,14 +61,16 @@ def test_each_file_that_a_resume_needs_is_missed(run_of, kind, tmp_path):
 
 
 @pytest.mark.parametrize("hours, state", [(1, "incomplete"), (0, "in_progress"), (-24, "incomplete")])
-def test_torn_one_is_being_written_only_if_it_is_young_and_not_if_the_clock_was_set_back_since(run_of, hours, state):
+def test_torn_one_is_being_written_only_if_it_is_young_and_not_if_the_clock_was_set_back_since(
+    run_of: RunOf, hours: int, state: str
+) -> None:
     run = run_of({100: "torn"})
     set_age(f"{run}/checkpoint-100", time.time(), hours * 3600)
     assert verdict(run).state == state
 
 
 @pytest.mark.parametrize("kind", ["lora", "sharded"])
-def test_each_archive_weight_and_state_file_cut_short_is_noticed(run_of, kind, tmp_path):
+def test_each_archive_weight_and_state_file_cut_short_is_noticed(run_of: RunOf, kind: str, tmp_path: Path) -> None:
     whole = run_of({100: "intact"}, kind)
     for file in sorted(Path(whole, "checkpoint-100").iterdir()):
         if file.suffix not in (".pt", ".pth", ".bin", ".safetensors", ".json") or "config" in file.name[-12:]:
@@ -92,7 +98,7 @@ DAMAGE = {
     "bytes_behind_the_last_tensor": ("adapter_model.safetensors", lambda f: f.open("ab").write(b"x"), "corrupt"),
     "another_frameworks_directory": ("global_step100", lambda f: f.mkdir(), "intact"),
     "a_killed_writers_temporary_file": (".tmpAb12cD", lambda f: f.touch(), "intact"),
-    "a_fifo_inside": ("optimizer.pt", lambda f: (f.unlink(), os.mkfifo(f)), "unknown"),
+    "a_fifo_inside": ("optimizer.pt", lambda f: (f.unlink(), os.mkfifo(f)), "unknown"),  # type: ignore[func-returns-value]
     "a_symlink_inside": ("optimizer.pt", lambda f: (f.unlink(), f.symlink_to("/etc/passwd")), "unknown"),
     "only_one_of_two_ranks_state": ("rng_state.pth", lambda f: f.rename(f.with_name("rng_state_1.pth")), "incomplete"),
     "adapter_config_cut": ("adapter_config.json", lambda f: f.write_text('{"r":'), "incomplete"),
@@ -100,21 +106,21 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage(run_of, name):
+def test_damage(run_of: RunOf, name: str) -> None:
     file, change, state = DAMAGE[name]
     assert damage(run_of({100: "intact"}), file, change).state == state
 
 
-def test_all_ranks_state_is_as_good_as_one(run_of):
-    def split(file):
+def test_all_ranks_state_is_as_good_as_one(run_of: RunOf) -> None:
+    def split(file: Any) -> None:
         shutil.copy(file, file.with_name("rng_state_0.pth"))
         file.rename(file.with_name("rng_state_1.pth"))
 
     assert damage(run_of({100: "intact"}), "rng_state.pth", split).resumable
 
 
-def test_flipped_bit_in_a_record_is_seen_by_full_alone(run_of):
-    def flip(file):
+def test_flipped_bit_in_a_record_is_seen_by_full_alone(run_of: RunOf) -> None:
+    def flip(file: Any) -> None:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
@@ -124,16 +130,16 @@ def test_flipped_bit_in_a_record_is_seen_by_full_alone(run_of):
     assert verdict(run, "full").state == "corrupt"
 
 
-def test_no_pickle_is_ever_loaded(run_of, tmp_path):
+def test_no_pickle_is_ever_loaded(run_of: RunOf, tmp_path: Path) -> None:
     import io
     import pickle
     import zipfile
 
     class Canary:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return os.system, (f"touch {tmp_path}/executed",)
 
-    def infect(file):
+    def infect(file: Any) -> None:
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
             archive.writestr("archive/data.pkl", pickle.dumps(Canary()))
@@ -146,7 +152,9 @@ def test_no_pickle_is_ever_loaded(run_of, tmp_path):
 
 
 @pytest.mark.mounts
-def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(run_of, ckptkit, tmp_path):
+def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(
+    run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path
+) -> None:
     import sys
 
     run = run_of({100: "intact", 200: "intact", 300: "intact"})
@@ -165,7 +173,7 @@ def test_files_of_mode_0600_are_unknown_to_another_user_and_stay(run_of, ckptkit
 
 
 @pytest.mark.mounts
-def test_mount_inside_is_told_and_does_not_make_it_unknown(run_of, mount):
+def test_mount_inside_is_told_and_does_not_make_it_unknown(run_of: RunOf, mount: Mount) -> None:
     run = run_of({100: "intact"})
     mount("tmpfs", at=f"{run}/checkpoint-100/mounted")
     found = verdict(run)
@@ -173,7 +181,7 @@ def test_mount_inside_is_told_and_does_not_make_it_unknown(run_of, mount):
 
 
 @pytest.mark.mounts
-def test_on_an_overlay_of_two_disks_a_file_is_one_of_the_checkpoint(real, mount, tmp_path):
+def test_on_an_overlay_of_two_disks_a_file_is_one_of_the_checkpoint(real: str, mount: Mount, tmp_path: Path) -> None:
     lower, disk, shown = mount("tmpfs"), Path(mount("tmpfs")), tmp_path / "shown"
     for directory in (disk / "upper", disk / "work", shown):
         directory.mkdir()
@@ -190,7 +198,9 @@ def test_on_an_overlay_of_two_disks_a_file_is_one_of_the_checkpoint(real, mount,
 
 
 @pytest.mark.parametrize("reader", [safetensors.faults, torch_zip.faults])
-def test_no_reader_chokes_on_random_bytes(reader, tmp_path):
+def test_no_reader_chokes_on_random_bytes(
+    reader: Callable[[BinaryIO, int], tuple[list[tuple[str, str]], int]], tmp_path: Path
+) -> None:
     import random
 
     rng = random.Random(0)

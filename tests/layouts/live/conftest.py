@@ -1,6 +1,7 @@
 """Only `bin/test --layouts` runs these: it says which Python has the framework, and which recipe it is for."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ collect_ignore_glob = [] if NAME else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recipe]:
     """The framework, ready to train."""
     served = Recipe(os.environ["CKPTKIT_LAYOUTS_PYTHON"], str(NAME), Path(tmp_path_factory.mktemp("recipe")))
     yield served

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -15,6 +16,7 @@ sys.path[0] = str(CHECKOUT)  # not this folder
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from tests.layouts.recipes.ranks import Job, run
+from tests.support.typed import present
 
 WARM = {
     "torch": ("torch", "torch.distributed.checkpoint"),
@@ -34,7 +36,7 @@ def main(path: str) -> None:
         print(run(recipe.train, job, count if isinstance(count, int) else 2), flush=True)
 
 
-def _load(path):
+def _load(path: str) -> types.ModuleType:
     """The recipe as a module. What it imports later is imported now: after a fork it would be so each time."""
     text = Path(path).read_text()
     for library, modules in WARM.items():
@@ -42,9 +44,9 @@ def _load(path):
             for module in modules:
                 importlib.import_module(module)
     sys.path.insert(0, str(Path(path).parent))
-    spec = importlib.util.spec_from_file_location("recipe", path)
+    spec = present(importlib.util.spec_from_file_location("recipe", path))
     recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
+    present(spec.loader).exec_module(recipe)
     return recipe
 
 

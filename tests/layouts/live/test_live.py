@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 import ckptkit
 from tests.layouts.live.table import Row, rows
 from tests.layouts.live.trainings import Kill, Recipe, Trained, copy
+from tests.layouts.made import keys_of
+from tests.support.typed import present
 
 MADE = Path(__file__).resolve().parents[1] / "made"
 MOST_KILLS = 20  # a case
@@ -29,7 +32,7 @@ def cases() -> list[str]:
     recipe = MADE.parent / "recipes" / f"{os.environ['CKPTKIT_LAYOUTS_RECIPE']}.py"
     for node in ast.parse(recipe.read_text()).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CASES":
-            return sorted(ast.literal_eval(key) for key in node.value.keys)
+            return sorted(keys_of(node.value))
     return []
 
 
@@ -49,7 +52,7 @@ def kills(case: str) -> list[Kill]:
     every: list[Kill] = []
     opened: set[str] = set()
     for line in lines(case):
-        first, arrow, second = re.fullmatch(r"(.*?)(?: (->|=>) (.*))?", line).groups()
+        first, arrow, second = present(re.fullmatch(r"(.*?)(?: (->|=>) (.*))?", line)).groups()
         if first.endswith(("/", " (deleted)")) or (not arrow and ".tmpX" in first):
             continue
         if arrow:
@@ -65,7 +68,7 @@ def kills(case: str) -> list[Kill]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> object:
+def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Trained]]:
     """case → (where it trained, how it ended)."""
 
     @cache
@@ -79,13 +82,15 @@ def uninterrupted(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> o
 
 
 @pytest.fixture(scope="session")
-def from_whole(recipe: Recipe, uninterrupted, tmp_path_factory) -> object:
+def from_whole(
+    recipe: Recipe, uninterrupted: Callable[[str], tuple[Path, Trained]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, int], tuple[float, ...] | None]:
     """(case, step) → the losses of the steps after it, when the framework resumes from a whole checkpoint."""
 
     @cache
     def resume(case: str, step: int) -> tuple[float, ...] | None:
         if case not in FORGETS:
-            return uninterrupted(case)[1].losses[step:]
+            return present(uninterrupted(case)[1].losses)[step:]
         folder = copy(uninterrupted(case)[0], tmp_path_factory.mktemp("whole") / "copy")
         return recipe.train(case, folder, resume=f"{case}/checkpoint-{step}").losses
 
@@ -94,17 +99,19 @@ def from_whole(recipe: Recipe, uninterrupted, tmp_path_factory) -> object:
 
 @pytest.mark.parametrize("case", cases())
 def test_resumed_from_a_whole_checkpoint_the_losses_are_those_of_the_uninterrupted_training(
-    case, recipe, uninterrupted, tmp_path
-):
+    case: str, recipe: Recipe, uninterrupted: Callable[[str], tuple[Path, Trained]], tmp_path: Path
+) -> None:
     folder, trained = uninterrupted(case)
     resumed = recipe.train(case, copy(folder, tmp_path / "copy"), resume=f"{case}/{checkpoint(case)}")
     assert resumed.losses, recipe.said()
     assert resumed.resumed_step > 0
-    assert (resumed.losses == trained.losses[resumed.resumed_step :]) == (case not in FORGETS)
+    assert (resumed.losses == present(trained.losses)[resumed.resumed_step :]) == (case not in FORGETS)
 
 
 @pytest.mark.parametrize("case, kill", [(case, kill) for case in cases() for kill in kills(case)], ids=str)
-def test_killed_at(case, kill, recipe, from_whole, tmp_path):
+def test_killed_at(
+    case: str, kill: Kill, recipe: Recipe, from_whole: Callable[[str, int], tuple[float, ...] | None], tmp_path: Path
+) -> None:
     killed = recipe.train(case, tmp_path / "run", kill=kill)
     assert killed.code == 9, f"not killed at {kill}: {recipe.said()}"
     resumed = try_from(recipe, from_whole, case, tmp_path, checkpoint(case))
@@ -117,7 +124,9 @@ def test_killed_at(case, kill, recipe, from_whole, tmp_path):
     assert not (verdict.startswith("incomplete") and resumed == "resumes"), row
 
 
-def try_from(recipe, from_whole, case: str, folder: Path, name: str) -> str:
+def try_from(
+    recipe: Recipe, from_whole: Callable[[str, int], tuple[float, ...] | None], case: str, folder: Path, name: str
+) -> str:
     """What the framework makes of that checkpoint, in a copy of what the kill left."""
     if not (folder / "run" / case / name).exists():
         return "is not there"

@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tests.support.typed import present
 
 HERE = Path(__file__).resolve().parent
 OPENING = "open,openat,creat"
@@ -77,7 +79,7 @@ class Recipe:
 
     def close(self) -> None:
         """End it."""
-        self._process.stdin.close()
+        present(self._process.stdin).close()
         self._process.wait(60)
 
     def train(self, case: str, folder: Path, resume: str | None = None, kill: Kill | None = None) -> Trained:
@@ -107,12 +109,12 @@ class Recipe:
         process = lines[last].split()[0]
         return sum(line.startswith(f"{process} rename(") for line in lines[: last + 1])
 
-    def _ask(self, job: dict) -> int:
+    def _ask(self, job: dict[str, Any]) -> int:
         print(json.dumps(job), file=self._process.stdin, flush=True)
         return int(self._answer())
 
     def _answer(self) -> str:
-        return self._process.stdout.readline().strip()
+        return present(self._process.stdout).readline().strip()
 
     def _result(self, code: int) -> Trained:
         if code:
@@ -126,7 +128,7 @@ class Recipe:
         command = ["strace", "-f", "-o", str(trace), "-p", str(self._process.pid), *what]
         strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            first = strace.stderr.readline()
+            first = present(strace.stderr).readline()
             assert "attached" in first, first
             yield
         finally:

@@ -8,6 +8,7 @@ or with a `total_limit` takes the place of an old number and is newer than the n
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
 
@@ -21,14 +22,14 @@ class Progress:
 
     step = 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         self.step = state["step"]
 
 
-def accelerator(case):
+def accelerator(case: str) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration
 
@@ -39,7 +40,7 @@ def accelerator(case):
     return Accelerator(cpu=True, project_config=project, dataloader_config=loader)
 
 
-def prepare(accelerate, progress):
+def prepare(accelerate: Any, progress: Progress) -> Any:
     """The model and what trains it, made known to Accelerate."""
     import torch
     from torch.utils.data import DataLoader
@@ -54,7 +55,7 @@ def prepare(accelerate, progress):
     return accelerate.prepare(model, optimizer, scheduler, data)
 
 
-def load(accelerate, case, resume):
+def load(accelerate: Any, case: str, resume: str | None) -> None:
     """Resume as people do: `load_state()` with Accelerate's naming, the highest number with their own."""
     if resume == "auto" and case == "accelerate-step":
         names = [path for path in Path(case).iterdir() if path.name.startswith("checkpoint")]
@@ -65,12 +66,12 @@ def load(accelerate, case, resume):
         accelerate.project_configuration.iteration = max(numbers) + 1
 
 
-def rest_of_epoch(accelerate, data, steps_done):
+def rest_of_epoch(accelerate: Any, data: Any, steps_done: int) -> Any:
     """The batches that are left: a stateful loader knows them, another one must be told."""
     return data if data.use_stateful_dataloader else accelerate.skip_first_batches(data, steps_done)
 
 
-def train(case, resume):
+def train(case: str, resume: str | None) -> dict[str, object]:
     plain.seed()
     accelerate, progress, losses = accelerator(case), Progress(), []
     model, optimizer, scheduler, data = prepare(accelerate, progress)

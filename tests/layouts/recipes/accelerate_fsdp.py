@@ -6,6 +6,7 @@ Accelerate keeps no step: the loop registers an object that holds it, as its doc
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its files are named like libraries
 os.environ |= {"DS_ACCELERATOR": "cpu", "DS_BUILD_OPS": "0"}
@@ -23,16 +24,16 @@ class Progress:
 
     step = 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, int]:
         """What is saved."""
         return {"step": self.step}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         """What is loaded."""
         self.step = state["step"]
 
 
-def accelerator(name):
+def accelerator(name: str) -> Any:
     """With the plugin of the case."""
     project = ProjectConfiguration(project_dir=name, automatic_checkpoint_naming=True)
     if CASES[name] == "fsdp":
@@ -53,7 +54,7 @@ def accelerator(name):
     return Accelerator(project_config=project, deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config))
 
 
-def prepare(accelerate):
+def prepare(accelerate: Any) -> Any:
     """The model and what trains it, made known to Accelerate."""
     model = tiny.model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
@@ -63,14 +64,14 @@ def prepare(accelerate):
     return accelerate.prepare(model, optimizer, scheduler, loader)
 
 
-def load(accelerate, name, resume):
+def load(accelerate: Any, name: str, resume: str | None) -> None:
     """Resume, and count on: by itself Accelerate numbers from 0 again, and then refuses the name that is there."""
     accelerate.load_state(None if resume == "auto" else resume)
     numbers = [int(path.name.split("_")[1]) for path in Path(name, "checkpoints").iterdir()]
     accelerate.project_configuration.iteration = max(numbers) + 1
 
 
-def train(name, resume):
+def train(name: str, resume: str | None) -> dict[str, object]:
     """One rank's training."""
     set_seed(1)
     accelerate, progress, losses = accelerator(name), Progress(), []

@@ -5,6 +5,7 @@ It writes no step: the state holds it here, as it holds each rank's random state
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
 
@@ -16,7 +17,7 @@ CASES = {"dcp": 2, "dcp-1rank": 1}
 class Training:
     """The model and all else of which the checkpoint is made; torch calls the two methods."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         import torch
 
         self.model = plain.tiny_llama()
@@ -29,7 +30,7 @@ class Training:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1 - step / 20)
         self.step = 0
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         import torch
         from torch.distributed.checkpoint.state_dict import get_state_dict
 
@@ -37,7 +38,7 @@ class Training:
         state = {"model": model, "optim": optimizer, "scheduler": self.scheduler.state_dict(), "step": self.step}
         return state | {f"random.{plain.rank()}": torch.get_rng_state()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Any) -> None:
         import torch
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
@@ -48,7 +49,7 @@ class Training:
         torch.set_rng_state(state[f"random.{plain.rank()}"])
 
 
-def train(case, resume):
+def train(case: str, resume: str | None) -> dict[str, object]:
     import torch.distributed as dist
     from torch.distributed import checkpoint
 

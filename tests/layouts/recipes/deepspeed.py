@@ -6,7 +6,7 @@ zero_to_fp32.py and zero_to_torch.py, which DeepSpeed copies into each checkpoin
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its files are named like libraries
 os.environ |= {"DS_ACCELERATOR": "cpu", "DS_BUILD_OPS": "0"}
@@ -35,9 +35,9 @@ CASES = {
 }
 
 
-def config(case):
+def config(case: Case) -> dict[str, Any]:
     """What people put into ds.json, with an optimizer that needs no compiled one."""
-    zero = {"stage": case.stage}
+    zero: dict[str, Any] = {"stage": case.stage}
     if case.stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = case.gather
     return {
@@ -49,7 +49,7 @@ def config(case):
     }
 
 
-def train(name, resume):
+def train(name: str, resume: str | None) -> Any:
     """One rank's training."""
     case = CASES[name]
     deepspeed.init_distributed("gloo")

@@ -6,7 +6,7 @@ Not here: FSDP1 with a full state dict, whose gather gloo does not take.
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its files are named like libraries
 
@@ -34,11 +34,11 @@ CASES = {
 }
 
 
-def shim():
+def shim() -> None:
     """Let FSDP be FSDP on CPUs."""
     plain = AcceleratorState.__init__
 
-    def with_fsdp(self, *args, fsdp_plugin=None, **more):
+    def with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **more: Any) -> None:
         fresh = AcceleratorState._shared_state == {}
         plain(self, *args, fsdp_plugin=fsdp_plugin, **more)
         if fresh and fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
@@ -49,7 +49,7 @@ def shim():
     AcceleratorState.__init__ = with_fsdp
 
 
-def train(name, resume):
+def train(name: str, resume: str | None) -> dict[str, Any]:
     """One rank's training."""
     case = CASES[name]
     shim()

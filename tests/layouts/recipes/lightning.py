@@ -9,6 +9,7 @@ of one, so the module takes its rows by the step.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
 
@@ -19,46 +20,46 @@ LISTED = {"lightning-weights-only": 1}  # Lightning refuses to resume from its c
 STEPS, SAVE_EVERY = 7, 2  # two epochs of four steps, but for the last one
 
 
-def module(sharded):
+def module(sharded: Any) -> Any:
     """The LightningModule, made here because Lightning takes seconds to import."""
     import lightning
     import torch
 
     class Module(lightning.LightningModule):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.model = plain.tiny_llama()
             self.rows = plain.tokens(STEPS * plain.BATCH).view(STEPS, plain.BATCH, -1)
-            self.losses = []
+            self.losses: list[Any] = []
 
-        def configure_model(self):
+        def configure_model(self) -> None:
             if sharded:
                 from torch.distributed.fsdp import fully_shard
 
                 fully_shard(self.model, mesh=self.device_mesh["data_parallel"])
 
-        def training_step(self, _batch, _index):
+        def training_step(self, _batch: Any, _index: Any) -> Any:
             rows = self.rows[self.global_step]
             loss = self.model(input_ids=rows, labels=rows).loss
             self.losses.append(loss.item())
             self.log("loss", loss)
             return loss
 
-        def configure_optimizers(self):
+        def configure_optimizers(self) -> dict[str, Any]:
             optimizer = torch.optim.AdamW(self.parameters(), lr=1e-2)
             scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 20)
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-        def on_save_checkpoint(self, checkpoint):
+        def on_save_checkpoint(self, checkpoint: Any) -> None:
             checkpoint["random_state"] = torch.get_rng_state()
 
-        def on_load_checkpoint(self, checkpoint):
+        def on_load_checkpoint(self, checkpoint: Any) -> None:
             torch.set_rng_state(checkpoint["random_state"])
 
     return Module()
 
 
-def callback(case):
+def callback(case: str) -> Any:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     return ModelCheckpoint(
@@ -70,14 +71,14 @@ def callback(case):
     )
 
 
-def loader():
+def loader() -> Any:
     """Four steps an epoch. A generator of its own: what it draws would change the dropout after a resume."""
     import torch
 
     return torch.utils.data.DataLoader(range(4 * plain.ranks()), generator=torch.Generator())
 
 
-def strategy(case):
+def strategy(case: str) -> Any:
     if case != "lightning-sharded":
         return "auto"
     from lightning.pytorch.strategies import ModelParallelStrategy
@@ -90,7 +91,7 @@ def strategy(case):
     )
 
 
-def train(case, resume):
+def train(case: str, resume: str | None) -> dict[str, Any]:
     import lightning
     from lightning.pytorch.loggers import CSVLogger
 

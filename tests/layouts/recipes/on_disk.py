@@ -3,7 +3,9 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.layouts.recipes import plain
 
@@ -12,7 +14,7 @@ NAMES = ["<pad>", "<s>", "</s>", "<unk>", *(f"word{number}" for number in range(
 
 
 @contextlib.contextmanager
-def model_and_data(length):
+def model_and_data(length: Any) -> Iterator[None]:
     """SOURCE and DATA lie beside the run while it trains."""
     _tokenizer().save_pretrained(SOURCE)
     plain.tiny_llama(length=length).save_pretrained(SOURCE)
@@ -28,7 +30,7 @@ def model_and_data(length):
         DATA.unlink()
 
 
-def _tokenizer():
+def _tokenizer() -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -39,16 +41,16 @@ def _tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=words, chat_template=template, **special)
 
 
-def note_losses(trainer_class):
+def note_losses(trainer_class: Any) -> list[float]:
     """The losses in full, as each step gives them; and no save of the last step: a resume has that one to do."""
     losses, step, save = [], trainer_class.training_step, trainer_class._save_checkpoint
 
-    def noted(self, *args, **more):
+    def noted(self: Any, *args: Any, **more: Any) -> Any:
         loss = step(self, *args, **more)
         losses.append(float(loss))
         return loss
 
-    def not_at_the_end(self, *args, **more):
+    def not_at_the_end(self: Any, *args: Any, **more: Any) -> Any:
         return None if self.state.global_step == plain.STEPS else save(self, *args, **more)
 
     trainer_class.training_step, trainer_class._save_checkpoint = noted, not_at_the_end

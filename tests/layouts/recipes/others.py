@@ -7,14 +7,16 @@ Changed in what orbax wrote: its commit_success.txt name their directory by its 
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[3])  # not this folder: its names are those of libraries
 
 from tests.layouts.recipes import plain  # isort: skip
 
 
-def weights(step):
+def weights(step: int) -> dict[str, Any]:
     """A model of two layers, other ones at each step."""
     import torch
 
@@ -22,11 +24,11 @@ def weights(step):
     return {f"layers.{number}.weight": torch.randn(8, 8, generator=generator) for number in range(2)}
 
 
-def optimizer(step):
+def optimizer(step: int) -> dict[str, Collection[object]]:
     return {"state": {0: {"exp_avg": weights(step)["layers.0.weight"], "step": step}}, "param_groups": [{"lr": 0.01}]}
 
 
-def megatron(run):
+def megatron(run: Path) -> None:
     """iter_0000002/: common.pt first, the shards, `.metadata`, metadata.json; then the trainer's tracker."""
     import torch
     from torch.distributed import checkpoint
@@ -41,7 +43,7 @@ def megatron(run):
         (run / "latest_checkpointed_iteration.txt").write_text(str(step))
 
 
-def orbax(run):
+def orbax(run: Path) -> None:
     """orbax's CheckpointManager: each step's directory appears by a rename."""
     import numpy
     import orbax.checkpoint
@@ -55,7 +57,7 @@ def orbax(run):
         mark.write_text(mark.read_text().replace(f"{Path.cwd()}/", ""))
 
 
-def verl(run):
+def verl(run: Path) -> None:
     """global_step_N/{actor,critic}/, a file per kind and rank; data.pt; then the tracker."""
     import torch
 
@@ -73,7 +75,7 @@ def verl(run):
         (run / "latest_checkpointed_iteration.txt").write_text(str(step))
 
 
-def loose_torch(run):
+def loose_torch(run: Path) -> None:
     """Files that scripts save where they like, with names that their authors thought of."""
     import torch
 
@@ -86,7 +88,7 @@ WRITERS = {"megatron": megatron, "orbax": orbax, "verl": verl, "loose-torch": lo
 LISTED = {"megatron": 1, "orbax": 1, "verl": 1, "loose-torch": 1}
 
 
-def train(case, resume):
+def train(case: str, resume: str | None) -> dict[str, object]:
     if resume:
         sys.exit(f"{case}: nobody resumes these here")
     plain.seed()

@@ -5,6 +5,7 @@ lost the scheduler does too.
 """
 
 import os
+from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -28,7 +29,7 @@ SHAPE = {
 torch.set_num_threads(1)
 
 
-def model(lora=False):
+def model(lora: bool = False) -> Any:
     """A llama of a thousand weights, the same each time; `lora` puts an adapter on it."""
     torch.manual_seed(0)
     base = LlamaForCausalLM(LlamaConfig(**SHAPE))
@@ -39,13 +40,13 @@ def model(lora=False):
     return get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], lora_dropout=0.2))
 
 
-def data(rows=32):
+def data(rows: int = 32) -> list[dict[str, Any]]:
     """Rows of eight tokens each."""
     tokens = torch.randint(3, SHAPE["vocab_size"], (rows, 8), generator=torch.Generator().manual_seed(1))
     return [{"input_ids": row, "labels": row} for row in tokens]
 
 
-def arguments(case, **more):
+def arguments(case: str, **more: Any) -> Any:
     """Into the directory CASE of where we stand: nothing absolute gets into a checkpoint."""
     common = {
         "output_dir": case,
@@ -67,7 +68,7 @@ def arguments(case, **more):
 class NoFinalSave(TrainerCallback):
     """The Trainer saves its last step too: here the last checkpoint has steps after it, to be compared."""
 
-    def on_step_end(self, args, state, control, **_):
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called after the Trainer's own callback has decided."""
         if state.global_step >= args.max_steps:
             control.should_save = False
@@ -76,18 +77,18 @@ class NoFinalSave(TrainerCallback):
 class Trainer(transformers.Trainer):
     """Knows each step's loss in full; the log has four digits."""
 
-    def __init__(self, *args, **more):
+    def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, callbacks=[NoFinalSave()], **more)
-        self.losses = []
+        self.losses: list[float] = []
 
-    def training_step(self, *args, **more):
+    def training_step(self, *args: Any, **more: Any) -> Any:
         """The Trainer's own, noted."""
         loss = super().training_step(*args, **more)
         self.losses.append(float(loss))
         return loss
 
 
-def train(trainer, resume):
+def train(trainer: Trainer, resume: str | None) -> dict[str, Any]:
     """Train to the end; returns what the recipe prints."""
     trainer.train(resume_from_checkpoint=True if resume == "auto" else resume)
     return {"resumed_step": trainer.state.global_step - len(trainer.losses), "losses": trainer.losses}
