@@ -10,7 +10,9 @@ import pickle
 import random
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,7 +32,7 @@ MOST, LARGEST = 999_999_999, float(1 << 100)
 class Stage:
     """One real run that is as it was before each call, and what lies about it."""
 
-    def __init__(self, real, top):
+    def __init__(self, real: str, top: Path) -> None:
         self.top, self.run, self.copy = top, str(top / "run"), str(top / "copy")
         make_run(real, self.copy, STATES)
         self.file, self.link, self.dangling = top / "file", top / "link", top / "dangling"
@@ -39,16 +41,16 @@ class Stage:
         self.dangling.symlink_to(top / "gone")
         self.restore()
 
-    def restore(self):
+    def restore(self) -> None:
         shutil.rmtree(self.run, ignore_errors=True)
         shutil.copytree(self.copy, self.run, symlinks=True)
 
-    def look(self):
+    def look(self) -> dict[str, tuple[int, int]]:
         """The save in progress is always a second old; what else stands is as it was. Returns what stands."""
         set_age(f"{self.run}/{IN_PROGRESS}", time.time(), 1)
         return tree(self.top)
 
-    def places(self):
+    def places(self) -> list[object]:
         home = os.path.expanduser("~")
         return [
             "/",
@@ -61,7 +63,7 @@ class Stage:
             "checkpoint-1",
         ]
 
-    def values(self):
+    def values(self) -> list[Any]:
         """Wrong types and values, and right ones of each kind; places too."""
         numbers = [math.nan, math.inf, -math.inf, -1, 0, 1, 2, 1.5, -0.0, 10**30, 10**400, 2**63, MOST + 1]
         texts = [
@@ -88,31 +90,32 @@ class Stage:
 # --- what each argument may be: told independently of the code ------------------------------------------------------
 
 
-def is_int(value, least=1, most=MOST):
+def is_int(value: object, least: int = 1, most: float = MOST) -> bool:
     return type(value) is int and least <= value <= most
 
 
-def is_seconds(value, zero=True):
+def is_seconds(value: Any, zero: bool = True) -> bool:
     return type(value) in (int, float) and 0 <= value <= LARGEST and (zero or value > 0)
 
 
-def is_text(value):
+def is_text(value: object) -> bool:
     return type(value) is str and bool(value.strip()) and value not in ("\0", "\ud800")
 
 
-def is_path(value):
+def is_path(value: Any) -> bool:
     return isinstance(value, Path) or (type(value) is str and value not in ("", "\0", "\ud800"))
 
 
-def is_switch(value):
+def is_switch(value: Any) -> bool:
     return value is True or value is False
 
 
-def no(value):
+def no(value: Any) -> bool:
     return value is None
 
 
-MAY = {
+T = TypeVar("T")
+MAY: dict[str, Callable[[Any], object]] = {
     "keep_last": lambda v: no(v) or is_int(v) or v in ("2..5", "20") or isinstance(v, Range),
     "keep_best": lambda v: no(v) or (is_text(v) and not set(v) & {":", "="}),
     "keep_every": lambda v: no(v) or is_int(v),
@@ -151,7 +154,7 @@ TAKES = {
     "monitor": ("path", "every", "command", "webhook", "apprise", "prom", "ping", "alerted", "outlook"),
 }
 # Right, and of no use here: they wait for an hour, walk the machine's whole disk, write a named file, or run one.
-LEFT_OUT = {
+LEFT_OUT: dict[str, Callable[[Any], object]] = {
     "lock_timeout": lambda v: is_seconds(v) and v > 3,
     "path": lambda v: v in ("/", os.path.expanduser("~")), "paths": lambda v: v in ("/", os.path.expanduser("~")),
     "depth": lambda v: is_int(v), "prom": is_path, "command": is_text, "tell": lambda v: v is int,
@@ -159,7 +162,7 @@ LEFT_OUT = {
 }  # fmt: skip
 
 
-def call(stage, function, given):
+def call(stage: Stage, function: str, given: dict[str, object]) -> None:
     """Make one call, and hold what must be true of it whatever it was given."""
     before, error = stage.look(), None
     first = TAKES[function][0]
@@ -187,7 +190,9 @@ def call(stage, function, given):
         stage.restore()
 
 
-def _nothing_dear_is_gone(stage, before, after, given):
+def _nothing_dear_is_gone(
+    stage: Stage, before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]], given: dict[str, object]
+) -> None:
     kept = [NEWEST_INTACT] + ([] if "min_age_seconds" in given else [IN_PROGRESS])
     for name in kept:
         held = {path for path in before if path.startswith(f"{stage.run}/{name}")}
@@ -196,19 +201,19 @@ def _nothing_dear_is_gone(stage, before, after, given):
     assert outside == {path: at for path, at in after.items() if not path.startswith(stage.run)}, given
 
 
-def _same(before, after):
+def _same(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> bool:
     """But for the times of the save in progress, which `look` sets."""
     young = f"/{IN_PROGRESS}"
     return {p: at for p, at in before.items() if young not in p} == {p: at for p, at in after.items() if young not in p}
 
 
 @pytest.fixture
-def stage(real, tmp_path, monkeypatch):
+def stage(real: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.chdir(tmp_path)
     return Stage(real, tmp_path)
 
 
-def calls(stage, function):
+def calls(stage: Stage, function: str) -> Iterator[tuple[str, object]]:
     """(argument, value) for each argument in turn."""
     for name in TAKES[function]:
         for value in stage.values():
@@ -216,7 +221,7 @@ def calls(stage, function):
                 yield name, value
 
 
-def _holds(question, value):
+def _holds(question: Callable[[Any], object], value: object) -> bool:
     try:
         return bool(question(value))
     except TypeError:
@@ -224,8 +229,8 @@ def _holds(question, value):
 
 
 @pytest.mark.parametrize("function", TAKES)
-def test_each_argument_in_turn_works_or_is_refused_by_name(stage, function):
-    seen = {}
+def test_each_argument_in_turn_works_or_is_refused_by_name(stage: Stage, function: str) -> None:
+    seen: dict[str, Any] = {}
     for name, value in calls(stage, function):
         if MAY[name](value) and function in ("report", "preflight", "recover", "monitor"):
             seen[name] = seen.get(name, 0) + 1
@@ -235,7 +240,7 @@ def test_each_argument_in_turn_works_or_is_refused_by_name(stage, function):
 
 
 @pytest.mark.parametrize("function", ["plan", "prune", "strip", "latest"])
-def test_pairs_of_arguments_work_or_are_refused_by_name(stage, function):
+def test_pairs_of_arguments_work_or_are_refused_by_name(stage: Stage, function: str) -> None:
     rng = random.Random(SEED)
     singles = list(calls(stage, function))
     for _ in range(250):
@@ -243,7 +248,7 @@ def test_pairs_of_arguments_work_or_are_refused_by_name(stage, function):
         call(stage, function, {one: first, other: second})
 
 
-def test_values_are_made_whole_or_not_at_all(stage):
+def test_values_are_made_whole_or_not_at_all(stage: Stage) -> None:
     some = stage.values()
     for one in some:
         for other in some:
@@ -262,7 +267,7 @@ def test_values_are_made_whole_or_not_at_all(stage):
                 )
 
 
-def _made(kind, *arguments, **named):
+def _made(kind: Callable[..., T], *arguments: object, **named: Any) -> T | None:
     try:
         return kind(*arguments, **named)
     except kit.UsageError as raised:
@@ -271,7 +276,7 @@ def _made(kind, *arguments, **named):
     return None
 
 
-def test_unknown_keyword_is_a_type_error_and_changes_nothing(stage):
+def test_unknown_keyword_is_a_type_error_and_changes_nothing(stage: Stage) -> None:
     before = stage.look()
     for function in TAKES:
         for name in ("quiet", "protected", "announce", "keep", "path_", "force"):
@@ -307,7 +312,7 @@ METRICS = {"x", "-1", "0", "nan", "inf", "1e3", "1_0", "٣", "2..", "..2", "5..2
            "\x1b[31m", "a\nb", "None", "true", "[2]", "*", "/", "../.."}  # fmt: skip
 
 
-def typed(*words):
+def typed(*words: str) -> str | int | None:
     """The exit code of a command in this process."""
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -315,7 +320,9 @@ def typed(*words):
 
 
 @pytest.mark.parametrize("verb", FLAGS)
-def test_nonsense_in_a_flag_exits_2_in_one_line_and_changes_nothing(stage, verb, capsys):
+def test_nonsense_in_a_flag_exits_2_in_one_line_and_changes_nothing(
+    stage: Stage, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for flag in FLAGS[verb]:
         right = METRICS if flag == "--keep-best" else RIGHT.get(flag, set())
         for value in NONSENSE:
@@ -333,7 +340,9 @@ def test_nonsense_in_a_flag_exits_2_in_one_line_and_changes_nothing(stage, verb,
 
 
 @pytest.mark.parametrize("verb", ["prune", "strip", "recover", "preflight"])
-def test_nonsense_in_the_environment_exits_2_and_changes_nothing(stage, verb, capsys, monkeypatch):
+def test_nonsense_in_the_environment_exits_2_and_changes_nothing(
+    stage: Stage, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rules = () if verb == "strip" else ("KEEP_LAST", "KEEP_EVERY", "KEEP_WITHIN", "FREE_TARGET", "TRUST")
     for name in (*rules, "KEEP_RESUMABLE", "KEEP_LATS"):
         for value in ("", "x", "-1", "nan", "2..", "*"):
@@ -344,7 +353,7 @@ def test_nonsense_in_the_environment_exits_2_and_changes_nothing(stage, verb, ca
         monkeypatch.delenv(f"CKPTKIT_{name}")
 
 
-def test_unreadable_words_end_every_verb_without_a_traceback(stage, capsys):
+def test_unreadable_words_end_every_verb_without_a_traceback(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     before = stage.look()
     for verb in VERBS:
         for words in ((), ("--bogus",), ("",), ("x", "--json", "--bogus"), (stage.run, "--keep-last"), ("\udcff",)):

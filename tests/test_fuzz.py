@@ -18,14 +18,14 @@ from tests.fuzz.targets import PLANTED, TARGETS
 RUNS, SECONDS = 800, 1  # of each target
 
 
-def fuzz(*words):
+def fuzz(*words: str | int | Path) -> subprocess.CompletedProcess[str]:
     """What `python -m tests.fuzz` says, and how it ends."""
     command = [sys.executable, "-m", "tests.fuzz", *map(str, words)]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")
-def out(real, tmp_path_factory):
+def out(real: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where seeds, made once from real checkpoints, and findings lie."""
     folder = tmp_path_factory.mktemp("fuzz")
     make_seeds(folder, Path(real))
@@ -34,7 +34,7 @@ def out(real, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(out):
+def table(out: Path) -> str:
     """What one short run of all targets printed."""
     done = fuzz("--all", "--runs", RUNS, "--seconds", SECONDS, "--out", out)
     assert done.returncode in (0, 1), done.stderr
@@ -42,7 +42,7 @@ def table(out):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_short_run_finds_nothing(table, name):
+def test_short_run_finds_nothing(table: str, name: str) -> None:
     row = next((line.split() for line in table.splitlines() if line.startswith(f"{name} ")), [])
     assert len(row) == 6 and int(row[1].replace(",", "")) >= 10 and row[5] == "0", table
 
@@ -56,20 +56,20 @@ PLANTED_RUNS = {
 
 @pytest.mark.parametrize("kind", PLANTED_RUNS)
 @pytest.mark.skipif(not engines.have_atheris(), reason="atheris has no wheel for this Python")
-def test_planted_defect_is_found(out, kind):
+def test_planted_defect_is_found(out: Path, kind: str) -> None:
     runs, seconds, told = PLANTED_RUNS[kind]
     done = fuzz(f"planted_{kind}", "--runs", runs, "--seconds", seconds, "--out", out)
     assert done.returncode == 1 and told in done.stdout, done.stdout + done.stderr
 
 
-def test_planted_defect_is_found_by_hypothesis_too(tmp_path, out):
+def test_planted_defect_is_found_by_hypothesis_too(tmp_path: Path, out: Path) -> None:
     (tmp_path / "seeds").symlink_to(out / "seeds")
     words = ("--engine", "hypothesis", "--runs", 1000, "--seconds", 2, "--out", tmp_path)
     done = fuzz("planted_slow", *words)
     assert done.returncode == 1 and "slow at" in done.stdout, done.stdout + done.stderr
 
 
-def test_replay_tells_what_is_wrong_and_that_nothing_is():
+def test_replay_tells_what_is_wrong_and_that_nothing_is() -> None:
     inputs = {"error": b"NO", "slow": b"x" * 11, "memory": b"\xff", "hang": b"x" * 11}
     found = {kind: harness.replay(PLANTED[f"planted_{kind}"], data) for kind, data in inputs.items()}
     kinds = {kind: wrong and wrong.kind for kind, wrong in found.items()}
@@ -86,25 +86,25 @@ GROUP = b"}X\6\0\0\0params](" + b"K\1" * 15_000 + b"esq\0"
 GROUPS = b"X\x0c\0\0\0param_groups]"
 
 
-def together(**files):
+def together(**files: Any) -> bytes:
     """Input of `across`: each file by its stem."""
     names = {"lora": "adapter_config.json", "adapter": "adapter_model.safetensors", "model": "model.safetensors"}
     return json.dumps({names[name]: content for name, content in files.items()}).encode()
 
 
-def header(shape):
+def header(shape: list[int]) -> bytes:
     text = json.dumps({"a": {"dtype": "U8", "shape": shape, "data_offsets": [0, 1]}}).encode()
     return len(text).to_bytes(8, "little") + text + b"1"
 
 
-def directory(count):
+def directory(count: int) -> bytes:
     """An archive of nothing whose directory lists `count` records and says that it is one."""
     listed = (b"PK\1\2" + bytes(42)) * count
     end = b"PK\5\6" + bytes(4) + b"\1\0\1\0" + len(listed).to_bytes(4, "little") + (64).to_bytes(4, "little") + b"\0\0"
     return b"PK\3\4" + bytes(60) + listed + end
 
 
-def misplaced():
+def misplaced() -> bytes:
     """An archive whose only record begins past the file's end, by its local header."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -146,6 +146,6 @@ FOUND = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_found_before(name):
+def test_found_before(name: str) -> None:
     target, data = FOUND[name]
     assert harness.replay(TARGETS[target], data) is None

@@ -3,13 +3,16 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ckptkit.ops.pin import pin
 from tests.support import pasting
+from tests.support.pasting import Person
 from tests.support.runs import CHECKOUT, make_run
+from tests.support.typed import Mount
 
 pytestmark = [pytest.mark.slow, pytest.mark.mounts]
 DISASTER = "eight and a torn one"
@@ -53,12 +56,12 @@ FEW = {"", "prune", "verify", "diskreport", "preflight", "discard"}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pasting.install(tmp_path_factory.mktemp("installed") / "venv")
 
 
 @pytest.fixture
-def state(mount, real):
+def state(mount: Mount, real: str) -> tuple[str, dict[str, str]]:
     """A volume of its own with a run in each state, and a home: (its path, {state: run})."""
     volume = mount("tmpfs", "size=96m")
     runs = {}
@@ -74,7 +77,7 @@ def state(mount, real):
     return volume, runs
 
 
-def person(way, volume, installed):
+def person(way: str, volume: str, installed: Path) -> Person:
     """Who types, in a directory that has nothing to do with us."""
     path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     environment = {"PATH": path, "HOME": f"{volume}/home", "TMPDIR": volume, "CKPTKIT_STATE": f"{volume}/home/state"}
@@ -89,7 +92,7 @@ def person(way, volume, installed):
     return pasting.Person((relative,), cwd, environment | {"CKPTKIT_PYTHON": sys.executable})
 
 
-def calls(runs, everywhere):
+def calls(runs: dict[str, str], everywhere: bool) -> Iterator[tuple[str, list[str]]]:
     """(verb, words) of each call: some verbs in every state, the others in the one that has most to say."""
     for verb, *words in CALLS:
         if not everywhere and (verb not in FEW or "--help" in words or "--dry-run" in words):
@@ -100,14 +103,16 @@ def calls(runs, everywhere):
             yield verb, [_meant(word, meant) for word in words]
 
 
-def _meant(word, meant):
+def _meant(word: str, meant: dict[str, str]) -> str:
     head, slash, rest = word.partition("/")
     return meant.get(head, head) + slash + rest
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 @pytest.mark.parametrize("way", ["on PATH", "absolute", "module", "bin"])
-def test_each_command_that_is_printed_can_be_pasted(state, installed, tmp_path, way, terminal):
+def test_each_command_that_is_printed_can_be_pasted(
+    state: tuple[str, dict[str, str]], installed: Path, tmp_path: Path, way: str, terminal: bool
+) -> None:
     volume, runs = state
     who, spare = person(way, volume, installed), f"{tmp_path}/spare"
     shutil.copytree(volume, spare, symlinks=True)

@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ STEPS = ("--steps", "700", "--save-steps", "25")
 pytestmark = [pytest.mark.mounts, pytest.mark.slow]
 
 
-def start(folder, *flags, **more):
+def start(folder: Path, *flags: str, **more: Any) -> subprocess.Popen[Any]:
     """The replay with all that it makes below `folder`."""
     command = (sys.executable, "-m", "benchmarks.replay", "--json", *flags)
     environment = os.environ | {"TMPDIR": str(folder)}
@@ -28,10 +30,10 @@ def start(folder, *flags, **more):
 
 
 @pytest.fixture
-def replay(tmp_path):
+def replay(tmp_path: Path) -> Callable[..., Any]:
     """replay(mode, *flags) returns its row; whatever it ends with, nothing of it may be left."""
 
-    def run(mode, *flags):
+    def run(mode: Any, *flags: Any) -> Any:
         process = start(tmp_path, *STEPS, "--mode", mode, *flags)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, out + err
@@ -42,7 +44,7 @@ def replay(tmp_path):
     return run
 
 
-def loops(folder):
+def loops(folder: Path) -> list[str]:
     """The loop devices whose image lies, or lay, below `folder`."""
     found = []
     for device in os.listdir("/sys/block"):
@@ -55,7 +57,7 @@ def loops(folder):
 
 
 @pytest.mark.parametrize("mode", ["silent", "permission"])
-def test_alone_the_trainer_dies_of_what_its_rotation_left(replay, mode):
+def test_alone_the_trainer_dies_of_what_its_rotation_left(replay: Callable[..., Any], mode: str) -> None:
     row = replay(mode, "--baseline")
     assert "SafetensorError" in row["error"] and "No space left on device (os error 28)" in row["error"]
     assert row["steps"] == 225 and row["peak_checkpoints"] == 9
@@ -64,13 +66,13 @@ def test_alone_the_trainer_dies_of_what_its_rotation_left(replay, mode):
     assert row["longest_surplus_seconds"] > 0
 
 
-def test_alone_the_trainer_dies_of_deleted_files_that_are_held_open(replay):
+def test_alone_the_trainer_dies_of_deleted_files_that_are_held_open(replay: Callable[..., Any]) -> None:
     row = replay("held", "--baseline")
     assert "No space left on device (os error 28)" in row["error"]
     assert row["peak_checkpoints"] == 4  # the directories went, their bytes did not
 
 
-def test_guarded_it_finishes_with_two_checkpoints_at_most(replay):
+def test_guarded_it_finishes_with_two_checkpoints_at_most(replay: Callable[..., Any]) -> None:
     row = replay("silent")
     assert (row["steps"], row["error"], row["skipped_saves"], row["told"]) == (700, None, 0, 0)
     assert row["peak_checkpoints"] == 2 and row["longest_surplus_seconds"] == 0
@@ -89,7 +91,9 @@ def test_guarded_it_finishes_with_two_checkpoints_at_most(replay):
         ("held", r"\S+/checkpoint-25 stays: held open by python\S* \(pid [0-9]+\)"),
     ],
 )
-def test_guarded_it_finishes_where_nothing_can_be_deleted_and_tells(replay, mode, words):
+def test_guarded_it_finishes_where_nothing_can_be_deleted_and_tells(
+    replay: Callable[..., Any], mode: str, words: str
+) -> None:
     row = replay(mode)
     assert (row["steps"], row["error"]) == (700, None)
     assert re.match(words, row["first_told"]), row["first_told"]
@@ -116,7 +120,7 @@ def test_broken_off_it_leaves_no_mount_and_no_loop_device(tmp_path, number, code
         assert os.listdir(tmp_path) == []
 
 
-def resisting(process, folder):
+def resisting(process: subprocess.Popen[Any], folder: Path) -> list[Path]:
     """What the guard could not remove so far, seen from within the mount namespace of the replay."""
     try:
         return list(Path(f"/proc/{process.pid}/root{folder}").glob("*/volume/run/.ckptkit-deleting-*"))
@@ -124,7 +128,7 @@ def resisting(process, folder):
         return []  # between two looks it came or went
 
 
-def trainings(folder):
+def trainings(folder: Path) -> list[str]:
     """The training processes whose run lies below `folder`."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -136,7 +140,7 @@ def trainings(folder):
     return found
 
 
-def wait_for(condition):
+def wait_for(condition: Callable[[], object]) -> None:
     """Until it holds, a minute at most."""
     deadline = time.monotonic() + 60
     while not condition():

@@ -8,40 +8,42 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import CHECKOUT, Called
+from tests.conftest import CHECKOUT
+from tests.support.typed import Called, Fill, Mount, present
 
 SHORT = ("--max-steps", "24", "--save-steps", "8", "--logging-steps", "1")
 
 
-def call(cwd, *command):
+def call(cwd: Path, *command: str) -> Called:
     """Run a command where `runs/` may be written; one thread each, as two workers share the machine."""
     own = {"CKPTKIT_PYTHON": sys.executable, "CKPTKIT_STATE": str(cwd / "state"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=cwd, env={**os.environ, **own}, capture_output=True, text=True, check=False)
     return Called(done.returncode, done.stdout, done.stderr)
 
 
-def bin_train(cwd, *flags):
+def bin_train(cwd: Path, *flags: str) -> Called:
     return call(cwd, str(CHECKOUT / "bin/train"), *flags)
 
 
-def steps(run):
+def steps(run: Path) -> list[int]:
     return sorted(int(path.name.split("-")[1]) for path in run.glob("checkpoint-*"))
 
 
-def history(run, step):
+def history(run: Path, step: int) -> Any:
     return json.loads((run / f"checkpoint-{step}/trainer_state.json").read_text())["log_history"]
 
 
-def losses(run, step):
+def losses(run: Path, step: int) -> dict[Any, Any]:
     """{step: loss} with every digit."""
     return {entry["step"]: entry["loss"] for entry in history(run, step) if "loss" in entry}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which bin/train ran from step 0 to 24 without a fault."""
     cwd = tmp_path_factory.mktemp("whole")
     done = bin_train(cwd, *SHORT)
@@ -50,7 +52,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def copied(whole, tmp_path):
+def copied(whole: Path, tmp_path: Path) -> Path:
     """A copy of that directory, to go on from."""
     shutil.copytree(whole, tmp_path / "copied")
     return tmp_path / "copied"
@@ -60,7 +62,7 @@ def copied(whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_ends_in_two_checkpoints_and_a_model_that_learned(whole, monkeypatch):
+def test_it_ends_in_two_checkpoints_and_a_model_that_learned(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer
 
@@ -75,7 +77,7 @@ def test_it_ends_in_two_checkpoints_and_a_model_that_learned(whole, monkeypatch)
 
 
 @pytest.mark.slow
-def test_called_again_it_makes_no_step_more(copied):
+def test_called_again_it_makes_no_step_more(copied: Path) -> None:
     done = bin_train(copied, *SHORT)
     assert done.code == 0
     assert re.search(r"train: all 24 steps are done; to go further: \S+ --max-steps 48 ", done.out)
@@ -83,12 +85,12 @@ def test_called_again_it_makes_no_step_more(copied):
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(copied):
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(copied: Path) -> None:
     command = [str(CHECKOUT / "bin/train"), *SHORT, "--max-steps", "4000"]
     environment = {**os.environ, "CKPTKIT_PYTHON": sys.executable, "CKPTKIT_STATE": str(copied / "state")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=copied, env=environment, **pipes) as process:
-        while "'loss'" not in process.stdout.readline():
+        while "'loss'" not in present(process.stdout).readline():
             pass
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
@@ -98,7 +100,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(copied):
 
 
 @pytest.mark.slow
-def test_more_steps_go_on_from_the_newest(whole, copied):
+def test_more_steps_go_on_from_the_newest(whole: Path, copied: Path) -> None:
     done = bin_train(copied, *SHORT, "--max-steps=28")
     run = copied / "runs/tiny"
     assert done.code == 0
@@ -110,7 +112,9 @@ def test_more_steps_go_on_from_the_newest(whole, copied):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file, syscall", [("optimizer.pt", "write"), ("trainer_state.json", "write")])
-def test_killed_in_a_save_it_repeats_every_loss_to_the_last_digit(whole, tmp_path, file, syscall):
+def test_killed_in_a_save_it_repeats_every_loss_to_the_last_digit(
+    whole: Path, tmp_path: Path, file: str, syscall: str
+) -> None:
     run = tmp_path / "runs/tiny"
     kill = f"inject={syscall}:signal=KILL:when=1"
     strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-P", f"{run}/checkpoint-16/{file}", "-e", kill)
@@ -129,9 +133,9 @@ def test_killed_in_a_save_it_repeats_every_loss_to_the_last_digit(whole, tmp_pat
 
 
 @pytest.mark.slow
-def test_two_ranks_train_one_model(tmp_path):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    torchrun = (*torchrun, str(CHECKOUT / "train.py"))
+def test_two_ranks_train_one_model(tmp_path: Path) -> None:
+    torchrun: tuple[str, ...] = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    torchrun += (str(CHECKOUT / "train.py"),)
     done = call(tmp_path, *torchrun, "--max-steps", "6", "--save-steps", "2")
     assert done.code == 0, done.err
     assert steps(tmp_path / "runs/tiny") == [4, 6]
@@ -141,7 +145,7 @@ def test_two_ranks_train_one_model(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.mounts
-def test_without_room_for_the_model_it_says_so_and_keeps_the_last_one(copied, mount, fill):
+def test_without_room_for_the_model_it_says_so_and_keeps_the_last_one(copied: Path, mount: Mount, fill: Fill) -> None:
     disk = mount("tmpfs", "size=16m")
     run = Path(shutil.copytree(copied / "runs/tiny", f"{disk}/tiny"))
     before = (run / "final/adapter_model.safetensors").read_bytes()
@@ -156,7 +160,7 @@ def test_without_room_for_the_model_it_says_so_and_keeps_the_last_one(copied, mo
 # --- the real thing --------------------------------------------------------------------------------------------------
 
 
-def local_model(path):
+def local_model(path: Path) -> None:
     """A small Llama whose tokenizer, like many, can't pad, and has a chat template."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -171,7 +175,7 @@ def local_model(path):
 
 
 @pytest.mark.slow
-def test_a_model_of_your_own_with_settings_from_a_file(tmp_path):
+def test_a_model_of_your_own_with_settings_from_a_file(tmp_path: Path) -> None:
     local_model(tmp_path / "model")
     chat = {"messages": [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]}
     rows = [json.dumps({"text": f"row {i}\u2028is one row"}, ensure_ascii=False) + "\n\n" for i in range(60)]
@@ -189,7 +193,7 @@ def test_a_model_of_your_own_with_settings_from_a_file(tmp_path):
     assert {"adapter_model.safetensors", "tokenizer.json"} <= set(os.listdir(tmp_path / "runs/finetune/final"))
 
 
-def test_a_fault_reaches_the_shell(tmp_path):
+def test_a_fault_reaches_the_shell(tmp_path: Path) -> None:
     done = bin_train(tmp_path, "--data", "nowhere.txt")
     assert done.code == 2
     assert done.err == "train: --data nowhere.txt: [Errno 2] No such file or directory: 'nowhere.txt'\n"

@@ -1,11 +1,16 @@
 """Counts what was really run; counting.py adds it up over all workers."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.typed import Mount
+
+if TYPE_CHECKING:
+    from tests.faults.stage import Stage
 
 
 class Tally:
@@ -31,7 +36,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 
 @pytest.fixture
-def staged(real: str, mount: Any, tmp_path: Path) -> Any:
+def staged(real: str, mount: Mount, tmp_path: Path) -> "Callable[..., Stage]":
     """staged("prune") builds that subject's run on a tmpfs of its own; product: what to put on PYTHONPATH instead."""
     from tests.faults.stage import CHECKOUT, Stage
     from tests.faults.subjects import SUBJECTS

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.faults.failing_disk import NEVER, Fault
 from tests.support.waiting import wait_for
@@ -59,7 +59,7 @@ def failing_disk(folder: str) -> Iterator[Disk]:
         os.makedirs(path)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m,mode=755", "tmpfs", back], check=True)
     command = [sys.executable, "-m", "tests.faults.failing_disk", back, mount]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with open(os.path.join(folder, "server"), "w") as said:
         server = subprocess.Popen(command, cwd=CHECKOUT, stderr=said, **pipes)
     try:

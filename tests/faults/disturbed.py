@@ -153,7 +153,7 @@ class DisturbedSharded(Disturbed, Sharded):
 
 def live(life: Life, rank: int, meeting: str, pipe: int) -> None:
     """The whole of a forked process: train, tell, exit. meeting: a file where the ranks find each other."""
-    tell = partial(_tell, pipe) if rank == 0 else (lambda **_: None)
+    tell: Callable[..., None] = partial(_tell, pipe) if rank == 0 else (lambda **_: None)
     try:
         if life.scenario.ranks > 1:
             _meet(rank, life.scenario.ranks, meeting)

@@ -1,13 +1,17 @@
 """What hypothesis draws for the properties of plans, and the count of the examples that really ran."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ckptkit.errors import UsageError
-from ckptkit.model.checkpoint import Leftover
+from ckptkit.model.checkpoint import Judged, Leftover
+from ckptkit.model.decision import PrunePlan
 from ckptkit.policy.keep import Best, Range, Rules
+from tests.faults.conftest import Tally
 from tests.policy.test_policy import NOW, PINNED, SIZE, judged, made, steps
 
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
@@ -19,13 +23,13 @@ PHASES = (Phase.generate,) if MUTANT else (Phase.generate, Phase.shrink)
 LEFT = (Leftover("/run/.ckptkit-deleting-checkpoint-5", ".ckptkit-deleting-checkpoint-5", SIZE),)
 
 
-def hold(tally, what, check, *strategies, examples=EXAMPLES):
+def hold(tally: Tally, what: str, check: Callable[..., None], *strategies: Any, examples: int = EXAMPLES) -> None:
     """Check it on each example drawn, and count those that really ran."""
     ran = 0
 
     @settings(max_examples=examples, deadline=None, database=None, phases=PHASES)
     @given(st.tuples(*strategies))
-    def each(drawn):
+    def each(drawn: tuple[Any, ...]) -> None:
         nonlocal ran
         ran += 1
         check(*drawn)
@@ -36,7 +40,9 @@ def hold(tally, what, check, *strategies, examples=EXAMPLES):
         tally.ran(what, ran)
 
 
-def plan_of(entries, rules, protected=None, available=0):
+def plan_of(
+    entries: list[Judged], rules: Rules, protected: dict[Any, Any] | None = None, available: int = 0
+) -> PrunePlan | None:
     """The plan, or None where a rule can't apply: then nothing is deleted either."""
     try:
         return made(entries, rules, protected, available, LEFT)
@@ -44,7 +50,7 @@ def plan_of(entries, rules, protected=None, available=0):
         return None
 
 
-def deleted(plan):
+def deleted(plan: PrunePlan | None) -> set[int]:
     return set(steps(plan, "delete")) if plan else set()
 
 
@@ -61,10 +67,16 @@ METRICS = st.builds(
 JUMPS = (0, 0, 100, -100, 500, -500, 900, -900)
 
 
-def entry(step, drawn, logged=(1, 1, 1, 1, 0), signs=(1, 1, 1, -1), jumps=JUMPS):
+def entry(
+    step: Any,
+    drawn: Any,
+    logged: tuple[int, ...] = (1, 1, 1, 1, 0),
+    signs: tuple[int, ...] = (1, 1, 1, -1),
+    jumps: tuple[int, ...] = JUMPS,
+) -> Judged:
     """A checkpoint of a live run or of an earlier one: its state, log, clock, metrics, all out of one drawn number."""
 
-    def one_of(*choices):
+    def one_of(*choices: Any) -> Any:
         nonlocal drawn
         drawn, chosen = divmod(drawn, len(choices))
         return choices[chosen]

@@ -20,6 +20,8 @@ from typing import Any
 
 import mfusepy
 
+from tests.support.typed import present
+
 STALE_SECONDS = 1.0
 
 
@@ -53,7 +55,8 @@ class FlakyDisk(mfusepy.Operations):
 
     def _asked(self) -> dict[str, Any]:
         with open(self.control) as file:
-            return json.load(file)
+            asked: dict[str, Any] = json.load(file)
+        return asked
 
     # --- attributes and directories -------------------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class FlakyDisk(mfusepy.Operations):
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> None:
         self._day()
-        os.utime(self._real(path), ns=times)
+        os.utime(self._real(path), ns=present(times))
 
     def unlink(self, path: str) -> None:
         self._day()

@@ -7,9 +7,10 @@ import json
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from tests.faults import volumes
 
@@ -51,7 +52,7 @@ def guarded_round(volume: str, rng: random.Random, inodes: bool) -> Iterator[str
     volumes.empty(volume)
 
 
-def _crowd(trainer: object, part: str, step: int, fill: object) -> None:
+def _crowd(trainer: Any, part: str, step: int, fill: Callable[[], object]) -> None:
     original = getattr(trainer, part)
 
     def crowded(*args: object, **kwargs: object) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guard"))  # watch.py
 
@@ -26,6 +26,7 @@ from watch import Watch
 from ckptkit.errors import NoSuchRun
 from ckptkit.model.checkpoint import SAVING
 from ckptkit.ops.read import judge, scan
+from tests.faults.disturbed import Life
 from tests.faults.scenarios import Scenario, described, draw, inherited
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
 
     steps: int
     newest: int
-    count: int
+    count: int  # type: ignore[assignment]
     peak: int
     before: int
     error: str
@@ -250,7 +251,7 @@ def _has_all_shards(path: str) -> bool:
 # --- one process -----------------------------------------------------------------------------------------------------
 
 
-def launched(life) -> Lived:
+def launched(life: Life) -> Lived:
     """Fork the ranks, read what the first tells until it ends, and end the others with it."""
     with tempfile.TemporaryDirectory() as place:
         others = [_forked(life, rank, place, -1) for rank in range(1, life.scenario.ranks)]
@@ -269,7 +270,7 @@ def launched(life) -> Lived:
     return _lived(lines, "hung" if silent else "", killed)
 
 
-def _forked(life, rank: int, place: str, pipe: int) -> int:
+def _forked(life: Life, rank: int, place: str, pipe: int) -> int:
     """The process of one rank; what it prints goes nowhere: all that counts is told."""
     from tests.faults.disturbed import live
 
@@ -282,7 +283,7 @@ def _forked(life, rank: int, place: str, pipe: int) -> int:
     raise AssertionError("a life does not return")
 
 
-def _read(pipe: int) -> tuple[list[dict], bool]:
+def _read(pipe: int) -> tuple[list[dict[str, Any]], bool]:
     """The lines until the other end closes; and whether it fell silent instead."""
     received = b""
     while True:
@@ -294,7 +295,7 @@ def _read(pipe: int) -> tuple[list[dict], bool]:
         received += block
 
 
-def _parsed(received: bytes) -> list[dict]:
+def _parsed(received: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in received.splitlines() if line.endswith(b"}")]
 
 
@@ -309,7 +310,7 @@ def _ended(pid: int, at_once: bool) -> None:
     os.waitpid(pid, 0)
 
 
-def _lived(lines: list[dict], error: str, killed: bool) -> Lived:
+def _lived(lines: list[dict[str, Any]], error: str, killed: bool) -> Lived:
     return Lived(
         steps=max((line["step"] for line in lines if "step" in line), default=0),
         losses={line["of"]: line["loss"] for line in lines if "of" in line},

@@ -17,9 +17,11 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ckptkit.model.checkpoint import Judged
 from tests.faults.disk_under_test import CHECKOUT, Called, Disk, Place, Refusal, below
 from tests.faults.failing_disk import NEVER
 
@@ -82,7 +84,7 @@ def known(disk: Disk, folder: str, kind: str) -> Known:
 
 def _places(disk: Disk, run: str, kind: str) -> dict[str, list[Place]]:
     calls: list[Called] = []
-    actions = {BEGIN: disk.be, END: lambda: calls.extend(disk.be())}
+    actions: dict[int, Callable[[], object]] = {BEGIN: disk.be, END: lambda: calls.extend(disk.be())}
     guarded(os.path.join(disk.mount, run), kind, actions).train()
     seen = Counter(place for place in (below(run, called) for called in calls) if place)
     places: dict[str, list[Place]] = {}
@@ -147,6 +149,11 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="word1")
 
 
+def _then(guard: Any, action: Callable[[], Any]) -> None:
+    guard.wait()
+    action()
+
+
 def guarded(run: str, kind: str, actions: Mapping[int, Callable[[], Any]]) -> Any:
     """The same under the guard; each action is called at its step, once what follows the last save is done."""
     import tiny
@@ -156,7 +163,7 @@ def guarded(run: str, kind: str, actions: Mapping[int, Callable[[], Any]]) -> An
     trainer = unguarded(run, kind)
     guard = ckptkit.guard(trainer, KEEP)
     for step, action in actions.items():
-        trainer.add_callback(tiny.At(step, lambda action=action: (guard.wait(), action())))
+        trainer.add_callback(tiny.At(step, partial(_then, guard, action)))
     return trainer
 
 
@@ -170,7 +177,7 @@ def train(run: str, back: str, kind: str, begin: Callable[[], Any], hangs: bool 
     def look() -> None:
         seen.extend(digest(back, step) for step in SAVES)
 
-    actions = {BEGIN: lambda: (look(), begin())} | ({} if hangs else {BEGIN + EVERY: look, END: look})
+    actions = {BEGIN: lambda: (look(), begin())} | ({} if hangs else {BEGIN + EVERY: look, END: look})  # type: ignore[func-returns-value]
     trainer = guarded(run, kind, actions)
     with _told() as told:
         raised = _raised(trainer.train)
@@ -298,7 +305,7 @@ def _left(run: str, end: Ended) -> Iterator[str]:
             yield f"{name} is left, and nobody is told"
 
 
-def _judged(run: str) -> Any:
+def _judged(run: str) -> tuple[Judged, ...]:
     from ckptkit.ops.read import judge, scan
 
     return judge(scan(run), level="full", quiet=0) if os.listdir(run) else ()

@@ -6,6 +6,7 @@ python -m tests.faults.saving_fast RUN STOP
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guard"))  # tiny.py
 
@@ -20,7 +21,7 @@ class Stop(tiny.TrainerCallback):
     def __init__(self, file: str) -> None:
         self.file = file
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = control.should_training_stop or os.path.exists(self.file)
 
 

@@ -13,7 +13,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ckptkit.errors import NoIntactCheckpoint
 from ckptkit.history import records
@@ -160,7 +160,7 @@ def told_freed(ended: Ended) -> int | None:
         document = json.loads(ended.out)
     except ValueError:
         return None
-    pruned = document.get("pruned") or next(iter(document.get("runs", ())), {})
+    pruned: dict[str, Any] = document.get("pruned") or next(iter(document.get("runs", ())), {})
     freed: int | None = pruned.get("freed_bytes")
     return freed
 
@@ -203,7 +203,7 @@ def _content(path: str) -> str:
 
 def snapshot(top: str) -> dict[str, tuple[int, ...]]:
     """All that a touch would change: kind, mode, inode, links, size, times."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for parent, directories, files in os.walk(top):
         for name in (*directories, *files, "."):
             s = os.lstat(os.path.join(parent, name))

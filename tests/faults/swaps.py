@@ -21,7 +21,7 @@ LAY = {
 }
 
 
-def swap(run, outside, what, how):
+def swap(run: str, outside: str, what: str, how: str) -> None:
     """Move away what stands there and lay a link in its place."""
     for place, target in TARGETS[what]:
         path, away = os.path.join(run, place), os.path.join(run, f"away-{len(os.listdir(run))}")
@@ -31,7 +31,7 @@ def swap(run, outside, what, how):
             LAY[how](os.path.join(outside, target), path)
 
 
-def attacked(real, at):
+def attacked(real: str, at: Path) -> str:
     """A run whose oldest checkpoint has a directory and hard links, so that a removal has many steps."""
     run = make_run(real, str(at), THREE)
     for step in (100, 300):
@@ -41,7 +41,7 @@ def attacked(real, at):
     return run
 
 
-def nest(top, levels):
+def nest(top: str, levels: int) -> None:
     """Directories in directories, deeper than any path can name."""
     os.makedirs(top, exist_ok=True)
     fd = os.open(top, os.O_RDONLY)

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from ckptkit.errors import CkptkitError, UsageError
+from ckptkit.model.checkpoint import Level
 from ckptkit.ops.latest import latest
 from ckptkit.ops.pin import pin
 from ckptkit.ops.prune import prune
@@ -18,14 +20,16 @@ from ckptkit.ops.read import plan, verify
 from ckptkit.ops.verify import write_manifest
 from ckptkit.policy.keep import Range, Rules
 from tests.faults import hostile
+from tests.faults.conftest import Tally
 from tests.faults.swaps import DELETING, LAY, THREE, attacked, nest, swap
 from tests.support.runs import make_run, set_age
+from tests.support.typed import Ckptkit, Mount, RunOf, present
 
 ONE = Rules(Range(1, 1))
 
 
 @pytest.fixture
-def outside(real, tmp_path):
+def outside(real: str, tmp_path: Path) -> str:
     """A tree that looks like what is attacked, so that whoever follows a link into it destroys it."""
     top = make_run(real, str(tmp_path / "outside"), {100: "intact"})
     for parent in (top, f"{top}/checkpoint-100", f"{top}/checkpoint-100/sub"):
@@ -38,7 +42,7 @@ def outside(real, tmp_path):
 
 # --- at each call: what was there a moment ago is a link to what lies outside ----------------------------------------
 
-VERBS = {
+VERBS: dict[str, Callable[[str], object]] = {
     "prune": lambda run: prune(run, ONE, yes=True, patient=False, settle=False),
     "verify --write": lambda run: [write_manifest(j) for j in verify(run, level="full") if j.verdict.intact],
     "pin": lambda run: pin(f"{run}/checkpoint-300"),
@@ -53,8 +57,8 @@ STRIKES = [
 
 @pytest.mark.parametrize("verb, what, how", STRIKES)
 def test_link_swapped_in_before_any_call_reaches_nothing_outside(
-    real, tmp_path, outside, tally, exhaustive, verb, what, how
-):
+    real: str, tmp_path: Path, outside: str, tally: Tally, exhaustive: bool, verb: str, what: str, how: str
+) -> None:
     before = hostile.snapshot(outside)
     calls = [struck(real, tmp_path, outside, verb, what, how, -1) for _ in range(2)][1]  # the first one imports, too
     assert len(calls) > 3, "nothing was called"
@@ -69,7 +73,7 @@ def test_link_swapped_in_before_any_call_reaches_nothing_outside(
             break
 
 
-def struck(real, tmp_path, outside, verb, what, how, number):
+def struck(real: str, tmp_path: Path, outside: str, verb: str, what: str, how: str, number: int) -> list[str]:
     """Run the verb, with the swap just before the number-th call; returns the calls."""
     run = attacked(real, tmp_path / "run")
     with hostile.striking_at(number, lambda: swap(run, outside, what, how)) as calls:
@@ -97,8 +101,8 @@ while True:
 @pytest.mark.mounts
 @pytest.mark.parametrize("what", ["checkpoint", "directory"])
 def test_another_user_who_exchanges_links_without_end_reaches_nothing_outside(
-    real, tmp_path, outside, tally, exhaustive, what
-):
+    real: str, tmp_path: Path, outside: str, tally: Tally, exhaustive: bool, what: str
+) -> None:
     before, deleted = hostile.snapshot(outside), 0
     for number in range(400 if exhaustive else 12):
         run = attacked(real, tmp_path / f"run{number}")
@@ -108,10 +112,10 @@ def test_another_user_who_exchanges_links_without_end_reaches_nothing_outside(
         pairs = [p for name in ("checkpoint-100", DELETING) for p in (f"{name}{inside}", "link")]
         command = [sys.executable, "-S", "-c", EXCHANGE, *pairs]
         with subprocess.Popen(command, cwd=run, stdout=subprocess.PIPE, text=True) as attacker:
-            assert attacker.stdout.readline() == "ready\n"
+            assert present(attacker.stdout).readline() == "ready\n"
             try:
                 for _ in range(5):
-                    deleted += bool(prune(run, ONE, yes=True, patient=False, settle=False).outcome.deleted)
+                    deleted += bool(present(prune(run, ONE, yes=True, patient=False, settle=False).outcome).deleted)
             finally:
                 attacker.kill()
         tally.ran("sweeps beside an exchanging user", 5)
@@ -125,19 +129,23 @@ def test_another_user_who_exchanges_links_without_end_reaches_nothing_outside(
 # --- laid there beforehand ------------------------------------------------------------------------------------------
 
 
-def test_hard_links_to_outside_lose_their_name_here_and_nothing_there(run_of, outside, tally):
+def test_hard_links_to_outside_lose_their_name_here_and_nothing_there(
+    run_of: RunOf, outside: str, tally: Tally
+) -> None:
     run = run_of(THREE)
     files = [path for path in hostile.snapshot(outside) if os.path.isfile(path)]
     for number, path in enumerate(files):
         os.link(path, f"{run}/checkpoint-100/link-{number}")
     before = hostile.snapshot(outside)
-    assert prune(run, yes=True).outcome.deleted == (f"{run}/checkpoint-100",)
+    assert present(prune(run, yes=True).outcome).deleted == (f"{run}/checkpoint-100",)
     assert hostile.snapshot(outside) == before
     tally.ran("hard links to outside", len(files))
 
 
 @pytest.mark.mounts
-def test_checkpoint_replaced_by_a_mount_is_never_entered(run_of, mount, outside, tally):
+def test_checkpoint_replaced_by_a_mount_is_never_entered(
+    run_of: RunOf, mount: Mount, outside: str, tally: Tally
+) -> None:
     run = run_of(THREE)
     shutil.rmtree(f"{run}/checkpoint-100")
     os.mkdir(f"{run}/checkpoint-100")
@@ -145,20 +153,22 @@ def test_checkpoint_replaced_by_a_mount_is_never_entered(run_of, mount, outside,
     shutil.copytree(f"{outside}/checkpoint-100", point, dirs_exist_ok=True)
     before = hostile.snapshot(point)
     pruned = prune(run, ONE, yes=True)
-    assert f"{run}/checkpoint-100" not in pruned.outcome.deleted
+    assert f"{run}/checkpoint-100" not in present(pruned.outcome).deleted
     assert hostile.snapshot(point) == before
     tally.ran("mounts in a checkpoint's place")
 
 
 @pytest.mark.parametrize("how", LAY)
-def test_pins_and_manifests_write_through_no_link(run_of, outside, tally, how):
+def test_pins_and_manifests_write_through_no_link(run_of: RunOf, outside: str, tally: Tally, how: str) -> None:
     run = run_of(THREE)
     for name in (".ckptkit-pins", "checkpoint-300/.ckptkit-manifest.json"):
         for end in ("", ".tmp"):
             LAY[how](f"{outside}/precious", f"{run}/{name}{end}")
     before = hostile.snapshot(outside)
-    acts = [lambda: pin(f"{run}/checkpoint-300"),
-            lambda: write_manifest(verify(f"{run}/checkpoint-300", level="full")[0])]  # fmt: skip
+    acts: list[Callable[[], object]] = [
+        lambda: pin(f"{run}/checkpoint-300"),
+        lambda: write_manifest(verify(f"{run}/checkpoint-300", level="full")[0]),
+    ]
     with pytest.raises(UsageError, match="can't be read") if how == "symlink" else nullcontext():
         acts[0]()
     assert acts[1]() and not os.path.islink(f"{run}/checkpoint-300/.ckptkit-manifest.json")  # put in the link's place
@@ -167,7 +177,9 @@ def test_pins_and_manifests_write_through_no_link(run_of, outside, tally, how):
 
 
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])
-def test_lying_manifest_touches_nothing_and_makes_nothing_outside_count(run_of, outside, tally, level):
+def test_lying_manifest_touches_nothing_and_makes_nothing_outside_count(
+    run_of: RunOf, outside: str, tally: Tally, level: Level
+) -> None:
     run = run_of(THREE)
     path = f"{run}/checkpoint-300"
     Path(path, ".ckptkit-manifest.json").write_bytes(hostile.lying_manifest(path))
@@ -182,7 +194,9 @@ def test_lying_manifest_touches_nothing_and_makes_nothing_outside_count(run_of, 
     tally.ran("manifests that lie")
 
 
-def test_directories_nested_without_end_are_told_and_break_nothing(run_of, ckptkit, tally):
+def test_directories_nested_without_end_are_told_and_break_nothing(
+    run_of: RunOf, ckptkit: Ckptkit, tally: Tally
+) -> None:
     run = run_of(THREE)
     try:
         for top in ("checkpoint-100", ".ckptkit-deleting-checkpoint-50", "other"):
@@ -209,8 +223,8 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_another_user_reach_nothing_outside_and_never_below_the_floor(
-    run_of, outside, ckptkit, tally, name
-):
+    run_of: RunOf, outside: str, ckptkit: Ckptkit, tally: Tally, name: str
+) -> None:
     run = run_of(THREE)
     text = SETTINGS[name].format(outside=outside, zeros="0" * 100_000, brackets="[" * 100_000)
     Path(run, "ckptkit.toml").write_text(text)
@@ -222,7 +236,7 @@ def test_settings_of_another_user_reach_nothing_outside_and_never_below_the_floo
     tally.ran("settings of another user")
 
 
-def test_lock_that_another_process_never_lets_go_is_told_with_11(run_of, ckptkit, tally):
+def test_lock_that_another_process_never_lets_go_is_told_with_11(run_of: RunOf, ckptkit: Ckptkit, tally: Tally) -> None:
     run = run_of(THREE)
     with subprocess.Popen(["flock", "-x", run, "cat"], stdin=subprocess.PIPE) as holder:
         while subprocess.run(["flock", "-n", run, "true"], check=False).returncode == 0:
@@ -233,4 +247,4 @@ def test_lock_that_another_process_never_lets_go_is_told_with_11(run_of, ckptkit
             assert called.code == 11 and "is locked by process" in called.err
             tally.ran("locks that are never let go")
         assert hostile.snapshot(run) == before
-        holder.stdin.close()
+        present(holder.stdin).close()

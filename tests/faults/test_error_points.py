@@ -2,11 +2,15 @@
 
 import errno
 import os
+from collections.abc import Callable
 from itertools import cycle, product
 
 import pytest
 
+from tests.faults.conftest import Tally
+from tests.faults.stage import Stage
 from tests.faults.subjects import SUBJECTS
+from tests.faults.tracing import Call, Lane
 from tests.faults.trials import SEED, chosen, failed
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "EBUSY", "ESTALE", "ENOTEMPTY")
@@ -20,7 +24,9 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_no_error_of_a_change_costs_what_stays_or_passes_for_success(name, staged, tally, exhaustive):
+def test_no_error_of_a_change_costs_what_stays_or_passes_for_success(
+    name: str, staged: Callable[..., Stage], tally: Tally, exhaustive: bool
+) -> None:
     stage = staged(name)
     points = [
         (lane, call, *how)
@@ -33,7 +39,9 @@ def test_no_error_of_a_change_costs_what_stays_or_passes_for_success(name, stage
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_no_error_of_a_look_costs_what_stays_or_passes_for_success(name, staged, tally, exhaustive):
+def test_no_error_of_a_look_costs_what_stays_or_passes_for_success(
+    name: str, staged: Callable[..., Stage], tally: Tally, exhaustive: bool
+) -> None:
     """Looks are many: each fails once, in turn with each error, once and for ever."""
     stage = staged(name)
     looks = [(lane, call) for lane in stage.command.lanes(stage.afresh()) for call in lane.calls if is_look(lane, call)]
@@ -43,18 +51,18 @@ def test_no_error_of_a_look_costs_what_stays_or_passes_for_success(name, staged,
     try_each(name, stage, tally, chosen(points, lambda point: point[1].name, MOST, exhaustive))
 
 
-def is_look(lane, call):
+def is_look(lane: Lane, call: Call) -> bool:
     """What is neither a change, nor a question to the volume, nor the end of a descriptor."""
     return not call.changes and call.name not in (*ASKS, "close")
 
 
-def closing(lane):
+def closing(lane: Lane) -> list[Call]:
     """The closes of what was written."""
     written = {call.told.partition("<")[2] for call in lane.calls if "write" in call.name}
     return [call for call in lane.calls if call.name == "close" and call.told.partition("<")[2].strip(">") in written]
 
 
-def try_each(name, stage, tally, points):
+def try_each(name: str, stage: Stage, tally: Tally, points: list[tuple[Lane, Call, str, bool]]) -> None:
     """Count each trial, and each promise that it breaks."""
     for lane, call, error, ever in points:
         tally.ran(f"error points: {name}")

@@ -5,13 +5,15 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from ckptkit.ops.read import judge, scan, verify
+from tests.faults.conftest import Tally
 from tests.faults.mutants import broken
 from tests.support.runs import make_run, names
 from tests.support.waiting import wait_for
@@ -38,14 +40,14 @@ class Disk(NamedTuple):
     back: str
     control: str
 
-    def be(self, rate=0.0, latency=0.0, hang=False):
+    def be(self, rate: float = 0.0, latency: float = 0.0, hang: bool = False) -> None:
         with open(f"{self.control}.new", "w") as file:
             json.dump({"rate": rate, "latency": latency, "hang": hang}, file)
         os.replace(f"{self.control}.new", self.control)
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path: Path) -> Iterator[Disk]:
     """A flaky disk on a good day."""
     made = Disk(*(str(tmp_path / name) for name in ("network", "back", "control")))
     os.mkdir(made.path)
@@ -65,15 +67,17 @@ def disk(tmp_path):
         server.wait(30)
 
 
-def call(*words, program=("-m", "ckptkit"), apart=False, path=CHECKOUT):
+def call(
+    *words: str, program: Any = ("-m", "ckptkit"), apart: bool = False, path: str | Path = CHECKOUT
+) -> subprocess.CompletedProcess[Any]:
     """A verb; apart: where it can't see the processes that hold files open, as from another container."""
     command = [*(("unshare", "--pid", "--fork", "--mount-proc") if apart else ()), sys.executable, *program, *words]
     environment = os.environ | {"PYTHONPATH": str(path)}
-    options = {"cwd": "/", "capture_output": True, "text": True, "timeout": LONGEST}
+    options: dict[str, Any] = {"cwd": "/", "capture_output": True, "text": True, "timeout": LONGEST}
     return subprocess.run([*map(str, command)], env=environment, check=False, **options)
 
 
-def bad_day(disk, real, rng, number):
+def bad_day(disk: Disk, real: str, rng: random.Random, number: int) -> Iterator[str]:
     """Every verb on one run while calls fail; then a good day, which finishes what is left. Yields what broke."""
     states = {100 * n: rng.choice(("intact", "intact", "torn")) for n in range(1, rng.randrange(3, 7))} | {
         900: "intact"
@@ -111,24 +115,26 @@ def bad_day(disk, real, rng, number):
         yield f"not finished on a good day: exit {done.returncode}, {names(back)}: {done.stderr[-1000:]}"
 
 
-def one_line(stderr):
+def one_line(stderr: Any) -> bool:
     return "Traceback" not in stderr and stderr.rstrip().count("\n") <= 8 and "try again" in stderr
 
 
-def unsaid(back, kept, stdout):
+def unsaid(back: str, kept: list[str], stdout: Any) -> list[str]:
     """What stays without a word: one that can't be read stays, and is told; then an older one has its place."""
     left = [name for name in names(back) if name not in kept and not name.startswith(PROBE)]
     return [] if "could not be judged" in stdout else left
 
 
-def test_every_verb_on_a_bad_day_keeps_the_floor_and_says_what_it_could_not(disk, real, tally, exhaustive):
+def test_every_verb_on_a_bad_day_keeps_the_floor_and_says_what_it_could_not(
+    disk: Disk, real: str, tally: Tally, exhaustive: bool
+) -> None:
     for number in range(60 if exhaustive else 3):
         for fault in bad_day(disk, real, random.Random(f"flaky {number}"), number):
             tally.violation("flaky disk: rounds", f"round {number}: {fault}")
         tally.ran("flaky disk: rounds")
 
 
-def held_file_is_told_and_finished_later(disk, real, path=CHECKOUT):
+def held_file_is_told_and_finished_later(disk: Disk, real: str, path: str | Path = CHECKOUT) -> Iterator[str]:
     """Yields what broke."""
     run = make_run(real, f"{disk.path}/run", dict.fromkeys((100, 200, 300), "intact"))
     with open(f"{run}/checkpoint-100/optimizer.pt", "rb") as held:
@@ -146,7 +152,7 @@ def held_file_is_told_and_finished_later(disk, real, path=CHECKOUT):
         yield f"not finished: exit {done.returncode}, {names(run)}: {done.stderr}"
 
 
-def test_leftover_of_an_open_file_is_told_and_finished_by_a_later_sweep(disk, real, tally):
+def test_leftover_of_an_open_file_is_told_and_finished_by_a_later_sweep(disk: Disk, real: str, tally: Tally) -> None:
     for fault in held_file_is_told_and_finished_later(disk, real):
         tally.violation("flaky disk: .nfs leftovers", fault)
     tally.ran("flaky disk: .nfs leftovers")
@@ -159,12 +165,12 @@ SILENT = (
 )
 
 
-def test_a_removal_that_swallows_its_errors_goes_red(disk, real, tmp_path):
+def test_a_removal_that_swallows_its_errors_goes_red(disk: Disk, real: str, tmp_path: Path) -> None:
     path = broken(tmp_path, *SILENT)
     assert list(held_file_is_told_and_finished_later(disk, real, path)), "the suite did not notice"
 
 
-def test_what_another_host_removed_and_wrote_is_judged_as_it_is(disk, real, tally):
+def test_what_another_host_removed_and_wrote_is_judged_as_it_is(disk: Disk, real: str, tally: Tally) -> None:
     """Attributes and names are a second old: what is gone is no traceback, and a newer one not seen yet stays."""
     run, back = f"{disk.path}/run", f"{disk.back}/run"
     make_run(real, back, dict.fromkeys((100, 200, 300, 400), "intact"))
@@ -183,7 +189,7 @@ def test_what_another_host_removed_and_wrote_is_judged_as_it_is(disk, real, tall
     assert names(back) == ["checkpoint-3000", "checkpoint-4000"]
 
 
-def trained(disk, number, rng, steps=40):
+def trained(disk: Disk, number: int, rng: random.Random, steps: int = 40) -> Iterator[str]:
     """A real Trainer under the guard, its run on the disk on a bad day. Yields what broke."""
     import tiny
 
@@ -208,14 +214,18 @@ def trained(disk, number, rng, steps=40):
         yield f"stood still for {max(stalls)} s; {told}"
 
 
-def test_training_goes_on_on_a_bad_day_and_never_stands_still_longer_than_its_bound(disk, tally, exhaustive):
+def test_training_goes_on_on_a_bad_day_and_never_stands_still_longer_than_its_bound(
+    disk: Disk, tally: Tally, exhaustive: bool
+) -> None:
     for number in range(40 if exhaustive else 2):
         for fault in trained(disk, number, random.Random(f"trained {number}")):
             tally.violation("flaky disk: trainings", f"round {number}: {fault}")
         tally.ran("flaky disk: trainings")
 
 
-def test_a_disk_that_hangs_costs_saves_and_not_the_training(disk, tally, monkeypatch):
+def test_a_disk_that_hangs_costs_saves_and_not_the_training(
+    disk: Disk, tally: Tally, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It hangs from before step 20's admission until after step 30's; the bound is short here, to be reached."""
     import tiny
 

@@ -8,15 +8,20 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.replay.scenario import OTHER_USER
 from tests.faults import volumes
+from tests.faults.conftest import Tally
 from tests.faults.mutants import broken
+from tests.faults.volumes import Kind
 from tests.support.bare import bare
 from tests.support.runs import make_run, names
+from tests.support.typed import Mount
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 BIN = CHECKOUT / "bin"
@@ -25,7 +30,7 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.fixture
-def folder():
+def folder() -> Iterator[str]:
     """Where another user gets in, as pytest's own folders do not let him."""
     with tempfile.TemporaryDirectory() as path:
         os.chmod(path, 0o755)
@@ -33,30 +38,32 @@ def folder():
 
 
 @pytest.fixture
-def volume(request, folder, mount):
+def volume(request: pytest.FixtureRequest, folder: str, mount: Mount) -> str:
     return volumes.mounted(request.param, mount, folder)
 
 
-def some_run(real, volume, rng):
+def some_run(real: str, volume: str, rng: random.Random) -> tuple[str, dict[int, str]]:
     """Two to six checkpoints, at least one of them intact, of any kind; returns its path and their states."""
     states = {100 * n: rng.choice(("intact", "intact", "torn", "corrupt")) for n in range(1, rng.randrange(3, 8))}
     states[rng.choice(list(states))] = "intact"
     return make_run(real, os.path.join(volume, "run"), states, rng.choice(("lora", "full", "bf16"))), states
 
 
-def newest(states, count):
+def newest(states: dict[int, str], count: int) -> list[str]:
     return [f"checkpoint-{step}" for step in sorted(s for s in states if states[s] == "intact")[-count:]]
 
 
-def what_runs_out(kind, rng):
+def what_runs_out(kind: Kind, rng: random.Random) -> Any:
     """Root's own rounds on a reserve that root ate: what a deletion gives back refills it first."""
     return rng.choice(("bytes", *(("inodes",) if kind.inodes else ()), *(("reserve",) if kind.user else ())))
 
 
-def called(volume, user, verb, run, program=None, **environment):
+def called(
+    volume: str, user: bool, verb: str, run: str, program: list[str] | None = None, **environment: Any
+) -> subprocess.CompletedProcess[str]:
     """The verb, its messages in a log on the volume, its document to us."""
     environment = {"CKPTKIT_PYTHON": sys.executable} | environment
-    command = [*(("setpriv", *OTHER_USER) if user else ()), *(program or [BIN / verb]), run, "-y", "--json"]
+    command = [*(("setpriv", *OTHER_USER) if user else ()), *(program or [str(BIN / verb)]), run, "-y", "--json"]
     if verb == "prune":
         command += ["--log-to", f"{volume}/ckptkit.log"]
     with open(f"{volume}/cron.log", "ab") as log:
@@ -65,7 +72,15 @@ def called(volume, user, verb, run, program=None, **environment):
         return bare(volume, *wrapped, **environment)
 
 
-def sweep(real, volume, kind, rng, verb, program=None, **environment):
+def sweep(
+    real: str,
+    volume: str,
+    kind: Kind,
+    rng: random.Random,
+    verb: str,
+    program: list[str] | None = None,
+    **environment: Any,
+) -> Iterator[str]:
     """One round of prune or recover; yields what it broke."""
     run, states = some_run(real, volume, rng)
     for name in ("cron.log", "ckptkit.log"):  # they are there already, empty: the first line takes the block
@@ -95,7 +110,7 @@ def sweep(real, volume, kind, rng, verb, program=None, **environment):
     yield from (f"{fault}; {told}" for fault in EXIT[verb](document, done.returncode, run, newest(states, 1)))
 
 
-def account(pruned, gained):
+def account(pruned: Any, gained: int) -> Iterator[str]:
     """What it says that it freed against what the volume has."""
     expected = pruned["expected_freed_bytes"]
     if pruned["freed_bytes"] > gained + SLACK:
@@ -106,12 +121,12 @@ def account(pruned, gained):
         yield f"failed: {pruned['failures']}"
 
 
-def pruned_exit(document, code, run, newest):
+def pruned_exit(document: dict[str, Any], code: int, run: str, newest: Any) -> Iterator[str]:
     if code:
         yield f"exit {code}"
 
 
-def recovered_exit(document, code, run, newest):
+def recovered_exit(document: dict[str, Any], code: int, run: str, newest: Any) -> Iterator[str]:
     """4 where something stands against a start, as a volume that its neighbour filled; the line all the same."""
     if code != (4 if any(check["state"] == "no-go" for check in document["checks"]) else 0):
         yield f"exit {code}"
@@ -122,7 +137,7 @@ def recovered_exit(document, code, run, newest):
 EXIT = {"prune": pruned_exit, "recover": recovered_exit}
 
 
-def guarded(volume, kind, seeds):
+def guarded(volume: str, kind: Kind, seeds: list[str]) -> Iterator[tuple[str, str]]:
     """Rounds of the guard, each with a real Trainer; as the user in a process of his own. Yields (seed, fault)."""
     if not kind.user:
         from tests.faults.guarded import guarded_round
@@ -139,7 +154,9 @@ def guarded(volume, kind, seeds):
 
 
 @pytest.mark.parametrize("name, volume", [(name, name) for name in volumes.KINDS], indirect=["volume"])
-def test_prune_recover_and_the_guard_succeed_on_a_full(name, volume, real, tally, exhaustive, monkeypatch):
+def test_prune_recover_and_the_guard_succeed_on_a_full(
+    name: Any, volume: str, real: str, tally: Tally, exhaustive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kind, what = volumes.KINDS[name], f"full disks: {name}"
     seeds = [f"{name} {number}" for number in range(50 if exhaustive else 3)]
     by_guard = seeds[::3] if exhaustive else seeds[:1]
@@ -166,7 +183,7 @@ CREATES = (
 
 
 @pytest.mark.parametrize("volume", ["tmpfs"], indirect=True)
-def test_a_prune_that_creates_something_first_goes_red(volume, real, tmp_path):
+def test_a_prune_that_creates_something_first_goes_red(volume: str, real: str, tmp_path: Path) -> None:
     path = broken(tmp_path, *CREATES)
     rng = random.Random("creates")
     program = ["env", "-C", "/", sys.executable, "-m", "ckptkit", "prune"]

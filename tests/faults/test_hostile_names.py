@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults import hostile
+from tests.faults.conftest import Tally
 from tests.support.runs import CHECKOUT, make_run
+from tests.support.typed import Ckptkit, Mount
 
 THREE = {100: "intact", 200: "intact", 300: "intact"}
 HANGS = 120  # seconds, far beyond what any of these takes on a loaded machine
@@ -35,10 +39,10 @@ VERBS = [
 
 
 @pytest.fixture
-def called(tmp_path, tally):
+def called(tmp_path: Path, tally: Tally) -> Callable[[Any, Any, Any], int | None]:
     """called(run, words, kind) types a verb; what hangs, ends unexpectedly or reaches the terminal is a violation."""
 
-    def call(run, words, kind):
+    def call(run: str, words: Any, kind: str) -> int | None:
         places = {
             "RUN": run,
             "ROOT": os.path.dirname(run),
@@ -71,13 +75,15 @@ def called(tmp_path, tally):
 
 
 @pytest.fixture
-def root(mount):
+def root(mount: Mount) -> str:
     """A volume of its own, so that diskreport's walk over it sees what is laid there, and nothing else."""
     return mount("tmpfs", "size=64m")
 
 
 @pytest.mark.mounts
-def test_no_hostile_name_reaches_the_terminal(real, root, called):
+def test_no_hostile_name_reaches_the_terminal(
+    real: str, root: str, called: Callable[[Any, Any, Any], int | None]
+) -> None:
     run = make_run(real, f"{root}/run", THREE)
     evil = make_run(real, os.path.join(root, "\x1b[31mevil\n\u202e\x9b"), {**THREE, 400: "torn"})
     hostile.lay_names(run)
@@ -95,7 +101,9 @@ def test_no_hostile_name_reaches_the_terminal(real, root, called):
 
 @pytest.mark.parametrize("where", ["in the place of a checkpoint", "in a checkpoint", "beside"])
 @pytest.mark.mounts
-def test_what_hangs_whoever_opens_it_hangs_no_verb(real, root, called, exhaustive, where):
+def test_what_hangs_whoever_opens_it_hangs_no_verb(
+    real: str, root: str, called: Callable[[Any, Any, Any], int | None], exhaustive: bool, where: str
+) -> None:
     run = make_run(real, f"{root}/run", THREE)
     for number, (name, lay) in enumerate(hostile.SPECIAL.items()):
         if where == "in the place of a checkpoint":
@@ -116,7 +124,9 @@ def test_what_hangs_whoever_opens_it_hangs_no_verb(real, root, called, exhaustiv
 
 @pytest.mark.parametrize("kind", hostile.SPECIAL)
 @pytest.mark.mounts
-def test_own_files_that_are_none_are_told_and_hang_nothing(real, root, called, kind):
+def test_own_files_that_are_none_are_told_and_hang_nothing(
+    real: str, root: str, called: Callable[[Any, Any, Any], int | None], kind: str
+) -> None:
     run = make_run(real, f"{root}/run", THREE)
     hostile.SPECIAL[kind](f"{run}/train.log")
     called(run, ("recover", "--log", "RUN/train.log"), "own files that are none")
@@ -132,7 +142,7 @@ def test_own_files_that_are_none_are_told_and_hang_nothing(real, root, called, k
 
 
 @pytest.mark.mounts
-def test_a_cache_that_is_a_link_is_never_called_removable(real, root, ckptkit, tally):
+def test_a_cache_that_is_a_link_is_never_called_removable(real: str, root: str, ckptkit: Ckptkit, tally: Tally) -> None:
     run = make_run(real, f"{root}/run", THREE)
     precious = Path(root, "precious")
     precious.mkdir()

@@ -3,8 +3,12 @@
 Before: the call has no effect. After: it has, and nothing later has. strace's log proves both, for each trial.
 """
 
+from collections.abc import Callable
+
 import pytest
 
+from tests.faults.conftest import Tally
+from tests.faults.stage import Stage
 from tests.faults.subjects import SUBJECTS
 from tests.faults.trials import SEED, chosen, killed
 
@@ -14,7 +18,9 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same(name, staged, tally, exhaustive):
+def test_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same(
+    name: str, staged: Callable[..., Stage], tally: Tally, exhaustive: bool
+) -> None:
     stage = staged(name)
     calls = [(lane, call) for lane in stage.command.lanes(stage.afresh()) for call in lane.calls if call.changes]
     assert calls, "strace saw no call that changes anything"

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.faults.conftest import Tally
 from tests.faults.scenarios import KINDS, draw
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -44,8 +46,10 @@ def test_training_under_the_guard_is_never_worse_than_without(part, tally, exhau
 
 # --- that it could fail ----------------------------------------------------------------------------------------------
 
-WELL = dict(steps=60, newest=60, count=2, peak=3, before=0, error="", losses=({1: 5.0, 2: 4.5},), names=[], told=[])
-WORSE = {
+WELL: dict[str, Any] = dict(
+    steps=60, newest=60, count=2, peak=3, before=0, error="", losses=({1: 5.0, 2: 4.5},), names=[], told=[]
+)
+WORSE: dict[str, tuple[dict[str, Any], str]] = {
     "fewer steps": (dict(steps=59), "59 steps were done, 60 without"),
     "died": (dict(error="OSError: No space left on device"), "the training died: OSError"),
     "older": (dict(newest=50), "the newest resumable step is 50, 60 without"),
@@ -56,7 +60,7 @@ WORSE = {
 
 
 @pytest.mark.parametrize("name", WORSE)
-def test_whatever_is_worse_is_told(name):
+def test_whatever_is_worse_is_told(name: str) -> None:
     from tests.faults.never_worse import Outcome, worse
 
     scenario = draw(1)._replace(
@@ -68,7 +72,7 @@ def test_whatever_is_worse_is_told(name):
     assert words in fault
 
 
-def test_scenarios_are_the_same_each_time_and_of_all_sorts():
+def test_scenarios_are_the_same_each_time_and_of_all_sorts() -> None:
     drawn = [draw(seed) for seed in range(ALL)]
     assert drawn == [draw(seed) for seed in range(ALL)]
     for of in ("on_full", "kill", "earlier", "best", "events"):

@@ -2,15 +2,22 @@
 
 import os
 import shutil
+from pathlib import Path
+from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
 from ckptkit.errors import NoIntactCheckpoint
+from ckptkit.model.checkpoint import Judged
+from ckptkit.model.decision import PrunePlan
+from ckptkit.model.reason import Reason
 from ckptkit.ops.pin import pin
 from ckptkit.ops.prune import prune
 from ckptkit.policy.keep import Range, Rules
 from ckptkit.policy.lineage import in_line, stale_names
 from ckptkit.policy.mass_delete import intact_deletions, unasked, waiting
+from tests.faults.conftest import Tally
 from tests.faults.drawn import (
     AVAILABLE,
     COUNTED,
@@ -29,12 +36,13 @@ from tests.faults.drawn import (
 )
 from tests.policy.test_policy import NOW, SIZE, codes, judged, made, steps
 from tests.support.runs import make_run, tree
+from tests.support.typed import present
 
 # --- one plan -------------------------------------------------------------------------------------------------------
 
 
-def test_keep_and_delete_and_leave_are_all_and_each_says_why(tally):
-    def check(given, rules, protected):
+def test_keep_and_delete_and_leave_are_all_and_each_says_why(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason]) -> None:
         plan = plan_of(given, rules, protected)
         if plan is None:
             return
@@ -46,8 +54,8 @@ def test_keep_and_delete_and_leave_are_all_and_each_says_why(tally):
     hold(tally, "properties of plans", check, ENTRIES, RULES, PROTECTED)
 
 
-def test_run_is_never_left_without_an_intact_and_a_resumable_one(tally):
-    def check(given, rules, protected, available):
+def test_run_is_never_left_without_an_intact_and_a_resumable_one(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason], available: int) -> None:
         plan = plan_of(given, rules, protected, available)
         if plan is None:
             return
@@ -60,8 +68,8 @@ def test_run_is_never_left_without_an_intact_and_a_resumable_one(tally):
     hold(tally, "properties of plans", check, ENTRIES, RULES, PROTECTED, AVAILABLE)
 
 
-def test_newest_of_the_live_run_stays(tally):
-    def check(given, rules):
+def test_newest_of_the_live_run_stays(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules) -> None:
         intact = [j for j in given if j.verdict.intact]
         stale = stale_names(intact)
         live = [j.checkpoint.step for j in in_line(intact) if j.checkpoint.name not in stale]
@@ -71,8 +79,8 @@ def test_newest_of_the_live_run_stays(tally):
     hold(tally, "properties of plans", check, ENTRIES, RULES)
 
 
-def test_what_is_pinned_unreadable_or_being_written_never_dies(tally):
-    def check(given, rules, protected):
+def test_what_is_pinned_unreadable_or_being_written_never_dies(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason]) -> None:
         gone = {f"checkpoint-{s}" for s in deleted(plan_of(given, rules, protected))}
         untouchable = {j.checkpoint.name for j in given if j.verdict.state in ("unknown", "in_progress")}
         assert not gone & (untouchable | protected.keys())
@@ -80,16 +88,16 @@ def test_what_is_pinned_unreadable_or_being_written_never_dies(tally):
     hold(tally, "properties of plans", check, ENTRIES, RULES, PROTECTED)
 
 
-def test_what_is_unreadable_or_being_written_is_not_counted(tally):
-    def check(given, rules):
+def test_what_is_unreadable_or_being_written_is_not_counted(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules) -> None:
         counted = [j for j in given if j.verdict.state not in ("unknown", "in_progress")]
         assert deleted(plan_of(given, rules)) == deleted(plan_of(counted, rules))
 
     hold(tally, "properties of plans", check, ENTRIES, RULES)
 
 
-def test_free_target_never_goes_below_the_low_end(tally):
-    def check(given, rules, last, target, available):
+def test_free_target_never_goes_below_the_low_end(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, last: Range, target: int, available: int) -> None:
         plan = plan_of(given, rules._replace(keep_last=last, free_target=target), {}, available)
         newest = [j.checkpoint.step for j in in_line([j for j in given if j.verdict.intact])][-last.low :]
         assert not deleted(plan) & set(newest)
@@ -97,8 +105,8 @@ def test_free_target_never_goes_below_the_low_end(tally):
     hold(tally, "properties of plans", check, ENTRIES, UNTARGETED, RANGES, st.integers(1, 99 * SIZE), AVAILABLE)
 
 
-def test_without_a_yes_at_most_half_of_each_kind_goes_and_only_what_the_plan_releases(tally):
-    def check(given, rules, protected, missing):
+def test_without_a_yes_at_most_half_of_each_kind_goes_and_only_what_the_plan_releases(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason], missing: int) -> None:
         plan = plan_of(given, rules, protected)
         if plan is None:
             return
@@ -121,10 +129,10 @@ def test_without_a_yes_at_most_half_of_each_kind_goes_and_only_what_the_plan_rel
 # --- two plans ------------------------------------------------------------------------------------------------------
 
 
-def test_planning_again_on_what_is_left_deletes_nothing_and_keeps_the_same(tally):
+def test_planning_again_on_what_is_left_deletes_nothing_and_keeps_the_same(tally: Tally) -> None:
     """Where it can be told which training is the live one: else what told so may be what was deleted."""
 
-    def check(given, rules, protected, available):
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason], available: int) -> None:
         first = plan_of(given, rules, protected, available)
         if first is None:
             return
@@ -135,8 +143,8 @@ def test_planning_again_on_what_is_left_deletes_nothing_and_keeps_the_same(tally
     hold(tally, "properties of two plans", check, TOLD_APART, RULES, PROTECTED, AVAILABLE)
 
 
-def test_order_of_the_input_does_not_matter(tally):
-    def check(given, rules, protected, rng):
+def test_order_of_the_input_does_not_matter(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, protected: dict[str, Reason], rng: Random) -> None:
         shuffled = list(given)
         rng.shuffle(shuffled)
         assert plan_of(shuffled, rules, protected) == plan_of(given, rules, protected)
@@ -158,18 +166,18 @@ RAISED_UNTARGETED = {
 }  # fmt: skip
 
 
-def test_raising_a_keep_never_deletes_more(tally):
-    def check(given, rules, how, available):
+def test_raising_a_keep_never_deletes_more(tally: Tally) -> None:
+    def check(given: list[Judged], rules: Rules, how: str, available: int) -> None:
         before = plan_of(given, rules, {}, available)
         assert before is None or deleted(plan_of(given, RAISED[how](rules), {}, available)) <= deleted(before)
 
     hold(tally, "properties of two plans", check, ENTRIES, RULES, st.sampled_from(sorted(RAISED)), AVAILABLE)
 
 
-def test_raising_any_rule_without_a_free_target_never_deletes_more(tally):
+def test_raising_any_rule_without_a_free_target_never_deletes_more(tally: Tally) -> None:
     """With one, what another rule newly keeps must come from the range's slack."""
 
-    def check(given, rules, how, pins):
+    def check(given: list[Judged], rules: Rules, how: str, pins: Any) -> None:
         before = plan_of(given, rules)
         protected = pins if how == "pin" else {}
         assert before is None or deleted(plan_of(given, RAISED_UNTARGETED[how](rules), protected)) <= deleted(before)
@@ -183,10 +191,10 @@ def test_raising_any_rule_without_a_free_target_never_deletes_more(tally):
 JUMPS = st.lists(st.integers(-(10**9), 10**9), min_size=12, max_size=12)
 
 
-def test_clock_jumps_change_nothing_for_count_rules(tally):
+def test_clock_jumps_change_nothing_for_count_rules(tally: Tally) -> None:
     """Of a run that logged losses: without any, the times are all that tells two runs apart."""
 
-    def check(present, rules, jumps):
+    def check(present: list[int], rules: Rules, jumps: list[int]) -> None:
         orderly = [judged(s, metrics={"loss": s % 70}) for s in present]
         jumped = [
             judged(s, saved_at=NOW + jump, metrics={"loss": s % 70}) for s, jump in zip(present, jumps, strict=False)
@@ -196,8 +204,8 @@ def test_clock_jumps_change_nothing_for_count_rules(tally):
     hold(tally, "properties under clock jumps", check, st.lists(STEPS, max_size=12, unique=True), COUNTED, JUMPS)
 
 
-def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally):
-    def check(live, old, rules, loss, available):
+def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally: Tally) -> None:
+    def check(live: list[Any], old: list[Any], rules: Rules, loss: dict[str, float], available: int) -> None:
         lived = [judged(s, metrics={"loss": s % 70}) for s in live]
         steps_left = [s for s in old if s not in live and s > min(live)]
         left = [
@@ -208,7 +216,7 @@ def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally):
         if alone is None:
             return
         assert deleted(beside) & set(live) <= deleted(alone)
-        assert all(codes(beside, s) == ("earlier-run",) for s in deleted(beside) & set(steps_left))
+        assert all(codes(present(beside), s) == ("earlier-run",) for s in deleted(beside) & set(steps_left))
 
     lists = st.lists(STEPS, min_size=1, max_size=8, unique=True)
     hold(tally, "properties of reused directories", check, lists, lists, RULES, METRICS, AVAILABLE)
@@ -220,8 +228,8 @@ STATES = st.sampled_from(["intact", "intact", "torn", "corrupt", "young", "unkno
 REAL = st.dictionaries(st.sampled_from(range(100, 700, 100)), STATES, min_size=1, max_size=5)
 
 
-def test_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes(real, tmp_path, tally):
-    def check(states, last, every, pinned):
+def test_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes(real: str, tmp_path: Path, tally: Tally) -> None:
+    def check(states: dict[int, str], last: int, every: int | None, pinned: int) -> None:
         run, rules = str(tmp_path / "run"), Rules(Range(last, last), keep_every=every)
         shutil.rmtree(run, ignore_errors=True)
         make_run(real, run, {step: "intact" if state == "unknown" else state for step, state in states.items()})
@@ -244,12 +252,12 @@ def test_dry_run_tells_the_plan_that_is_executed_and_nothing_else_goes(real, tmp
     hold(tally, "dry runs beside real ones", check, REAL, st.integers(1, 3), every, pinned, examples=REAL_EXAMPLES)
 
 
-def _pruned(run, rules, dry_run=False):
+def _pruned(run: str, rules: Rules, dry_run: bool = False) -> tuple[PrunePlan | None, tuple[str, ...]]:
     """(the plan, what went of it or would go); a refusal is (None, what it says)."""
     try:
         plan, outcome, _ = prune(run, rules, dry_run=dry_run, yes=True, patient=False, settle=False)
     except NoIntactCheckpoint:
         return None, ()
-    assert dry_run or outcome.failures == ()
-    gone = tuple(d.checkpoint.path for d in plan.deletions) if dry_run else outcome.deleted
+    assert dry_run or present(outcome).failures == ()
+    gone = tuple(d.checkpoint.path for d in plan.deletions) if dry_run else present(outcome).deleted
     return plan, tuple(sorted(gone))

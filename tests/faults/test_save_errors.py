@@ -12,14 +12,17 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.disk_under_test import CHECKOUT, NOT_BY_FUSE, Place, Refusal, failing_disk
+from tests.faults.conftest import Tally
+from tests.faults.disk_under_test import CHECKOUT, NOT_BY_FUSE, Disk, Place, Refusal, failing_disk
 from tests.faults.failing_disk import ARRIVES
-from tests.faults.save_trials import KINDS, SAVES, Ended, broken, faults, known
+from tests.faults.save_trials import KINDS, SAVES, Ended, Known, broken, faults, known
+from tests.support.typed import Mount
 
 SEED = os.environ.get("CKPTKIT_SEED") or os.urandom(4).hex()
 ERRNOS = range(1, 134)
@@ -42,14 +45,14 @@ pytestmark = pytest.mark.mounts
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory):
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     """A disk that can be told what to refuse. The module's: each trial has a run of its own."""
     with failing_disk(str(tmp_path_factory.mktemp("failing"))) as disk:
         yield disk
 
 
 @pytest.fixture(scope="module")
-def trainings(disk, tmp_path_factory, exhaustive):
+def trainings(disk: Disk, tmp_path_factory: pytest.TempPathFactory, exhaustive: bool) -> list[Known]:
     """What is right, for each kind of training, or for one of them."""
     kinds = KINDS if exhaustive else random.Random(SEED).sample(KINDS, 1)
     folder = tmp_path_factory.mktemp("right")
@@ -58,12 +61,14 @@ def trainings(disk, tmp_path_factory, exhaustive):
         return [known(disk, str(folder), kind) for kind in kinds]
 
 
-def codes(call):
+def codes(call: str) -> list[int]:
     """Each errno that the disk can answer that call with."""
     return [code for code in ERRNOS if call not in NOT_BY_FUSE.get(code, ())]
 
 
-def refusals(call, trainings, rng, exhaustive):
+def refusals(
+    call: str, trainings: list[Known], rng: random.Random, exhaustive: bool
+) -> Iterator[tuple[Known, Refusal]]:
     """(what is right, refusal) of each trial by that call."""
     places = [(right, place) for right in trainings for place in right.places[call]]
     rng.shuffle(places)
@@ -75,7 +80,9 @@ def refusals(call, trainings, rng, exhaustive):
 
 
 @pytest.mark.parametrize("call", ARRIVES)
-def test_a_refused_call_costs_no_training_and_no_save_without_a_word(call, disk, trainings, tally, exhaustive):
+def test_a_refused_call_costs_no_training_and_no_save_without_a_word(
+    call: str, disk: Disk, trainings: list[Known], tally: Tally, exhaustive: bool
+) -> None:
     chosen = refusals(call, trainings, random.Random(f"{SEED} {call}"), exhaustive)
     for number, (right, refusal) in enumerate(chosen):
         for fault in broken(disk, f"{call}{number}", refusal, right):
@@ -83,9 +90,9 @@ def test_a_refused_call_costs_no_training_and_no_save_without_a_word(call, disk,
         tally.ran(f"a save's {call}")
 
 
-def asking(call, path, fd):
+def asking(call: str, path: str, fd: int) -> Callable[[], object]:
     """A program's call, on a file or a directory that it has open."""
-    return {
+    calls: dict[str, Callable[[], object]] = {
         "mkdir": partial(os.mkdir, f"{path}/made"),
         "open": partial(os.open, f"{path}/file", os.O_RDONLY),
         "write": partial(os.write, fd, b"written"),
@@ -96,11 +103,12 @@ def asking(call, path, fd):
         "unlink": partial(os.unlink, f"{path}/file"),
         "rmdir": partial(os.rmdir, path),
         "statvfs": partial(os.statvfs, path),
-    }[call]
+    }
+    return calls[call]
 
 
 @pytest.mark.parametrize("call", [call for call in ARRIVES if call not in ("getdents", "stat")])
-def test_the_errno_of_the_disk_is_what_a_program_sees(call, disk):
+def test_the_errno_of_the_disk_is_what_a_program_sees(call: str, disk: Disk) -> None:
     """Else the trials would be of something else. EINTR is left out: Python asks again by itself."""
     for code in (code for code in codes(call) if code != errno.EINTR):
         path = f"{disk.mount}/{call}-{code}"
@@ -116,7 +124,7 @@ def test_the_errno_of_the_disk_is_what_a_program_sees(call, disk):
         shutil.rmtree(path)
 
 
-def traced(run, kind, call, error, path, ever):
+def traced(run: str, kind: str, call: str, error: str, path: str, ever: bool) -> subprocess.CompletedProcess[str]:
     """A training in a process of its own under strace, which refuses that call on one file of its second save."""
     inject = f"inject={call}:error={error}:when=1{'+' if ever else ''}"
     strace = ["strace", "-f", "--seccomp-bpf", "-o", f"{run}.log", "-P", f"{run}/checkpoint-{SAVES[1]}/{path}"]
@@ -125,7 +133,9 @@ def traced(run, kind, call, error, path, ever):
     return subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
-def test_the_kernels_own_answers_are_no_other(trainings, mount, tally, exhaustive):
+def test_the_kernels_own_answers_are_no_other(
+    trainings: list[Known], mount: Mount, tally: Tally, exhaustive: bool
+) -> None:
     """By strace: what FUSE can't say (ENOSYS), what it says in another way (close), and some of the rest."""
     rng, volume, right = random.Random(f"{SEED} strace"), mount("tmpfs", "size=64m"), trainings[0]
     every = [(*one, ever) for one in TRACED for ever in (False, True)]

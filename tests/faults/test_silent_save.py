@@ -8,11 +8,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ckptkit.ops.read import verify
+from tests.faults.conftest import Tally
 from tests.support.runs import CHECKOUT, make_run, names, set_age, tree
+from tests.support.typed import Called, Ckptkit, present
 
 SILENT_SECONDS, EVERY_SECONDS = 110, 10
 
@@ -52,11 +57,11 @@ trainer.train()
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path: Path) -> Iterator[Callable[[Any], subprocess.Popen[bytes]]]:
     """script(code) runs it up to the middle of its save; it goes on once a line comes on stdin."""
     started = []
 
-    def start(code):
+    def start(code: str) -> subprocess.Popen[bytes]:
         (tmp_path / "finetune.py").write_text(code)
         command = [sys.executable, str(tmp_path / "finetune.py")]
         environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
@@ -66,7 +71,7 @@ def script(tmp_path):
                     command, cwd="/", env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
                 )
             )
-        assert started[-1].stdout.readline() == b"half\n", (tmp_path / "log").read_text()
+        assert present(started[-1].stdout).readline() == b"half\n", (tmp_path / "log").read_text()
         return started[-1]
 
     yield start
@@ -75,7 +80,7 @@ def script(tmp_path):
         process.wait()
 
 
-def sweep_through_the_silence(ckptkit, path, exhaustive, tally, code=0):
+def sweep_through_the_silence(ckptkit: Ckptkit, path: str, exhaustive: bool, tally: Tally, code: int = 0) -> Called:
     """Sweep every ten seconds for 110 s, or as if each sweep came at their end. code: with which it exits."""
     run = os.path.dirname(path)
     before = tree(path).keys()
@@ -91,13 +96,20 @@ def sweep_through_the_silence(ckptkit, path, exhaustive, tally, code=0):
     return done
 
 
-def goes_on(process):
-    process.stdin.write(b"\n")
-    process.stdin.close()
+def goes_on(process: subprocess.Popen[bytes]) -> int:
+    present(process.stdin).write(b"\n")
+    present(process.stdin).close()
     return process.wait(timeout=120)
 
 
-def test_silent_save_of_110_s_survives_the_sweeps_without_the_guard(script, ckptkit, real, tmp_path, exhaustive, tally):
+def test_silent_save_of_110_s_survives_the_sweeps_without_the_guard(
+    script: Callable[[Any], subprocess.Popen[bytes]],
+    ckptkit: Ckptkit,
+    real: str,
+    tmp_path: Path,
+    exhaustive: bool,
+    tally: Tally,
+) -> None:
     make_run(real, str(tmp_path / "template"), {200: "intact"})
     run = make_run(real, str(tmp_path / "run"), {100: "intact"})
     path = f"{run}/checkpoint-200"
@@ -109,7 +121,9 @@ def test_silent_save_of_110_s_survives_the_sweeps_without_the_guard(script, ckpt
     assert names(run) == ["checkpoint-100", "checkpoint-200"]
 
 
-def test_silent_save_of_110_s_survives_the_sweeps_with_the_guard(script, ckptkit, tmp_path, exhaustive, tally):
+def test_silent_save_of_110_s_survives_the_sweeps_with_the_guard(
+    script: Callable[[Any], subprocess.Popen[bytes]], ckptkit: Ckptkit, tmp_path: Path, exhaustive: bool, tally: Tally
+) -> None:
     run = str(tmp_path / "run")
     process = script(GUARDED.format(guard_tests=str(CHECKOUT / "tests" / "guard"), run=run))
     done = sweep_through_the_silence(ckptkit, f"{run}/checkpoint-200", exhaustive, tally, code=11)
@@ -119,7 +133,9 @@ def test_silent_save_of_110_s_survives_the_sweeps_with_the_guard(script, ckptkit
     assert [name for name in names(run) if name.startswith("checkpoint")] == ["checkpoint-100", "checkpoint-200"]
 
 
-def test_half_a_save_whose_process_died_goes_after_half_an_hour_at_the_latest(script, ckptkit, real, tmp_path):
+def test_half_a_save_whose_process_died_goes_after_half_an_hour_at_the_latest(
+    script: Callable[[Any], subprocess.Popen[bytes]], ckptkit: Ckptkit, real: str, tmp_path: Path
+) -> None:
     make_run(real, str(tmp_path / "template"), {200: "intact"})
     run = make_run(real, str(tmp_path / "run"), {100: "intact"})
     path = f"{run}/checkpoint-200"

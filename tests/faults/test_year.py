@@ -1,5 +1,8 @@
 """A year of hourly saves and sweeps: restarts, a reused directory, clock jumps, torn saves, pins, changed policies."""
 
+from pathlib import Path
+
+from tests.faults.conftest import Tally
 from tests.faults.year import Year
 
 # Their number is the seed too; in the five days all that can happen does.

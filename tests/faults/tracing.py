@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CHANGING = frozenset(re.findall(r"\w+", """
     rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat link linkat symlink symlinkat mknod mknodat
@@ -77,7 +77,12 @@ class Command(NamedTuple):
             os.unlink(self.log)
         isolated = ISOLATED if FILTERED in strace else (*ISOLATED, *UNFILTERED)
         words = (*isolated, "strace", "-f", "-y", "-s", "64", "-o", self.log, *strace, *self.words)
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
         process = subprocess.Popen(words, env=dict(self.environment), **pipes)
         stopped = _kill_when(process, self.log, stop_at) if stop_at else False
         try:

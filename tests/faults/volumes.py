@@ -1,12 +1,15 @@
 """Real volumes of each kind, filled to the last byte or the last inode in files of random sizes."""
 
+import io
 import os
 import random
 import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tests.support.typed import Mount
 
 MiB = 1 << 20
 ROOM = 20 * MiB  # what is left to a round on the file systems that can't be made as small as that
@@ -37,7 +40,7 @@ KINDS = {
 }
 
 
-def mounted(name: str, mount: Any, folder: str) -> str:
+def mounted(name: str, mount: Mount, folder: str) -> str:
     """Given a kind's name and the fixture `mount`, return the path of such a volume below `folder`."""
     kind = KINDS[name]
     place = os.path.join(folder, "volume")
@@ -90,7 +93,7 @@ def _more(path: str, what: str, rng: random.Random) -> bool:
     return True
 
 
-def _write(file: Any, size: int) -> None:
+def _write(file: io.FileIO, size: int) -> None:
     """As much of it as there is room for, then raise what the disk says."""
     while size:
         size -= file.write(b"\1" * min(size, 4096))

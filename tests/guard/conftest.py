@@ -6,6 +6,9 @@ transformers takes five seconds to import, so only what is called imports it, an
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +17,11 @@ sys.path.insert(0, os.path.dirname(__file__))  # ballast.py, tiny.py, watch.py, 
 import ballast
 from watch import Watch
 
+from tests.support.typed import FillTo, Names, SmallDisk
+
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: Any) -> None:
     """What mounts is marked so, for the suite's own conftest to leave out where nobody can mount."""
     for item in items:
         if {"disk", "scenes"} & set(getattr(item, "fixturenames", ())):
@@ -24,7 +29,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
-def told():
+def told() -> Iterator[list[str]]:
     """Every line that the guard tells during the test."""
     from loguru import logger
 
@@ -35,9 +40,9 @@ def told():
 
 
 @pytest.fixture
-def disk(tmp_path):
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """disk(size_bytes, inodes=None) mounts a tmpfs of that size and returns its path."""
-    mounted = []
+    mounted: list[str] = []
 
     def mount(size: int, inodes: int | None = None) -> str:
         path = str(tmp_path / f"disk{len(mounted)}")
@@ -53,7 +58,7 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def watch():
+def watch() -> Iterator[Callable[[str], Watch]]:
     """watch(run) counts its checkpoints from now on, by inotify: no instant is missed."""
     made = []
 
@@ -67,12 +72,12 @@ def watch():
 
 
 @pytest.fixture
-def fill():
+def fill() -> FillTo:
     """fill(path, leave) writes a real file until `leave` bytes are available on the volume."""
     return ballast.fill
 
 
 @pytest.fixture
-def names():
+def names() -> Names:
     """names(run): everything in the run, checkpoints in the order of their steps."""
     return lambda run: sorted(os.listdir(run), key=lambda name: (len(name), name))

@@ -46,7 +46,7 @@ class Like(tiny.Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         pass
 
-    def save(self, content: Any, *path: str) -> None:
+    def save(self, content: dict[str, Any], *path: str) -> None:
         """As torch does, its directory made first."""
         os.makedirs(os.path.join(*path[:-1]), exist_ok=True)
         torch.save(content, os.path.join(*path))

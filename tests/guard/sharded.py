@@ -12,6 +12,9 @@ import os
 import resource
 import signal
 import time
+import types
+from collections.abc import Callable
+from typing import Any
 
 from tests.layouts.recipes import tiny
 
@@ -25,20 +28,20 @@ OTHERS_SECONDS = 1.0  # for the other ranks, until they have written theirs
 class Counts:
     """How many ranks a case has."""
 
-    def __getitem__(self, case):
+    def __getitem__(self, case: str) -> int:
         return int(case.split()[1])
 
 
 CASES = Counts()
 
 
-def train(case, resume):
+def train(case: str, resume: str | None) -> dict[str, Any]:
     """One rank's training."""
     name, _, *words = case.split()
     tiny.STEPS, tiny.SHAPE = STEPS, tiny.SHAPE | MORE
     results = []
 
-    def trained(trainer, resume):
+    def trained(trainer: Any, resume: str | None) -> dict[str, Any]:
         assert trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled, "this is neither FSDP nor DeepSpeed"
         for word in words:
             _disturb(trainer, *word.split("="))
@@ -51,18 +54,19 @@ def train(case, resume):
     except AssertionError:  # the recipe's own last word, which is that it has two ranks
         if not results:
             raise
-    return results[0]
+    first: dict[str, Any] = results[0]
+    return first
 
 
-def _recipe(name):
+def _recipe(name: str) -> types.ModuleType:
     if name.startswith("fsdp"):
         from tests.layouts.recipes import fsdp as recipe
     else:
-        from tests.layouts.recipes import deepspeed as recipe
+        from tests.layouts.recipes import deepspeed as recipe  # type: ignore[no-redef]
     return recipe
 
 
-def _disturb(trainer, word, how=""):
+def _disturb(trainer: Any, word: Any, how: str = "") -> None:
     if word == "guarded":
         import ckptkit
 
@@ -79,10 +83,10 @@ def _disturb(trainer, word, how=""):
         _refused(trainer, int(step), int(times))
 
 
-def _before(trainer, name, step, action):
+def _before(trainer: Any, name: str, step: int, action: Callable[[], None]) -> None:
     original = getattr(trainer, name)
 
-    def called(*args, **more):
+    def called(*args: Any, **more: Any) -> Any:
         if trainer.state.global_step == step:
             action()
         return original(*args, **more)
@@ -90,19 +94,19 @@ def _before(trainer, name, step, action):
     setattr(trainer, name, called)
 
 
-def _die():
+def _die() -> None:
     time.sleep(OTHERS_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _refused(trainer, step, times):
+def _refused(trainer: Any, step: int, times: int) -> None:
     """Of sharded weights and of random states alike: with whole ones, ranks but the first write nothing else."""
-    tries = []
+    tries: list[int] = []
 
-    def bar(name):
+    def bar(name: str) -> None:
         original = getattr(trainer, name)
 
-        def save(output_dir):
+        def save(output_dir: Any) -> None:
             here = trainer.state.global_step == step and len(tries) < times
             resource.setrlimit(resource.RLIMIT_FSIZE, (A_FEW if here else FREE[0], FREE[1]))
             try:
@@ -112,7 +116,7 @@ def _refused(trainer, step, times):
 
         setattr(trainer, name, save)
 
-    def save_rng_state(output_dir, original=trainer._save_rng_state):
+    def save_rng_state(output_dir: Any, original: Any = trainer._save_rng_state) -> None:
         original(output_dir)
         if trainer.state.global_step == step:
             tries.append(step)

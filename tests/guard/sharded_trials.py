@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sharded import LAST_SAVE
 
 from ckptkit.ops.read import judge, scan
-from tests.guard.sharded import LAST_SAVE
 from tests.layouts.live.trainings import Recipe, Trained
+from tests.support.typed import present
 
 SCRIPT = "../../guard/sharded"  # as seen from the recipes
 SHARE = 2.5  # of a checkpoint, for which the volume has room
@@ -82,7 +83,7 @@ def killed_in_a_save_it_goes_on_as_if_it_had_not_been(trials: Trials, rank: int,
         before = trials.states(volume)
         assert before[4] == "intact resumable" and not before.get(6, "").startswith("intact"), before
         resumed = trials.train(volume, "guarded", resume="auto")
-        assert (resumed.resumed_step, resumed.losses) == (4, trials.whole.losses[4:]), trials.recipe.said()
+        assert (resumed.resumed_step, resumed.losses) == (4, present(trials.whole.losses)[4:]), trials.recipe.said()
         assert trials.states(volume) == {4: "intact resumable", 6: "intact resumable"}
 
 

@@ -1,6 +1,8 @@
 """What can't be meant is refused when the guard is made, with the reason; nothing was changed then."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,13 +10,13 @@ import ckptkit
 
 
 @pytest.fixture(scope="module")
-def trainer(tmp_path_factory):
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import tiny
 
     return tiny.trainer(tmp_path_factory.mktemp("run"), save_total_limit=3)
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "keep_last_0": (dict(keep_last=0), "keep_last=0: must be a whole number above 0"),
     "keep_last_negative": (dict(keep_last=-1), "keep_last=-1"),
     "keep_last_text": (dict(keep_last="2"), "keep_last='2'"),
@@ -39,7 +41,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_refused(trainer, name):
+def test_refused(trainer: Any, name: str) -> None:
     arguments, words = WRONG[name]
     with pytest.raises(ckptkit.UsageError) as refused:
         ckptkit.guard(trainer, **arguments)
@@ -48,25 +50,44 @@ def test_refused(trainer, name):
     assert "_save_checkpoint" not in vars(trainer)
 
 
-WEIRD = (True, False, float("nan"), float("inf"), -1, -0.5, 10**400, "", "\0", b"x", [], {}, (), object(), len, 1j)
+WEIRD: tuple[object, ...] = (
+    True,
+    False,
+    float("nan"),
+    float("inf"),
+    -1,
+    -0.5,
+    10**400,
+    "",
+    "\0",
+    b"x",
+    [],
+    {},
+    (),
+    object(),
+    len,
+    1j,
+)
 NAMES = ("keep_last", "keep_every", "keep_best", "on_full", "on_full_timeout")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", WEIRD, ids=lambda value: type(value).__name__)
-def test_weird_value_is_refused_by_its_arguments_name_and_nothing_is_taken_over(trainer, name, value):
+def test_weird_value_is_refused_by_its_arguments_name_and_nothing_is_taken_over(
+    trainer: Any, name: str, value: Any
+) -> None:
     with pytest.raises(ckptkit.UsageError, match=f"^{name}="):
         ckptkit.guard(trainer, **{name: value})
     assert trainer.args.save_total_limit == 3 and "_save_checkpoint" not in vars(trainer)
 
 
-def test_something_else_than_a_trainer_is_refused():
+def test_something_else_than_a_trainer_is_refused() -> None:
     with pytest.raises(ckptkit.UsageError, match="Trainer"):
         ckptkit.guard(object())
 
 
 @pytest.mark.parametrize("place", ["/", "/tmp", "/root"])
-def test_an_output_dir_that_no_sweep_may_touch_is_refused(place):
+def test_an_output_dir_that_no_sweep_may_touch_is_refused(place: str) -> None:
     """Said at the start: found out at the first deletion, every checkpoint would stay until the disk is full."""
     import tiny
 
@@ -74,7 +95,7 @@ def test_an_output_dir_that_no_sweep_may_touch_is_refused(place):
         ckptkit.guard(tiny.trainer(place))
 
 
-def test_a_second_call_returns_the_same_guard_with_the_settings_of_that_call(tmp_path):
+def test_a_second_call_returns_the_same_guard_with_the_settings_of_that_call(tmp_path: Path) -> None:
     """A notebook's cell is run again, as it was or changed."""
     import tiny
 
@@ -89,13 +110,13 @@ def test_a_second_call_returns_the_same_guard_with_the_settings_of_that_call(tmp
     assert len([c for c in trainer.callback_handler.callbacks if type(c).__name__ == "GuardCallback"]) == 1
 
 
-def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path):
+def test_a_limit_of_0_or_less_in_the_trainer_means_none_was_chosen(tmp_path: Path) -> None:
     import tiny
 
     assert ckptkit.guard(tiny.trainer(tmp_path, save_total_limit=0)).settings.explicit is False
 
 
-def test_what_is_trusted_is_given_here_or_stands_in_the_runs_settings(tmp_path):
+def test_what_is_trusted_is_given_here_or_stands_in_the_runs_settings(tmp_path: Path) -> None:
     import tiny
 
     assert ckptkit.guard(tiny.trainer(tmp_path), trust=["my_package.*"]).settings.trust == ("my_package.*",)

@@ -6,8 +6,9 @@ No test here measures a time: where the guard waits for what it need not wait fo
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -28,21 +29,21 @@ class Disk(NamedTuple):
     log: Path
 
     @property
-    def run(self):
+    def run(self) -> str:
         return os.path.join(self.path, "run")
 
     @property
-    def events(self):
+    def events(self) -> list[str]:
         return self.log.read_text().splitlines()
 
 
 @pytest.fixture
-def holding(tmp_path):
+def holding(tmp_path: Path) -> Iterator[Callable[[Any, Any], Disk]]:
     """holding(held, until) mounts a disk whose first fsync that matches `held` waits for `until`: see held_disk.py."""
     servers = []
     disk = Disk(str(tmp_path / "held"), tmp_path / "log")
 
-    def mount(held, until):
+    def mount(held: Any, until: Any) -> Disk:
         back = tmp_path / "back"
         back.mkdir()
         os.mkdir(disk.path)
@@ -59,7 +60,7 @@ def holding(tmp_path):
         server.wait(30)
 
 
-def train(disk, keep_last, **settings):
+def train(disk: Disk, keep_last: int, **settings: Any) -> list[str]:
     """Four saves, all of which must be written; what happened on the disk, in order."""
     import tiny
 
@@ -72,23 +73,23 @@ def train(disk, keep_last, **settings):
     return disk.events
 
 
-def synced(events, name):
+def synced(events: list[str], name: str) -> list[int]:
     """The places in the events where something of that checkpoint became durable."""
     return [at for at, event in enumerate(events) if event.startswith(f"synced /run/{name}")]
 
 
-def in_vain(events):
+def in_vain(events: list[str]) -> list[str]:
     return [event for event in events if event.startswith("in vain")]
 
 
-def test_a_save_begins_while_the_one_before_is_still_made_durable(holding):
+def test_a_save_begins_while_the_one_before_is_still_made_durable(holding: Callable[[Any, Any], Disk]) -> None:
     disk = holding(f"fsync /run/checkpoint-20/{UNREAD}", "mkdir /run/checkpoint-30")
     events = train(disk, 3)
     assert synced(events, "checkpoint-20")[-1] > events.index("mkdir /run/checkpoint-30")
     assert not in_vain(events)
 
 
-def test_with_two_slots_a_save_waits_until_the_one_before_is_durable(holding):
+def test_with_two_slots_a_save_waits_until_the_one_before_is_durable(holding: Callable[[Any, Any], Disk]) -> None:
     """It takes the place of the older one, and then the one before is the only one."""
     import tiny
 
@@ -99,12 +100,14 @@ def test_with_two_slots_a_save_waits_until_the_one_before_is_durable(holding):
     assert not in_vain(events)
 
 
-def test_the_files_of_a_save_are_made_durable_side_by_side(holding):
+def test_the_files_of_a_save_are_made_durable_side_by_side(holding: Callable[[Any, Any], Disk]) -> None:
     one_of_them = "fsync /run/checkpoint-10/.*"
     assert not in_vain(train(holding(one_of_them, one_of_them), 2))
 
 
-def test_of_two_saves_that_wait_to_be_made_durable_the_older_one_is_left_out(holding):
+def test_of_two_saves_that_wait_to_be_made_durable_the_older_one_is_left_out(
+    holding: Callable[[Any, Any], Disk],
+) -> None:
     disk = holding(f"fsync /run/checkpoint-10/{UNREAD}", "mkdir /run/checkpoint-40")
     events = train(disk, 4)
     assert synced(events, "checkpoint-10") and synced(events, "checkpoint-40")

@@ -1,17 +1,22 @@
 """The best checkpoint is one that is on disk: a best save that failed or was skipped is none, and it is told."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import ckptkit
 from ckptkit.ops.read import scan
+from tests.support.typed import FillTo, SmallDisk
 
 MiB = 1 << 20
 BEST = 30  # the step with the best score
 
 
-def trained(mount, crowd, told_by=None, **settings):
+def trained(
+    mount: str, crowd: Callable[..., list[Any] | None], told_by: Any = None, **settings: Any
+) -> tuple[Any, str]:
     """A Trainer whose step 30 scores best, and which loads the best at the end; `crowd` disturbs its saves."""
     import tiny
 
@@ -27,11 +32,11 @@ def trained(mount, crowd, told_by=None, **settings):
     return trainer, run
 
 
-def refuse(trainer, step):
+def refuse(trainer: Any, step: int) -> None:
     """That step's checkpoint can't be written, by a file in the place of one of its parts; others can."""
     original = trainer._save_optimizer_and_scheduler
 
-    def broken(folder, *args, **kwargs):
+    def broken(folder: Any, *args: Any, **kwargs: Any) -> Any:
         if trainer.state.global_step == step:
             os.mkdir(os.path.join(folder, "optimizer.pt"))
         return original(folder, *args, **kwargs)
@@ -39,7 +44,7 @@ def refuse(trainer, step):
     trainer._save_optimizer_and_scheduler = broken
 
 
-def test_best_save_that_failed_leaves_the_best_of_those_on_disk_and_is_told(disk, told):
+def test_best_save_that_failed_leaves_the_best_of_those_on_disk_and_is_told(disk: SmallDisk, told: list[str]) -> None:
     trainer, run = trained(disk(64 * MiB), lambda trainer, mount: refuse(trainer, BEST))
     guard = ckptkit.guard(trainer, 2)
     trainer.train()
@@ -53,7 +58,7 @@ def test_best_save_that_failed_leaves_the_best_of_those_on_disk_and_is_told(disk
     assert line.endswith(f"the best one on disk is still {run}/checkpoint-20")
 
 
-def test_model_that_is_loaded_at_the_end_is_the_best_of_those_on_disk(disk):
+def test_model_that_is_loaded_at_the_end_is_the_best_of_those_on_disk(disk: SmallDisk) -> None:
     import torch
     from safetensors.torch import load_file
 
@@ -65,13 +70,15 @@ def test_model_that_is_loaded_at_the_end_is_the_best_of_those_on_disk(disk):
     assert saved and all(torch.equal(value, loaded[name]) for name, value in saved.items())
 
 
-def test_best_save_that_was_skipped_for_want_of_room_is_not_the_best(disk, fill, told):
+def test_best_save_that_was_skipped_for_want_of_room_is_not_the_best(
+    disk: SmallDisk, fill: FillTo, told: list[str]
+) -> None:
     import shutil
 
     import tiny
 
-    def crowd(trainer, mount):
-        def take():
+    def crowd(trainer: Any, mount: Any) -> None:
+        def take() -> None:
             shutil.rmtree(os.path.join(mount, "run", "checkpoint-10"))
             fill(mount, 0)
 
@@ -85,9 +92,9 @@ def test_best_save_that_was_skipped_for_want_of_room_is_not_the_best(disk, fill,
     assert trainer.state.best_model_checkpoint == os.path.join(run, "checkpoint-20")
 
 
-def test_best_that_never_was_on_disk_is_none(disk, told):
-    def all_fail(trainer, mount):
-        def broken(folder, *args, **kwargs):
+def test_best_that_never_was_on_disk_is_none(disk: SmallDisk, told: list[str]) -> None:
+    def all_fail(trainer: Any, mount: Any) -> None:
+        def broken(folder: Any, *args: Any, **kwargs: Any) -> None:
             raise OSError(5, "Input/output error")
 
         trainer._save_optimizer_and_scheduler = broken
@@ -100,11 +107,12 @@ def test_best_that_never_was_on_disk_is_none(disk, told):
     assert (state.best_metric, state.best_global_step, state.best_model_checkpoint) == (None, None, None)
 
 
-def test_best_save_that_is_made_at_the_second_attempt_is_the_best(disk):
-    def fail_once(trainer, mount):
-        original, failed = trainer._save_optimizer_and_scheduler, []
+def test_best_save_that_is_made_at_the_second_attempt_is_the_best(disk: SmallDisk) -> None:
+    def fail_once(trainer: Any, mount: Any) -> None:
+        original = trainer._save_optimizer_and_scheduler
+        failed: list[int] = []
 
-        def broken(folder, *args, **kwargs):
+        def broken(folder: Any, *args: Any, **kwargs: Any) -> Any:
             if trainer.state.global_step == BEST and not failed:
                 failed.append(1)
                 raise OSError(5, "Input/output error")
@@ -119,16 +127,16 @@ def test_best_save_that_is_made_at_the_second_attempt_is_the_best(disk):
     assert trainer.state.best_model_checkpoint == os.path.join(run, "checkpoint-30")
 
 
-def test_failed_saves_leave_the_states_of_the_callbacks_as_they_were(disk):
+def test_failed_saves_leave_the_states_of_the_callbacks_as_they_were(disk: SmallDisk) -> None:
     """`_save_checkpoint` appends to a list for each attempt: twice would make a resume take the wrong one."""
     import tiny
     from transformers.trainer_callback import ExportableState
 
     class Counts(tiny.TrainerCallback, ExportableState):
-        def state(self):
+        def state(self) -> dict[str, dict[Any, Any]]:
             return {"args": {}, "attributes": {}}
 
-    def both(trainer, mount):
+    def both(trainer: Any, mount: Any) -> None:
         refuse(trainer, BEST)
         trainer.add_callback(Counts())
         trainer.add_callback(Counts())
@@ -143,7 +151,7 @@ def test_failed_saves_leave_the_states_of_the_callbacks_as_they_were(disk):
 
 
 @pytest.mark.parametrize("strategy", ["best"])
-def test_save_strategy_best_saves_the_next_one_that_beats_what_is_on_disk(disk, strategy):
+def test_save_strategy_best_saves_the_next_one_that_beats_what_is_on_disk(disk: SmallDisk, strategy: str) -> None:
     trainer, run = trained(
         disk(64 * MiB), lambda trainer, mount: refuse(trainer, BEST), save_strategy=strategy, max_steps=60,
     )  # fmt: skip

@@ -1,24 +1,34 @@
 """A save by the clock, besides those by steps or instead of them. Time is what the tests' own clock says."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.guard.callback import Clock
+from ckptkit.guard.guard import Guard
 from ckptkit.ops.read import scan
+from tests.support.typed import present
 
 
-def left(run):
+def left(run: Path) -> list[int]:
     return [c.step for c in scan(str(run)).checkpoints]
 
 
-def timed(trainer, guard, seconds_per_step):
+def timed(trainer: Any, guard: Guard, seconds_per_step: int) -> None:
     """Let the guard's clock go by the Trainer's steps."""
-    guard.callback.clock = Clock(guard.settings.save_every, lambda: trainer.state.global_step * seconds_per_step)
+    guard.callback.clock = Clock(
+        present(guard.settings.save_every), lambda: trainer.state.global_step * seconds_per_step
+    )
 
 
-def test_saves_by_the_clock_instead_of_by_steps_and_the_last_step(tmp_path, watch):
+def test_saves_by_the_clock_instead_of_by_steps_and_the_last_step(
+    tmp_path: Path, watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     trainer = tiny.trainer(tmp_path / "run", max_steps=40, save_strategy="no")
@@ -29,7 +39,9 @@ def test_saves_by_the_clock_instead_of_by_steps_and_the_last_step(tmp_path, watc
     assert seen.begun == ["checkpoint-15", "checkpoint-30", "checkpoint-40"]
 
 
-def test_saves_by_the_clock_besides_those_by_steps_and_counts_from_the_last_of_either(tmp_path, watch):
+def test_saves_by_the_clock_besides_those_by_steps_and_counts_from_the_last_of_either(
+    tmp_path: Path, watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     trainer = tiny.trainer(tmp_path / "run", max_steps=50, save_steps=20)
@@ -40,7 +52,9 @@ def test_saves_by_the_clock_besides_those_by_steps_and_counts_from_the_last_of_e
     assert seen.begun == [f"checkpoint-{step}" for step in (15, 20, 35, 40, 50)]
 
 
-def test_what_the_clock_saved_is_resumed_from_and_time_begins_anew(tmp_path, watch):
+def test_what_the_clock_saved_is_resumed_from_and_time_begins_anew(
+    tmp_path: Path, watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     first = tiny.trainer(tmp_path / "run", max_steps=20, save_strategy="no")
@@ -59,14 +73,14 @@ def test_what_the_clock_saved_is_resumed_from_and_time_begins_anew(tmp_path, wat
     ]
 
 
-def test_real_clock_saves_before_the_end(tmp_path, watch):
+def test_real_clock_saves_before_the_end(tmp_path: Path, watch: Callable[[str], Watch]) -> None:
     """Each step takes at least a tenth of a second, so 20 steps are more than one interval of a second."""
     import time
 
     import tiny
 
     class Slow(tiny.TrainerCallback):
-        def on_step_begin(self, *args, **kwargs):
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
             time.sleep(0.1)
 
     trainer = tiny.trainer(tmp_path / "run", max_steps=20, save_strategy="no", callbacks=[Slow()])
@@ -78,14 +92,14 @@ def test_real_clock_saves_before_the_end(tmp_path, watch):
 
 
 @pytest.mark.parametrize("every", ["soon", "", 0, -1, float("nan"), True, "30"])
-def test_time_that_can_not_be_meant_is_refused_by_its_name(tmp_path, every):
+def test_time_that_can_not_be_meant_is_refused_by_its_name(tmp_path: Path, every: str | float) -> None:
     import tiny
 
     with pytest.raises(ckptkit.UsageError, match="^save_every="):
         ckptkit.guard(tiny.trainer(tmp_path), save_every=every)
 
 
-def test_without_it_no_clock_saves(tmp_path):
+def test_without_it_no_clock_saves(tmp_path: Path) -> None:
     import tiny
 
     trainer = tiny.trainer(tmp_path / "run", max_steps=10, save_strategy="no")

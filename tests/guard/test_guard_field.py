@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,19 +14,19 @@ from ckptkit.ops.latest import latest
 from ckptkit.ops.read import plan, verify
 
 
-def left(run):
+def left(run: str | Path) -> list[str]:
     return sorted(os.listdir(run), key=lambda name: (len(name), name))
 
 
-def manifest(run, step):
+def manifest(run: str, step: int) -> Any:
     return json.loads(Path(run, f"checkpoint-{step}", ".ckptkit-manifest.json").read_text())
 
 
-def callback(**events):
+def callback(**events: Any) -> Any:
     """callback(on_log=f) is a TrainerCallback that calls f(args, state, model) then."""
     from transformers import TrainerCallback
 
-    def method(action):
+    def method(action: Callable[..., object]) -> Callable[..., Any]:
         return lambda self, args, state, control, model=None, **kwargs: action(args, state, model)
 
     return type("Persons", (TrainerCallback,), {event: method(action) for event, action in events.items()})()
@@ -33,12 +35,12 @@ def callback(**events):
 # --- a log entry of a person's ----------------------------------------------------------------------------------------
 
 
-def log_without_step(args, state, model):
+def log_without_step(args: Any, state: Any, model: Any) -> None:
     state.log_history.append({"custom_eval": 1.0})
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "alone"])
-def test_log_entry_without_step_leaves_a_checkpoint_intact_and_it_resumes(tmp_path, guarded):
+def test_log_entry_without_step_leaves_a_checkpoint_intact_and_it_resumes(tmp_path: Path, guarded: bool) -> None:
     import tiny
 
     run = tmp_path / "run"
@@ -60,7 +62,7 @@ def test_log_entry_without_step_leaves_a_checkpoint_intact_and_it_resumes(tmp_pa
 # --- files of a person's ----------------------------------------------------------------------------------------------
 
 
-def write_ema(args, state, model):
+def write_ema(args: Any, state: Any, model: Any) -> None:
     """As a callback for an averaged model does: torch.save, and files of other tools with endings like ours."""
     import torch
 
@@ -71,7 +73,9 @@ def write_ema(args, state, model):
     (folder / "language_model" / "5gram.bin").write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0")
 
 
-def test_ema_value_head_and_5gram_under_the_guard_cost_no_warning_no_manifest_and_no_pruning(tmp_path, told):
+def test_ema_value_head_and_5gram_under_the_guard_cost_no_warning_no_manifest_and_no_pruning(
+    tmp_path: Path, told: list[str]
+) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -93,15 +97,15 @@ def test_ema_value_head_and_5gram_under_the_guard_cost_no_warning_no_manifest_an
 # --- weights that turn NaN --------------------------------------------------------------------------------------------
 
 
-def turn_nan(step):
-    def action(args, state, model):
+def turn_nan(step: int) -> Any:
+    def action(args: Any, state: Any, model: Any) -> None:
         if state.global_step == step:
             next(p for p in model.parameters() if p.requires_grad).data.view(-1)[0] = float("nan")
 
     return callback(on_step_end=action)
 
 
-def test_weights_that_turn_nan_never_push_out_the_last_finite_checkpoint(tmp_path, told):
+def test_weights_that_turn_nan_never_push_out_the_last_finite_checkpoint(tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -117,7 +121,7 @@ def test_weights_that_turn_nan_never_push_out_the_last_finite_checkpoint(tmp_pat
     assert latest(run, allow_nonfinite=True).path == f"{run}/checkpoint-60"
 
 
-def test_resume_under_the_guard_takes_the_last_finite_checkpoint(tmp_path, told):
+def test_resume_under_the_guard_takes_the_last_finite_checkpoint(tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -133,7 +137,9 @@ def test_resume_under_the_guard_takes_the_last_finite_checkpoint(tmp_path, told)
     assert newest.path == f"{run}/checkpoint-50" and newest.verdict.nonfinite == ()
 
 
-def test_model_with_a_buffer_that_is_inf_from_the_start_is_never_called_diverged(tmp_path, told):
+def test_model_with_a_buffer_that_is_inf_from_the_start_is_never_called_diverged(
+    tmp_path: Path, told: list[str]
+) -> None:
     import tiny
     import torch
 
@@ -150,7 +156,7 @@ def test_model_with_a_buffer_that_is_inf_from_the_start_is_never_called_diverged
     assert "checkpoint-20" in {d.checkpoint.name for d in plan(run, ckptkit.Rules(1)).deletions}
 
 
-def test_nan_is_told_by_verify_deep_as_a_hint_that_condemns_nothing(tmp_path):
+def test_nan_is_told_by_verify_deep_as_a_hint_that_condemns_nothing(tmp_path: Path) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -165,7 +171,7 @@ def test_nan_is_told_by_verify_deep_as_a_hint_that_condemns_nothing(tmp_path):
 # --- a pickle that a resume refuses -----------------------------------------------------------------------------------
 
 
-def test_resume_under_the_guard_skips_a_scheduler_that_names_random_os_system(tmp_path, told):
+def test_resume_under_the_guard_skips_a_scheduler_that_names_random_os_system(tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     from tests.test_field import RANDOM_OS, plant

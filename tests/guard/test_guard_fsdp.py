@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
 import launching
 import pytest
@@ -12,7 +14,7 @@ BYTES = {"sharded": 2_900_000, "whole": 3_100_000}  # three checkpoints: what th
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[int, dict[str, Any]]]]:
     """{scene: {rank: what it saw}}; one launch for all."""
     mounts = []
     try:
@@ -29,7 +31,9 @@ def scenes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(scenes, kind):
+def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(
+    scenes: dict[str, dict[int, dict[str, Any]]], kind: str
+) -> None:
     for rank in (0, 1):
         plain, guarded = (scenes[f"{kind} {scene}"][rank] for scene in ("plain", "guarded"))
         assert plain["names"] == guarded["names"] == ["checkpoint-30", "checkpoint-40"]
@@ -38,7 +42,9 @@ def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(scene
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_disk_that_is_full_in_the_middle_of_a_save_costs_that_save_alone(scenes, kind):
+def test_a_disk_that_is_full_in_the_middle_of_a_save_costs_that_save_alone(
+    scenes: dict[str, dict[int, dict[str, Any]]], kind: str
+) -> None:
     """FSDP gathers once more after rank 0's first file: a rank that raised there would leave the other behind."""
     for rank in (0, 1):
         seen = scenes[f"{kind} full_in_the_middle"][rank]

@@ -4,27 +4,31 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
+from tiny import At
+from watch import Watch
 
 import ckptkit
 from ckptkit.ops.read import scan, verify
+from tests.support.typed import FillTo, Names, SmallDisk
 
 MiB = 1 << 20
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
-def full_from(step, mount, fill, leave=0, rid_of=None):
+def full_from(step: int, mount: str, fill: FillTo, leave: int = 0, rid_of: str | None = None) -> At:
     """A callback that fills the disk before that step's save. rid_of: a checkpoint that somebody removes just before.
 
     What the older of two checkpoints gives back is room enough for the next one.
     """
     import tiny
 
-    def crowd():
+    def crowd() -> None:
         if rid_of:
             shutil.rmtree(os.path.join(mount, "run", rid_of))
         fill(mount, leave)
@@ -32,7 +36,9 @@ def full_from(step, mount, fill, leave=0, rid_of=None):
     return tiny.At(step, crowd)
 
 
-def test_full_from_the_start_trains_to_the_end_without_a_checkpoint(disk, fill, names, told):
+def test_full_from_the_start_trains_to_the_end_without_a_checkpoint(
+    disk: SmallDisk, fill: FillTo, names: Names, told: list[str]
+) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -46,7 +52,9 @@ def test_full_from_the_start_trains_to_the_end_without_a_checkpoint(disk, fill, 
     assert sum("is NOT saved, training goes on" in line and "0 B are available" in line for line in told) == 4
 
 
-def test_full_in_the_middle_skips_and_saves_again_once_there_is_room(disk, fill, watch):
+def test_full_in_the_middle_skips_and_saves_again_once_there_is_room(
+    disk: SmallDisk, fill: FillTo, watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -62,7 +70,7 @@ def test_full_in_the_middle_skips_and_saves_again_once_there_is_room(disk, fill,
     assert all(j.verdict.resumable for j in verify(run))
 
 
-def test_room_for_exactly_what_is_kept_and_written_is_enough(disk, watch):
+def test_room_for_exactly_what_is_kept_and_written_is_enough(disk: SmallDisk, watch: Callable[[str], Watch]) -> None:
     import tiny
 
     mount = disk(2 * MiB + 512 * 1024)  # two of 0.85 MiB and the margin, never three
@@ -74,7 +82,7 @@ def test_room_for_exactly_what_is_kept_and_written_is_enough(disk, watch):
     assert (guard.skipped, seen.peak, left(run)) == (0, 2, ["checkpoint-70", "checkpoint-80"])
 
 
-def test_wait_saves_as_soon_as_there_is_room(disk, fill):
+def test_wait_saves_as_soon_as_there_is_room(disk: SmallDisk, fill: FillTo) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -82,7 +90,7 @@ def test_wait_saves_as_soon_as_there_is_room(disk, fill):
     trainer = tiny.trainer(run, max_steps=20, callbacks=[full_from(15, mount, fill)])
     guard = ckptkit.guard(trainer, 2, on_full="wait", on_full_timeout=60)
 
-    def neighbour():
+    def neighbour() -> None:
         while not os.path.exists(ballast):
             time.sleep(0.05)
         time.sleep(1)
@@ -96,7 +104,7 @@ def test_wait_saves_as_soon_as_there_is_room(disk, fill):
     assert 0.5 < tiny.scalars(trainer, "ckpt/stall_seconds")[-1] < 30
 
 
-def test_wait_ends_at_its_time_limit(disk, fill):
+def test_wait_ends_at_its_time_limit(disk: SmallDisk, fill: FillTo) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -107,7 +115,7 @@ def test_wait_ends_at_its_time_limit(disk, fill):
     assert 0.5 <= tiny.scalars(trainer, "ckpt/stall_seconds")[-1] < 5
 
 
-def test_stop_ends_training_cleanly_and_saves_nothing_more(disk, fill, told):
+def test_stop_ends_training_cleanly_and_saves_nothing_more(disk: SmallDisk, fill: FillTo, told: list[str]) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -120,7 +128,7 @@ def test_stop_ends_training_cleanly_and_saves_nothing_more(disk, fill, told):
     assert any("on_full is 'stop', so training ends here" in line for line in told)
 
 
-def test_a_training_after_a_stop_saves_again(disk, fill):
+def test_a_training_after_a_stop_saves_again(disk: SmallDisk, fill: FillTo) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -134,7 +142,7 @@ def test_a_training_after_a_stop_saves_again(disk, fill):
     assert left(run)[-1] == "checkpoint-40"
 
 
-def test_weights_only_where_no_more_fits_and_the_resumable_one_stays(disk, fill):
+def test_weights_only_where_no_more_fits_and_the_resumable_one_stays(disk: SmallDisk, fill: FillTo) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -147,7 +155,7 @@ def test_weights_only_where_no_more_fits_and_the_resumable_one_stays(disk, fill)
     assert trainer.args.save_only_model is False and guard.skipped == 0
 
 
-def test_weights_only_skips_where_not_even_those_fit(disk, fill):
+def test_weights_only_skips_where_not_even_those_fit(disk: SmallDisk, fill: FillTo) -> None:
     import tiny
 
     mount = disk(8 * MiB)
@@ -159,13 +167,13 @@ def test_weights_only_skips_where_not_even_those_fit(disk, fill):
 
 
 @pytest.mark.parametrize("spare", range(14))
-def test_out_of_inodes_at_any_file_of_a_save(disk, spare):
+def test_out_of_inodes_at_any_file_of_a_save(disk: SmallDisk, spare: int) -> None:
     import tiny
 
     mount = disk(64 * MiB, inodes=400)
     run = os.path.join(mount, "run")
 
-    def use_up():
+    def use_up() -> None:
         number = 0
         while os.statvfs(mount).f_ffree > spare:
             open(os.path.join(mount, f"inode{number}"), "w").close()

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,12 @@ from ckptkit.ops.latest import latest
 from ckptkit.ops.read import judge, scan
 
 
-def interrupted(run):
+def interrupted(run: str) -> Any:
     """A Trainer to which somebody types Ctrl-C in the middle of step 20's save."""
     import tiny
 
     class Interrupted(tiny.Trainer):
-        def _save_optimizer_and_scheduler(self, folder):
+        def _save_optimizer_and_scheduler(self, folder: Any) -> None:
             if self.state.global_step == 20:
                 os.kill(os.getpid(), signal.SIGINT)
             super()._save_optimizer_and_scheduler(folder)
@@ -23,7 +25,7 @@ def interrupted(run):
     return tiny.trainer(run, kind=Interrupted)
 
 
-def test_save_under_way_is_finished_before_the_training_ends(tmp_path):
+def test_save_under_way_is_finished_before_the_training_ends(tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     trainer = interrupted(run)
     ckptkit.guard(trainer, 2)
@@ -34,7 +36,7 @@ def test_save_under_way_is_finished_before_the_training_ends(tmp_path):
     assert trainer.state.global_step == 20 and latest(run).path == f"{run}/checkpoint-20"
 
 
-def test_training_goes_on_after_an_interrupt_from_the_newest_intact_one(tmp_path):
+def test_training_goes_on_after_an_interrupt_from_the_newest_intact_one(tmp_path: Path) -> None:
     import tiny
 
     run = str(tmp_path / "run")

@@ -1,23 +1,28 @@
 """An output_dir that is a symlink, as on boxes where runs/ points to the big volume: guarded like any other."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.ops.read import scan
 
 
 @pytest.fixture
-def linked(tmp_path):
+def linked(tmp_path: Path) -> tuple[str, str]:
     """(link, where it points)"""
     (tmp_path / "volume" / "run").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "volume" / "run")
     return str(tmp_path / "link"), str(tmp_path / "volume" / "run")
 
 
-def test_a_run_behind_a_link_is_durable_read_back_and_pruned(linked, told, watch):
+def test_a_run_behind_a_link_is_durable_read_back_and_pruned(
+    linked: tuple[str, str], told: list[str], watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     link, run = linked
@@ -30,7 +35,7 @@ def test_a_run_behind_a_link_is_durable_read_back_and_pruned(linked, told, watch
     assert not [line for line in told if "may not survive a crash" in line or "not intact" in line]
 
 
-def test_a_resume_behind_a_link_and_the_final_model_there_work(linked, told):
+def test_a_resume_behind_a_link_and_the_final_model_there_work(linked: tuple[str, str], told: list[str]) -> None:
     import tiny
 
     link, run = linked
@@ -44,7 +49,7 @@ def test_a_resume_behind_a_link_and_the_final_model_there_work(linked, told):
     assert "adapter_model.safetensors" in os.listdir(os.path.join(run, "final"))
 
 
-def test_the_best_one_behind_a_link_stays_and_is_loaded(linked):
+def test_the_best_one_behind_a_link_stays_and_is_loaded(linked: tuple[str, str]) -> None:
     import tiny
 
     link, run = linked
@@ -59,14 +64,16 @@ def test_the_best_one_behind_a_link_stays_and_is_loaded(linked):
     assert [c.name for c in scan(run).checkpoints] == ["checkpoint-10", "checkpoint-50", "checkpoint-60"]
 
 
-def test_a_link_inside_a_checkpoint_keeps_it_from_being_durable_no_more_than_any_other_file(linked, tmp_path, told):
+def test_a_link_inside_a_checkpoint_keeps_it_from_being_durable_no_more_than_any_other_file(
+    linked: tuple[str, str], tmp_path: Path, told: list[str]
+) -> None:
     import tiny
 
     link, run = linked
     (tmp_path / "elsewhere").mkdir()
 
     class Links(tiny.Trainer):
-        def _save_rng_state(self, folder):
+        def _save_rng_state(self, folder: Any) -> None:
             super()._save_rng_state(folder)
             os.symlink(tmp_path / "elsewhere", os.path.join(folder, "latest"))
             os.mkfifo(os.path.join(folder, "pipe"))

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,17 +17,18 @@ from ckptkit.model.checkpoint import SAVING
 from ckptkit.ops.pin import pin
 from ckptkit.ops.prune import discard
 from ckptkit.ops.read import judge, scan, verify
+from tests.support.typed import RunOf, SmallDisk
 
 PARTS = ["_save", "_save_optimizer_and_scheduler", "_save_rng_state"]
 EXHAUSTIVE = os.environ.get("CKPTKIT_EXHAUSTIVE") == "1"
 KILLS = ["killed_before", "killed_within"] if EXHAUSTIVE else ["killed_before"]
 
 
-def left(run):
+def left(run: str | Path) -> list[str]:
     return [c.name for c in scan(str(run)).checkpoints]
 
 
-def foreign(path):
+def foreign(path: str | Path) -> str:
     """What nobody here can judge: as no framework writes."""
     os.makedirs(path, exist_ok=True)
     for name in ("moments.part", "weights.part"):
@@ -38,7 +41,7 @@ def foreign(path):
 
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_mark_is_there_through_the_whole_save_and_gone_after_it(tmp_path, lora):
+def test_mark_is_there_through_the_whole_save_and_gone_after_it(tmp_path: Path, lora: bool) -> None:
     import tiny
 
     seen, ended = [], {}
@@ -46,14 +49,14 @@ def test_mark_is_there_through_the_whole_save_and_gone_after_it(tmp_path, lora):
     for part in PARTS:
         original = getattr(trainer, part)
 
-        def looked(folder, *args, original=original, part=part, **kwargs):
+        def looked(folder: Any, *args: Any, original: Any = original, part: Any = part, **kwargs: Any) -> Any:
             seen.append((part, SAVING in os.listdir(folder)))
             return original(folder, *args, **kwargs)
 
         setattr(trainer, part, looked)
     save = trainer._save_checkpoint
 
-    def saved(*args, **kwargs):
+    def saved(*args: Any, **kwargs: Any) -> None:
         save(*args, **kwargs)
         path = tmp_path / "run" / f"checkpoint-{trainer.state.global_step}"
         ended[path] = (os.stat(path).st_mtime_ns, SAVING in os.listdir(path))
@@ -68,7 +71,7 @@ def test_mark_is_there_through_the_whole_save_and_gone_after_it(tmp_path, lora):
         assert os.stat(path).st_mtime_ns == modified_at, "the Trainer's rotation sorts by it"
 
 
-def test_checkpoint_has_the_files_that_it_has_without_the_guard(tmp_path):
+def test_checkpoint_has_the_files_that_it_has_without_the_guard(tmp_path: Path) -> None:
     import tiny
 
     tiny.trainer(tmp_path / "bare", max_steps=10).train()
@@ -79,7 +82,7 @@ def test_checkpoint_has_the_files_that_it_has_without_the_guard(tmp_path):
     assert ours == set(os.listdir(tmp_path / "bare" / "checkpoint-10"))
 
 
-def test_nothing_of_the_mark_is_sent_to_the_hub(tmp_path):
+def test_nothing_of_the_mark_is_sent_to_the_hub(tmp_path: Path) -> None:
     import tiny
 
     sent = []
@@ -92,20 +95,20 @@ def test_nothing_of_the_mark_is_sent_to_the_hub(tmp_path):
     assert len(sent) == 1 and "trainer_state.json" in sent[0] and SAVING not in sent[0]
 
 
-def test_mark_that_can_not_be_made_stops_no_save(disk):
+def test_mark_that_can_not_be_made_stops_no_save(disk: SmallDisk) -> None:
     volume = disk(1 << 20, inodes=2)
     os.mkdir(os.path.join(volume, "run"))
     claim.mark(os.path.join(volume, "run", "checkpoint-10"))
     assert os.listdir(os.path.join(volume, "run")) == []
 
 
-def test_failed_save_leaves_no_mark_behind_and_the_second_attempt_has_its_own(tmp_path):
+def test_failed_save_leaves_no_mark_behind_and_the_second_attempt_has_its_own(tmp_path: Path) -> None:
     import tiny
 
     seen = []
 
     class Fails(tiny.Trainer):
-        def _save_optimizer_and_scheduler(self, folder):
+        def _save_optimizer_and_scheduler(self, folder: Any) -> None:
             seen.append(SAVING in os.listdir(folder))
             if self.state.global_step == 20 and seen.count(True) < 4:
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -135,7 +138,9 @@ def killed(request, all_killed):
 
 
 @pytest.mark.slow
-def test_save_killed_at_any_file_leaves_its_mark_and_is_made_again_after_the_restart(killed, told):
+def test_save_killed_at_any_file_leaves_its_mark_and_is_made_again_after_the_restart(
+    killed: tuple[Any, list[Path]], told: list[str]
+) -> None:
     import tiny
 
     kind, runs = killed
@@ -157,7 +162,7 @@ def test_save_killed_at_any_file_leaves_its_mark_and_is_made_again_after_the_res
 # --- its own to remove -----------------------------------------------------------------------------------------------
 
 
-def test_what_nobody_can_judge_goes_only_for_whoever_began_it(run_of):
+def test_what_nobody_can_judge_goes_only_for_whoever_began_it(run_of: RunOf) -> None:
     run = run_of({100: "intact"})
     path = foreign(f"{run}/checkpoint-200")
     with pytest.raises(UsageError, match="could not be judged"):
@@ -166,7 +171,7 @@ def test_what_nobody_can_judge_goes_only_for_whoever_began_it(run_of):
     assert left(run) == ["checkpoint-100"]
 
 
-def test_the_only_intact_one_and_a_pinned_one_are_not_ones_own_to_remove(run_of):
+def test_the_only_intact_one_and_a_pinned_one_are_not_ones_own_to_remove(run_of: RunOf) -> None:
     run = run_of({100: "intact"})
     with pytest.raises(ckptkit.NoIntactCheckpoint):
         discard(f"{run}/checkpoint-100", own=True)
@@ -177,13 +182,13 @@ def test_the_only_intact_one_and_a_pinned_one_are_not_ones_own_to_remove(run_of)
     assert left(run) == ["checkpoint-100", "checkpoint-200"]
 
 
-def test_remains_that_nobody_can_judge_are_removed_after_the_save_that_began_them_failed(tmp_path):
+def test_remains_that_nobody_can_judge_are_removed_after_the_save_that_began_them_failed(tmp_path: Path) -> None:
     import tiny
 
     class Sharded(tiny.Trainer):
         attempts = 0
 
-        def _save_optimizer_and_scheduler(self, folder):
+        def _save_optimizer_and_scheduler(self, folder: Any) -> None:
             if self.state.global_step == 20 and not type(self).attempts:
                 type(self).attempts += 1
                 os.unlink(os.path.join(folder, SAVING))
@@ -201,7 +206,7 @@ def test_remains_that_nobody_can_judge_are_removed_after_the_save_that_began_the
 # --- an older one in the way -----------------------------------------------------------------------------------------
 
 
-def test_older_one_that_nobody_can_judge_is_set_aside_for_the_save_and_told(tmp_path, told):
+def test_older_one_that_nobody_can_judge_is_set_aside_for_the_save_and_told(tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     run = tmp_path / "run"
@@ -216,7 +221,7 @@ def test_older_one_that_nobody_can_judge_is_set_aside_for_the_save_and_told(tmp_
     assert f"{run}/checkpoint-20" in line and "could not be judged" in line
 
 
-def test_pinned_one_that_nobody_can_judge_stays_and_that_save_is_skipped(tmp_path, told):
+def test_pinned_one_that_nobody_can_judge_stays_and_that_save_is_skipped(tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     run = tmp_path / "run"
@@ -228,7 +233,7 @@ def test_pinned_one_that_nobody_can_judge_stays_and_that_save_is_skipped(tmp_pat
     assert any("is pinned" in line for line in told)
 
 
-def test_older_one_that_is_damaged_is_removed_for_the_save(tmp_path, real):
+def test_older_one_that_is_damaged_is_removed_for_the_save(tmp_path: Path, real: str) -> None:
     import tiny
 
     run = tmp_path / "run"

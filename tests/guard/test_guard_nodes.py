@@ -7,6 +7,8 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
+from typing import Any
 
 import launching
 import pytest
@@ -19,7 +21,7 @@ WITH_30_AND_40 = ["checkpoint-30", "checkpoint-40"]
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[int, dict[str, Any]]]]:
     """{scene: {rank: what it saw}}; one launch for all, since each rank costs an import of torch."""
     top = tmp_path_factory.mktemp("nodes")
     with open(os.path.join(HERE, "two_nodes.py")) as file:
@@ -39,13 +41,13 @@ def scenes(tmp_path_factory):
             subprocess.run(["umount", "-l", mount], check=False)
 
 
-def _free_port():
+def _free_port() -> Any:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _node(number, port, top, disks):
+def _node(number: int, port: Any, top: str, disks: list[str]) -> tuple[str, ...]:
     apart = ("unshare", "-m", "--propagation", "private", "env", "GLOO_SOCKET_IFNAME=lo", f"SIZE={BYTES}")
     at = ("--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "2")
     where = ("--master-addr", "127.0.0.1", "--master-port", str(port))
@@ -53,12 +55,14 @@ def _node(number, port, top, disks):
     return (*apart, f"DISKS={' '.join(disks)}", "bash", "-c", MOUNT, "node", *launching.TORCHRUN, *at, *where, *script)
 
 
-def own(rank):
+def own(rank: int) -> list[str]:
     """The files of random states that a node's own disk holds."""
     return [f"rng_state_{of}.pth" for of in (rank // 2 * 2, rank // 2 * 2 + 1)]
 
 
-def test_each_node_keeps_what_was_announced_with_its_own_ranks_files_alone(scenes):
+def test_each_node_keeps_what_was_announced_with_its_own_ranks_files_alone(
+    scenes: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     for rank in RANKS:
         plain, seen = scenes["each_plain"][rank], scenes["each"][rank]
         assert seen["names"] == plain["names"] == WITH_30_AND_40
@@ -68,7 +72,9 @@ def test_each_node_keeps_what_was_announced_with_its_own_ranks_files_alone(scene
         assert (seen["leads"], seen["node"]) == (rank in FIRST_RANKS, rank // 2)
 
 
-def test_a_save_that_one_nodes_disk_has_no_room_for_is_skipped_on_both(scenes):
+def test_a_save_that_one_nodes_disk_has_no_room_for_is_skipped_on_both(
+    scenes: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     for rank in RANKS:
         seen = scenes["each_neighbour"][rank]
         assert (seen["step"], seen["skipped"]) == (40, 2)
@@ -77,7 +83,9 @@ def test_a_save_that_one_nodes_disk_has_no_room_for_is_skipped_on_both(scenes):
         )
 
 
-def test_a_save_that_one_nodes_disk_refuses_costs_the_other_no_older_checkpoint(scenes):
+def test_a_save_that_one_nodes_disk_refuses_costs_the_other_no_older_checkpoint(
+    scenes: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     for rank in RANKS:
         seen = scenes["each_refused"][rank]
         assert (seen["step"], seen["skipped"]) == (40, 1)
@@ -85,25 +93,27 @@ def test_a_save_that_one_nodes_disk_refuses_costs_the_other_no_older_checkpoint(
         assert seen["resumable"] == {"checkpoint-20": True, "checkpoint-40": True}
 
 
-def test_a_save_that_fails_on_one_node_is_written_again_by_both(scenes):
+def test_a_save_that_fails_on_one_node_is_written_again_by_both(scenes: dict[str, dict[int, dict[str, Any]]]) -> None:
     for rank in RANKS:
         seen = scenes["each_in_the_middle"][rank]
         assert (seen["step"], seen["skipped"]) == (40, 0)
         assert seen["resumable"] == {"checkpoint-30": True, "checkpoint-40": True}
 
 
-def test_both_resume_from_the_newest_that_is_intact_on_both(scenes):
+def test_both_resume_from_the_newest_that_is_intact_on_both(scenes: dict[str, dict[int, dict[str, Any]]]) -> None:
     for rank in RANKS:
         assert scenes["each_resumed"][rank] == {"first": [11], "names": WITH_30_AND_40}
 
 
-def test_only_the_best_trial_of_a_search_stays_on_both_where_asked_for(scenes):
+def test_only_the_best_trial_of_a_search_stays_on_both_where_asked_for(
+    scenes: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     for rank in RANKS:
         assert scenes["each_search"][rank] == {"left": {"run-0": [], "run-1": ["checkpoint-10"], "run-2": []}}
 
 
 @pytest.mark.parametrize("scene", ["shared", "each_shared"])
-def test_one_disk_is_looked_after_by_rank_0_alone(scenes, scene):
+def test_one_disk_is_looked_after_by_rank_0_alone(scenes: dict[str, dict[int, dict[str, Any]]], scene: str) -> None:
     """With save_on_each_node too, where both nodes write the same files, as they do without us."""
     for rank in RANKS:
         plain, seen = scenes[f"{scene}_plain"][rank], scenes[scene][rank]
@@ -113,7 +123,9 @@ def test_one_disk_is_looked_after_by_rank_0_alone(scenes, scene):
         assert scene != "shared" or (seen["peak"], all(seen["resumable"].values())) == (2, True)
 
 
-def test_disks_of_their_own_without_save_on_each_node_end_as_without_us(scenes):
+def test_disks_of_their_own_without_save_on_each_node_end_as_without_us(
+    scenes: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     """A mistake: no checkpoint is whole on any disk, so nobody can judge them, and the Trainer rotates on node 0."""
     for rank in RANKS:
         plain, seen = scenes["apart_plain"][rank], scenes["apart"][rank]

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ RESUMABLE = ["intact", True]
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Any, list[Any]]]:
     """{scene: [what rank 0 saw, what rank 1 saw]}; one launch for all, since each costs two imports of torch."""
     names = [line.strip(" ,\n") for line in _block(os.path.join(HERE, "two_ranks.py"), "SCENES = [\n", "]\n")]
     mounts = []
@@ -29,12 +31,12 @@ def scenes(tmp_path_factory):
             subprocess.run(["umount", "-l", mount], check=False)
 
 
-def _block(path, start, end):
+def _block(path: str, start: str, end: str) -> list[str]:
     with open(path) as file:
         return file.read().split(start)[1].split(end)[0].splitlines()
 
 
-def _launch(mounts):
+def _launch(mounts: list[str]) -> dict[Any, list[Any]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launched = subprocess.Popen(
         [*command, os.path.join(HERE, "two_ranks.py"), *mounts],
@@ -48,7 +50,7 @@ def _launch(mounts):
     except subprocess.TimeoutExpired:
         launched.terminate()  # it ends its ranks; killed, it would leave them
         out, err = launched.communicate()
-    seen = {}
+    seen: dict[Any, dict[Any, Any]] = {}
     for line in out.splitlines():
         if line.startswith('{"scene"'):
             found = json.loads(line)
@@ -57,68 +59,68 @@ def _launch(mounts):
     return {scene: [by_rank[0], by_rank[1]] for scene, by_rank in seen.items()}
 
 
-def agreed(scenes, name):
+def agreed(scenes: dict[Any, list[Any]], name: str) -> Any:
     """What both ranks saw alike."""
     first, second = scenes[name]
     assert first == second
     return first
 
 
-def states(scene):
+def states(scene: Any) -> dict[Any, Any]:
     return {step: rest for step, *rest in scene["states"]}
 
 
-def test_undisturbed(scenes):
+def test_undisturbed(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "undisturbed")
     assert (scene["step"], states(scene)) == (40, {30: RESUMABLE, 40: RESUMABLE})
     assert scene["model"] is True
 
 
-def test_a_full_disk_skips_on_both(scenes):
+def test_a_full_disk_skips_on_both(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "full_in_the_middle")
     assert (scene["step"], states(scene)) == (40, {20: RESUMABLE})
     assert scene["names"] == ["checkpoint-20"] and scene["model"] is True, "the model alone fits into what is left"
 
 
-def test_stop_ends_both_at_the_same_step(scenes):
+def test_stop_ends_both_at_the_same_step(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "stop")
     assert (scene["step"], states(scene)) == (20, {10: RESUMABLE})
 
 
-def test_weights_only_on_both(scenes):
+def test_weights_only_on_both(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "weights_only")
     assert (scene["step"], states(scene)) == (20, {10: RESUMABLE, 20: ["intact", False]})
 
 
-def test_a_save_that_fails_on_one_rank_is_written_again_by_both(scenes):
+def test_a_save_that_fails_on_one_rank_is_written_again_by_both(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "one_rank_fails_once")
     assert (scene["step"], states(scene)) == (40, {30: RESUMABLE, 40: RESUMABLE})
 
 
-def test_a_rank_that_can_never_write_costs_the_saves_and_nothing_else(scenes):
+def test_a_rank_that_can_never_write_costs_the_saves_and_nothing_else(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "one_rank_always_fails")
     assert (scene["step"], states(scene)) == (40, {10: RESUMABLE})
 
 
-def test_a_rank_that_waits_behind_the_weights_is_not_left_there(scenes):
+def test_a_rank_that_waits_behind_the_weights_is_not_left_there(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "weights_fail_before_a_barrier")
     assert (scene["step"], states(scene)) == (40, {30: RESUMABLE, 40: RESUMABLE})
 
 
-def test_a_directory_that_can_not_be_made_is_the_disks_fault(scenes):
+def test_a_directory_that_can_not_be_made_is_the_disks_fault(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "no_inode_for_the_directory")
     assert (scene["step"], states(scene)) == (20, {10: RESUMABLE})
 
 
-def test_save_model_of_a_persons_own_stays_in_place(scenes):
+def test_save_model_of_a_persons_own_stays_in_place(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "own_save_model")
     assert (scene["calls"], scene["own"], states(scene)) == (4, True, {30: RESUMABLE, 40: RESUMABLE})
 
 
-def test_nothing_to_resume_is_an_error_on_both(scenes):
+def test_nothing_to_resume_is_an_error_on_both(scenes: dict[Any, list[Any]]) -> None:
     assert agreed(scenes, "nothing_to_resume") == {"error": "NoIntactCheckpoint"}
 
 
-def test_both_resume_from_the_same(scenes):
+def test_both_resume_from_the_same(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "resumed")
     assert (scene["first"], states(scene)) == ([21], {30: RESUMABLE, 40: RESUMABLE})

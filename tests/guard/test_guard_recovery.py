@@ -4,19 +4,24 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.ops.execute import settled_available_bytes
 from ckptkit.ops.read import scan, verify
+from tests.support.typed import FillTo, Names, SmallDisk
 
 MiB = 1 << 20
 # The methods of transformers.Trainer that write the parts of a checkpoint, in the order of writing.
 PARTS = ["_save", "_save_optimizer_and_scheduler", "_save_scaler", "_save_rng_state"]
 
 
-def crowded(mount, fill, part, step, times):
+def crowded(mount: str, fill: FillTo | Callable[[str, int], None], part: str, step: int, times: int) -> type[Any]:
     """A Trainer whose neighbour fills the disk in the middle of that step's save, as often as `times` says."""
     import tiny
 
@@ -25,12 +30,12 @@ def crowded(mount, fill, part, step, times):
     class Crowded(tiny.Trainer):
         attempts = 0
 
-        def _save_checkpoint(self, *args, **kwargs):
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             if os.path.exists(ballast):
                 os.unlink(ballast)
             super()._save_checkpoint(*args, **kwargs)
 
-    def crowd(self, *args, **kwargs):
+    def crowd(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.state.global_step == step and self.attempts < times:
             type(self).attempts += 1
             fill(mount, 0)
@@ -40,19 +45,21 @@ def crowded(mount, fill, part, step, times):
     return Crowded
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
 @pytest.fixture
-def mount(disk):
+def mount(disk: SmallDisk) -> str:
     path = disk(16 * MiB)
     os.mkdir(os.path.join(path, "run"))
     return path
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_save_that_fails_once_is_written_the_second_time(mount, fill, watch, told, part):
+def test_a_save_that_fails_once_is_written_the_second_time(
+    mount: str, fill: FillTo, watch: Callable[[str], Watch], told: list[str], part: str
+) -> None:
     import tiny
 
     run = os.path.join(mount, "run")
@@ -66,7 +73,9 @@ def test_a_save_that_fails_once_is_written_the_second_time(mount, fill, watch, t
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_save_that_fails_twice_leaves_no_remains_and_training_goes_on(mount, fill, names, told, part):
+def test_a_save_that_fails_twice_leaves_no_remains_and_training_goes_on(
+    mount: str, fill: FillTo, names: Names, told: list[str], part: str
+) -> None:
     import tiny
 
     run = os.path.join(mount, "run")
@@ -78,7 +87,7 @@ def test_a_save_that_fails_twice_leaves_no_remains_and_training_goes_on(mount, f
     assert [line for line in told if "step 30 is NOT saved" in line and not line.rstrip().endswith("training goes on:")]
 
 
-def fill_quota(folder, leave):
+def fill_quota(folder: str, leave: int) -> None:
     """Write until the quota takes nothing more, while statvfs shows room."""
     with open(os.path.join(folder, "ballast"), "wb", buffering=0) as file:
         for size in (MiB, 1 << 14, 1 << 12, 1 << 12):
@@ -92,7 +101,9 @@ def fill_quota(folder, leave):
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("times, there", [(1, ["checkpoint-30", "checkpoint-40"]), (2, ["checkpoint-20"])])
-def test_remains_of_a_save_that_a_quota_refused_are_removed_while_it_is_full(subvolume, names, told, times, there):
+def test_remains_of_a_save_that_a_quota_refused_are_removed_while_it_is_full(
+    subvolume: Callable[[str], str], names: Names, told: list[str], times: int, there: list[str]
+) -> None:
     """Btrfs refuses even a rename then."""
     import tiny
 
@@ -106,7 +117,7 @@ def test_remains_of_a_save_that_a_quota_refused_are_removed_while_it_is_full(sub
     assert (guard.skipped, names(run)) == (times - 1, there)
 
 
-def test_after_two_failures_on_full_stop_stops(mount, fill):
+def test_after_two_failures_on_full_stop_stops(mount: str, fill: FillTo) -> None:
     import tiny
 
     run = os.path.join(mount, "run")
@@ -116,7 +127,7 @@ def test_after_two_failures_on_full_stop_stops(mount, fill):
     assert (trainer.state.global_step, left(run)) == (20, ["checkpoint-10"])
 
 
-def test_the_best_one_is_none_that_could_not_be_written(mount, fill):
+def test_the_best_one_is_none_that_could_not_be_written(mount: str, fill: FillTo) -> None:
     """Else the next save would name it as the best, and the one that really is there would go."""
     import tiny
 
@@ -134,11 +145,11 @@ def test_the_best_one_is_none_that_could_not_be_written(mount, fill):
     assert left(run) == ["checkpoint-20", "checkpoint-50", "checkpoint-60"]
 
 
-def test_a_program_error_is_not_taken_for_a_full_disk(mount):
+def test_a_program_error_is_not_taken_for_a_full_disk(mount: str) -> None:
     import tiny
 
     class Faulty(tiny.Trainer):
-        def _save_scaler(self, output_dir):
+        def _save_scaler(self, output_dir: Any) -> None:
             raise ValueError("no such key: momentum")
 
     trainer = tiny.trainer(os.path.join(mount, "run"), kind=Faulty)
@@ -147,7 +158,7 @@ def test_a_program_error_is_not_taken_for_a_full_disk(mount):
         trainer.train()
 
 
-def test_a_limit_on_file_size_is_the_disks_fault_too(tmp_path):
+def test_a_limit_on_file_size_is_the_disks_fault_too(tmp_path: Path) -> None:
     """`ulimit -f`, or 4 GiB on vfat: EFBIG out of safetensors, and no errno at all out of torch."""
     script = """
 import resource, sys; sys.path.insert(0, sys.argv[1])
@@ -166,7 +177,7 @@ print("skipped", guard.skipped, "at", trainer.state.global_step)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-def test_a_save_that_can_not_be_made_durable_costs_no_older_one(tmp_path):
+def test_a_save_that_can_not_be_made_durable_costs_no_older_one(tmp_path: Path) -> None:
     """fsync says EIO on the third save and the fourth: the last durable one stays beside them."""
     script = """
 import sys; sys.path.insert(0, sys.argv[1])

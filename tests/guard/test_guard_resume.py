@@ -6,15 +6,19 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.ops.read import scan
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[int, float]]:
     """A run of checkpoints 10 to 60, without the guard, and the losses of a training that was never interrupted."""
     import tiny
 
@@ -25,7 +29,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def run(trained, tmp_path):
+def run(trained: tuple[str, dict[int, float]], tmp_path: Path) -> str:
     """The run with checkpoints 10, 20 and 30; 30 was torn in the middle of its save."""
     path = tmp_path / "run"
     for step in (10, 20, 30):
@@ -35,11 +39,13 @@ def run(trained, tmp_path):
     return str(path)
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
-def test_true_means_the_newest_intact_one_and_the_losses_go_on_to_the_last_digit(trained, run, told, watch):
+def test_true_means_the_newest_intact_one_and_the_losses_go_on_to_the_last_digit(
+    trained: tuple[str, dict[int, float]], run: str, told: list[str], watch: Callable[[str], Watch]
+) -> None:
     import tiny
 
     trainer = tiny.trainer(run, max_steps=60)
@@ -53,7 +59,7 @@ def test_true_means_the_newest_intact_one_and_the_losses_go_on_to_the_last_digit
     assert left(run) == ["checkpoint-50", "checkpoint-60"]
 
 
-def test_true_without_an_intact_one_is_a_clear_error(run):
+def test_true_without_an_intact_one_is_a_clear_error(run: str) -> None:
     import tiny
 
     for name in ("checkpoint-10", "checkpoint-20"):
@@ -65,7 +71,7 @@ def test_true_without_an_intact_one_is_a_clear_error(run):
     assert left(run) == ["checkpoint-30"]
 
 
-def first_run(run, how):
+def first_run(run: Path, how: str) -> None:
     """Make of the output_dir, which the Trainer has made, what it may be before anything was saved there."""
     if how == "not there":
         run.rmdir()
@@ -76,7 +82,7 @@ def first_run(run, how):
 
 
 @pytest.mark.parametrize("how", ["not there", "empty", "holds other things"])
-def test_true_on_a_first_run_starts_at_step_0_and_says_so(tmp_path, told, how):
+def test_true_on_a_first_run_starts_at_step_0_and_says_so(tmp_path: Path, told: list[str], how: str) -> None:
     import tiny
 
     run = tmp_path / "run"
@@ -88,7 +94,7 @@ def test_true_on_a_first_run_starts_at_step_0_and_says_so(tmp_path, told, how):
     assert tiny.losses(trainer).keys() == {5, 10} and left(str(run)) == ["checkpoint-10"]
 
 
-def test_true_looks_where_the_run_is_when_training_begins(run, tmp_path, told):
+def test_true_looks_where_the_run_is_when_training_begins(run: str, tmp_path: Path, told: list[str]) -> None:
     import tiny
 
     trainer = tiny.trainer(tmp_path / "before", max_steps=30)
@@ -99,13 +105,15 @@ def test_true_looks_where_the_run_is_when_training_begins(run, tmp_path, told):
     assert left(run) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"] and not os.listdir(tmp_path / "before")
 
 
-def test_true_where_the_disk_can_not_be_read_is_an_error_and_no_first_run(run, monkeypatch):
+def test_true_where_the_disk_can_not_be_read_is_an_error_and_no_first_run(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tiny
 
     from ckptkit.errors import UnreadableRun
     from ckptkit.runs import discover
 
-    def unreadable(path):
+    def unreadable(path: str) -> None:
         raise UnreadableRun(f"can't list {path!r}: Input/output error")
 
     trainer = tiny.trainer(run)
@@ -116,7 +124,7 @@ def test_true_where_the_disk_can_not_be_read_is_an_error_and_no_first_run(run, m
     assert trainer.state.global_step == 0
 
 
-def test_true_where_the_run_is_a_file_is_an_error(tmp_path):
+def test_true_where_the_run_is_a_file_is_an_error(tmp_path: Path) -> None:
     import tiny
 
     trainer = tiny.trainer(tmp_path / "run")
@@ -128,7 +136,7 @@ def test_true_where_the_run_is_a_file_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["positional", "keyword"])
-def test_a_path_is_left_alone(run, how):
+def test_a_path_is_left_alone(run: str, how: str) -> None:
     import tiny
 
     trainer = tiny.trainer(run, max_steps=20)
@@ -141,7 +149,7 @@ def test_a_path_is_left_alone(run, how):
     assert tiny.losses(trainer).keys() == {5, 10, 15, 20}
 
 
-def test_an_intact_one_of_that_step_is_replaced_and_never_written_into(run, watch):
+def test_an_intact_one_of_that_step_is_replaced_and_never_written_into(run: str, watch: Callable[[str], Watch]) -> None:
     import tiny
 
     before = os.stat(os.path.join(run, "checkpoint-20", "optimizer.pt")).st_mtime_ns
@@ -152,7 +160,7 @@ def test_an_intact_one_of_that_step_is_replaced_and_never_written_into(run, watc
     assert os.stat(os.path.join(run, "checkpoint-20", "optimizer.pt")).st_mtime_ns > before
 
 
-def test_the_only_intact_one_is_not_removed_for_a_new_one_of_its_step(run, told):
+def test_the_only_intact_one_is_not_removed_for_a_new_one_of_its_step(run: str, told: list[str]) -> None:
     import tiny
 
     for name in ("checkpoint-10", "checkpoint-30"):
@@ -169,13 +177,13 @@ def test_the_only_intact_one_is_not_removed_for_a_new_one_of_its_step(run, told)
 SWEEP = [sys.executable, "-m", "ckptkit", "prune", "--keep-last", "1", "-y"]
 
 
-def test_a_sweep_beside_training_leaves_what_it_resumed_from(run):
+def test_a_sweep_beside_training_leaves_what_it_resumed_from(run: str) -> None:
     """Somebody copied a newer checkpoint in: by the rules the sweep would take the one that training depends on."""
     import tiny
 
-    during, after = [], []
+    during, after = list[tuple[int, list[str]]](), list[tuple[int, list[str]]]()
 
-    def sweep(into):
+    def sweep(into: list[Any]) -> None:
         done = subprocess.run([*SWEEP, run], check=False, capture_output=True, text=True)
         into.append((done.returncode, left(run)))
 
@@ -188,7 +196,9 @@ def test_a_sweep_beside_training_leaves_what_it_resumed_from(run):
 
 
 @pytest.mark.parametrize("limit, stay", [(None, True), (2, False)])
-def test_older_ones_stay_where_nobody_chose_a_limit(trained, tmp_path, told, limit, stay):
+def test_older_ones_stay_where_nobody_chose_a_limit(
+    trained: tuple[str, dict[int, float]], tmp_path: Path, told: list[str], limit: int | None, stay: bool
+) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -201,7 +211,7 @@ def test_older_ones_stay_where_nobody_chose_a_limit(trained, tmp_path, told, lim
     assert any(f"bin/prune {run} -y" in line and "4 older checkpoints stay" in line for line in told) == stay
 
 
-def test_the_trainers_own_limit_counts_as_chosen(trained, tmp_path):
+def test_the_trainers_own_limit_counts_as_chosen(trained: tuple[str, dict[int, float]], tmp_path: Path) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -212,7 +222,7 @@ def test_the_trainers_own_limit_counts_as_chosen(trained, tmp_path):
     assert left(run) == ["checkpoint-60", "checkpoint-70"]
 
 
-def test_a_process_forked_during_a_sweep_does_not_keep_its_lock(run):
+def test_a_process_forked_during_a_sweep_does_not_keep_its_lock(run: str) -> None:
     """Data loader workers are forked at an epoch's start, just when the save at the last epoch's end is followed up."""
     from ckptkit.system import lock
 

@@ -2,30 +2,34 @@
 
 import os
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.ops.pin import pin
 from ckptkit.ops.read import judge, scan, verify
+from tests.support.typed import FillTo, SmallDisk
 
 MiB = 1 << 20
 ONE = 870 * 1024  # a LoRA checkpoint of tiny's
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
-def all_resumable(run):
+def all_resumable(run: str) -> bool:
     return all(j.verdict.resumable for j in judge(scan(run), level="full", quiet=0))
 
 
 @pytest.fixture
-def run_on(disk):
+def run_on(disk: SmallDisk) -> Callable[[Any], str]:
     """run_on(bytes): a run on a volume of that size."""
 
-    def make(size):
+    def make(size: Any) -> str:
         run = os.path.join(disk(size), "run")
         os.mkdir(run)
         return run
@@ -34,8 +38,8 @@ def run_on(disk):
 
 
 def test_a_disk_that_another_process_fills_costs_no_save_while_more_than_one_checkpoint_stands_there(
-    run_on, fill, watch
-):
+    run_on: Callable[[Any], str], fill: FillTo, watch: Callable[[str], Watch]
+) -> None:
     """keep_last=3 on 12 MB, filled at step 35: 20 and 30 stand there, so 40 to 100 have room."""
     import tiny
 
@@ -48,7 +52,9 @@ def test_a_disk_that_another_process_fills_costs_no_save_while_more_than_one_che
     assert seen.peak == 3 and len(left(run)) == 3
 
 
-def test_keep_every_is_overridden_after_keep_last_and_the_newest_never(run_on, fill, told):
+def test_keep_every_is_overridden_after_keep_last_and_the_newest_never(
+    run_on: Callable[[Any], str], fill: FillTo, told: list[str]
+) -> None:
     import tiny
 
     run = run_on(12 * MiB)
@@ -65,12 +71,14 @@ def test_keep_every_is_overridden_after_keep_last_and_the_newest_never(run_on, f
     ]
 
 
-def test_the_best_and_the_pinned_are_never_deleted_for_room(run_on, fill, told):
+def test_the_best_and_the_pinned_are_never_deleted_for_room(
+    run_on: Callable[[Any], str], fill: FillTo, told: list[str]
+) -> None:
     import tiny
 
     run = run_on(12 * MiB)
 
-    def pin_and_crowd():
+    def pin_and_crowd() -> None:
         pin(os.path.join(run, "checkpoint-20"))
         fill(os.path.dirname(run), 0)
 
@@ -86,7 +94,7 @@ def test_the_best_and_the_pinned_are_never_deleted_for_room(run_on, fill, told):
     assert guard.skipped + len(left(run)) >= 3 and all_resumable(run)
 
 
-def test_nothing_is_deleted_where_all_of_it_would_not_be_enough(run_on, fill):
+def test_nothing_is_deleted_where_all_of_it_would_not_be_enough(run_on: Callable[[Any], str], fill: FillTo) -> None:
     """A neighbour takes all, and a model that grew could not be saved even if every older one went."""
     import tiny
 
@@ -94,7 +102,7 @@ def test_nothing_is_deleted_where_all_of_it_would_not_be_enough(run_on, fill):
     trainer = tiny.trainer(run, max_steps=60)
     guard = ckptkit.guard(trainer, 3)
 
-    def grow():
+    def grow() -> None:
         fill(os.path.dirname(run), 0)
         guard.slots.last_bytes = 5 * MiB
 
@@ -104,7 +112,9 @@ def test_nothing_is_deleted_where_all_of_it_would_not_be_enough(run_on, fill):
 
 
 @pytest.mark.parametrize("spare", [1.02, 1.1, 1.2])
-def test_keep_last_2_skips_no_save_for_its_margin_alone(run_on, watch, spare):
+def test_keep_last_2_skips_no_save_for_its_margin_alone(
+    run_on: Callable[[Any], str], watch: Callable[[str], Watch], spare: float
+) -> None:
     """Two fit to the byte, and a little: a save is tried where the bytes may suffice."""
     import tiny
 
@@ -116,7 +126,9 @@ def test_keep_last_2_skips_no_save_for_its_margin_alone(run_on, watch, spare):
     assert all_resumable(run)
 
 
-def test_wait_waits_also_where_the_disk_fills_between_admission_and_write(run_on, fill):
+def test_wait_waits_also_where_the_disk_fills_between_admission_and_write(
+    run_on: Callable[[Any], str], fill: FillTo
+) -> None:
     import tiny
 
     run = run_on(12 * MiB)
@@ -124,7 +136,7 @@ def test_wait_waits_also_where_the_disk_fills_between_admission_and_write(run_on
     tries = []
 
     class Crowded(tiny.Trainer):
-        def _save_optimizer_and_scheduler(self, folder):
+        def _save_optimizer_and_scheduler(self, folder: Any) -> None:
             if self.state.global_step == 20:
                 tries.append(os.path.exists(ballast))
                 if len(tries) == 1:
@@ -132,7 +144,7 @@ def test_wait_waits_also_where_the_disk_fills_between_admission_and_write(run_on
                     beside.start()
             super()._save_optimizer_and_scheduler(folder)
 
-    def leave():
+    def leave() -> None:
         """Some seconds after the first attempt failed, as its warning tells."""
         while not any("saving checkpoint-20 failed" in line for line in told):
             time.sleep(0.05)
@@ -158,7 +170,7 @@ def test_wait_waits_also_where_the_disk_fills_between_admission_and_write(run_on
 # --- what is announced ------------------------------------------------------------------------------------------------
 
 
-def best(run, **more):
+def best(run: str, **more: Any) -> Any:
     import tiny
 
     trainer = tiny.trainer(
@@ -171,7 +183,9 @@ def best(run, **more):
 
 
 @pytest.mark.parametrize("keep_last", [1, 2, 3])
-def test_with_a_best_one_there_are_at_most_keep_last_and_that_one_as_announced(run_on, watch, told, keep_last):
+def test_with_a_best_one_there_are_at_most_keep_last_and_that_one_as_announced(
+    run_on: Callable[[Any], str], watch: Callable[[str], Watch], told: list[str], keep_last: int
+) -> None:
     run = run_on(64 * MiB)
     trainer, seen = best(run), watch(run)
     ckptkit.guard(trainer, keep_last)
@@ -183,8 +197,8 @@ def test_with_a_best_one_there_are_at_most_keep_last_and_that_one_as_announced(r
 
 @pytest.mark.parametrize("keep_last", [1, 2, 3])
 def test_with_weights_only_there_is_at_most_one_of_them_more_as_announced_and_each_is_told(
-    run_on, fill, watch, told, keep_last
-):
+    run_on: Callable[[Any], str], fill: FillTo, watch: Callable[[str], Watch], told: list[str], keep_last: int
+) -> None:
     import tiny
 
     run = run_on(12 * MiB)
@@ -201,7 +215,9 @@ def test_with_weights_only_there_is_at_most_one_of_them_more_as_announced_and_ea
 
 
 @pytest.mark.parametrize("keep_last", [1, 2, 3])
-def test_a_restart_with_the_same_seed_in_a_used_directory_skips_no_save_and_holds_the_number(run_on, watch, keep_last):
+def test_a_restart_with_the_same_seed_in_a_used_directory_skips_no_save_and_holds_the_number(
+    run_on: Callable[[Any], str], watch: Callable[[str], Watch], keep_last: int
+) -> None:
     """The old ones have the higher steps, and the same losses: only this training knows that they are not its own."""
     import tiny
 
@@ -217,7 +233,9 @@ def test_a_restart_with_the_same_seed_in_a_used_directory_skips_no_save_and_hold
     assert seen.begun[-6:] == [f"checkpoint-{step}" for step in range(10, 70, 10)]
 
 
-def test_each_deletion_is_told_those_at_a_resume_too(run_on, watch, told):
+def test_each_deletion_is_told_those_at_a_resume_too(
+    run_on: Callable[[Any], str], watch: Callable[[str], Watch], told: list[str]
+) -> None:
     import tiny
 
     run = run_on(64 * MiB)
@@ -231,7 +249,9 @@ def test_each_deletion_is_told_those_at_a_resume_too(run_on, watch, told):
         assert sum(line.startswith(f"ckptkit: {run}/{name} deleted: ") for line in told) == 1
 
 
-def test_a_checkpoint_that_somebody_else_deletes_is_told_once_and_by_whom_if_that_is_known(run_on, told):
+def test_a_checkpoint_that_somebody_else_deletes_is_told_once_and_by_whom_if_that_is_known(
+    run_on: Callable[[Any], str], told: list[str]
+) -> None:
     """The cleanup callback that people paste sorts by text: from 10,000 on it takes the newest."""
     import shutil
     import subprocess
@@ -241,10 +261,10 @@ def test_a_checkpoint_that_somebody_else_deletes_is_told_once_and_by_whom_if_tha
 
     run = run_on(64 * MiB)
 
-    def clean_up():
+    def clean_up() -> None:
         shutil.rmtree(os.path.join(run, "checkpoint-20"))
 
-    def sweep():
+    def sweep() -> None:
         command = [sys.executable, "-m", "ckptkit", "prune", run, "--keep-last", "1", "-y", "-q"]
         subprocess.run(command, check=True)
 

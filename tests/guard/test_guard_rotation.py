@@ -3,10 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
+from tests.support.typed import Names, SmallDisk
 
 MiB = 1 << 20
 SCRIPT = """
@@ -21,15 +26,15 @@ print("skipped", guard.skipped, "rotates", guard.room.rotates)
 """
 
 
-def of_rotation(told):
+def of_rotation(told: list[str]) -> list[str]:
     return [line for line in told if "deletes nothing there" in line]
 
 
-def rotates_again(told):
+def rotates_again(told: list[str]) -> list[str]:
     return [line for line in told if "the guard can judge what" in line]
 
 
-def first_can_not_be_read(run, kind):
+def first_can_not_be_read(run: str, kind: str) -> tuple[str, list[str]]:
     """Train while the kernel says EIO to whoever reads the state of the first save; its last line, and all told."""
     state = f"{run}/checkpoint-10/trainer_state.json"
     traced = ("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-P", state, "-e", "trace=read,pread64")
@@ -41,26 +46,28 @@ def first_can_not_be_read(run, kind):
     return done.stdout.splitlines()[-1], done.stderr.splitlines()
 
 
-def test_a_writer_whose_first_save_can_not_be_read_has_its_rotation_from_the_second_on(disk, names):
+def test_a_writer_whose_first_save_can_not_be_read_has_its_rotation_from_the_second_on(
+    disk: SmallDisk, names: Names
+) -> None:
     run = os.path.join(disk(5 * MiB), "run")  # four of 1.2 MiB
     last, told = first_can_not_be_read(run, "strange")
     assert (last, names(run)) == ("skipped 0 rotates False", ["checkpoint-50", "checkpoint-60"])
     assert len(of_rotation(told)) == 1
 
 
-def test_a_trainer_whose_first_save_can_not_be_read_is_rotated_by_the_guard(disk, names):
+def test_a_trainer_whose_first_save_can_not_be_read_is_rotated_by_the_guard(disk: SmallDisk, names: Names) -> None:
     run = os.path.join(disk(5 * MiB), "run")
     last, told = first_can_not_be_read(run, "")
     assert last == "skipped 0 rotates True" and not of_rotation(told)
     assert names(run) == ["checkpoint-10", "checkpoint-50", "checkpoint-60"], "what can't be read is not deleted"
 
 
-def spoiled(kind, *steps):
+def spoiled(kind: str, *steps: int) -> type[Any]:
     """A Trainer of which a neighbour takes or cuts the weights of those steps, in the moment when their save ends."""
     import tiny
 
     class Spoiled(tiny.Trainer):
-        def _save_checkpoint(self, *args, **kwargs):
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             super()._save_checkpoint(*args, **kwargs)
             weights = f"{self.args.output_dir}/checkpoint-{self.state.global_step}/adapter_model.safetensors"
             if self.state.global_step in steps:
@@ -70,7 +77,9 @@ def spoiled(kind, *steps):
 
 
 @pytest.mark.parametrize("kind", ["taken", "cut"])
-def test_a_first_save_that_somebody_spoils_costs_the_guard_its_rotation_once_at_most(tmp_path, names, told, kind):
+def test_a_first_save_that_somebody_spoils_costs_the_guard_its_rotation_once_at_most(
+    tmp_path: Path, names: Names, told: list[str], kind: str
+) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -83,7 +92,9 @@ def test_a_first_save_that_somebody_spoils_costs_the_guard_its_rotation_once_at_
 
 
 @pytest.mark.parametrize("kind", ["taken", "cut"])
-def test_one_spoiled_save_takes_no_intact_one_of_an_older_run_with_it(tmp_path, watch, told, kind):
+def test_one_spoiled_save_takes_no_intact_one_of_an_older_run_with_it(
+    tmp_path: Path, watch: Callable[[str], Watch], told: list[str], kind: str
+) -> None:
     import tiny
 
     run = str(tmp_path / "run")
@@ -95,7 +106,9 @@ def test_one_spoiled_save_takes_no_intact_one_of_an_older_run_with_it(tmp_path, 
     assert seen.gone.index("checkpoint-20") > seen.gone.index("checkpoint-10") and seen.begun[-1] == "checkpoint-40"
 
 
-def test_saves_that_always_look_damaged_leave_rotation_to_the_trainer(tmp_path, names, told):
+def test_saves_that_always_look_damaged_leave_rotation_to_the_trainer(
+    tmp_path: Path, names: Names, told: list[str]
+) -> None:
     """Each is written without a fault: then it is this Trainer's way, and not the disk's."""
     import tiny
 
@@ -106,7 +119,9 @@ def test_saves_that_always_look_damaged_leave_rotation_to_the_trainer(tmp_path, 
     assert names(run) == ["checkpoint-50", "checkpoint-60"] and len(of_rotation(told)) == 1
 
 
-def test_saves_that_the_disk_spoils_one_after_another_take_no_intact_one_with_them(tmp_path, names, told):
+def test_saves_that_the_disk_spoils_one_after_another_take_no_intact_one_with_them(
+    tmp_path: Path, names: Names, told: list[str]
+) -> None:
     import tiny
 
     run = str(tmp_path / "run")

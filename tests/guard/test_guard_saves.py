@@ -7,25 +7,27 @@ import threading
 from statistics import median
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.delete.checkpoint import SETTLE_SECONDS
 from ckptkit.errors import NoSuchRun
 from ckptkit.ops.read import judge, scan, verify
+from tests.support.typed import FillTo, SmallDisk, present
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> str:
     path = tmp_path / "run"
     path.mkdir()
     return str(path)
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
-def looked_at(run):
+def looked_at(run: str) -> bool | None:
     """Whether one is intact; None where a directory came or went meanwhile: such a look is of no one moment."""
     before = sorted(os.listdir(run))
     try:
@@ -37,7 +39,9 @@ def looked_at(run):
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize("keep_last, most", [(1, 2), (2, 2), (3, 3)])
-def test_never_more_than_keep_last_at_any_instant(run, watch, told, keep_last, most, lora):
+def test_never_more_than_keep_last_at_any_instant(
+    run: str, watch: Callable[[str], Watch], told: list[str], keep_last: int, most: int, lora: bool
+) -> None:
     import tiny
 
     trainer, seen = tiny.trainer(run, lora=lora, max_steps=60), watch(run)
@@ -50,12 +54,13 @@ def test_never_more_than_keep_last_at_any_instant(run, watch, told, keep_last, m
     assert any("there are 2 while a save is written" in line for line in told) == (keep_last == 1)
 
 
-def test_at_every_look_one_is_intact(run):
+def test_at_every_look_one_is_intact(run: str) -> None:
     import tiny
 
-    looks, stop = [], threading.Event()
+    stop = threading.Event()
+    looks: list[Any] = []
 
-    def look():
+    def look() -> None:
         """Since the first save is whole, until the last begins."""
         while not stop.is_set() and not any("40" in name for name in os.listdir(run)):
             found = looked_at(run)
@@ -74,7 +79,7 @@ def test_at_every_look_one_is_intact(run):
     assert len(looks) > 20 and all(looks)
 
 
-def test_rotation_is_taken_over_from_the_trainer(run, watch):
+def test_rotation_is_taken_over_from_the_trainer(run: str, watch: Callable[[str], Watch]) -> None:
     import tiny
 
     trainer, seen = tiny.trainer(run, save_total_limit=3, max_steps=60), watch(run)
@@ -86,7 +91,7 @@ def test_rotation_is_taken_over_from_the_trainer(run, watch):
     assert (within, trainer.args.save_total_limit) == ([None], 3), "another Trainer may have the same arguments"
 
 
-def test_an_argument_beats_the_trainers_limit(run):
+def test_an_argument_beats_the_trainers_limit(run: str) -> None:
     import tiny
 
     trainer = tiny.trainer(run, save_total_limit=3)
@@ -95,7 +100,7 @@ def test_an_argument_beats_the_trainers_limit(run):
     assert left(run) == ["checkpoint-30", "checkpoint-40"]
 
 
-def test_training_is_the_same_with_and_without(tmp_path):
+def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
     import tiny
 
     alone, guarded = tiny.trainer(tmp_path / "alone"), tiny.trainer(tmp_path / "guarded")
@@ -105,7 +110,7 @@ def test_training_is_the_same_with_and_without(tmp_path):
     assert tiny.losses(alone) == tiny.losses(guarded) and len(tiny.losses(alone)) == 8
 
 
-def test_scalars_are_logged_at_each_save(run):
+def test_scalars_are_logged_at_each_save(run: str) -> None:
     import tiny
 
     trainer = tiny.trainer(run)
@@ -128,7 +133,7 @@ with open(sys.argv[1], "wb", buffering=0) as file:
 """
 
 
-def test_somebody_else_writing_on_the_volume_stalls_no_save(disk):
+def test_somebody_else_writing_on_the_volume_stalls_no_save(disk: SmallDisk) -> None:
     import tiny
 
     mount = disk(1 << 30)
@@ -143,7 +148,7 @@ def test_somebody_else_writing_on_the_volume_stalls_no_save(disk):
     assert median(tiny.scalars(trainer, "ckpt/stall_seconds")) < SETTLE_SECONDS
 
 
-def test_the_best_one_stays_and_is_loaded_at_the_end(run, told):
+def test_the_best_one_stays_and_is_loaded_at_the_end(run: str, told: list[str]) -> None:
     import tiny
 
     trainer = tiny.trainer(
@@ -157,7 +162,7 @@ def test_the_best_one_stays_and_is_loaded_at_the_end(run, told):
     assert any("at most 2 checkpoints on disk at any instant, and the best one" in line for line in told)
 
 
-def test_save_strategy_best_passes_through_the_guard(run, watch):
+def test_save_strategy_best_passes_through_the_guard(run: str, watch: Callable[[str], Watch]) -> None:
     import tiny
 
     trainer = tiny.trainer(
@@ -169,7 +174,7 @@ def test_save_strategy_best_passes_through_the_guard(run, watch):
     assert seen.peak == 2 and len(seen.gone) >= 2
 
 
-def test_keep_every_stays_beside_the_last(run):
+def test_keep_every_stays_beside_the_last(run: str) -> None:
     import tiny
 
     trainer = tiny.trainer(run, max_steps=70)
@@ -178,7 +183,7 @@ def test_keep_every_stays_beside_the_last(run):
     assert left(run) == [f"checkpoint-{step}" for step in (30, 60, 70)]
 
 
-def test_a_second_training_writes_its_own_checkpoints(run):
+def test_a_second_training_writes_its_own_checkpoints(run: str) -> None:
     import tiny
 
     trainer = tiny.trainer(run, save_steps=20)
@@ -190,7 +195,7 @@ def test_a_second_training_writes_its_own_checkpoints(run):
     assert [j.verdict.state for j in verify(run)] == ["intact", "intact"]
 
 
-def test_each_trial_of_a_search_has_a_run_of_its_own(run):
+def test_each_trial_of_a_search_has_a_run_of_its_own(run: str) -> None:
     import tiny
     from transformers.trainer_utils import HPSearchBackend
 
@@ -209,7 +214,7 @@ def test_each_trial_of_a_search_has_a_run_of_its_own(run):
 
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_each_save_is_read_back_and_has_a_manifest(run, lora):
+def test_each_save_is_read_back_and_has_a_manifest(run: str, lora: bool) -> None:
     import tiny
 
     from ckptkit.verify import manifest
@@ -218,12 +223,12 @@ def test_each_save_is_read_back_and_has_a_manifest(run, lora):
     ckptkit.guard(trainer)
     trainer.train()
     for judged in verify(run, level="full"):
-        known = manifest.read(judged.checkpoint.path)
+        known = present(manifest.read(judged.checkpoint.path))
         assert judged.verdict.findings == () and known.files == dict(judged.verdict.digests)
         assert known.versions.keys() >= {"ckptkit", "python", "torch", "transformers", "safetensors"}
 
 
-def test_history_knows_each_save_and_each_deletion(run):
+def test_history_knows_each_save_and_each_deletion(run: str) -> None:
     import tiny
 
     from ckptkit.history import records
@@ -237,7 +242,9 @@ def test_history_knows_each_save_and_each_deletion(run):
     assert [(d.step, d.program) for d in gone] == [(step, "the guard") for step in (10, 20, 30, 40)]
 
 
-def test_no_room_for_a_manifest_is_told_and_costs_nothing(disk, fill, told, monkeypatch):
+def test_no_room_for_a_manifest_is_told_and_costs_nothing(
+    disk: SmallDisk, fill: FillTo, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import tiny
 
     from ckptkit.guard import after_save
@@ -245,7 +252,7 @@ def test_no_room_for_a_manifest_is_told_and_costs_nothing(disk, fill, told, monk
     mount = disk(8 << 20)
     run = os.path.join(mount, "run")
     durable = after_save.make_durable
-    monkeypatch.setattr(after_save, "make_durable", lambda path: (durable(path), fill(mount, 0)))
+    monkeypatch.setattr(after_save, "make_durable", lambda path: (durable(path), fill(mount, 0)))  # type: ignore[func-returns-value]
     trainer = tiny.trainer(run, max_steps=10)
     guard = ckptkit.guard(trainer)
     trainer.train()
@@ -262,7 +269,7 @@ trainer.train()
 """
 
 
-def whole_calls(lines):
+def whole_calls(lines: list[str]) -> list[str]:
     """Each call in one line, where it ended: strace splits those during which another thread called something."""
     begun, calls = {}, []
     for line in lines:
@@ -276,7 +283,7 @@ def whole_calls(lines):
     return calls
 
 
-def test_the_new_one_is_durable_before_an_older_one_goes(run, tmp_path):
+def test_the_new_one_is_durable_before_an_older_one_goes(run: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     command = [
         "strace",

@@ -3,28 +3,32 @@
 import errno
 import os
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ckptkit
+from tests.support.typed import Ckptkit, FillTo, Names, SmallDisk
 
 VALUES = 100_000  # of a checkpoint: 0.4 MB
 ROOM_FOR_2_AND_A_HALF = 1_060_000
 
 
 @pytest.fixture(autouse=True)
-def _alone():
+def _alone() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")
         yield
 
 
 @pytest.fixture
-def guarding():
+def guarding() -> Iterator[Callable[..., Any]]:
     """guarding(run, ...) is the guard of a loop there, closed after the test."""
     made = []
 
-    def make(run, *args, **kwargs):
+    def make(run: Any, *args: Any, **kwargs: Any) -> Any:
         made.append(ckptkit.guard(run, *args, **kwargs))
         return made[-1]
 
@@ -33,7 +37,7 @@ def guarding():
         guard.close()
 
 
-def write(path, value=1.0):
+def write(path: str | Path, value: float = 1.0) -> None:
     """A checkpoint of torch.distributed.checkpoint."""
     import torch
     import torch.distributed.checkpoint as dcp
@@ -42,21 +46,21 @@ def write(path, value=1.0):
     dcp.save({"model": {"weight": half}, "optimizer": {"state": half.clone()}}, checkpoint_id=path)
 
 
-def train(guard, steps, save=write):
+def train(guard: Any, steps: Iterable[int], save: Callable[[Any], None] = write) -> None:
     for step in steps:
         with guard.saving(step) as path:
             save(path)
 
 
-def states(run):
+def states(run: str | Path) -> dict[int, str]:
     return {j.checkpoint.step: j.verdict.state for j in ckptkit.verify(run)}
 
 
-def checkpoints(*steps):
+def checkpoints(*steps: int) -> list[str]:
     return [f"checkpoint-{step}" for step in steps]
 
 
-def full(path):
+def full(path: str) -> None:
     """A writer whose disk is full in its middle."""
     write(path)
     os.unlink(f"{path}/.metadata")
@@ -66,7 +70,9 @@ def full(path):
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
-def test_loop_that_dies_alone_at_its_third_save_goes_on_to_the_end(disk, guarding, names):
+def test_loop_that_dies_alone_at_its_third_save_goes_on_to_the_end(
+    disk: SmallDisk, guarding: Callable[..., Any], names: Names
+) -> None:
     mount = disk(ROOM_FOR_2_AND_A_HALF)
     for step in (1, 2):
         write(f"{mount}/plain/checkpoint-{step}")
@@ -80,7 +86,7 @@ def test_loop_that_dies_alone_at_its_third_save_goes_on_to_the_end(disk, guardin
     assert states(run) == {5: "intact", 6: "intact"}
 
 
-def test_each_save_is_durable_and_has_its_manifest(tmp_path, guarding):
+def test_each_save_is_durable_and_has_its_manifest(tmp_path: Path, guarding: Callable[..., Any]) -> None:
     guard = guarding(tmp_path / "run")
     train(guard, [1])
     guard.wait()
@@ -89,14 +95,16 @@ def test_each_save_is_durable_and_has_its_manifest(tmp_path, guarding):
     assert not os.path.exists(tmp_path / "run/checkpoint-1/.ckptkit-saving")
 
 
-def test_what_was_deleted_for_room_is_told(tmp_path, guarding, told):
+def test_what_was_deleted_for_room_is_told(tmp_path: Path, guarding: Callable[..., Any], told: list[str]) -> None:
     guard = guarding(tmp_path / "run", keep_last=2)
     train(guard, range(1, 4))
     guard.wait()
     assert any(line.endswith("checkpoint-1 deleted: no rule keeps it") for line in told)
 
 
-def test_what_an_earlier_training_left_stays_where_nobody_chose_a_limit(tmp_path, guarding, names):
+def test_what_an_earlier_training_left_stays_where_nobody_chose_a_limit(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names
+) -> None:
     run = tmp_path / "run"
     for step in range(1, 6):
         write(run / f"checkpoint-{step}")
@@ -109,7 +117,9 @@ def test_what_an_earlier_training_left_stays_where_nobody_chose_a_limit(tmp_path
 # --- a save that fails ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_left_of_a_save_that_the_disk_broke_off_is_removed_and_told(tmp_path, guarding, names, told):
+def test_what_is_left_of_a_save_that_the_disk_broke_off_is_removed_and_told(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names, told: list[str]
+) -> None:
     run = tmp_path / "run"
     guard = guarding(run)
     train(guard, [1])
@@ -120,7 +130,9 @@ def test_what_is_left_of_a_save_that_the_disk_broke_off_is_removed_and_told(tmp_
     assert names(run) == checkpoints(1, 3)
 
 
-def test_raise_raises_the_disks_own_error_once_it_is_cleaned_up(tmp_path, guarding, names):
+def test_raise_raises_the_disks_own_error_once_it_is_cleaned_up(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names
+) -> None:
     guard = guarding(tmp_path / "run", on_full="raise")
     with pytest.raises(OSError, match="No space left") as raised:
         train(guard, [1], full)
@@ -130,8 +142,10 @@ def test_raise_raises_the_disks_own_error_once_it_is_cleaned_up(tmp_path, guardi
 
 
 @pytest.mark.parametrize("error", [KeyError("lr"), KeyboardInterrupt()])
-def test_error_that_is_not_the_disks_is_raised_and_the_mark_says_that_it_broke_off(tmp_path, guarding, error):
-    def breaks(path):
+def test_error_that_is_not_the_disks_is_raised_and_the_mark_says_that_it_broke_off(
+    tmp_path: Path, guarding: Callable[..., Any], error: BaseException
+) -> None:
+    def breaks(path: str) -> None:
         write(path)
         os.unlink(f"{path}/.metadata")
         raise error
@@ -145,10 +159,12 @@ def test_error_that_is_not_the_disks_is_raised_and_the_mark_says_that_it_broke_o
     assert guard.latest() == str(tmp_path / "run/checkpoint-1")
 
 
-def test_one_that_was_there_before_is_not_removed_for_a_save_that_failed(tmp_path, guarding, names):
+def test_one_that_was_there_before_is_not_removed_for_a_save_that_failed(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names
+) -> None:
     """The only intact one, of that name: a body can't be left out, and writes into it."""
 
-    def refused(path):
+    def refused(path: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", path)
 
     write(tmp_path / "run/checkpoint-1")
@@ -160,10 +176,10 @@ def test_one_that_was_there_before_is_not_removed_for_a_save_that_failed(tmp_pat
 # --- save -------------------------------------------------------------------------------------------------------------
 
 
-def test_save_is_written_again_after_one_that_failed(tmp_path, guarding):
+def test_save_is_written_again_after_one_that_failed(tmp_path: Path, guarding: Callable[..., Any]) -> None:
     tries = []
 
-    def once(path):
+    def once(path: str) -> None:
         tries.append(path)
         (full if len(tries) == 1 else write)(path)
 
@@ -173,15 +189,19 @@ def test_save_is_written_again_after_one_that_failed(tmp_path, guarding):
     assert (len(tries), guard.skipped, states(tmp_path / "run")) == (2, 0, {1: "intact"})
 
 
-def test_save_that_fails_twice_is_given_up_and_is_not_there(tmp_path, guarding, names):
+def test_save_that_fails_twice_is_given_up_and_is_not_there(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names
+) -> None:
     guard = guarding(tmp_path / "run")
     assert guard.save(1, full) is False
     assert (guard.skipped, names(tmp_path / "run")) == (1, [])
 
 
-def test_save_is_not_begun_where_no_room_can_be_made(disk, guarding, fill, names, told):
+def test_save_is_not_begun_where_no_room_can_be_made(
+    disk: SmallDisk, guarding: Callable[..., Any], fill: FillTo, names: Names, told: list[str]
+) -> None:
     mount = disk(ROOM_FOR_2_AND_A_HALF)
-    guard, begun = guarding(f"{mount}/run"), []
+    guard, begun = guarding(f"{mount}/run"), list[Any]()
     guard.save(1, write)
     guard.wait()
     fill(mount, 100_000)
@@ -192,7 +212,9 @@ def test_save_is_not_begun_where_no_room_can_be_made(disk, guarding, fill, names
     assert guard.save(3, write) is True
 
 
-def test_save_of_one_that_is_there_and_intact_is_not_written_again(tmp_path, guarding):
+def test_save_of_one_that_is_there_and_intact_is_not_written_again(
+    tmp_path: Path, guarding: Callable[..., Any]
+) -> None:
     guard = guarding(tmp_path / "run")
     guard.save(1, write)
     assert guard.save(1, full) is True
@@ -201,7 +223,9 @@ def test_save_of_one_that_is_there_and_intact_is_not_written_again(tmp_path, gua
 # --- resume -----------------------------------------------------------------------------------------------------------
 
 
-def test_latest_is_none_at_first_and_then_stays_until_a_newer_one_is_intact(tmp_path, guarding, names):
+def test_latest_is_none_at_first_and_then_stays_until_a_newer_one_is_intact(
+    tmp_path: Path, guarding: Callable[..., Any], names: Names
+) -> None:
     run = tmp_path / "run"
     assert guarding(run).latest() is None
     for step in (1, 2):
@@ -218,7 +242,7 @@ def test_latest_is_none_at_first_and_then_stays_until_a_newer_one_is_intact(tmp_
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def test_name_that_its_writer_chose_is_found(tmp_path, guarding):
+def test_name_that_its_writer_chose_is_found(tmp_path: Path, guarding: Callable[..., Any]) -> None:
     guard = guarding(tmp_path / "run")
     with guard.saving(1):
         write(tmp_path / "run/step-1")
@@ -227,24 +251,26 @@ def test_name_that_its_writer_chose_is_found(tmp_path, guarding):
 
 
 @pytest.mark.parametrize("name", ["elsewhere/checkpoint-1", "run/best", "run"])
-def test_path_that_nobody_would_find_is_refused_at_once(tmp_path, guarding, name):
+def test_path_that_nobody_would_find_is_refused_at_once(
+    tmp_path: Path, guarding: Callable[..., Any], name: str
+) -> None:
     guard = guarding(tmp_path / "run")
     with pytest.raises(ckptkit.UsageError, match=r"^path="):
         guard.saving(1, tmp_path / name)
 
 
 @pytest.mark.parametrize("asked", [{"on_full": "stop"}, {"keep_trials": "best"}, {"save_every": 60}, {"keep_last": 0}])
-def test_what_a_loop_can_not_mean_is_refused_at_once(tmp_path, asked):
+def test_what_a_loop_can_not_mean_is_refused_at_once(tmp_path: Path, asked: dict[str, Any]) -> None:
     with pytest.raises(ckptkit.UsageError, match=f"^{next(iter(asked))}"):
         ckptkit.guard(tmp_path / "run", **asked)
 
 
-def test_same_run_has_the_same_guard_with_the_last_settings(tmp_path, guarding):
+def test_same_run_has_the_same_guard_with_the_last_settings(tmp_path: Path, guarding: Callable[..., Any]) -> None:
     guard = guarding(tmp_path / "run", keep_last=2)
     assert guarding(tmp_path / "run", keep_last=3) is guard and guard.settings.keep_last == 3
 
 
-def test_two_trainings_in_one_run_are_refused(tmp_path, guarding, ckptkit):
+def test_two_trainings_in_one_run_are_refused(tmp_path: Path, guarding: Callable[..., Any], ckptkit: Ckptkit) -> None:
     import subprocess
     import sys
 
@@ -254,7 +280,7 @@ def test_two_trainings_in_one_run_are_refused(tmp_path, guarding, ckptkit):
     assert done.returncode and "has been training here since" in done.stderr
 
 
-def test_accelerate_may_name_its_checkpoints_itself(tmp_path, guarding, names):
+def test_accelerate_may_name_its_checkpoints_itself(tmp_path: Path, guarding: Callable[..., Any], names: Names) -> None:
     """It refuses a directory that is there already."""
     import torch
     from accelerate import Accelerator

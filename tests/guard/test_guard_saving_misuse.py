@@ -3,26 +3,31 @@
 import errno
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ckptkit
+from ckptkit.guard.loop import LoopGuard
+from tests.support.typed import Names
 
 
 @pytest.fixture(autouse=True)
-def _alone():
+def _alone() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")
         yield
 
 
 @pytest.fixture
-def guard(tmp_path):
+def guard(tmp_path: Path) -> Iterator[LoopGuard]:
     with ckptkit.guard(tmp_path / "run", keep_last=2) as guard:
         yield guard
 
 
-def write(path):
+def write(path: str) -> None:
     """A checkpoint of torch.distributed.checkpoint."""
     import torch
     import torch.distributed.checkpoint as dcp
@@ -30,14 +35,14 @@ def write(path):
     dcp.save({"model": torch.ones(9), "optimizer": torch.ones(9)}, checkpoint_id=path)
 
 
-def train(guard, *steps, save=write):
+def train(guard: LoopGuard, *steps: int, save: Callable[[Any], None] = write) -> None:
     for step in steps:
         with guard.saving(step) as path:
             save(path)
     guard.wait()
 
 
-def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path):
+def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*ckptkit.pin\(path\)"):
         ckptkit.guard(tmp_path / "run", keep_best="loss")
     with pytest.raises(ckptkit.UsageError, match=r"^keep_best: .*set monitor= on ModelCheckpoint"):
@@ -48,7 +53,9 @@ def test_keep_best_which_nothing_measures_is_refused_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("again", ["guard", "close", "no word"])
-def test_second_training_in_one_process_keeps_its_own(tmp_path, guard, names, again):
+def test_second_training_in_one_process_keeps_its_own(
+    tmp_path: Path, guard: LoopGuard, names: Names, again: str
+) -> None:
     train(guard, 10, 20, 30, 40, 50)
     if again == "close":
         guard.close()
@@ -58,7 +65,9 @@ def test_second_training_in_one_process_keeps_its_own(tmp_path, guard, names, ag
     assert names(tmp_path / "run") == ["checkpoint-20", "checkpoint-30"]
 
 
-def test_second_training_that_goes_on_from_an_older_one_keeps_its_own(tmp_path, guard, names):
+def test_second_training_that_goes_on_from_an_older_one_keeps_its_own(
+    tmp_path: Path, guard: LoopGuard, names: Names
+) -> None:
     train(guard, 10, 20)
     os.unlink(tmp_path / "run/checkpoint-20/.metadata")
     assert guard.latest() == str(tmp_path / "run/checkpoint-10")
@@ -69,13 +78,15 @@ def test_second_training_that_goes_on_from_an_older_one_keeps_its_own(tmp_path, 
 # --- what else fails in a body ----------------------------------------------------------------------------------------
 
 
-def uploaded(path):
+def uploaded(path: str) -> None:
     write(path)
     raise ConnectionError("the hub does not answer")
 
 
 @pytest.mark.parametrize("with_save", [False, True])
-def test_whole_save_stays_where_what_came_after_it_failed(tmp_path, guard, names, told, with_save):
+def test_whole_save_stays_where_what_came_after_it_failed(
+    tmp_path: Path, guard: LoopGuard, names: Names, told: list[str], with_save: bool
+) -> None:
     if with_save:
         assert guard.save(1, uploaded)
     else:
@@ -85,8 +96,10 @@ def test_whole_save_stays_where_what_came_after_it_failed(tmp_path, guard, names
     assert any("is complete and stays" in line and "the hub does not answer" in line for line in told)
 
 
-def test_save_of_which_a_write_failed_is_removed_however_whole_it_looks(tmp_path, guard, names):
-    def broken_off(path):
+def test_save_of_which_a_write_failed_is_removed_however_whole_it_looks(
+    tmp_path: Path, guard: LoopGuard, names: Names
+) -> None:
+    def broken_off(path: str) -> None:
         write(path)
         raise OSError(errno.ENOSPC, "No space left on device", f"{path}/trainer_state.json")
 
@@ -95,8 +108,8 @@ def test_save_of_which_a_write_failed_is_removed_however_whole_it_looks(tmp_path
     assert (names(tmp_path / "run"), guard.skipped) == (["checkpoint-1"], 1)
 
 
-def test_what_a_body_makes_of_an_error_is_the_programs(guard):
-    def made_of_it(path):
+def test_what_a_body_makes_of_an_error_is_the_programs(guard: LoopGuard) -> None:
+    def made_of_it(path: str) -> None:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:

@@ -3,24 +3,26 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import ckptkit
 from ckptkit.ops.read import scan
+from tests.support.typed import FillTo, SmallDisk
 
 MiB = 1 << 20
 
 
-def left(run):
+def left(run: str) -> list[str]:
     return [c.name for c in scan(run).checkpoints]
 
 
-def test_a_disk_that_turns_read_only_costs_only_its_saves(disk):
+def test_a_disk_that_turns_read_only_costs_only_its_saves(disk: SmallDisk) -> None:
     import tiny
 
     mount = disk(8 * MiB)
     run = os.path.join(mount, "run")
 
-    def remount(mode):
+    def remount(mode: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{mode}", mount], check=True)
 
     callbacks = [tiny.At(15, lambda: remount("ro")), tiny.At(35, lambda: remount("rw"))]
@@ -31,13 +33,13 @@ def test_a_disk_that_turns_read_only_costs_only_its_saves(disk):
     assert left(run) == ["checkpoint-10", "checkpoint-40"]
 
 
-def test_an_immutable_run_costs_only_its_saves(disk):
+def test_an_immutable_run_costs_only_its_saves(disk: SmallDisk) -> None:
     """EPERM, as another user's directory says EACCES: a permission, and none of training's business."""
     import tiny
 
     run = os.path.join(disk(8 * MiB), "run")
 
-    def mark(sign):
+    def mark(sign: str) -> None:
         subprocess.run(["chattr", f"{sign}i", run], check=True)
 
     trainer = tiny.trainer(run, callbacks=[tiny.At(15, lambda: mark("+")), tiny.At(35, lambda: mark("-"))])
@@ -46,14 +48,14 @@ def test_an_immutable_run_costs_only_its_saves(disk):
     assert (guard.skipped, left(run)) == (2, ["checkpoint-10", "checkpoint-40"])
 
 
-def test_what_cant_be_deleted_is_told_once_and_training_goes_on(disk, told):
+def test_what_cant_be_deleted_is_told_once_and_training_goes_on(disk: SmallDisk, told: list[str]) -> None:
     import tiny
 
     mount = disk(16 * MiB)
     run = os.path.join(mount, "run")
     inside = os.path.join(run, "checkpoint-10", "mounted")
 
-    def occupy():
+    def occupy() -> None:
         os.mkdir(inside)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inside], check=True)
 
@@ -68,14 +70,14 @@ def test_what_cant_be_deleted_is_told_once_and_training_goes_on(disk, told):
     assert len(lines) == 1, lines
 
 
-def test_an_open_file_keeps_one_alive_and_the_holder_is_told(disk, told):
+def test_an_open_file_keeps_one_alive_and_the_holder_is_told(disk: SmallDisk, told: list[str]) -> None:
     import tiny
 
     mount = disk(16 * MiB)
     run = os.path.join(mount, "run")
     held = []
 
-    def hold():
+    def hold() -> None:
         path = os.path.join(run, "checkpoint-10", "optimizer.pt")
         held.append(subprocess.Popen(["sleep", "600"], stdin=open(path)))  # noqa: SIM115 - the child keeps it
 
@@ -103,7 +105,7 @@ print("skipped", guard.skipped, "at", trainer.state.global_step)
 """
 
 
-def test_nobody_to_tell_and_a_log_on_the_full_disk_do_not_end_training(disk, fill):
+def test_nobody_to_tell_and_a_log_on_the_full_disk_do_not_end_training(disk: SmallDisk, fill: FillTo) -> None:
     mount = disk(8 * MiB)
     fill(mount, 0)
     # -u: else Python itself says 120 at its end, for what it could not flush to a full stderr.
@@ -123,7 +125,7 @@ print("skipped", guard.skipped, "at", trainer.state.global_step)
 """
 
 
-def test_a_volume_that_does_not_say_what_is_free_costs_no_save_and_the_number_holds(tmp_path):
+def test_a_volume_that_does_not_say_what_is_free_costs_no_save_and_the_number_holds(tmp_path: Path) -> None:
     """statvfs says EIO from before `guard()` on, for ever: the Trainer alone never asks it."""
     run = str(tmp_path / "run")
     calls = "statfs,fstatfs"

@@ -7,11 +7,16 @@ reports are the guard's all the same.
 import os
 import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from watch import Watch
 
 import ckptkit
 from ckptkit.guard import claim
+from tests.support.typed import FillTo, Names, SmallDisk
 
 MiB, SLACK = 1 << 20, 48 << 10
 JUDGED = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
@@ -20,7 +25,7 @@ SMALL = dict(lora=False, intermediate_size=128)
 _bytes_of_three: dict[str, int] = {}
 
 
-def writer(run, kind, **settings):
+def writer(run: str, kind: str, **settings: Any) -> Any:
     """A trainer of that kind that saves every 10 of 60 steps."""
     import like_writers
     import tiny
@@ -28,7 +33,7 @@ def writer(run, kind, **settings):
     return tiny.trainer(run, kind=like_writers.KINDS[kind], of=tiny.model(**SMALL), **{"max_steps": 60, **settings})
 
 
-def guarded(trainer, *args, **kwargs):
+def guarded(trainer: Any, *args: int, **kwargs: Any) -> Any:
     """The guard; a real FSDP or DeepSpeed Trainer says by then what it is."""
     if trainer.flag:
         setattr(trainer, trainer.flag, True)
@@ -39,10 +44,10 @@ def guarded(trainer, *args, **kwargs):
 
 
 @pytest.fixture
-def tight(disk):
+def tight(disk: SmallDisk) -> Callable[[Any], str]:
     """tight(kind): a run on a disk of three of its checkpoints: the plain Trainer with a limit of 2 just gets along."""
 
-    def mount(kind):
+    def mount(kind: str) -> str:
         if kind not in _bytes_of_three:
             large = disk(32 * MiB)
             writer(os.path.join(large, "run"), kind, max_steps=30).train()
@@ -55,7 +60,7 @@ def tight(disk):
     return mount
 
 
-def aged(run):
+def aged(run: str) -> None:
     """Its checkpoints as an older run's: written an hour ago, in the order of their steps."""
     for number, name in enumerate(sorted(os.listdir(run))):
         for folder, _, files in os.walk(os.path.join(run, name)):
@@ -63,11 +68,11 @@ def aged(run):
                 os.utime(path, (then := time.time() - 3600 + 60 * number, then))
 
 
-def of_rotation(told):
+def of_rotation(told: list[str]) -> list[str]:
     return [line for line in told if "deletes nothing there" in line]
 
 
-def checkpoints(*steps):
+def checkpoints(*steps: int) -> list[str]:
     return [f"checkpoint-{step}" for step in steps]
 
 
@@ -75,7 +80,9 @@ def checkpoints(*steps):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(tight, watch, names, told, kind):
+def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(
+    tight: Callable[[Any], str], watch: Callable[[str], Watch], names: Names, told: list[str], kind: str
+) -> None:
     plain = tight(kind)
     alone = watch(plain)
     writer(plain, kind, save_total_limit=2).train()
@@ -94,7 +101,9 @@ def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(tight
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_keep_last_is_the_trainers_limit_where_it_has_none_of_its_own(tight, names, told, kind):
+def test_keep_last_is_the_trainers_limit_where_it_has_none_of_its_own(
+    tight: Callable[[Any], str], names: Names, told: list[str], kind: str
+) -> None:
     run = tight(kind)
     trainer = writer(run, kind)
     guard = guarded(trainer, keep_last=2)
@@ -104,7 +113,9 @@ def test_keep_last_is_the_trainers_limit_where_it_has_none_of_its_own(tight, nam
 
 
 @pytest.mark.parametrize("kind", JUDGED)
-def test_what_can_be_judged_is_pruned_for_room_where_the_trainer_has_no_limit(tight, names, told, kind):
+def test_what_can_be_judged_is_pruned_for_room_where_the_trainer_has_no_limit(
+    tight: Callable[[Any], str], names: Names, told: list[str], kind: str
+) -> None:
     """The plain Trainer ends here, at its fourth save."""
     run = tight(kind)
     trainer = writer(run, kind)
@@ -114,7 +125,9 @@ def test_what_can_be_judged_is_pruned_for_room_where_the_trainer_has_no_limit(ti
     assert guard.room.rotates and guard.room.durable.keys() == {"checkpoint-60"} and not of_rotation(told)
 
 
-def test_without_any_limit_nothing_is_deleted_and_a_full_disk_costs_only_saves(tight, watch, names, told):
+def test_without_any_limit_nothing_is_deleted_and_a_full_disk_costs_only_saves(
+    tight: Callable[[Any], str], watch: Callable[[str], Watch], names: Names, told: list[str]
+) -> None:
     """The plain Trainer ends here, at its fourth save."""
     kind = "strange"
     run = tight(kind)
@@ -129,23 +142,24 @@ def test_without_any_limit_nothing_is_deleted_and_a_full_disk_costs_only_saves(t
 # --- a save that fails ------------------------------------------------------------------------------------------------
 
 
-def fails_at(trainer, step, mount, fill, attempts):
+def fails_at(trainer: Any, step: int, mount: str, fill: FillTo, attempts: int) -> list[int]:
     """A neighbour fills the disk in the middle of that step's save, so often, and goes thereafter."""
     import tiny
 
-    write_first, write_last, tries = trainer.write_first, trainer.write_last, []
+    write_first, write_last = trainer.write_first, trainer.write_last
+    tries: list[int] = []
 
-    def go_away():
+    def go_away() -> None:
         for name in os.listdir(mount):
             if name.startswith("ballast"):
                 os.unlink(os.path.join(mount, name))
 
-    def first(output_dir):
+    def first(output_dir: Any) -> None:
         if len(tries) == attempts:
             go_away()
         write_first(output_dir)
 
-    def last(output_dir):
+    def last(output_dir: Any) -> None:
         if trainer.state.global_step == step:
             if len(tries) < attempts:
                 fill(mount, 0, f"ballast{len(tries)}")
@@ -158,7 +172,9 @@ def fails_at(trainer, step, mount, fill, attempts):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_disk_that_is_full_in_the_middle_of_a_save_is_told_and_the_save_is_tried_again(disk, fill, names, told, kind):
+def test_a_disk_that_is_full_in_the_middle_of_a_save_is_told_and_the_save_is_tried_again(
+    disk: SmallDisk, fill: FillTo, names: Names, told: list[str], kind: str
+) -> None:
     mount = disk(32 * MiB)
     run = os.path.join(mount, "run")
     trainer = writer(run, kind, save_total_limit=2)
@@ -170,7 +186,9 @@ def test_a_disk_that_is_full_in_the_middle_of_a_save_is_told_and_the_save_is_tri
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_save_that_fails_for_good_leaves_no_remains_and_the_next_ones_are_written(disk, fill, watch, names, kind):
+def test_a_save_that_fails_for_good_leaves_no_remains_and_the_next_ones_are_written(
+    disk: SmallDisk, fill: FillTo, watch: Callable[[str], Watch], names: Names, kind: str
+) -> None:
     mount = disk(32 * MiB)
     run = os.path.join(mount, "run")
     os.mkdir(run)
@@ -188,7 +206,9 @@ def test_a_save_that_fails_for_good_leaves_no_remains_and_the_next_ones_are_writ
 
 @pytest.mark.parametrize("how", ["resumed", "anew"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_top_of_an_older_run_it_ends_as_without_us(tight, names, told, kind, how):
+def test_on_top_of_an_older_run_it_ends_as_without_us(
+    tight: Callable[[Any], str], names: Names, told: list[str], kind: str, how: str
+) -> None:
     """Anew: each of its steps is in the way of a save, and the Trainer would write over it."""
     ends = []
     for guard in (None, guarded):
@@ -204,7 +224,7 @@ def test_on_top_of_an_older_run_it_ends_as_without_us(tight, names, told, kind, 
     assert len(of_rotation(told)) == (kind == "strange")
 
 
-def test_what_a_save_writes_over_is_marked_where_it_breaks_off(disk, fill, names):
+def test_what_a_save_writes_over_is_marked_where_it_breaks_off(disk: SmallDisk, fill: FillTo, names: Names) -> None:
     """As without us, but that the mark tells: no resume takes the mix of two."""
     kind = "strange"
     mount = disk(32 * MiB)
@@ -219,7 +239,9 @@ def test_what_a_save_writes_over_is_marked_where_it_breaks_off(disk, fill, names
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_true_resumes_from_the_newest_that_is_not_known_to_have_broken_off(tmp_path, told, kind):
+def test_true_resumes_from_the_newest_that_is_not_known_to_have_broken_off(
+    tmp_path: Path, told: list[str], kind: str
+) -> None:
     run = str(tmp_path / "run")
     writer(run, kind, max_steps=30).train()
     shutil.copytree(f"{run}/checkpoint-30", f"{run}/checkpoint-35")
@@ -234,7 +256,9 @@ def test_true_resumes_from_the_newest_that_is_not_known_to_have_broken_off(tmp_p
 
 
 @pytest.mark.parametrize("overwritten", [False, True])
-def test_true_takes_a_marked_one_only_where_the_save_over_it_wrote_nothing_yet(tmp_path, told, overwritten):
+def test_true_takes_a_marked_one_only_where_the_save_over_it_wrote_nothing_yet(
+    tmp_path: Path, told: list[str], overwritten: bool
+) -> None:
     """What a kill leaves of a save over an older one of that name: all of the older one, or a mix."""
     run = str(tmp_path / "run")
     writer(run, "strange", max_steps=10).train()

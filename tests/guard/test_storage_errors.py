@@ -24,7 +24,7 @@ PROGRAM = [
 ]
 
 
-def raised_again(error):
+def raised_again(error: Exception) -> None:
     try:
         raise error
     except Exception as cause:
@@ -32,7 +32,7 @@ def raised_again(error):
 
 
 @pytest.mark.parametrize("error", DISK, ids=str)
-def test_what_the_disk_says_is_the_disks_also_behind_another_error(error):
+def test_what_the_disk_says_is_the_disks_also_behind_another_error(error: Exception) -> None:
     assert is_storage_error(error)
     with pytest.raises(ValueError, match="not saved") as outer:
         raised_again(error)
@@ -40,11 +40,11 @@ def test_what_the_disk_says_is_the_disks_also_behind_another_error(error):
 
 
 @pytest.mark.parametrize("error", PROGRAM, ids=repr)
-def test_what_the_program_says_is_not(error):
+def test_what_the_program_says_is_not(error: Exception) -> None:
     assert not is_storage_error(error)
 
 
-def test_an_upload_that_failed_broke_no_write_off():
+def test_an_upload_that_failed_broke_no_write_off() -> None:
     assert broke_off(OSError(errno.ENOSPC, "full", "/run/checkpoint-5/optimizer.pt"), "/run/checkpoint-5")
     assert not broke_off(OSError(errno.EACCES, "denied", "/elsewhere"), "/run/checkpoint-5")
     assert not broke_off(OSError(errno.ECONNREFUSED, "refused"), "/run/checkpoint-5")

@@ -2,6 +2,8 @@
 
 import gc
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 gc.disable()  # importing makes a million objects and no garbage: the collector would take a quarter of the time
@@ -10,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
+__all__ = ["At", "Trainer", "TrainerCallback", "losses", "model", "scalars", "trainer"]
 torch.set_num_threads(1)
 gc.freeze()  # nor need it look through them at each train(), which asks for it
 gc.enable()
@@ -25,7 +28,9 @@ def model(lora: bool = True, **config: Any) -> Any:
     return get_peft_model(base, LoraConfig(r=132, target_modules=targets, task_type="CAUSAL_LM")) if lora else base
 
 
-def trainer(run: str, *, of: Any = None, lora: bool = True, kind: type[Trainer] = Trainer, **settings: Any) -> Trainer:
+def trainer(
+    run: str | Path, *, of: Any = None, lora: bool = True, kind: type[Trainer] = Trainer, **settings: Any
+) -> Trainer:
     """A Trainer that saves every 10 of 40 steps; `callbacks` and `tokenizer` go to it, the rest to its arguments."""
     data = [{"input_ids": row, "labels": row} for row in torch.arange(64 * 8).view(64, 8) % 128]
     apart = {"callbacks": settings.pop("callbacks", None), "processing_class": settings.pop("tokenizer", None)}
@@ -45,7 +50,7 @@ def trainer(run: str, *, of: Any = None, lora: bool = True, kind: type[Trainer] 
 class At(TrainerCallback):
     """Calls `action` once, at the end of the step `step`, before that step's save."""
 
-    def __init__(self, step: int, action: Any) -> None:
+    def __init__(self, step: int, action: Callable[[], object]) -> None:
         self.step, self.action = step, action
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ torchrun --nnodes 2 --node-rank N --nproc-per-node 2 two_nodes.py TOP     TOP/SC
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -20,7 +21,7 @@ import ckptkit
 from ckptkit.ops.read import judge, scan
 
 RANK, LOCAL, NODE = (int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "GROUP_RANK"))
-EACH = dict(save_on_each_node=True)
+EACH: dict[str, Any] = dict(save_on_each_node=True)
 
 
 def train(mount: str, guarded: bool = True, limit: int = 2, **settings: Any) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def newest(run: str) -> str:
     return os.path.join(run, max(os.listdir(run), key=lambda name: (len(name), name)))
 
 
-def on_node_1(action: Any) -> Any:
+def on_node_1(action: Callable[[], None]) -> Callable[[], None]:
     """Done by its first rank; all others wait until it is."""
 
     def all_ranks() -> None:
@@ -69,7 +70,7 @@ class FullInTheMiddle(tiny.Trainer):
 
     @property
     def _disk(self) -> str:
-        return os.path.dirname(self.args.output_dir)
+        return os.path.dirname(str(self.args.output_dir))
 
     def _fills(self) -> bool:
         return self.state.global_step == 30 and (NODE, LOCAL) == (1, 0)
@@ -173,7 +174,9 @@ class Resumable(tiny.Trainer):
 def each_search(mount: str) -> dict[str, Any]:
     """Three trials, of which the second is the best: rank 0 alone has the study that knows it."""
     run = os.path.join(mount, "run")
-    settings = dict(max_steps=10, eval_strategy="steps", eval_steps=10, ddp_find_unused_parameters=False)
+    settings: dict[str, Any] = dict(
+        max_steps=10, eval_strategy="steps", eval_steps=10, ddp_find_unused_parameters=False
+    )
     trainer = tiny.trainer(run, ddp_timeout=60, **settings, **EACH)
     trainer.model_init = lambda trial=None: tiny.model()
     trials: list[int] = []

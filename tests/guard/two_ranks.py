@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -42,7 +43,7 @@ def limited(**how: Any) -> type[Limited]:
     return type("Limited", (Limited,), {"attempts": 0, **how})
 
 
-def on_rank_0(action: Any) -> Any:
+def on_rank_0(action: Callable[[], None]) -> Callable[[], None]:
     """Done by one rank; the other waits until it is."""
 
     def both() -> None:
@@ -101,7 +102,9 @@ def one_rank_always_fails(mount: str) -> dict[str, Any]:
     return seen(*train(mount, kind=limited(barred=range(2, 99))))
 
 
-BEST = dict(eval_strategy="steps", eval_steps=10, metric_for_best_model="loss")  # a barrier after the weights
+BEST: dict[str, Any] = dict(
+    eval_strategy="steps", eval_steps=10, metric_for_best_model="loss"
+)  # a barrier after the weights
 
 
 def weights_fail_before_a_barrier(mount: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ import ckptkit as kit
 from ckptkit.errors import NoSuchRun, UsageError
 from ckptkit.history import records
 from ckptkit.model.events import Alert, Outlook, Sample
-from ckptkit.ops.monitor import Watch
+from ckptkit.ops.monitor import Tick, Watch
 from ckptkit.ops.monitor import watch as ops_watch
 from ckptkit.ops.prune import prune
 from ckptkit.ops.read import scan
@@ -30,7 +31,7 @@ MIB = 1 << 20
 NOW = 1_800_000_000.0
 
 
-def codes(tick):
+def codes(tick: Tick) -> set[tuple[str, int]]:
     return {(a.code, a.rung) for a in tick.alerts}
 
 
@@ -38,7 +39,7 @@ def codes(tick):
 
 
 @pytest.mark.mounts
-def test_use_rises_and_clears_on_a_real_volume_and_each_change_is_told_once(mount):
+def test_use_rises_and_clears_on_a_real_volume_and_each_change_is_told_once(mount: Mount) -> None:
     volume = mount("tmpfs", "size=40m")
     watch, ballast = Watch(volume, 600.0), Path(volume, "ballast")
     told = []
@@ -50,7 +51,7 @@ def test_use_rises_and_clears_on_a_real_volume_and_each_change_is_told_once(moun
 
 
 @pytest.mark.mounts
-def test_headroom_shrinks_and_recovers_with_real_checkpoints_and_looks_come_faster(mount, real):
+def test_headroom_shrinks_and_recovers_with_real_checkpoints_and_looks_come_faster(mount: Mount, real: str) -> None:
     volume = mount("tmpfs", "size=4m")
     run = make_run(real, f"{volume}/run", {100: "intact"})
     save = scan(run).checkpoints[0].allocated_bytes
@@ -69,7 +70,7 @@ def test_headroom_shrinks_and_recovers_with_real_checkpoints_and_looks_come_fast
 
 
 @pytest.mark.mounts
-def test_inodes_run_out_and_come_back(mount):
+def test_inodes_run_out_and_come_back(mount: Mount) -> None:
     volume = mount("tmpfs", "size=4m,nr_inodes=100")
     watch = Watch(volume, 600.0)
     for i in range(92):
@@ -81,7 +82,7 @@ def test_inodes_run_out_and_come_back(mount):
 
 
 @pytest.mark.mounts
-def test_read_only_volume_is_told_once_and_when_it_can_be_written_again(mount):
+def test_read_only_volume_is_told_once_and_when_it_can_be_written_again(mount: Mount) -> None:
     volume = mount("ext4")
     watch = Watch(volume, 600.0)
     assert watch.tick(NOW).alerts == ()
@@ -91,7 +92,7 @@ def test_read_only_volume_is_told_once_and_when_it_can_be_written_again(mount):
     assert codes(watch.tick(NOW + 1800)) == {("read-only", 0)}
 
 
-def test_newest_one_torn_is_told_and_clears_with_the_next_intact_one(run_of, real):
+def test_newest_one_torn_is_told_and_clears_with_the_next_intact_one(run_of: RunOf, real: str) -> None:
     run = run_of({100: "intact", 200: "torn"})
     watch = Watch(run, 600.0)
     (torn,) = [a for a in watch.tick(time.time()).alerts if a.code == "damaged"]
@@ -100,7 +101,7 @@ def test_newest_one_torn_is_told_and_clears_with_the_next_intact_one(run_of, rea
     assert ("damaged", 0) in codes(watch.tick(time.time()))
 
 
-def test_more_than_the_policy_keeps_is_told_but_not_while_a_save_is_fresh(run_of, real):
+def test_more_than_the_policy_keeps_is_told_but_not_while_a_save_is_fresh(run_of: RunOf, real: str) -> None:
     run = run_of({100: "intact", 200: "intact"})
     watch = Watch(run, 600.0)
     assert not any(a.code == "count" for a in watch.tick(time.time()).alerts)
@@ -111,7 +112,7 @@ def test_more_than_the_policy_keeps_is_told_but_not_while_a_save_is_fresh(run_of
     assert ("count", 0) in codes(watch.tick(time.time() + 301))
 
 
-def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of, real):
+def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of: RunOf, real: str) -> None:
     run, now = run_of({100: "intact", 200: "intact"}), time.time()
     set_age(f"{run}/checkpoint-100", now, 1200)
     set_age(f"{run}/checkpoint-200", now, 600)
@@ -124,7 +125,7 @@ def test_no_save_for_three_intervals_and_the_next_one_clears_it(run_of, real):
 
 
 @pytest.mark.mounts
-def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm):
+def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm: str) -> None:
     here, gone = Path(calm, "here"), Path(calm, "gone")
     here.mkdir()
     watch = Watch(str(here), 600.0)
@@ -136,7 +137,7 @@ def test_volume_that_goes_away_is_told_once_and_the_monitor_goes_on(calm):
 
 
 @pytest.mark.mounts
-def test_run_with_a_broken_configuration_hides_no_other(run_of, calm):
+def test_run_with_a_broken_configuration_hides_no_other(run_of: RunOf, calm: str) -> None:
     good, bad = run_of({100: "intact"}, at=f"{calm}/good"), run_of({100: "intact"}, at=f"{calm}/bad")
     Path(bad, "ckptkit.toml").write_text("keep_lats = 1")
     tick = Watch(calm, 600.0).tick(time.time())
@@ -144,10 +145,10 @@ def test_run_with_a_broken_configuration_hides_no_other(run_of, calm):
     assert [(a.code, a.subject) for a in tick.alerts] == [("unreadable", bad)]
 
 
-def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of):
+def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of: RunOf) -> None:
     run, asked = run_of({100: "intact"}), []
 
-    def outlook(samples):
+    def outlook(samples: Any) -> Outlook:
         asked.append([s.at for s in samples])
         return Outlook(NOW + 3600 * 5, 900, 0, None)
 
@@ -160,7 +161,7 @@ def test_outlook_is_asked_with_the_samples_of_the_run_oldest_first(run_of):
 # --- what it keeps --------------------------------------------------------------------------------------------------
 
 
-def test_samples_of_volume_and_run_are_kept_and_not_more_often_than_is_worth_it(run_of):
+def test_samples_of_volume_and_run_are_kept_and_not_more_often_than_is_worth_it(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "intact"})
     watch = Watch(run, 600.0)
     for second in (0, 5, 10, 40):
@@ -170,7 +171,7 @@ def test_samples_of_volume_and_run_are_kept_and_not_more_often_than_is_worth_it(
     assert (samples[1].step, samples[1].checkpoints) == (200, 2) and samples[1].checkpoint_bytes > 0
 
 
-def test_next_monitor_goes_on_where_the_last_one_ended(run_of):
+def test_next_monitor_goes_on_where_the_last_one_ended(run_of: RunOf) -> None:
     run = run_of({100: "intact", 200: "torn"})
     assert Watch(run, 600.0).tick(NOW).alerts
     assert Watch(run, 600.0).tick(NOW + 60).alerts == ()
@@ -179,7 +180,7 @@ def test_next_monitor_goes_on_where_the_last_one_ended(run_of):
     assert [a.code for a in records.recall(Alert)[0]].count("damaged") == 1
 
 
-def test_lost_history_is_told_once_and_alerts_all_the_same(run_of, monkeypatch):
+def test_lost_history_is_told_once_and_alerts_all_the_same(run_of: RunOf, monkeypatch: pytest.MonkeyPatch) -> None:
     records._told.clear()
     monkeypatch.setenv("CKPTKIT_STATE", "/dev/null/nowhere")
     watch = Watch(run_of({100: "torn"}), 600.0)
@@ -201,10 +202,10 @@ def test_a_day_in_constant_memory(run_of):
     assert min(after - before for before, after in itertools.pairwise(sizes)) < 16 << 10, sizes
 
 
-def test_loop_waits_as_told_by_the_given_clock_and_sleeper(tmp_path):
-    ticks, waits = [], []
+def test_loop_waits_as_told_by_the_given_clock_and_sleeper(tmp_path: Path) -> None:
+    ticks, waits = list[Tick](), list[float]()
 
-    def rest(seconds):
+    def rest(seconds: float) -> bool:
         waits.append(seconds)
         return len(waits) == 144
 
@@ -216,7 +217,7 @@ def test_loop_waits_as_told_by_the_given_clock_and_sleeper(tmp_path):
 # --- in a notebook --------------------------------------------------------------------------------------------------
 
 
-def until(condition, seconds=20):
+def until(condition: Callable[[], list[Any] | Tick | None], seconds: int = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not come true in time"
@@ -224,8 +225,8 @@ def until(condition, seconds=20):
 
 
 @pytest.mark.mounts
-def test_notebooks_handle_tells_alerts_and_stops(run_of, calm):
-    alerts = []
+def test_notebooks_handle_tells_alerts_and_stops(run_of: RunOf, calm: str) -> None:
+    alerts: list[Any] = []
     watching = kit.monitor(run_of({100: "torn"}, at=f"{calm}/run"), every="1s", alerted=alerts.append)
     until(lambda: alerts and watching.last)
     assert watching.running and alerts[0].code == "damaged"
@@ -233,12 +234,12 @@ def test_notebooks_handle_tells_alerts_and_stops(run_of, calm):
     assert not watching.running
 
 
-def test_notebooks_monitor_is_no_reason_for_the_kernel_to_stay(tmp_path):
+def test_notebooks_monitor_is_no_reason_for_the_kernel_to_stay(tmp_path: Path) -> None:
     code = f"import ckptkit; m = ckptkit.monitor({str(tmp_path)!r}); assert m.running"
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True, timeout=30)
 
 
-def test_notebook_is_told_at_once_what_can_not_be_meant(tmp_path):
+def test_notebook_is_told_at_once_what_can_not_be_meant(tmp_path: Path) -> None:
     with pytest.raises(NoSuchRun):
         kit.monitor(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="every='often'"):
@@ -251,7 +252,9 @@ def test_notebook_is_told_at_once_what_can_not_be_meant(tmp_path):
 
 
 @pytest.mark.mounts
-def test_once_and_quiet_is_silent_on_a_healthy_run_and_speaks_once_of_a_change(run_of, ckptkit, real, calm):
+def test_once_and_quiet_is_silent_on_a_healthy_run_and_speaks_once_of_a_change(
+    run_of: RunOf, ckptkit: Ckptkit, real: str, calm: str
+) -> None:
     run = run_of({100: "intact", 200: "intact"}, at=f"{calm}/run")
     now = time.time()
     set_age(f"{run}/checkpoint-100", now, 600)
@@ -267,7 +270,7 @@ def test_once_and_quiet_is_silent_on_a_healthy_run_and_speaks_once_of_a_change(r
     assert ckptkit("monitor", "--once", "-q", run) == (0, "", "")
 
 
-def test_once_prints_a_line_a_volume_and_a_run_and_one_document(run_of, ckptkit):
+def test_once_prints_a_line_a_volume_and_a_run_and_one_document(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "intact"})
     said = ckptkit("monitor", "--once", run)
     assert said.out.count("\n") == 2 and "% used" in said.out and "step 200 intact" in said.out
@@ -277,7 +280,7 @@ def test_once_prints_a_line_a_volume_and_a_run_and_one_document(run_of, ckptkit)
     assert document["runs"][0]["newest"] == {"path": f"{run}/checkpoint-200", "verdict": "intact"}
 
 
-def test_what_is_typed_wrong_is_one_line(ckptkit, tmp_path):
+def test_what_is_typed_wrong_is_one_line(ckptkit: Ckptkit, tmp_path: Path) -> None:
     faults = {
         ("monitor", tmp_path / "nowhere"): 10,
         ("monitor", tmp_path, "--every", "often"): 2,
@@ -290,22 +293,22 @@ def test_what_is_typed_wrong_is_one_line(ckptkit, tmp_path):
         assert called.code == code and called.err.count("\n") == 1
 
 
-def begin(*words, **options):
+def begin(*words: str, **options: Any) -> subprocess.Popen[Any]:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"} | options.pop("env", {})
     return subprocess.Popen([sys.executable, "-m", "ckptkit", "monitor", *map(str, words)], env=environment, **options)
 
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_end_it_cleanly(run_of, calm, number, code):
+def test_signals_end_it_cleanly(run_of: RunOf, calm: str, number: signal.Signals, code: int) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = begin(run_of({100: "intact"}, at=f"{calm}/run"), "--every", "1h", **pipes)
-    assert "% used" in process.stdout.readline() and "step 100" in process.stdout.readline()
+    assert "% used" in present(process.stdout).readline() and "step 100" in present(process.stdout).readline()
     process.send_signal(number)
     assert process.communicate(timeout=20) == ("", "") and process.returncode == code
 
 
-def rest_of(terminal, seconds):
+def rest_of(terminal: int, seconds: int) -> bytes:
     """All that is still written to it until the other end is closed: one that nobody reads would hold the writer up."""
     seen, until = b"", time.monotonic() + seconds
     with suppress(OSError):  # Linux's way of saying that nobody has the other end open
@@ -315,7 +318,7 @@ def rest_of(terminal, seconds):
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_terminal_gets_a_page_with_gauge_table_and_alerts_and_is_left_as_it_was(run_of, colour):
+def test_terminal_gets_a_page_with_gauge_table_and_alerts_and_is_left_as_it_was(run_of: RunOf, colour: bool) -> None:
     run = run_of({100: "intact", 200: "torn"})
     ours, theirs = pty.openpty()
     environment = {"TERM": "xterm-256color", "COLUMNS": "160"} | ({} if colour else {"NO_COLOR": "1"})
@@ -334,7 +337,7 @@ def test_terminal_gets_a_page_with_gauge_table_and_alerts_and_is_left_as_it_was(
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", page)) == colour
 
 
-def test_signal_that_a_finaliser_swallows_ends_it_all_the_same():
+def test_signal_that_a_finaliser_swallows_ends_it_all_the_same() -> None:
     """Python prints and drops what is raised in __del__; the hour's wait that follows must not begin."""
     script = """
 import os, signal, sys
@@ -352,7 +355,7 @@ sys.exit(ending.code() if ending.rest(3600) else 1)
     assert done.returncode == 130 and "Exception ignored in" in done.stderr
 
 
-def test_log_holds_the_warnings(run_of, ckptkit, tmp_path):
+def test_log_holds_the_warnings(run_of: RunOf, ckptkit: Ckptkit, tmp_path: Path) -> None:
     assert ckptkit("monitor", "--once", "-q", run_of({100: "torn"}), "--log-to", tmp_path / "log").code == 0
     assert "WARNING monitor: RED" in (tmp_path / "log").read_text()
 
@@ -360,7 +363,7 @@ def test_log_holds_the_warnings(run_of, ckptkit, tmp_path):
 # --- the past -------------------------------------------------------------------------------------------------------
 
 
-def test_audit_tells_each_deletion_by_whom_and_why(run_of, ckptkit):
+def test_audit_tells_each_deletion_by_whom_and_why(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact", 200: "torn", 300: "intact", 400: "intact"})
     assert ckptkit("prune", run).code == 0
     page = ckptkit("diskreport", "--audit", run)
@@ -376,7 +379,7 @@ def test_audit_tells_each_deletion_by_whom_and_why(run_of, ckptkit):
     assert ckptkit("diskreport", "--audit", f"{run}-other").out == "no deletion is on record\n"
 
 
-def test_use_over_time_is_drawn_from_the_samples(run_of, ckptkit):
+def test_use_over_time_is_drawn_from_the_samples(run_of: RunOf, ckptkit: Ckptkit) -> None:
     run = run_of({100: "intact"})
     watch, now = Watch(run, 600.0), time.time()
     for i in range(30):
@@ -388,7 +391,7 @@ def test_use_over_time_is_drawn_from_the_samples(run_of, ckptkit):
     assert "no samples since" in ckptkit("diskreport", "--since", "24h", run, env={"CKPTKIT_STATE": "/nowhere"}).out
 
 
-def test_history_that_can_not_be_read_is_told_and_is_no_success(ckptkit, tmp_path):
+def test_history_that_can_not_be_read_is_told_and_is_no_success(ckptkit: Ckptkit, tmp_path: Path) -> None:
     (tmp_path / "state" / records.FILE).mkdir(parents=True)
     for words in (("--audit",), ("--since", "1h")):
         called = ckptkit("diskreport", *words, ".", "--json", env={"CKPTKIT_STATE": str(tmp_path / "state")})

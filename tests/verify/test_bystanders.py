@@ -11,7 +11,9 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +37,7 @@ THREE = {100: "intact", 200: "intact", 300: "intact"}  # the plan that keeps one
 # --- what is said of a run --------------------------------------------------------------------------------------------
 
 
-def said(run, now):
+def said(run: str, now: float) -> list[object]:
     """Verdicts at two levels, the plan that keeps one, and what a resume takes."""
     verdicts = [
         [(j.checkpoint.name, j.verdict.state, j.verdict.resumable, j.verdict.weights_intact, j.verdict.refused)
@@ -47,7 +49,7 @@ def said(run, now):
     return [*verdicts, decisions, _latest(run, now, False), _latest(run, now, True)]
 
 
-def _latest(run, now, weights_only_ok):
+def _latest(run: str, now: float, weights_only_ok: bool) -> str | None:
     try:
         return os.path.basename(latest(run, now=now, weights_only_ok=weights_only_ok).path)
     except NoIntactCheckpoint:
@@ -55,10 +57,10 @@ def _latest(run, now, weights_only_ok):
 
 
 @pytest.fixture
-def a_run(real, tmp_path):
+def a_run(real: str, tmp_path: Path) -> Callable[..., str]:
     """a_run("lora") makes some of a kind, an hour old. "ranks": of two ranks, each with random states of its own."""
 
-    def make(kind, states=THREE):
+    def make(kind: str, states: dict[int, str] = THREE) -> str:
         run = make_run(real, str(tmp_path / kind), states, "lora" if kind == "ranks" else kind)
         for checkpoint in Path(run).iterdir() if kind == "ranks" else ():
             shutil.copy2(checkpoint / "rng_state.pth", checkpoint / "rng_state_1.pth")
@@ -71,44 +73,44 @@ def a_run(real, tmp_path):
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 
-def zipped(path):
+def zipped(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ema/data.pkl", b"\x80\x02}q\x00.")
         archive.writestr("ema/version", b"3\n")
 
 
-def one_tensor(path):
+def one_tensor(path: Path) -> None:
     header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\1" * 8)
 
 
-def link(target):
+def link(target: str) -> Callable[[Any], Any]:
     return lambda path: path.symlink_to(target)
 
 
-def node(kind):
+def node(kind: int) -> Callable[[Any], None]:
     return lambda path: os.mknod(path, 0o600 | kind)
 
 
-def folder(path):
+def folder(path: Path) -> None:
     path.mkdir()
     (path / "optimizer.pt").write_bytes(b"x")
     (path / "model.safetensors").write_bytes(b"")
 
 
-def plain_files(checkpoint):
+def plain_files(checkpoint: Path) -> list[Path]:
     """Copied alone: a link to a device has no end."""
     return [path for path in checkpoint.iterdir() if path.is_file() and not path.is_symlink()]
 
 
-def cut_copies(path):
+def cut_copies(path: Path) -> None:
     """A person's copy of the files of this checkpoint that ran out of room."""
     path.mkdir()
     for file in plain_files(path.parent):
         (path / file.name).write_bytes(file.read_bytes()[:-7])
 
 
-def whole_checkpoint(path):
+def whole_checkpoint(path: Path) -> None:
     """An older checkpoint, moved into this one by mistake; the state is of another step."""
     path.mkdir()
     for file in plain_files(path.parent):
@@ -116,7 +118,7 @@ def whole_checkpoint(path):
     (path / "trainer_state.json").write_text('{"global_step": 50}')
 
 
-def stranger(path):
+def stranger(path: Path) -> None:
     """Weights and random states of DeepSpeed and FSDP, with all of their signs."""
     for name in (
         "global_step5/mp_rank_00_model_states.pt",
@@ -128,14 +130,14 @@ def stranger(path):
     path.write_text("global_step5")
 
 
-def words(path):
+def words(path: Path) -> None:
     path.mkdir()
     (path / "run-1").mkdir()
     (path / "run-1" / "wandb-summary.json").write_bytes(b"")
     (path / "latest-run").symlink_to("run-1")
 
 
-NAMED = {
+NAMED: dict[str, bytes | Callable[[Path], object]] = {
     # what people and tools leave there
     "best_metric.json": b"0.93\n",
     "note.json": b"null",
@@ -185,7 +187,7 @@ NAMED = {
 }  # fmt: skip
 
 
-def put(checkpoint, name, content):
+def put(checkpoint: Path, name: str, content: bytes | Callable[[Path], object]) -> None:
     path = checkpoint / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content) if isinstance(content, bytes) else content(path)
@@ -193,7 +195,7 @@ def put(checkpoint, name, content):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NAMED)
-def test_bystander_changes_nothing(a_run, kind, name):
+def test_bystander_changes_nothing(a_run: Callable[..., str], kind: str, name: str) -> None:
     run, now = a_run(kind), time.time()
     before = said(run, now)
     put(Path(run, "checkpoint-300"), name, NAMED[name])
@@ -215,7 +217,9 @@ OTHERS_WEIGHTS = [
 
 @pytest.mark.parametrize("kind, name", OTHERS_WEIGHTS)
 @pytest.mark.parametrize("content", [b"", b"garbage", one_tensor], ids=["empty", "garbage", "whole"])
-def test_weights_of_another_kind_change_nothing(a_run, kind, name, content):
+def test_weights_of_another_kind_change_nothing(
+    a_run: Callable[..., str], kind: str, name: str, content: bytes | Callable[[Any], None]
+) -> None:
     run, now = a_run(kind), time.time()
     before = said(run, now)
     put(Path(run, "checkpoint-300"), name, content)
@@ -223,7 +227,9 @@ def test_weights_of_another_kind_change_nothing(a_run, kind, name, content):
 
 
 @pytest.mark.parametrize("kind", RESUMABLE)
-def test_all_signs_of_another_framework_change_nothing_beside_what_the_trainer_alone_resumes_from(a_run, kind):
+def test_all_signs_of_another_framework_change_nothing_beside_what_the_trainer_alone_resumes_from(
+    a_run: Callable[..., str], kind: str
+) -> None:
     run, now = a_run(kind), time.time()
     before = said(run, now)
     put(Path(run, "checkpoint-300"), "latest", stranger)
@@ -232,7 +238,7 @@ def test_all_signs_of_another_framework_change_nothing_beside_what_the_trainer_a
 
 @pytest.mark.parametrize("kind", ["ranks", "only"])
 @pytest.mark.parametrize("name", ["rng_state_07.pth", "rng_state_00.pth", "RNG_STATE_7.pth", "backup/rng_state_7.pth"])
-def test_a_number_that_the_trainer_does_not_write_is_no_rank(a_run, kind, name):
+def test_a_number_that_the_trainer_does_not_write_is_no_rank(a_run: Callable[..., str], kind: str, name: str) -> None:
     run, now = a_run(kind), time.time()
     before = said(run, now)
     put(Path(run, "checkpoint-300"), name, b"x")
@@ -240,7 +246,7 @@ def test_a_number_that_the_trainer_does_not_write_is_no_rank(a_run, kind, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_directory_that_nobody_may_list_changes_nothing(a_run, kind, tmp_path):
+def test_a_directory_that_nobody_may_list_changes_nothing(a_run: Callable[..., str], kind: str, tmp_path: Path) -> None:
     run, now = a_run(kind), time.time()
     subprocess.run(["chmod", "-R", "a+rX", run], check=True)
     before = said(run, now)
@@ -251,7 +257,7 @@ def test_a_directory_that_nobody_may_list_changes_nothing(a_run, kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_manifest_makes_no_bystander_count(a_run, kind):
+def test_a_manifest_makes_no_bystander_count(a_run: Callable[..., str], kind: str) -> None:
     run, now = a_run(kind), time.time()
     assert all(write_manifest(judged) for judged in verify(run, level="full"))
     before = said(run, now)
@@ -267,7 +273,7 @@ MANY = 100_000
 MOST_OF_THE_PEAK = 6  # times what it takes without them: a name and five numbers a file, and no file opened
 
 
-def peak(run, *words):
+def peak(run: str, *words: Any) -> tuple[int, Any]:
     """Peak memory in KiB of a command on the run, and what it said."""
     code = "import resource, subprocess, sys\ncode = subprocess.run([sys.executable, '-m', 'ckptkit', *sys.argv[1:]])"
     code += ".returncode\nprint(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)"
@@ -276,7 +282,7 @@ def peak(run, *words):
     return int(done.stderr.split()[-1]), json.loads(done.stdout)
 
 
-def told(document):
+def told(document: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Verdicts or decisions, whichever the document has."""
     if "checkpoints" in document:
         return [(c["name"], c["verdict"], c["resumable"]) for c in document["checkpoints"]]
@@ -318,7 +324,7 @@ def sample(kind):
 
 
 @pytest.mark.parametrize("kind", [*RESUMABLE, "only"])
-def test_random_trees_change_nothing(a_run, kind, real, tmp_path):
+def test_random_trees_change_nothing(a_run: Callable[..., str], kind: str, real: str, tmp_path: Path) -> None:
     run, now = a_run(kind, {200: "intact", 300: "intact"}), time.time()
     originals = [path.read_bytes() for path in sorted(Path(real).glob("*/checkpoint-100/*"))]
     newest = Path(run, "checkpoint-300")

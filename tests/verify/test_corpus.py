@@ -4,26 +4,30 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from ckptkit.model.checkpoint import Level
 from tests.conftest import CHECKOUT
 from tests.corpus import hostile_pickles, records
-from tests.corpus.damage import LEVELS
+from tests.corpus.damage import LEVELS, Damage
 from tests.corpus.judge import codes, judged
 from tests.corpus.manifests import FILE
 from tests.corpus.originals import KINDS, lay_down, make
 from tests.corpus.table import CORPUS, table
 from tests.support.runs import somebody_else
+from tests.support.typed import present
 
 SECONDS, MEGABYTES = 1.0, 100
 # What the corpus claims and the product does not keep yet: known defects. Whoever mends one takes it out.
 
 
 @pytest.fixture(scope="session")
-def originals(real, tmp_path_factory):
+def originals(real: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoints that everything happens to, made once for all workers."""
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
@@ -34,14 +38,14 @@ def originals(real, tmp_path_factory):
     return shared / "corpus"
 
 
-def harmed(originals, damage, run):
+def harmed(originals: Path, damage: Damage, run: Path) -> Path:
     """A copy with a manifest to which it has happened."""
     path = lay_down(originals, damage.kind, run)
     damage.harm(path)
     return path
 
 
-def check(damage, path, manifested):
+def check(damage: Damage, path: Path, manifested: bool) -> None:
     """Hold each level to its claim, and to no more than its claim."""
     for level in LEVELS:
         with somebody_else(path, "another_user" in damage.name):
@@ -56,7 +60,7 @@ def check(damage, path, manifested):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", LEVELS)
-def test_an_undamaged_one_is_intact_without_a_finding(originals, tmp_path, kind, level):
+def test_an_undamaged_one_is_intact_without_a_finding(originals: Path, tmp_path: Path, kind: str, level: Level) -> None:
     path = lay_down(originals, kind, tmp_path / "run")
     assert (judged(path, level).state, codes(judged(path, level))) == ("intact", [])
     (path / FILE).unlink()
@@ -71,7 +75,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_damage_is_seen_from_the_claimed_level_on_and_not_below(originals, tmp_path, name):
+def test_damage_is_seen_from_the_claimed_level_on_and_not_below(originals: Path, tmp_path: Path, name: str) -> None:
     damage = CORPUS[name]
     path = harmed(originals, damage, tmp_path / "run")
     check(damage, path, manifested=(path / FILE).exists())
@@ -88,17 +92,17 @@ FAMILIES = sorted({name.split("/")[1] for name in HOSTILE})
 class Measured:
     """tests.corpus.judge in a process of its own: nothing that it judges can harm, or hide in, this one."""
 
-    def __init__(self, whole):
+    def __init__(self, whole: Path) -> None:
         command = [sys.executable, "-m", "tests.corpus.judge"]
         self.process = subprocess.Popen(command, cwd=CHECKOUT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.least = self.ask(whole)["megabytes"]
 
-    def ask(self, path):
-        self.process.stdin.write(f"{path}\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+    def ask(self, path: Path) -> Any:
+        present(self.process.stdin).write(f"{path}\n")
+        present(self.process.stdin).flush()
+        return json.loads(present(self.process.stdout).readline())
 
-    def faults(self, damage, path, manifested):
+    def faults(self, damage: Damage, path: Path, manifested: bool) -> Iterator[str]:
         """What is wrong with the answers on one copy, in words."""
         largest = max(f.lstat().st_blocks * 512 for f in path.iterdir() if f.is_file() and not f.is_symlink())
         answer = self.ask(path)
@@ -118,15 +122,17 @@ class Measured:
 
 
 @pytest.fixture
-def measured(originals, tmp_path):
+def measured(originals: Path, tmp_path: Path) -> Iterator[Measured]:
     measuring = Measured(lay_down(originals, "lora", tmp_path / "whole"))
     yield measuring
-    measuring.process.stdin.close()
+    present(measuring.process.stdin).close()
     measuring.process.wait()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_hostile_ones_cost_little_run_nothing_and_are_seen_as_claimed(originals, measured, tmp_path, family):
+def test_hostile_ones_cost_little_run_nothing_and_are_seen_as_claimed(
+    originals: Path, measured: Measured, tmp_path: Path, family: Any
+) -> None:
     """Less than a second of the processor, and less than 100 MB beyond the file."""
     found = {}
     for name, damage in HOSTILE.items():
@@ -142,7 +148,7 @@ def test_hostile_ones_cost_little_run_nothing_and_are_seen_as_claimed(originals,
     assert wrong == {}, wrong
 
 
-def test_the_hostile_pickles_would_really_run(tmp_path):
+def test_the_hostile_pickles_would_really_run(tmp_path: Path) -> None:
     """Else the canary would prove nothing. In a process of its own, by Python's own unpickler."""
     code = "import pickle, sys\ntry: pickle.loads(sys.stdin.buffer.read())\nexcept Exception: pass"
     for way, made in hostile_pickles.WAYS.items():
@@ -156,19 +162,19 @@ def test_the_hostile_pickles_would_really_run(tmp_path):
 
 
 @pytest.mark.parametrize("archive", records.STORAGES)
-def test_each_record_of_each_archive_has_its_damage(real, archive):
+def test_each_record_of_each_archive_has_its_damage(real: str, archive: str) -> None:
     there = records.names(Path(real, "lora/checkpoint-100", archive))
     assert list(records.records(archive)) == there
     assert {f"bit/{archive}/{name.replace('/', '_')}" for name in there} <= CORPUS.keys()
 
 
-def test_no_two_entries_have_one_name():
+def test_no_two_entries_have_one_name() -> None:
     from tests.corpus.table import FAMILIES as MODULES
 
     assert len(CORPUS) == sum(1 for module in MODULES for _ in module.damages())
 
 
-def test_the_table_in_the_document_is_the_corpus():
+def test_the_table_in_the_document_is_the_corpus() -> None:
     text = (CHECKOUT / "docs/integrity.md").read_text()
     begin, end = "<!-- python -m tests.corpus --table -->\n", "<!-- end of the table -->"
     assert text.partition(begin)[2].partition(end)[0] == table()
