@@ -1,7 +1,6 @@
 """Fixtures for every test: real checkpoints made once, real file systems, the commands as a person types them."""
 
 import compileall
-import json
 import os
 import subprocess
 import sys

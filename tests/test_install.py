@@ -62,7 +62,7 @@ def built(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 
-def pip_install(folder, *words, cwd=None):
+def pip_install(folder: Path, *words: str | Path, cwd: Path | None = None) -> Path:
     """The command, in a virtual environment of its own. The suite's pip installs there: one a venv takes 5 s each."""
     python = folder / "venv/bin/python"
     do(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
@@ -70,11 +70,11 @@ def pip_install(folder, *words, cwd=None):
     return folder / "venv/bin/ckptkit"
 
 
-def with_pip(sources, folder):
+def with_pip(sources: Path, folder: Path) -> Path:
     return pip_install(folder, ".", cwd=sources)
 
 
-def editable(sources, folder):
+def editable(sources: Path, folder: Path) -> Path:
     return pip_install(folder, "-e", ".", cwd=sources)
 
 
@@ -152,7 +152,7 @@ def test_registry_would_take_both(built: tuple[Path, Path]) -> None:
     assert "PASSED" in do(tool("twine"), "check", "--strict", *built)
 
 
-def test_man_finds_the_pages_of_an_installation(built, tmp_path):
+def test_man_finds_the_pages_of_an_installation(built: tuple[Path, Path], tmp_path: Path) -> None:
     bin_ = pip_install(tmp_path, "--no-deps", built[0]).parent
     found = do("man", "-w", "ckptkit-prune", PATH=f"{bin_}:/usr/bin:/bin", MANPATH="")
     assert Path(found.strip()).is_relative_to(tmp_path / "venv/share/man")

@@ -104,7 +104,7 @@ def test_guarded_it_finishes_where_nothing_can_be_deleted_and_tells(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_broken_off_it_leaves_no_mount_and_no_loop_device(tmp_path, number, code):
+def test_broken_off_it_leaves_no_mount_and_no_loop_device(tmp_path: Path, number: int, code: int) -> None:
     process = start(tmp_path, "--save-steps", "25", "--mode", "immutable", start_new_session=True)
     wait_for(lambda: loops(tmp_path) and trainings(tmp_path) and resisting(process, tmp_path))
     with open("/proc/self/mounts") as mounts:

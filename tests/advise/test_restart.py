@@ -108,7 +108,7 @@ def test_a_training_under_a_guard_notes_how_it_was_started(tmp_path: Path) -> No
     # In a shell: pytest itself, with torch that another test loaded, would be the launcher of this one.
     shell = ["bash", "-c", '"$@"; exit $?', "bash", sys.executable, "train.py", str(run)]
     subprocess.run(shell, cwd=tmp_path, env=os.environ, check=True)
-    start = recall_start(os.path.realpath(run))
+    start = present(recall_start(os.path.realpath(run)))
     assert start.words[1:] == ("train.py", str(run)) and start.directory == os.path.realpath(tmp_path)
 
 

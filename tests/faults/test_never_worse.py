@@ -23,7 +23,7 @@ ALL, SAMPLE, PARTS = 300, 10, 2  # parts: one a worker, where all are played
 
 
 @lru_cache(maxsize=1)
-def played(seeds):
+def played(seeds: range) -> list[Any]:
     """{"seed", "faults", "told"} of each, as the script tells it; one import of torch for all."""
     command = [sys.executable, "-m", "tests.faults.never_worse", "--json", *map(str, seeds)]
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
@@ -35,7 +35,7 @@ def played(seeds):
 
 @pytest.mark.mounts
 @pytest.mark.parametrize("part", range(PARTS))
-def test_training_under_the_guard_is_never_worse_than_without(part, tally, exhaustive):
+def test_training_under_the_guard_is_never_worse_than_without(part: int, tally: Tally, exhaustive: bool) -> None:
     sample = range(SEED, SEED + SAMPLE)  # played once, for both parts
     scenarios = played(range(SEED + part, SEED + ALL, PARTS)) if exhaustive else played(sample)[part::PARTS]
     for scenario in scenarios:

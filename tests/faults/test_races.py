@@ -87,7 +87,7 @@ def newest_never_goes_back(race: Race, known: list[str]) -> None:
     known.append(name)
 
 
-def race(run, elsewhere, seconds, any_of_them):
+def race(run: str, elsewhere: str, seconds: int, any_of_them: bool) -> Race:
     """So many seconds of it, and until each has done something; returns what went wrong and what was done."""
     race, known = Race(run), [""]
     everybody(race, seconds, elsewhere, any_of_them)
@@ -95,7 +95,7 @@ def race(run, elsewhere, seconds, any_of_them):
         race.start("looks at the newest", lambda: newest_never_goes_back(race, known), pause=0.05)
     try:
         time.sleep(seconds)
-        wait_for_minutes(lambda: race.faults or all(race.counts.get(thread.name) for thread in race.threads))
+        wait_for_minutes(lambda: bool(race.faults) or all(race.counts.get(thread.name) for thread in race.threads))
     finally:
         race.finish()
     return race

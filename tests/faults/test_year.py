@@ -10,7 +10,9 @@ HOURS = {"five days": 120, "year": 8760}
 ENDS = {"five days": "24b56d825a69ec15", "year": "8473d778ed774e43"}
 
 
-def test_year_of_hourly_sweeps_breaks_no_promise_and_ends_as_it_must(real, tmp_path, tally, exhaustive):
+def test_year_of_hourly_sweeps_breaks_no_promise_and_ends_as_it_must(
+    real: str, tmp_path: Path, tally: Tally, exhaustive: bool
+) -> None:
     length = "year" if exhaustive else "five days"
     year = Year(real, str(tmp_path / "run"), HOURS[length])
     for hour in range(HOURS[length]):

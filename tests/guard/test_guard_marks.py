@@ -122,7 +122,7 @@ def test_failed_save_leaves_no_mark_behind_and_the_second_attempt_has_its_own(tm
 
 
 @pytest.fixture(scope="module")
-def all_killed(tmp_path_factory):
+def all_killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for each kind and way: runs in which a guarded save of step 20 was killed, one a file of the save."""
     top = tmp_path_factory.mktemp("killed")
     script = os.path.join(os.path.dirname(__file__), "killed_saves.py")
@@ -132,7 +132,7 @@ def all_killed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=[(kind, how) for kind in ("lora", "full") for how in KILLS], ids="-".join)
-def killed(request, all_killed):
+def killed(request: pytest.FixtureRequest, all_killed: Path) -> tuple[str, list[Path]]:
     """A kind, and those runs of it."""
     return request.param[0], sorted((all_killed / "-".join(request.param)).iterdir())
 

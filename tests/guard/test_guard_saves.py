@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 from watch import Watch

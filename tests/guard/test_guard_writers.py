@@ -21,7 +21,6 @@ from tests.support.typed import FillTo, Names, SmallDisk
 MiB, SLACK = 1 << 20, 48 << 10
 JUDGED = ("fsdp-sharded", "fsdp-full", "deepspeed", "router")
 KINDS = ("strange", *JUDGED)
-SMALL = dict(lora=False, intermediate_size=128)
 _bytes_of_three: dict[str, int] = {}
 
 
@@ -30,7 +29,12 @@ def writer(run: str, kind: str, **settings: Any) -> Any:
     import like_writers
     import tiny
 
-    return tiny.trainer(run, kind=like_writers.KINDS[kind], of=tiny.model(**SMALL), **{"max_steps": 60, **settings})
+    return tiny.trainer(
+        run,
+        kind=like_writers.KINDS[kind],
+        of=tiny.model(lora=False, intermediate_size=128),
+        **{"max_steps": 60, **settings},
+    )
 
 
 def guarded(trainer: Any, *args: int, **kwargs: Any) -> Any:

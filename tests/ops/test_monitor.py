@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ckptkit.ops.monitor import watch as ops_watch
 from ckptkit.ops.prune import prune
 from ckptkit.ops.read import scan
 from tests.support.runs import make_run, set_age
+from tests.support.typed import Ckptkit, Mount, RunOf, present
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -190,7 +192,7 @@ def test_lost_history_is_told_once_and_alerts_all_the_same(run_of: RunOf, monkey
 
 
 @pytest.mark.slow
-def test_a_day_in_constant_memory(run_of):
+def test_a_day_in_constant_memory(run_of: RunOf) -> None:
     """A look every 10 minutes, at a run whose state changes. What is kept a look adds up every day; a cache that a
     library fills does it once: so the day that grew least counts. Apart, where nothing but it runs: each look goes
     through every process."""

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -290,13 +290,13 @@ def told(document: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def in_memory(tmp_path):
+def in_memory(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, where the system has such: a disk takes a quarter of a minute to make so many files."""
     with tempfile.TemporaryDirectory(dir=MEMORY or tmp_path) as folder:
-        yield folder
+        yield Path(folder)
 
 
-def test_100000_bystanders_change_nothing_and_take_little_memory(real, in_memory):
+def test_100000_bystanders_change_nothing_and_take_little_memory(real: str, in_memory: Path) -> None:
     run = make_run(real, f"{in_memory}/lora", THREE)
     commands = [("verify", "--level", "full"), ("prune", "--keep-last", "1", "--dry-run", "-y")]
     before = [peak(run, *words) for words in commands]
@@ -318,7 +318,7 @@ TREES = 500
 MUTATED = range(0, TREES, 2)  # trees whose names are made of the layout's own
 
 
-def sample(kind):
+def sample(kind: str) -> Sequence[int]:
     """The numbers of the trees for a kind of checkpoint: all of them, or a few, others for each kind."""
     return range(TREES) if EXHAUSTIVE else sorted(random.Random(f"{SEED}/{kind}").sample(range(TREES), 24))
 
