@@ -24,8 +24,8 @@ def hooks() -> dict[Any, Any]:
 
 def linters() -> list[list[str]]:
     """The words of each linter that bin/test calls, as they stand there."""
-    lines = re.findall(r'(?m)^"\$tools/(.*)$', (CHECKOUT / "bin/test").read_text())
-    return [shlex.split(line.replace('"', "", 1)) for line in lines]
+    (lines,) = re.findall(r"(?ms)^\(\n  PATH=[^\n]*\n(.*?)^\)$", (CHECKOUT / "bin/test").read_text())
+    return [shlex.split(line) for line in lines.splitlines()]
 
 
 def test_each_linter_that_bin_test_runs_is_a_hook_and_nothing_else_is(hooks: dict[Any, Any]) -> None:
