@@ -353,6 +353,7 @@ def test_nonsense_in_the_environment_exits_2_and_changes_nothing(
         monkeypatch.delenv(f"CKPTKIT_{name}")
 
 
+@pytest.mark.slow
 def test_unreadable_words_end_every_verb_without_a_traceback(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     before = stage.look()
     for verb in VERBS:

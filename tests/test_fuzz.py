@@ -42,6 +42,7 @@ def table(out: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_short_run_finds_nothing(table: str, name: str) -> None:
     row = next((line.split() for line in table.splitlines() if line.startswith(f"{name} ")), [])

@@ -108,6 +108,7 @@ def _meant(word: str, meant: dict[str, str]) -> str:
     return meant.get(head, head) + slash + rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 @pytest.mark.parametrize("way", ["on PATH", "absolute", "module", "bin"])
 def test_each_command_that_is_printed_can_be_pasted(

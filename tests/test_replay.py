@@ -72,6 +72,7 @@ def test_alone_the_trainer_dies_of_deleted_files_that_are_held_open(replay: Call
     assert row["peak_checkpoints"] == 4  # the directories went, their bytes did not
 
 
+@pytest.mark.slow
 def test_guarded_it_finishes_with_two_checkpoints_at_most(replay: Callable[..., Any]) -> None:
     row = replay("silent")
     assert (row["steps"], row["error"], row["skipped_saves"], row["told"]) == (700, None, 0, 0)
@@ -82,6 +83,7 @@ def test_guarded_it_finishes_with_two_checkpoints_at_most(replay: Callable[..., 
     assert 0 < row["stall_seconds"] <= row["longest_stall_seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "words"),
     [

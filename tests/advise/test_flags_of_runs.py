@@ -158,6 +158,7 @@ def test_30_to_40_percent_for_hours_is_green_and_stable(
     assert "stable" not in again[0][2] and again[-1][1] == "healthy" and again[-1][2]["stable"] == "green"
 
 
+@pytest.mark.slow
 def test_steady_outside_of_it_is_not_called_healthy(
     hours: Callable[..., list[tuple[set[tuple[str, int]], str, dict[str, str]]]],
 ) -> None:

@@ -411,6 +411,7 @@ def test_documents_are_one_line_each(run_of: RunOf, ckptkit: Ckptkit) -> None:
         assert called.out.count("\n") == 1 and json.loads(called.out)["schema"] == f"ckptkit.{verb}/1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
 @pytest.mark.parametrize("verb", ["prune", "verify", "latest", "diskreport"])
 def test_code_in_the_run_is_never_taken_for_ours(run_of: RunOf, verb: str) -> None:

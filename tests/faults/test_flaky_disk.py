@@ -223,6 +223,7 @@ def test_training_goes_on_on_a_bad_day_and_never_stands_still_longer_than_its_bo
         tally.ran("flaky disk: trainings")
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_costs_saves_and_not_the_training(
     disk: Disk, tally: Tally, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,7 @@ def guarded(volume: str, kind: Kind, seeds: list[str]) -> Iterator[tuple[str, st
         yield from ((seed, fault) for fault in json.loads(line))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, volume", [(name, name) for name in volumes.KINDS], indirect=["volume"])
 def test_prune_recover_and_the_guard_succeed_on_a_full(
     name: Any, volume: str, real: str, tally: Tally, exhaustive: bool, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,7 @@ MOST = 6  # points of a subject in the sample
 pytestmark = pytest.mark.mounts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_what_stays_survives_every_kill_point_and_a_rerun_ends_the_same(
     name: str, staged: Callable[..., Stage], tally: Tally, exhaustive: bool

@@ -40,6 +40,7 @@ def test_product_broken_in_one_line_is_noticed(
     tally.ran("products broken in one line")
 
 
+@pytest.mark.slow
 @pytest.mark.mounts
 def test_same_tests_are_green_on_the_product_as_it_is(
     real: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally

@@ -33,6 +33,7 @@ def played(seeds: range) -> list[Any]:
     return scenarios
 
 
+@pytest.mark.slow
 @pytest.mark.mounts
 @pytest.mark.parametrize("part", range(PARTS))
 def test_training_under_the_guard_is_never_worse_than_without(part: int, tally: Tally, exhaustive: bool) -> None:

@@ -101,6 +101,7 @@ def race(run: str, elsewhere: str, seconds: int, any_of_them: bool) -> Race:
     return race
 
 
+@pytest.mark.slow
 def test_training_sweeps_and_readers_beside_a_person_who_removes(
     train: Train, tmp_path: Path, tally: Tally, exhaustive: bool
 ) -> None:

@@ -66,6 +66,7 @@ def unmounted(folder: Path) -> None:
         subprocess.run(["umount", "-l", os.path.join(folder, name)], check=False, capture_output=True)
 
 
+@pytest.mark.slow
 def test_a_call_that_never_returns_costs_saves_and_not_the_training(
     tmp_path: Path, tally: Tally, exhaustive: bool
 ) -> None:
@@ -181,6 +182,7 @@ def crowded(volume: str, steps: range) -> type[Any]:
     return Crowded
 
 
+@pytest.mark.slow
 def test_after_twenty_failed_saves_the_process_holds_no_deleted_bytes(mount: Mount) -> None:
     """What a failed attempt still has open takes room that no name shows, and the next save needs it.
 

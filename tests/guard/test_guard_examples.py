@@ -25,6 +25,7 @@ def run(script: str, folder: str, steps: int, tmp: Path) -> dict[Any, Any]:
     return dict(re.findall(r"^step (\d+): loss (\S+)$", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", NAMES)
 def test_example_ends_on_a_small_disk_and_goes_on_from_there(
     script: str, disk: SmallDisk, names: Names, tmp_path: Path

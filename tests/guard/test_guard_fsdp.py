@@ -30,6 +30,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[
             subprocess.run(["umount", "-l", mount], check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_as_without_us_on_a_disk_on_which_the_trainer_just_gets_along(
     scenes: dict[str, dict[int, dict[str, Any]]], kind: str

@@ -60,6 +60,7 @@ def own(rank: int) -> list[str]:
     return [f"rng_state_{of}.pth" for of in (rank // 2 * 2, rank // 2 * 2 + 1)]
 
 
+@pytest.mark.slow
 def test_each_node_keeps_what_was_announced_with_its_own_ranks_files_alone(
     scenes: dict[str, dict[int, dict[str, Any]]],
 ) -> None:

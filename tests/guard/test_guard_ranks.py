@@ -70,6 +70,7 @@ def states(scene: Any) -> dict[Any, Any]:
     return {step: rest for step, *rest in scene["states"]}
 
 
+@pytest.mark.slow
 def test_undisturbed(scenes: dict[Any, list[Any]]) -> None:
     scene = agreed(scenes, "undisturbed")
     assert (scene["step"], states(scene)) == (40, {30: RESUMABLE, 40: RESUMABLE})

@@ -109,6 +109,7 @@ def test_trials_that_share_a_directory_are_not_told_apart_by_it(tmp_path: Path) 
     assert all(j.verdict.resumable for j in verify(os.path.join(run, "all"), level="full"))
 
 
+@pytest.mark.slow
 def test_a_trial_that_failed_is_not_the_best_and_its_checkpoints_go(tmp_path: Path) -> None:
     def score(number: Any) -> float:
         if number == 1:

@@ -58,6 +58,7 @@ def check(damage: Damage, path: Path, manifested: bool) -> None:
             assert verdict.state == claim.state and claim.code in codes(verdict), (*where, claim, verdict.findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", LEVELS)
 def test_an_undamaged_one_is_intact_without_a_finding(originals: Path, tmp_path: Path, kind: str, level: Level) -> None:
