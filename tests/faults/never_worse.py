@@ -27,7 +27,7 @@ from ckptkit.errors import NoSuchRun
 from ckptkit.model.checkpoint import SAVING
 from ckptkit.ops.read import judge, scan
 from tests.faults.disturbed import Life
-from tests.faults.scenarios import Scenario, described, draw, inherited
+from tests.faults.scenarios import IN_A_SAVE, Scenario, described, draw, inherited
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CLONE_NEWNS = 0x20000
@@ -92,7 +92,19 @@ def _newest(scenario: Scenario, plain: Outcome) -> int:
     """
     if plain.newest > plain.steps:
         return 1 if scenario.judged else 0
-    return plain.newest
+    return min(plain.newest, _written_over_from(scenario, plain))
+
+
+def _written_over_from(scenario: Scenario, plain: Outcome) -> int:
+    """The last step with room of its own, where the plain one wrote its newest over an earlier training's of that name.
+
+    That took no room on the volume that a neighbour had filled. The guard had deleted the earlier one, so it lay in
+    what the neighbour took: he fills to a rest, and takes more where more is free.
+    """
+    fills = [event.step - (event.moment in IN_A_SAVE) for event in scenario.events if event.rest is not None]
+    if not fills or plain.newest > scenario.earlier:
+        return plain.newest
+    return max(1, min(fills) // scenario.save_steps * scenario.save_steps)
 
 
 def _went_astray(scenario: Scenario, outcome: Outcome) -> bool:
