@@ -34,7 +34,7 @@ from tests.faults.drawn import (
     hold,
     plan_of,
 )
-from tests.policy.test_policy import NOW, SIZE, codes, judged, made, steps
+from tests.policy.test_policy import EARLIER_RUN, NOW, SIZE, judged, made, reasons, steps
 from tests.support.runs import make_run, tree
 from tests.support.typed import present
 
@@ -216,7 +216,7 @@ def test_higher_steps_of_an_earlier_run_never_push_out_the_live_ones(tally: Tall
         if alone is None:
             return
         assert deleted(beside) & set(live) <= deleted(alone)
-        assert all(codes(present(beside), s) == ("earlier-run",) for s in deleted(beside) & set(steps_left))
+        assert all(reasons(present(beside), s) == (EARLIER_RUN,) for s in deleted(beside) & set(steps_left))
 
     lists = st.lists(STEPS, min_size=1, max_size=8, unique=True)
     hold(tally, "properties of reused directories", check, lists, lists, RULES, METRICS, AVAILABLE)

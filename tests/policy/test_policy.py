@@ -20,6 +20,8 @@ NOW = 1_000_000.0
 KEEP_1 = Rules(Range(1, 1))
 SIZE = 1000
 PINNED = Reason("pinned", "pinned")
+RELEASED = Reason("released", "no rule keeps it")
+EARLIER_RUN = Reason("earlier-run", "from an earlier run")
 
 
 REFUSED = (Finding("scheduler.pt", "refused-pickle", "names os.system"),)
@@ -73,12 +75,12 @@ def steps(plan: PrunePlan, action: str) -> list[int]:
     return [d.checkpoint.step for d in plan.decisions if d.action == action]
 
 
-def codes(plan: PrunePlan, step: int) -> tuple[str, ...]:
-    return next(tuple(r.code for r in d.reasons) for d in plan.decisions if d.checkpoint.step == step)
+def reasons(plan: PrunePlan, step: int) -> tuple[Reason, ...]:
+    return next(d.reasons for d in plan.decisions if d.checkpoint.step == step)
 
 
 def words(plan: PrunePlan, step: int) -> str:
-    return next(reason_words(d.reasons) for d in plan.decisions if d.checkpoint.step == step)
+    return reason_words(reasons(plan, step))
 
 
 FACTS = {
@@ -125,7 +127,7 @@ def test_with_nothing_intact_nothing_goes(state: State) -> None:
 def test_torn_one_with_optimizer_stays_while_only_weights_are_intact() -> None:
     result = made([judged(100, resumable=False), judged(200, "incomplete", optimizer=True)])
     assert steps(result, "leave") == [200]
-    assert codes(result, 200) == ("none-as-resumable",)
+    assert reasons(result, 200) == (Reason("none-as-resumable", "no intact one is as resumable"),)
 
 
 def test_torn_one_without_optimizer_goes_when_weights_are_intact() -> None:
@@ -157,7 +159,7 @@ def test_best_of_the_newest_state_stays_and_of_an_older_state_does_not() -> None
     ]
     result = made(entries)
     assert steps(result, "keep") == [100, 400, 500]
-    assert codes(result, 100) == ("best",)
+    assert reasons(result, 100) == (Reason("best", "best_model_checkpoint of the newest state"),)
 
 
 def test_keep_best_takes_the_lowest_loss_and_the_newer_of_equals() -> None:
@@ -192,7 +194,7 @@ def test_stale_higher_step_of_an_earlier_run_never_outranks_a_live_one() -> None
     stale = judged(3000, saved_at=NOW - 5000, history=EARLIER)
     result = made([judged(500), judged(1000), judged(1500), stale])
     assert (steps(result, "keep"), steps(result, "delete")) == ([1000, 1500], [500, 3000])
-    assert codes(result, 3000) == ("earlier-run",)
+    assert reasons(result, 3000) == (EARLIER_RUN,)
 
 
 def test_stale_one_with_a_better_metric_takes_no_slot_of_keep_best_from_the_live_run() -> None:
@@ -238,7 +240,7 @@ def test_newest_by_step_and_newest_by_time_both_stay_where_nothing_shows_whether
     ]
     result = made(entries, KEEP_1)
     assert (steps(result, "keep"), steps(result, "delete")) == ([150, 200], [100])
-    assert codes(result, 150) == ("newest-by-time",)
+    assert reasons(result, 150) == (Reason("newest-by-time", "newest by time, although not by step"),)
 
 
 def test_newest_by_time_is_an_ordinary_one_where_one_history_is_shown() -> None:
@@ -273,7 +275,7 @@ def test_two_stems_of_one_layout_are_two_kinds() -> None:
 
 def test_torn_one_stays_while_only_another_kind_is_intact() -> None:
     result = made([judged(900), judged(100, "incomplete", name="step-{}", layout="other")])
-    assert codes(result, 100) == ("none-intact",)
+    assert reasons(result, 100) == (Reason("none-intact", "no intact one to go on from"),)
 
 
 def test_higher_step_of_another_kind_with_other_losses_is_from_no_earlier_run() -> None:
@@ -313,7 +315,7 @@ def test_last_one_with_finite_values_stays_while_a_newer_one_diverged() -> None:
     entries += [judged(400, nonfinite=("w",)), judged(500, nonfinite=("v", "w"))]
     result = made(entries)
     assert (steps(result, "keep"), steps(result, "delete")) == ([200, 400, 500], [100, 300])
-    assert codes(result, 200) == ("last-finite",)
+    assert reasons(result, 200) == (Reason("last-finite", "the last one with finite values"),)
 
 
 def test_weight_that_was_never_finite_is_no_divergence() -> None:
@@ -400,7 +402,7 @@ def test_what_went_for_room_counts_until_somebody_says_yes() -> None:
 def test_without_a_yes_damaged_ones_go_and_intact_ones_wait() -> None:
     result = unasked(made([*SIX, judged(650, "corrupt")]), Rules(), 0)
     assert (steps(result, "delete"), steps(result, "keep")) == ([650], [100, 200, 300, 400, 500, 600])
-    assert codes(result, 100) == ("released", "waits-for-yes")
+    assert reasons(result, 100) == (RELEASED, Reason("waits-for-yes", "waits for a yes"))
     assert [d.checkpoint.step for d in waiting(result)] == [100, 200, 300, 400]
 
 
@@ -410,7 +412,7 @@ def test_without_a_yes_damaged_ones_go_and_intact_ones_wait() -> None:
 def test_without_a_yes_the_oldest_go_just_enough_for_the_next_save(missing: int, gone: list[int]) -> None:
     result = unasked(made(SIX), Rules(), missing)
     assert steps(result, "delete") == gone
-    assert codes(result, 100) == ("released", "for-room")
+    assert reasons(result, 100) == (RELEASED, Reason("for-room", "the next save would not fit"))
 
 
 def test_without_a_yes_nothing_goes_where_half_of_them_would_not_make_it_fit_either() -> None:
@@ -580,4 +582,4 @@ def test_training_beside_it_keeps_no_intact_one() -> None:
 def test_pin_is_the_reason_that_is_told_of_a_pinned_one() -> None:
     entries = [judged(100), judged(200, "incomplete")]
     result = plan("/run", entries, Rules(), {"checkpoint-200": PINNED}, writer=SURE)
-    assert codes(result, 200) == ("pinned",)
+    assert reasons(result, 200) == (PINNED,)
