@@ -28,7 +28,7 @@ MUTANTS = {
         "intact = [j for j in judged if (j.verdict.intact or j.verdict.damaged) and",
         f"{PLANS}_run_is_never_left_without_an_intact_and_a_resumable_one", often=True),
     "unreadable one deleted": Mutant(
-        "policy/keep.py", "    if not verdict.damaged:\n", "    if False:\n",
+        "policy/keep.py", "    if not verdict.damaged:\n", '    if verdict.state == "in_progress":\n',
         f"{PLANS}_what_is_pinned_unreadable_or_being_written_never_dies"),
     "pins ignored": Mutant(
         "policy/keep.py", "    kept.append(dict(protected))\n", "",
