@@ -1,6 +1,6 @@
 """`python -m benchmarks.startup`: what a sweep that finds nothing to do costs, as a multiple of a bare Python.
 
-Real checkpoints, two of them, and `bin/prune` as cron starts it; the user time of each process from wait4(2), bash
+Real checkpoints, two of them, and `bin/prune` as cron starts it; the CPU time (user and system) of each process from wait4(2), bash
 included. Rounds take turns, so that a busy machine burdens all commands alike. Exits 1 if the target is missed.
 
 The ratio is of the means. Where the kernel samples (CONFIG_TICK_CPU_ACCOUNTING), it splits a short process's time

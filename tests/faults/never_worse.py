@@ -101,7 +101,10 @@ def _written_over_from(scenario: Scenario, plain: Outcome) -> int:
     That took no room on the volume that a neighbour had filled. The guard had deleted the earlier one, so it lay in
     what the neighbour took: he fills to a rest, and takes more where more is free.
     """
-    fills = [event.step - (event.moment in IN_A_SAVE) for event in scenario.events if event.rest is not None]
+    fills: list[int] = []
+    for event in scenario.events:  # in the order of their steps; what he took may come back before the newest
+        if event.step <= plain.newest:
+            fills = [] if event.rest is None else [*fills, event.step - (event.moment in IN_A_SAVE)]
     if not fills or plain.newest > scenario.earlier:
         return plain.newest
     return max(1, min(fills) // scenario.save_steps * scenario.save_steps)

@@ -87,6 +87,8 @@ def test_what_the_plain_one_wrote_over_when_a_neighbour_had_filled_the_volume_is
     assert list(worse(full, Outcome(**WELL), Outcome(**WELL | dict(newest=40)))) == []
     assert len(list(worse(full, Outcome(**WELL), Outcome(**WELL | dict(newest=20))))) == 1
     assert len(list(worse(full._replace(earlier=40), Outcome(**WELL), Outcome(**WELL | dict(newest=40))))) == 1
+    given_back = full._replace(events=(*full.events, Event(50, "step", None)))
+    assert len(list(worse(given_back, Outcome(**WELL), Outcome(**WELL | dict(newest=40))))) == 1
 
 
 def test_scenarios_are_the_same_each_time_and_of_all_sorts() -> None:

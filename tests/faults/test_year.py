@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.faults.conftest import Tally
 from tests.faults.year import Year
 
-# Their number is the seed too; in the five days all that can happen does.
+# Their number is the seed too; in the five days each kind of thing happens.
 HOURS = {"five days": 120, "year": 8760}
 ENDS = {"five days": "24b56d825a69ec15", "year": "8473d778ed774e43"}
 
