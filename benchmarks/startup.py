@@ -1,7 +1,8 @@
 """`python -m benchmarks.startup`: what a sweep that finds nothing to do costs, as a multiple of a bare Python.
 
 Real checkpoints, two of them, and `bin/prune` as cron starts it; the CPU time (user and system) of each process from
-wait4(2), bash included. Rounds take turns, so that a busy machine burdens all commands alike. Exits 1 if the target is missed.
+wait4(2), bash included. Rounds take turns, so that a busy machine burdens all commands alike. Exits 1 if the target is
+missed.
 
 The ratio is of the means. Where the kernel samples (CONFIG_TICK_CPU_ACCOUNTING), it splits a short process's time
 between user and system by what it did at the 4 ms ticks: a single figure is a draw, the median of draws is biased,
