@@ -38,7 +38,7 @@ MUTANTS = {
         "key=lambda j: (j.checkpoint.step, ", f"{PLANS}_higher_steps_of_an_earlier_run_never_push_out_the_live_ones"),
     "clock believed": Mutant(
         "policy/lineage.py", "return newer.verdict.written_in_order and saved_at(newer)", "return saved_at(newer)",
-        f"{PLANS}_clock_jumps_change_nothing_for_count_rules"),
+        "tests/policy/test_lineage.py::test_in_a_copy_of_a_directory_that_two_runs_used_the_newest_of_each_stays"),
     "range below its low end": Mutant(
         "policy/keep.py", "line.intact[-rules.keep_last.low :]", "line.intact[-1:]",
         f"{PLANS}_free_target_never_goes_below_the_low_end"),

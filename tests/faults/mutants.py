@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -37,7 +38,7 @@ def run_tests(top: str, real: str, *tests: str, mutant: str = "") -> tuple[int, 
     """
     for name in BESIDE:
         source = CHECKOUT / name
-        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy = partial(shutil.copytree, symlinks=True) if source.is_dir() else shutil.copy
         copy(source, os.path.join(top, name))
     shared = Path(real).parent  # where one of several workers looks for real checkpoints
     environment = os.environ | {"PYTHONPATH": top, "PYTEST_XDIST_WORKER": "mutant", "CKPTKIT_MUTANT": mutant}
