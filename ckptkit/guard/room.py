@@ -357,7 +357,8 @@ class Room:
     def _preflight(self) -> None:
         """Tell at the start what will stand against a save; training begins all the same."""
         with suppress(CkptkitError, OSError):
-            for check in preflight(self.run, self.settings.rules):
+            # A process that trains is not forked: it may hold a GPU, or memory that a network card writes to.
+            for check in preflight(self.run, self.settings.rules, calls_tools=False):
                 if check.state == "no-go" and check.code in TOLD_AT_START:
                     warn(f"{check.message}; fix: {check.command}")
 

@@ -136,6 +136,7 @@ def preflight(
     allow_nonfinite: bool = False,
     scripts: tuple[ScriptReport, ...] = (),
     config: str = "",
+    calls_tools: bool = True,
     afterwards: Callable[[Facts], Facts] = lambda facts: facts,
 ) -> tuple[Check, ...]:
     """Given a run, or where one will be, and its rules, return go or no-go, line by line.
@@ -147,12 +148,13 @@ def preflight(
     origin: what to call them.
     skip_unknown: go on although a checkpoint that can't be judged is newer than the newest intact one.
     trust: patterns (`pkg.*`) of what pickles may name. allow_nonfinite: resume also from weights that are NaN or Inf.
-    scripts: the training's own, as `scripting.scripts` returns them. config: path of the file with these settings.
+    scripts: the training's own, as `scripts.scripts` returns them. config: path of the file with these settings.
+    calls_tools: may call crontab, systemctl and tmux, for which sh forks; without it nobody can tell who watches.
     afterwards: given what was measured, returns it as it will be, and that is judged (a dry run).
     """
     measured = facts(
         path, rules, now, probe=probe, settings=settings, origin=origin, skip_unknown=skip_unknown, trust=trust,
-        allow_nonfinite=allow_nonfinite, scripts=scripts, config=config,
+        allow_nonfinite=allow_nonfinite, scripts=scripts, config=config, calls_tools=calls_tools,
     )  # fmt: skip
     return checks(afterwards(measured))
 
@@ -166,6 +168,7 @@ def facts(
     settings: Mapping[str, object] | None = None,
     trust: Sequence[str] = (),
     allow_nonfinite: bool = False,
+    calls_tools: bool = True,
     **others: Any,
 ) -> Facts:
     """Given the same as `preflight`, return what it judges. `_replace(plan=..., volume=...)` makes it a planned state.
@@ -188,6 +191,7 @@ def facts(
         meant=_meant(path, run), settings=settings,
         misspelt=training_names.misspelt(settings or {}) if own else {},
         **(others if own else others | {"origin": "of the last training"}),
+        watcher=_watcher(run) if calls_tools else None,
         **_around(run, place, settings),
     )  # fmt: skip
 
@@ -197,7 +201,6 @@ def _around(run: str, place: str, settings: Mapping[str, object] | None) -> Mapp
     return {
         "trainings": workers(run),
         "perhaps": _perhaps(run),
-        "watcher": _watcher(run),
         "above": root_of(run),
         "session": session(),
         "places": places(place),

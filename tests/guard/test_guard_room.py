@@ -3,14 +3,19 @@
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from watch import Watch
 
 import ckptkit
+from ckptkit.guard.entry import settings_of_a_loop
+from ckptkit.guard.room import Room
 from ckptkit.ops.pin import pin
+from ckptkit.ops.preflight import preflight
 from ckptkit.ops.read import judge, scan, verify
+from ckptkit.schedulers import cron
 from tests.support.typed import FillTo, SmallDisk
 
 MiB = 1 << 20
@@ -276,3 +281,25 @@ def test_a_checkpoint_that_somebody_else_deletes_is_told_once_and_by_whom_if_tha
     by_name = [line for line in others[1:] if "was deleted by" in line]
     assert by_name and all("(pid " in line and "someone else" not in line for line in by_name)
     assert len(others) == len(set(others))
+
+
+def test_start_of_a_training_forks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sh forks to call crontab. A process with a GPU, or memory that a network card writes to, must not be."""
+    forks: list[int] = []
+    fork, run, crontab = os.fork, tmp_path / "run", tmp_path / "crontab"
+
+    def counted() -> int:
+        forks.append(os.getpid())
+        return fork()
+
+    crontab.write_text("#!/bin/sh\nexit 1\n")
+    crontab.chmod(0o755)
+    run.mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(cron, "daemon", lambda _: 1)
+    monkeypatch.setattr(os, "fork", counted)
+    preflight(str(run))
+    assert forks  # a person's own call
+    forks.clear()
+    Room(str(run), settings_of_a_loop(str(run), 2, None, None, "skip", 60.0, ())).begin(0, chosen=True)
+    assert forks == []
