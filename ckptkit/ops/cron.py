@@ -17,6 +17,7 @@ from ckptkit.policy import mass_delete
 from ckptkit.runs import discover
 from ckptkit.schedulers import cron, crontab, systemd, tmux
 from ckptkit.schedulers.box_tools import processes, user
+from ckptkit.system.volumes import nearest_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -213,9 +214,7 @@ def _logs(root: str) -> str:
 
 
 def _device(path: str) -> int:
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return os.stat(path).st_dev
+    return os.stat(nearest_directory(path, os.path.exists)).st_dev
 
 
 def _text(root: str, way: str, jobs: Sequence[Job]) -> tuple[str, bool]:

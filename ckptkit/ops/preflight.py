@@ -96,9 +96,7 @@ def places(run: str) -> tuple[Place, ...]:
 
 
 def _place(name: str, path: str, mount: str) -> Place:
-    there = os.path.realpath(path)
-    while not os.path.isdir(there):  # a cache is made when it is used
-        there = os.path.dirname(there)
+    there = volumes.nearest_directory(os.path.realpath(path))  # a cache is made when it is used
     try:
         volume = volumes.volume(there)
     except OSError as error:
