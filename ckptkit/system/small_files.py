@@ -65,7 +65,12 @@ def ensure_directory(path: str) -> None:
 
 
 def replace_at(path: str, raw: bytes, durable: bool = True, mode: int | None = None) -> None:
-    """As `replace`, for a path that several processes may write at once: each has a temporary name of its own."""
+    """As `replace`, for a path that a person names: several processes may write it at once, and it may be anything.
+
+    What is there and is no regular file is refused: a file in the place of /dev/null breaks the box.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(0, "is no regular file")
     directory, name = os.path.split(os.path.abspath(path))
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

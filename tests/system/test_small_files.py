@@ -60,6 +60,18 @@ def test_a_fifo_a_device_and_a_directory_are_refused_at_once(tmp_path: Path, fol
             small_files.content(str(path), follow=follow)
 
 
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """A page for /dev/null, written by root."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "fifo", tmp_path / "link", tmp_path / "folder"):
+        with pytest.raises(OSError, match="no regular file"):
+            small_files.replace_at(str(path), b"new")
+    assert (tmp_path / "fifo").is_fifo() and (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "folder", "link"]
+
+
 def test_more_bytes_than_anybody_writes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * 101)
     assert len(small_files.content(str(tmp_path / "large"), largest=101)) == 101
