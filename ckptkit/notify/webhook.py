@@ -116,6 +116,6 @@ class Chat(AlertSink):
         """Raises RuntimeError or TimeoutError."""
         body = alert.message + (f"\nfix: {alert.command}" if alert.command else "")
         title = f"ckptkit: {alert.code}"
-        kind = KINDS[alert.level]
+        kind = "info" if alert.rung and alert.level == "green" else KINDS[alert.level]  # noted, and nothing is over
         if not self._timeout.call(lambda: self._to.notify(body=body, title=title, notify_type=kind)):
             raise RuntimeError("at least one address refused it")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ckptkit.errors import UsageError
+from ckptkit.model.checkpoint import Severity
 from ckptkit.model.disk import Volume
 from ckptkit.model.events import Alert, RunSight, Sample, Sight, VolumeSight
 from ckptkit.notify import prometheus
@@ -180,6 +181,19 @@ def test_apprise_delivers_and_an_address_it_does_not_know_is_refused(server: Ser
     )
     with pytest.raises(UsageError, match="begins with 'nonsense'"):
         ops_sinks(apprise=["nonsense://token"])
+
+
+@pytest.mark.parametrize(
+    ("rung", "level", "kind"),
+    [(4, "red", "failure"), (2, "yellow", "warning"), (1, "green", "info"), (0, "green", "success")],
+)
+def test_a_chat_shows_by_its_kind_whether_something_is_wrong_noted_or_over(
+    server: Server, rung: int, level: Severity, kind: str
+) -> None:
+    (chat,) = ops_sinks(apprise=[f"json://127.0.0.1:{server.server_port}/"])
+    chat.alert(ALERT._replace(rung=rung, level=level), DOCUMENT)
+    ((_, _, body),) = server.got
+    assert json.loads(body)["type"] == kind
 
 
 # --- --prom ---------------------------------------------------------------------------------------------------------
