@@ -124,14 +124,14 @@ def scripts() -> str:
     return os.path.realpath(SCRIPTS) if _in_checkout() else ""
 
 
-def pip_install(package: str) -> str:
-    """What puts a library beside us, whichever tool made this environment: uv's have no pip of their own."""
+def pip_install(*packages: str) -> str:
+    """What puts libraries beside us, whichever tool made this environment: uv's have no pip of their own."""
     from importlib.util import find_spec
     from shlex import join
 
     pip = [sys.executable, "-m", "pip", "install"]
     uv = ["uv", "pip", "install", "--python", sys.executable]
-    return join([*(pip if find_spec("pip") else uv), package])
+    return join([*(pip if find_spec("pip") else uv), *packages])
 
 
 def _in_checkout() -> bool:

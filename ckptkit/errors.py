@@ -26,11 +26,10 @@ class UsageError(CkptkitError):
 
 
 class NotInstalled(UsageError):
-    """A Python package that this needs is not there: nothing was changed."""
+    """A Python package that this needs is not there: nothing was changed. fix: the command that installs it."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(f"this needs the Python package {package}, which is not installed; fix: pip install {package}")
-        self.package = package
+    def __init__(self, package: str, fix: str) -> None:
+        super().__init__(f"this needs the Python package {package}, which is not installed; fix: {fix}")
 
 
 class NoIntactCheckpoint(CkptkitError):

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,11 @@ def bare(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={"PYTHONPATH": str(CHECKOUT)}, cwd=cwd, capture_output=True, text=True)
 
 
+def installing(*packages: str) -> str:
+    """What puts packages beside this Python, typed in any shell: one without packages has no pip either."""
+    return shlex.join(["uv", "pip", "install", "--python", sys.executable, *packages])
+
+
 @pytest.fixture
 def run(real: str, tmp_path: Path) -> str:
     return make_run(real, f"{tmp_path}/run", {100: "intact", 200: "intact", 300: "intact"})
@@ -100,7 +106,7 @@ def test_since_when_a_process_runs_is_known_without_a_package() -> None:
 def test_report_names_what_it_leaves_out_and_what_to_install(run: str, tmp_path: Path) -> None:
     done = bare("diskreport", run, "--json", "--no-eaters", cwd=tmp_path)
     flags = {flag["code"]: flag for flag in json.loads(done.stdout)["flags"]}
-    assert flags["not-installed"]["command"] == "pip install sh"
+    assert flags["not-installed"]["command"] == installing("sh")
     assert "quotas" in flags["not-installed"]["message"] and "intact" in flags
     whole = subprocess.run(
         [sys.executable, "-m", "ckptkit", "diskreport", run, "--json", "--no-eaters"],
@@ -114,7 +120,7 @@ def test_preflight_says_that_it_can_not_tell_who_watches(run: str, tmp_path: Pat
         check["code"]: check for check in json.loads(bare("preflight", run, "--json", cwd=tmp_path).stdout)["checks"]
     }
     assert checks["watch"]["state"] == "warn" and checks["watch"]["message"].startswith("nobody can tell")
-    assert checks["watch"]["command"] == "pip install psutil sh" and checks["resume"]["state"] == "go"
+    assert checks["watch"]["command"] == installing("psutil", "sh") and checks["resume"]["state"] == "go"
 
 
 @pytest.mark.mounts
@@ -122,4 +128,5 @@ def test_cron_that_needs_a_package_names_it_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     done = box(tmp_path, 'cd /; "$PYTHON" -S -m ckptkit cron --install "$BOX/runs" -y', check=False)
     assert done.returncode == 2 and "crontab" not in done.stdout
-    assert done.stderr == "cron: this needs the Python package sh, which is not installed; fix: pip install sh\n"
+    fault = "cron: this needs the Python package sh, which is not installed"
+    assert done.stderr == f"{fault}; fix: {installing('sh')}\n"

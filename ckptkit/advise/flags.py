@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from ckptkit.advise import levels
-from ckptkit.calling import absolutely, command
+from ckptkit.calling import absolutely, command, pip_install
 from ckptkit.model import thresholds
 from ckptkit.model.advice import Flag
 from ckptkit.model.decision import PrunePlan
@@ -130,7 +130,7 @@ def of_missing(left_out: Mapping[str, str]) -> Iterator[Flag]:
     """Given {Python package that is not installed: what is left out without it}, yield that it is not shown."""
     if left_out:
         message = f"not shown: {' and '.join(left_out.values())}; {' and '.join(left_out)} not installed"
-        yield Flag("yellow", "not-installed", message, f"pip install {' '.join(left_out)}")
+        yield Flag("yellow", "not-installed", message, pip_install(*left_out))
 
 
 def of_trail(trail: Trail, now: float) -> Iterator[Flag]:

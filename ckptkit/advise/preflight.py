@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ckptkit.advise import preflight_disk, preflight_settings
 from ckptkit.advise.preflight_disk import fits_next
-from ckptkit.calling import command
+from ckptkit.calling import command, pip_install
 from ckptkit.model.advice import Check, CheckState
 from ckptkit.model.preflight import Facts, Place, Session
 from ckptkit.model.thresholds import CLOCK_SECONDS
@@ -117,7 +117,7 @@ def watcher(facts: Facts) -> Iterator[Check]:
         return
     if facts.watcher is None:
         message = "nobody can tell who sweeps or watches: psutil or sh is not installed"
-        yield Check("warn", "watch", message, "pip install psutil sh")
+        yield Check("warn", "watch", message, pip_install("psutil", "sh"))
         return
     fix = command("cron", "--install", facts.above) if facts.above else command("monitor", facts.run)
     yield Check("warn", "watch", "nobody sweeps or watches while you sleep", fix)

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from ckptkit.calling import pip_install
 from ckptkit.errors import NotInstalled
 
 INSTALLERS = {  # {tool: how it installs, what it calls cron}
@@ -48,5 +49,5 @@ def _psutil() -> Any:
     try:
         import psutil
     except ImportError:
-        raise NotInstalled("psutil") from None
+        raise NotInstalled("psutil", pip_install("psutil")) from None
     return psutil

@@ -13,6 +13,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ckptkit.calling import pip_install
 from ckptkit.errors import NotInstalled
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _sh() -> Any:
     try:
         import sh
     except ImportError:
-        raise NotInstalled("sh") from None
+        raise NotInstalled("sh", pip_install("sh")) from None
     return sh
 
 
