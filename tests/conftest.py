@@ -22,11 +22,6 @@ pytest_plugins = ["tests.faults.counting"]
 ROOT = os.geteuid() == 0
 # Where PYTHONDONTWRITEBYTECODE is set, each of the thousands of processes started here would compile them again.
 COMPILED = ("ckptkit", "tests/faults", "tests/guard", "tests/support")
-# The tests of which coverage is measured: they call the product in this process, and cheaply.
-TRACED = (
-    "advise", "delete", "forecast", "history", "manual", "model", "notify", "policy", "render", "runs", "scripts",
-    "store", "test_api.py", "test_units.py",
-)  # fmt: skip
 CALLED = {"_before": None, "_typed": (), "_script": "", "_directory": ""}  # from Python, as nobody typed anything
 MKFS = {"ext4": ("mkfs.ext4", "-q", "-F"), "xfs": ("mkfs.xfs", "-q", "-f"), "btrfs": ("mkfs.btrfs", "-q", "-f")}
 
@@ -55,10 +50,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in needs_root]
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-    if config.pluginmanager.hasplugin("_cov"):
-        for item in items:
-            if item.path.relative_to(CHECKOUT / "tests").parts[0] not in TRACED:
-                item.add_marker("no_cover")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
