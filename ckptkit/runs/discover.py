@@ -369,7 +369,7 @@ def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str,
     try:
         device = os.lstat(top).st_dev
         with os.scandir(os.path.join(top, inside)) as entries:
-            listed = [(os.path.join(inside, entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
+            listed = [(os.path.join(inside, entry.name), status) for entry in entries for status in _status(entry)]
     except OSError as error:
         problems.append(Finding(inside, "unreadable", f"can't be listed: {error.strerror}"))
         return
@@ -384,6 +384,11 @@ def _walk(top: str, inside: str, problems: list[Finding]) -> Iterator[tuple[str,
                 problems.append(Finding(name, "too-deep", "directories in directories without end: not looked into"))
             elif stat.S_ISDIR(status.st_mode):
                 yield from _walk(top, name, problems)
+
+
+def _status(entry: os.DirEntry[str]) -> Iterator[os.stat_result]:
+    with suppress(FileNotFoundError):  # it went meanwhile, as a writer's temporary file does
+        yield entry.stat(follow_symlinks=False)
 
 
 def _allocated(files: LinkedFiles) -> int:

@@ -224,3 +224,23 @@ def test_a_directory_marked_with_an_ignore_file_is_not_looked_into_for_runs(run_
 
 def test_the_checkpoints_of_our_own_tests_are_no_runs_of_a_person() -> None:
     assert [run for run in discover.find_runs(str(CHECKOUT)) if run.startswith(f"{CHECKOUT}/tests/")] == []
+
+
+def test_a_file_that_goes_while_it_is_listed_leaves_the_others_judged(run_of: RunOf) -> None:
+    """The guard's manifest has a temporary name for a moment: the checkpoint is intact before, in and after it."""
+    run, stop = run_of({100: "intact"}), threading.Event()
+    temporary = os.path.join(run, "checkpoint-100", "ckptkit.json.tmp")
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            open(temporary, "w").close()
+            os.unlink(temporary)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        problems = [problem for _ in range(500) for problem in discover.scan(run).checkpoints[0].problems]
+    finally:
+        stop.set()
+        other.join()
+    assert problems == []
