@@ -1,12 +1,14 @@
 """Values → what json.dumps takes, by the contract `ckptkit.<verb>/1`: bytes as integers, times ISO 8601 UTC."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ckptkit.model.advice import Flag
-from ckptkit.model.checkpoint import Judged, Verdict
+from ckptkit.model.checkpoint import Checkpoint, Judged, Verdict
 from ckptkit.model.decision import Decision, Failure, Outcome, PrunePlan
 from ckptkit.model.disk import Eaters, Training, Volume
 from ckptkit.model.events import Alert
+from ckptkit.model.reason import Reason
 from ckptkit.model.report import Box, Trail
 from ckptkit.render.outlook import of_trail
 
@@ -47,6 +49,19 @@ def decision(decision: Decision) -> Document:
         "action": action,
         "reasons": [reason._asdict() for reason in reasons],
         "allocated_bytes": checkpoint.allocated_bytes,
+    }
+
+
+def considered(checkpoint: Checkpoint, verdict: Verdict, action: str, reasons: Iterable[Reason]) -> Document:
+    """What `strip` and `move` say of each checkpoint alike: which one, how it is, what becomes of it, and why."""
+    return {
+        "name": checkpoint.name,
+        "path": checkpoint.path,
+        "step": checkpoint.step,
+        "verdict": verdict.state,
+        "resumable": verdict.resumable,
+        "action": action,
+        "reasons": [reason._asdict() for reason in reasons],
     }
 
 

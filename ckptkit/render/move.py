@@ -141,15 +141,11 @@ def document(moved: Moved) -> Document:
 
 
 def _item(item: MoveItem, moved: Moved) -> Document:
+    from ckptkit.render.json import considered  # only where JSON is asked for
+
     checkpoint, verdict, step, reasons, need = item
     return {
-        "name": checkpoint.name,
-        "path": checkpoint.path,
-        "step": checkpoint.step,
-        "verdict": verdict.state,
-        "resumable": verdict.resumable,
-        "action": step,
-        "reasons": [reason._asdict() for reason in reasons],
+        **considered(checkpoint, verdict, step, reasons),
         "bytes": checkpoint.apparent_bytes,
         "need_bytes": need,
         "proved": checkpoint.name in moved.proved,

@@ -57,15 +57,11 @@ def document(plan: StripPlan, outcome: Outcome | None, stopped: str = "") -> Doc
 
 
 def _decision(decision: Strip) -> Document:
+    from ckptkit.render.json import considered  # only where JSON is asked for
+
     checkpoint, verdict, action, reasons, part = decision
     return {
-        "name": checkpoint.name,
-        "path": checkpoint.path,
-        "step": checkpoint.step,
-        "verdict": verdict.state,
-        "resumable": verdict.resumable,
-        "action": action,
-        "reasons": [reason._asdict() for reason in reasons],
+        **considered(checkpoint, verdict, action, reasons),
         "files": [file.name for file in part.files] if part else [],
         "expected_freed_bytes": part.allocated_bytes if part else 0,
         "allocated_bytes": checkpoint.allocated_bytes,
